@@ -1,0 +1,214 @@
+"""The command line: run, list, doctor, report, predict, pretrain."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, ConfigError
+from benchmark.console import console, duration
+from datasets.base import DataError
+from methods.base import MethodError
+
+app = typer.Typer(
+    name="benchmark",
+    help="Reproducible comparison of weakly supervised semantic segmentation methods.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+Methods = Annotated[str, typer.Option(help="Comma-separated names, or `all`; see `list`.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Settings as key=value, e.g. dataset.root=PATH method.eps.foreground_weight=0.4",
+        show_default=False,
+    ),
+]
+
+
+def main() -> None:
+    """Run the command line; every expected failure is one line on stderr and an exit code."""
+    try:
+        app(standalone_mode=True)
+    except (ConfigError, DataError, MethodError) as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        console.print("\nStopped. Everything finished is stored; the same command resumes.")
+        sys.exit(130)
+    except OSError as error:
+        fail(f"{error.strerror or error}: {error.filename or ''}".strip(": "))
+
+
+def fail(message: str) -> None:
+    """Print one line on stderr and exit with 2."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+@app.command()
+def run(
+    overrides: Overrides = None,
+    methods: Methods = "all",
+    dataset: Annotated[str | None, typer.Option(help="Data set; by default the scale's own.")] = None,
+    scale: Annotated[str, typer.Option(help=f"One of {', '.join(SCALES)}.")] = "nano",
+    protocol: Annotated[str, typer.Option(help=f"One of {', '.join(PROTOCOLS)}.")] = "paper",
+    seeds: Annotated[str, typer.Option(help="Comma-separated, e.g. 0,1,2.")] = "0",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    until: Annotated[str | None, typer.Option(help="Stop after this: cam, pseudo_label, ...")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder of the records and reports.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")] = False,
+) -> None:
+    """Run methods through every stage, score them and write the board. Running again resumes."""
+    from benchmark.config import compose
+    from benchmark.plan import make_plan
+
+    names = method_names(methods)
+    all_overrides = [*(overrides or []), f"runtime.device={device}"]
+    config = compose(names, dataset, scale, protocol, all_overrides)
+    if config.runtime.device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"--device {config.runtime.device}: choose auto, cpu or cuda")
+    plan = make_plan(config, parse_seeds(seeds), until)
+    if dry_run:
+        from benchmark.dry_run import print_plan
+
+        print_plan(plan)
+        return
+    from benchmark.board import write_board
+    from benchmark.runner import Runner
+
+    runner = Runner(plan)
+    results = runner.run()
+    run_dir = (
+        output or Path("results/runs") / f"{config.dataset.name}-{config.scale.name}-{config.protocol.name}"
+    )
+    reports = write_board(plan, results, runner.references(), run_dir)
+    print_board(run_dir)
+    console.print(f"\nReport: {reports['html']}", markup=False)
+    failed = [r for r in results if r.status == "failed"]
+    for result in failed:
+        console.print(
+            f"failed: {result.cell.method.name} seed {result.cell.seed}: {result.reason}", markup=False
+        )
+    if failed:
+        sys.exit(1)
+
+
+@app.command("list")
+def list_() -> None:
+    """List methods, data sets, scales and protocols: one line each, and what each needs."""
+    import datasets
+    from methods.registry import all_methods
+
+    def section(title: str, rows: list[tuple[str, str, str]]) -> None:
+        console.print(f"\n[bold]{title}[/bold]")
+        for name, summary, needs in rows:
+            console.print(f"  {name:<20} {summary}" + (f" [dim]· needs {needs}[/dim]" if needs else ""))
+
+    section(
+        "Methods (* in --methods all)",
+        [(f"{m.name}{' *' if m.in_all else ''}", m.summary, m.needs) for m in all_methods().values()],
+    )
+    section(
+        "Data sets", [(c.name, c.summary, c.needs) for c in map(datasets.dataset_class, datasets.names())]
+    )
+    section("Scales", [(n, f"{s} (data set {DEFAULT_DATASET[n]})", "") for n, s in SCALES.items()])
+    section("Protocols", [(n, s, "") for n, s in PROTOCOLS.items()])
+
+
+@app.command()
+def doctor(
+    overrides: Overrides = None,
+    dataset: Annotated[str | None, typer.Option(help="Check this data set only.")] = None,
+) -> None:
+    """Check the environment, GPU, data and weights; each problem with its remedy."""
+    from benchmark.doctor import examine
+
+    if not examine(dataset, overrides or []):
+        sys.exit(1)
+
+
+@app.command()
+def report(
+    run_dir: Annotated[Path, typer.Argument(help="Folder of a run, e.g. results/runs/shapes-nano-paper")],
+    output: Annotated[Path | None, typer.Option(help="Where to write; default: the run's folder.")] = None,
+) -> None:
+    """Rebuild the reports of a run from its records."""
+    from reports import build_reports
+
+    files = build_reports(run_dir, output)
+    print_board(run_dir)
+    for name, path in files.items():
+        console.print(f"{name}: {path}", markup=False)
+
+
+@app.command()
+def predict(
+    weights: Annotated[Path, typer.Option(help="Folder of a trained `segment` artifact.")],
+    images: Annotated[Path, typer.Option(help="Folder of images to segment.")],
+    output: Annotated[Path, typer.Option(help="Folder for label maps and overlays.")] = Path("predictions"),
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Segment unlabelled images with a trained result."""
+    from benchmark.predict import predict_folder
+
+    count, seconds = predict_folder(weights, images, output, device)
+    console.print(
+        f"{count} images in {duration(seconds)}: {output}/labels (class ids), {output}/overlays", markup=False
+    )
+
+
+@app.command()
+def pretrain(
+    name: Annotated[str, typer.Argument(help="A miniature's name, or `all`.")],
+    output: Annotated[Path, typer.Option(help="Folder for the weights; the shipped ones stay as they are.")] = Path(
+        "results/runs/pretrained"
+    ),
+) -> None:
+    """Train a nano-scale miniature again, with its recorded settings, and compare its score."""
+    from methods.miniatures import MINIATURES, pretrain, shipped_card
+
+    if name != "all" and name not in MINIATURES:
+        raise ConfigError(f"unknown miniature {name!r}; there are {', '.join(MINIATURES)}")
+    for each in MINIATURES if name == "all" else [name]:
+        card = pretrain(each, output, lambda text: console.print(text, markup=False))
+        shipped = shipped_card(each)
+        console.print(
+            f"{each}: {card['metric']} {card['score']:.4f} on held-out pictures; shipped {shipped['score']:.4f}",
+            markup=False,
+        )
+
+
+def method_names(text: str) -> list[str]:
+    """Registry names of a comma-separated list; `all` is the board's standard set."""
+    from methods.registry import all_methods, find_method
+
+    if text.strip() == "all":
+        return [name for name, method in all_methods().items() if method.in_all]
+    names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not names:
+        raise ConfigError("--methods names no method; see `python -m benchmark list`")
+    for name in names:
+        find_method(name)
+    return names
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Seeds of a comma-separated list."""
+    try:
+        return list(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        raise ConfigError(f"--seeds {text!r}: write whole numbers separated by commas, e.g. 0,1,2") from None
+
+
+def print_board(run_dir: Path) -> None:
+    """The leaderboard in the terminal."""
+    from reports.terminal import print_leaderboard
+    from results.io import read_run
+
+    print_leaderboard(read_run(run_dir), console)

@@ -1,0 +1,74 @@
+"""`run --dry-run`: the plan in words: cells, stages, what is stored, disk needed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from benchmark.console import console, size
+from benchmark.plan import Plan, PlannedStage
+from methods.base import Kind
+
+LABEL_BYTES_PER_PIXEL = 0.03
+"""Palette PNGs of label maps compress to a few hundredths of a byte a pixel."""
+SALIENCY_BYTES_PER_PIXEL = 0.35
+CAM_STRIDE = 8
+"""Estimates assume the finest common output stride, so they err on the large side."""
+WEIGHTS_BYTES = {"nano": 2e6, "small": 25e6, "paper": 420e6}
+
+
+def print_plan(plan: Plan) -> None:
+    """Print every cell's stages, marked stored or to do, and the disk the latter will need."""
+    needed = 0.0
+    counted = set()
+    for cell in plan.cells:
+        title = f"{plan.config.dataset.name} · {cell.method.name} · seed {cell.seed}"
+        if cell.status != "planned":
+            console.print(f"{title}\n  {cell.status}: {cell.reason}", markup=False)
+            continue
+        console.print(title, markup=False)
+        for planned in cell.stages:
+            stored = plan.store.find(planned.stage.name, planned.key) is not None
+            estimate = 0.0 if stored or planned.key in counted else disk_estimate(plan, planned)
+            state = (
+                "stored"
+                if stored
+                else "shared with an earlier cell"
+                if planned.key in counted
+                else f"to do, about {size(estimate)}"
+            )
+            counted.add(planned.key)
+            needed += estimate
+            console.print(f"  {planned.stage.name:<14} {planned.key[:12]}  {state}", markup=False)
+    root = plan.store.root
+    existing = next(p for p in (root, *root.absolute().parents) if p.exists())
+    free = shutil.disk_usage(existing).free
+    todo = sum(1 for _, entry in plan.entries() if entry is None)
+    console.print(
+        f"\n{len(plan.cells)} cells, {todo} stages to do; about {size(needed)} of disk in {root}, {size(free)} free",
+        markup=False,
+    )
+    if needed > free:
+        console.print("Not enough space: point runtime.store to a larger disk.", style="red")
+
+
+def disk_estimate(plan: Plan, planned: PlannedStage) -> float:
+    """Bytes the stage's artifact will take, from image sizes and labels; for weights, by scale."""
+    kind = planned.stage.yields
+    if kind == Kind.WEIGHTS:
+        return WEIGHTS_BYTES[plan.config.scale.name]
+    from PIL import Image
+
+    samples = [s for split in planned.stage.splits for s in plan.dataset.samples(split)]
+    probe = samples[:: max(1, len(samples) // 20)]
+    total = 0.0
+    for sample in probe:
+        with Image.open(Path(sample.image)) as image:
+            pixels = image.width * image.height
+        if kind == Kind.CAM:
+            total += 2 * len(sample.labels) * pixels / CAM_STRIDE**2
+        else:
+            total += (
+                pixels * (SALIENCY_BYTES_PER_PIXEL if kind == Kind.SALIENCY else LABEL_BYTES_PER_PIXEL) + 300
+            )
+    return total / len(probe) * len(samples)

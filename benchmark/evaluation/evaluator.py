@@ -1,0 +1,245 @@
+"""Scores of finished artifacts against masks: label maps, and CAMs at fixed, tuned and oracle thresholds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.evaluation.confusion import fold_ignored, merge_context, pair_counts
+from benchmark.evaluation.counts import CountsHeader, CountsWriter
+from benchmark.evaluation.curves import (
+    CamCounts,
+    ThresholdBins,
+    cam_counts,
+    matrices_at_thresholds,
+    threshold_grid,
+)
+from benchmark.evaluation.ground_truth import GroundTruth, read_label_map
+from benchmark.evaluation.parallel import map_in_order
+from benchmark.evaluation.scores import MetricRow, absent_classes, mean_iou, metric_rows
+from datasets.base import DataError, Dataset
+from methods.artifacts import Cam, CamReader, label_map_path
+
+Progress = Callable[[int], object]
+"""Called with the number of images finished since the last call."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Result of one evaluation.
+
+    notes:  one line each: "no masks", images or classes left out, predicted 255
+    images: number of images scored
+    counts: file of per-image counts (`benchmark.evaluation.counts`), None if nothing was scored
+    """
+
+    rows: list[MetricRow]
+    notes: list[str] = field(default_factory=list)
+    images: int = 0
+    counts: Path | None = None
+
+
+def score_label_maps(
+    artifact_dir: Path,
+    dataset: Dataset,
+    split: str,
+    *,
+    stage: str,
+    counts_path: Path,
+    ids: Sequence[str] | None = None,
+    workers: int | None = None,
+    progress: Progress = lambda images: None,
+) -> Scores:
+    """Score the label maps of an artifact on a split, at native size.
+
+    stage: "pseudo_label" or "segmentation"; ids: a part of the split (default: all that have masks)
+    counts_path: Parquet file to write; workers: threads (default: one per core)
+    Raises DataError on a missing map, on ids out of range and on sizes that differ.
+    """
+    truth = GroundTruth(dataset)
+    scored, notes = scored_ids(truth, split, ids)
+    if not scored:
+        return Scores([], notes)
+
+    def count(sample_id: str) -> tuple[str, np.ndarray]:
+        mask = truth.read(sample_id)
+        path = label_map_path(artifact_dir, sample_id)
+        prediction = read_label_map(path, "label map", len(dataset.classes))
+        truth.require_size(sample_id, mask, prediction.shape, f"label map {path}")
+        return sample_id, pair_counts(mask[None], prediction[None], truth.gt_classes, truth.pred_classes)[0]
+
+    total = np.zeros((truth.gt_classes, truth.pred_classes + 1), np.int64)
+    # column -> stored id; the last column counts predicted 255
+    stored = np.append(np.arange(truth.pred_classes), 255)
+    with CountsWriter(counts_path, CountsHeader(truth.naming)) as writer:
+        for sample_id, counts in map_in_order(count, scored, workers):
+            total += counts
+            gt, pred = np.nonzero(counts)
+            writer.add(sample_id, gt, stored[pred], counts[gt, pred])
+            progress(1)
+    matrix, ignored = fold_ignored(total), int(total[:, -1].sum())
+    row = partial(MetricRow, stage, "", split, images=len(scored))
+    rows = [*metric_rows(matrix, truth.naming, row), row("ignored_predictions", float(ignored))]
+    if ignored:
+        notes.append(f"{ignored} scored pixels were predicted 255 and count as background")
+    notes += _absence(matrix, truth)
+    return Scores(rows, notes, len(scored), counts_path)
+
+
+def score_cams(
+    artifact_dir: Path,
+    dataset: Dataset,
+    split: str,
+    fixed_threshold: float | None,
+    *,
+    counts_path: Path,
+    held_out_fraction: float = 0.2,
+    sweep_max: float = 0.59,
+    step: float = 0.01,
+    ids: Sequence[str] | None = None,
+    workers: int | None = None,
+    progress: Progress = lambda images: None,
+) -> Scores:
+    """Score class activation maps on a split under four rules for the background threshold.
+
+    "fixed":  the method's own, on all images (no rows if `fixed_threshold` is None)
+    "tuned":  the best on a held-out part of the split (`held_out_ids`), scored on the remaining images; this
+              uses masks. The part's size is the metric ``held_out_images``
+    "oracle": the best on the scored images themselves, which is what most papers print
+    "curve":  mIoU at every threshold 0, step, ..., sweep_max on all images
+    Tuned and oracle choose among the curve's thresholds, the lowest of equals. Other arguments and errors as
+    in `score_label_maps`.
+    """
+    truth = GroundTruth(dataset)
+    scored, notes = scored_ids(truth, split, ids)
+    if not scored:
+        return Scores([], notes)
+    thresholds = threshold_grid(step, *([] if fixed_threshold is None else [fixed_threshold]))
+    held_out = held_out_ids(scored, held_out_fraction)
+    groups = _count_cams(
+        artifact_dir, truth, scored, held_out, ThresholdBins(thresholds), counts_path, workers, progress
+    )
+    tuning, remaining = (matrices_at_thresholds(group) for group in groups)
+    everything = tuning + remaining
+    sweep = [round(k * step, 10) for k in range(round(sweep_max / step) + 1)]
+    positions = np.searchsorted(thresholds, np.asarray(sweep, np.float32))
+
+    def curve(matrices: np.ndarray) -> np.ndarray:
+        return mean_iou(merge_context(matrices[positions], len(dataset.classes)))
+
+    def rows_at(variant: str, matrices: np.ndarray, images: int, threshold: float) -> list[MetricRow]:
+        matrix = matrices[np.searchsorted(thresholds, np.float32(threshold))]
+        notes.extend(f"{variant}: {note}" for note in _absence(matrix, truth))
+        row = partial(MetricRow, "cam", variant, split, threshold=threshold, images=images)
+        return [*metric_rows(matrix, truth.naming, row), row("threshold", threshold)]
+
+    rows: list[MetricRow] = []
+    if fixed_threshold is not None:
+        rows += rows_at("fixed", everything, len(scored), fixed_threshold)
+    if held_out:
+        best = sweep[_argmax(curve(tuning))]
+        images = len(scored) - len(held_out)
+        rows += rows_at("tuned", remaining, images, best)
+        size = float(len(held_out))
+        rows.append(MetricRow("cam", "tuned", split, "held_out_images", size, threshold=best, images=images))
+    else:
+        notes.append("no tuned threshold: a single image leaves none to hold out")
+    values = curve(everything)
+    rows += rows_at("oracle", everything, len(scored), sweep[_argmax(values)])
+    rows += [
+        MetricRow("cam", "curve", split, "miou", float(value), threshold=threshold, images=len(scored))
+        for threshold, value in zip(sweep, values)
+    ]
+    return Scores(rows, notes, len(scored), counts_path)
+
+
+def _count_cams(
+    directory: Path,
+    truth: GroundTruth,
+    ids: Sequence[str],
+    held_out: frozenset[str],
+    bins: ThresholdBins,
+    counts_path: Path,
+    workers: int | None,
+    progress: Progress,
+) -> tuple[np.ndarray, np.ndarray]:
+    """One pass over CAMs and masks: histograms (G, P, T + 1) of the held-out and of the remaining images."""
+
+    def count(item: tuple[str, Cam]) -> tuple[str, CamCounts]:
+        sample_id, cam = item
+        _require_valid(sample_id, cam, directory, len(truth.dataset.classes))
+        mask = truth.read(sample_id)
+        truth.require_size(sample_id, mask, cam.size, f"CAM {sample_id} of {directory}")
+        return sample_id, cam_counts(cam, mask, bins)
+
+    shape = (truth.gt_classes, truth.pred_classes, len(bins.thresholds) + 1)
+    tuning, remaining = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    header = CountsHeader(truth.naming, tuple(float(t) for t in bins.thresholds))
+    with CountsWriter(counts_path, header) as writer:
+        for sample_id, counts in map_in_order(count, _cams_of(directory, ids), workers):
+            histogram = tuning if sample_id in held_out else remaining
+            histogram[counts.gt, counts.pred, counts.bin] += counts.pixels  # no index occurs twice
+            writer.add(sample_id, *counts)
+            progress(1)
+    return tuning, remaining
+
+
+def held_out_ids(ids: Sequence[str], fraction: float) -> frozenset[str]:
+    """The part of a split that thresholds are tuned on: the `fraction` of ids whose SHA-256 is smallest.
+
+    Independent of order and seed. At least one id and at least one left over; empty for fewer than two ids.
+    """
+    if len(ids) < 2:
+        return frozenset()
+    size = min(max(round(fraction * len(ids)), 1), len(ids) - 1)
+    return frozenset(sorted(ids, key=lambda i: hashlib.sha256(i.encode()).digest())[:size])
+
+
+def scored_ids(
+    truth: GroundTruth, split: str, ids: Sequence[str] | None
+) -> tuple[tuple[str, ...], list[str]]:
+    """Ids to score, and a note where the split (or the part asked for) is not covered by masks."""
+    wanted = truth.dataset.ids(split) if ids is None else ids
+    scored = tuple(i for i in wanted if truth.dataset.mask_path(i) is not None)
+    if not scored:
+        return (), ["no masks"]
+    if len(scored) < len(wanted):
+        return scored, [f"scored on {len(scored)} of {len(wanted)} images: the others have no mask"]
+    return scored, []
+
+
+def _cams_of(directory: Path, ids: Sequence[str]) -> Iterator[tuple[str, Cam]]:
+    reader = CamReader(directory)
+    wanted = set(ids)
+    missing = sorted(wanted.difference(reader.ids))
+    if missing:
+        raise DataError(
+            f"CAM artifact {directory} lacks {len(missing)} of {len(wanted)} images, {missing[0]} first;"
+            " run the stage that wrote it again"
+        )
+    return ((sample_id, cam) for sample_id, cam in reader if sample_id in wanted)
+
+
+def _require_valid(sample_id: str, cam: Cam, directory: Path, classes: int) -> None:
+    wrong = [c for c in cam.classes if not 0 <= c < classes]
+    # written so that NaN fails too
+    if wrong or not np.all((cam.maps >= 0) & (cam.maps <= 1)):
+        what = f"class {wrong[0]} of {classes}" if wrong else "values outside [0, 1]"
+        raise DataError(f"CAM {sample_id} of {directory} holds {what}; run the stage that wrote it again")
+
+
+def _argmax(scores: np.ndarray) -> int:
+    """Position of the first maximum; NaN counts as lowest."""
+    return int(np.argmax(np.nan_to_num(scores, nan=-1.0)))
+
+
+def _absence(matrix: np.ndarray, truth: GroundTruth) -> list[str]:
+    absent = absent_classes(merge_context(matrix, len(truth.dataset.classes)), truth.naming.labels)
+    if not absent:
+        return []
+    return [f"in neither ground truth nor prediction, left out of the mean: {', '.join(absent)}"]

@@ -1,0 +1,124 @@
+"""Scores from confusion matrices that are summed over images first, as the field's mIoU is.
+
+(torchmetrics' `segmentation.MeanIoU` averages per image and is another number.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmark.evaluation.confusion import context_regions, merge_context
+from datasets.base import ContextClass
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One number, in the columns of `results.schema.Record` that the evaluator knows."""
+
+    stage: str
+    variant: str
+    split: str
+    metric: str
+    value: float
+    class_name: str = ""
+    threshold: float = NAN
+    images: int = 0
+
+
+@dataclass(frozen=True)
+class Naming:
+    """Names behind the rows of an extended matrix."""
+
+    background: str
+    classes: tuple[str, ...]
+    contexts: tuple[ContextClass, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return (self.background, *self.classes)
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """numerator / denominator, NaN where the denominator is 0."""
+    out = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)
+    return np.divide(numerator, denominator, out=out, where=denominator != 0)
+
+
+def _diagonal(matrix: np.ndarray) -> np.ndarray:
+    return np.diagonal(matrix, axis1=-2, axis2=-1)
+
+
+def class_iou(matrix: np.ndarray) -> np.ndarray:
+    """Intersection over union per class: (..., C, C) -> (..., C); NaN for a class absent from both sides.
+
+    Published code mostly drops a class that is absent from the ground truth even where it is predicted; here
+    such a class counts with 0.
+    """
+    intersection = _diagonal(matrix)
+    return _ratio(intersection, matrix.sum(-1) + matrix.sum(-2) - intersection)
+
+
+def mean_iou(matrix: np.ndarray) -> np.ndarray:
+    """Mean of `class_iou` over the classes present in ground truth or prediction: (..., C, C) -> (...)."""
+    iou = class_iou(matrix)
+    return _ratio(np.nansum(iou, -1), np.sum(~np.isnan(iou), -1))
+
+
+def precision(matrix: np.ndarray) -> np.ndarray:
+    """Share of the pixels predicted as a class that are of it: (..., C, C) -> (..., C); NaN if none is."""
+    return _ratio(_diagonal(matrix), matrix.sum(-2))
+
+
+def recall(matrix: np.ndarray) -> np.ndarray:
+    """Share of a class's pixels predicted as it: (..., C, C) -> (..., C); NaN for a class without pixels."""
+    return _ratio(_diagonal(matrix), matrix.sum(-1))
+
+
+def pixel_accuracy(matrix: np.ndarray) -> np.ndarray:
+    """Share of pixels predicted right: (..., C, C) -> (...)."""
+    return _ratio(_diagonal(matrix).sum(-1), matrix.sum((-2, -1)))
+
+
+def confusion_ratios(extended: np.ndarray, contexts: Sequence[ContextClass], classes: int) -> np.ndarray:
+    """m_{k,c} = FP_{k,c} / TP_c (EPS, Tab. 2): pixels of context region k predicted as its object class c,
+    over the pixels of c predicted right. NaN where none is: the ratio is unbounded or undefined there.
+
+    extended: (..., C + 1 + J, C + 1); classes: C
+    returns:  (..., J)
+    """
+    rows = [classes + 1 + region for region in context_regions(contexts)]
+    columns = [context.object_class + 1 for context in contexts]
+    return _ratio(extended[..., rows, columns], extended[..., columns, columns])
+
+
+def absent_classes(matrix: np.ndarray, labels: Sequence[str]) -> tuple[str, ...]:
+    """Classes in neither ground truth nor prediction of a (C, C) matrix, which the mIoU leaves out."""
+    return tuple(label for label, iou in zip(labels, class_iou(matrix)) if np.isnan(iou))
+
+
+def metric_rows(extended: np.ndarray, naming: Naming, row: Callable[..., MetricRow]) -> list[MetricRow]:
+    """All scores of one summed matrix, (C + 1 + J, C + 1).
+
+    row: makes a row of (metric, value, class_name=...): a `MetricRow` with its other columns filled in
+    """
+    matrix = merge_context(extended, len(naming.classes))
+    rows = [row("miou", float(mean_iou(matrix))), row("pixel_accuracy", float(pixel_accuracy(matrix)))]
+    for metric, score in (("iou", class_iou), ("precision", precision), ("recall", recall)):
+        rows += [
+            row(metric, float(value), class_name=label) for label, value in zip(naming.labels, score(matrix))
+        ]
+    ratios = confusion_ratios(extended, naming.contexts, len(naming.classes))
+    rows += [
+        row(
+            "confusion_ratio",
+            float(ratio),
+            class_name=f"{naming.classes[context.object_class]}|{context.name}",
+        )
+        for context, ratio in zip(naming.contexts, ratios)
+    ]
+    return rows

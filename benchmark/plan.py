@@ -1,0 +1,190 @@
+"""From a configuration to cells, and from cells to keyed stages: what is stored and what is to be done.
+
+Planning reads files' hashes but loads no image and no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmark.code_version import code_version
+from benchmark.config import RunConfig, plain
+from benchmark.store import Entry, Store, content_key
+from datasets import dataset_class
+from datasets.base import Dataset
+from methods.base import Kind, Method, MethodError, NotRunnable, Stage, Supervision, TrainingView
+from methods.layers.weights import fingerprint
+from methods.registry import find_method
+
+HARNESS_MODULES = ("benchmark.context",)
+"""Harness sources whose change can change a stage's result: its training loop and loaders."""
+EVALUATOR_MODULE = "benchmark.evaluation.evaluator"
+REFERENCE_MODULE = "benchmark.evaluation.reference"
+SCORED = {Kind.CAM: "cam", Kind.PSEUDO_LABEL: "pseudo_label", Kind.PREDICTION: "segmentation"}
+"""Artifact kinds the evaluator scores, and what their scores are called."""
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A stage with its key; `score_key` is that of its scores where its kind is scored."""
+
+    stage: Stage
+    key: str
+    inputs: dict[str, PlannedStage]
+    split: str
+    score_key: str | None = None
+
+    @property
+    def score_name(self) -> str:
+        return f"score-{self.stage.name}"
+
+
+@dataclass
+class Cell:
+    """Data set x method x scale x protocol x seed, with its keyed stages or the reason it has none.
+
+    status: "planned", "not run" (inputs do not cover the data) or "failed" (e.g. weights are missing)
+    """
+
+    method: Method
+    seed: int
+    stages: list[PlannedStage] = field(default_factory=list)
+    status: str = "planned"
+    reason: str = ""
+
+
+@dataclass
+class Plan:
+    """Cells of a run over one data set."""
+
+    config: RunConfig
+    dataset: Dataset
+    store: Store
+    cells: list[Cell]
+
+    def reference_key(self, stage: str, split: str) -> str:
+        """Key of the reference predictions' scores on a split."""
+        data = [self.dataset.fingerprint(part, split) for part in ("images", "masks")]
+        return content_key({"reference": stage, "data": data, "code": code_version(REFERENCE_MODULE)})
+
+    def entries(self) -> Iterator[tuple[PlannedStage, Entry | None]]:
+        """Every distinct stage of all cells, with its artifact if it is stored."""
+        seen = set()
+        for cell in self.cells:
+            for planned in cell.stages:
+                if planned.key not in seen:
+                    seen.add(planned.key)
+                    yield planned, self.store.find(planned.stage.name, planned.key)
+
+
+def make_plan(config: RunConfig, seeds: Sequence[int], until: str | None = None, world_size: int = 1) -> Plan:
+    """Plan every (method, seed). Raises DataError when the data set cannot be read.
+
+    until: stop after the stages that yield this kind (cam, pseudo_label, ...) and what they need.
+    """
+    dataset = dataset_class(config.dataset.name)(config.dataset)  # type: ignore[call-arg]
+    dataset.prepare()
+    store = Store(Path(config.runtime.store))
+    keys = _Keys(config, dataset, world_size)
+    view = dataset.training_view()
+    cells = [
+        _plan_cell(config, find_method(name), seed, view, keys, until)
+        for seed in seeds
+        for name in config.method
+    ]
+    return Plan(config, dataset, store, cells)
+
+
+def _plan_cell(
+    config: RunConfig, method: Method, seed: int, view: TrainingView, keys: _Keys, until: str | None
+) -> Cell:
+    if Supervision.MASKS in method.supervision and not keys.has_masks("train"):
+        reason = "needs true masks of the training images; the data set has none"
+        return Cell(method, seed, status="not run", reason=reason)
+    try:
+        return _plan_stages(config, method, seed, view, keys, until)
+    except NotRunnable as error:
+        return Cell(method, seed, status="not run", reason=str(error))
+    except MethodError as error:  # missing weights, say: a row of the board, while the others run
+        return Cell(method, seed, status="failed", reason=str(error))
+
+
+def _plan_stages(
+    config: RunConfig, method: Method, seed: int, view: TrainingView, keys: _Keys, until: str | None
+) -> Cell:
+    stages = list(method.stages(config.method[method.name], view, config.shared))
+    if until is not None:
+        stages = _until(stages, Kind(until), method.name)
+    planned: dict[str, PlannedStage] = {}
+    for stage in stages:
+        inputs = {role: planned[name] for role, name in stage.inputs.items()}
+        key = keys.stage(stage, inputs, seed, Supervision.MASKS in method.supervision)
+        split = stage.splits[0]
+        score_key = keys.score(key, stage, split) if stage.yields in SCORED else None
+        planned[stage.name] = PlannedStage(stage, key, inputs, split, score_key)
+    return Cell(method, seed, list(planned.values()))
+
+
+def _until(stages: list[Stage], kind: Kind, method: str) -> list[Stage]:
+    """The stages that yield `kind`, and everything upstream of them."""
+    by_name = {s.name: s for s in stages}
+    wanted = {s.name for s in stages if s.yields == kind}
+    if not wanted:
+        raise MethodError(f"--until {kind}: method {method} has no such stage; it yields "
+                          f"{', '.join(dict.fromkeys(s.yields.value for s in stages))}")  # fmt: skip
+    todo = list(wanted)
+    while todo:
+        for upstream in by_name[todo.pop()].inputs.values():
+            if upstream not in wanted:
+                wanted.add(upstream)
+                todo.append(upstream)
+    return [s for s in stages if s.name in wanted]
+
+
+class _Keys:
+    """Keys of stages and scores for one data set and one way of computing."""
+
+    def __init__(self, config: RunConfig, dataset: Dataset, world_size: int) -> None:
+        self._config, self._dataset, self._world_size = config, dataset, world_size
+        self._harness = [code_version(module) for module in HARNESS_MODULES]
+        self._fingerprints: dict[tuple[str, str], str] = {}
+
+    def stage(self, stage: Stage, inputs: dict[str, PlannedStage], seed: int, masks: bool) -> str:
+        runtime = self._config.runtime
+        parts = {
+            "run": stage.run,
+            "settings": plain(stage.settings),
+            "inputs": {role: planned.key for role, planned in inputs.items()},
+            "data": {split: self._data("images", split) for split in stage.splits},
+            "masks": {split: self._data("masks", split) for split in stage.splits} if masks else {},
+            "classes": list(self._dataset.classes),
+            "pretrained": {r: fingerprint(r, runtime.weights_root) for r in stage.pretrained},
+            "seed": seed if stage.seeded else None,
+            "code": [code_version(stage.run.split(":")[0]), *self._harness],
+            "precision": runtime.precision,
+            "deterministic": runtime.deterministic,
+            "world_size": self._world_size,
+        }
+        return content_key(parts)
+
+    def score(self, key: str, stage: Stage, split: str) -> str:
+        evaluation = self._config.evaluation
+        parts = {
+            "artifact": key,
+            "masks": self._data("masks", split),
+            "threshold": stage.fixed_threshold,
+            "held_out": evaluation.held_out,
+            "sweep_max": evaluation.sweep_max,
+            "code": code_version(EVALUATOR_MODULE),
+        }
+        return content_key(parts)
+
+    def has_masks(self, split: str) -> bool:
+        return self._dataset.has_masks(split)
+
+    def _data(self, part: str, split: str) -> str:
+        if (part, split) not in self._fingerprints:
+            self._fingerprints[part, split] = self._dataset.fingerprint(part, split)  # type: ignore[arg-type]
+        return self._fingerprints[part, split]

@@ -1,0 +1,75 @@
+"""What a result was computed with: commit, packages, hardware."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+PACKAGES = ("torch", "torchvision", "timm", "open_clip_torch", "segment-anything", "lightning-fabric", "numpy",
+            "pydensecrf2", "hydra-core")  # fmt: skip
+
+
+@cache
+def git() -> dict[str, Any]:
+    """Commit and whether the work tree differs from it; empty outside a checkout."""
+    root = Path(__file__).parent
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        dirty = subprocess.run(
+            ["git", "status", "--porcelain", "-uno"], cwd=root, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return {"commit": commit, "dirty": bool(dirty)}
+
+
+@cache
+def packages() -> dict[str, str]:
+    """Versions of what decides numbers."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "missing"
+    return found
+
+
+def collect(device: torch.device) -> dict[str, Any]:
+    """Provenance of a stage executed now on `device`."""
+    import torch
+
+    hardware: dict[str, Any] = {
+        "machine": platform.machine(),
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
+    if device.type == "cuda":
+        hardware["gpu"] = torch.cuda.get_device_name(device)
+    return {
+        "git": git(),
+        "packages": packages(),
+        "hardware": hardware,
+        "device": str(device),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+    }
+
+
+@cache
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+    except OSError:
+        return platform.processor()

@@ -1,0 +1,235 @@
+"""Executes a plan: every stage that is not stored, and its scores. One cell's failure never stops others."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark import provenance
+from benchmark.config import plain
+from benchmark.console import console, duration, stage_progress
+from benchmark.plan import SCORED, Cell, Plan, PlannedStage
+from benchmark.store import Entry, Store
+from datasets.base import DataError
+from methods.base import Artifact, Kind, MethodError, Supervision
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+@dataclass
+class CellResult:
+    """What happened to a cell; `scores` holds the metric rows of each scored stage."""
+
+    cell: Cell
+    status: str = "done"
+    reason: str = ""
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    artifacts: dict[str, Entry] = field(default_factory=dict)
+    scores: list[tuple[PlannedStage, list[dict[str, Any]]]] = field(default_factory=list)
+
+
+class Runner:
+    """Runs the cells of one plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._fabric: Fabric | None = None
+
+    def run(self) -> list[CellResult]:
+        """Run every cell in order. KeyboardInterrupt passes through: what is finished stays stored."""
+        return [self._run_cell(cell) for cell in self._plan.cells]
+
+    def _run_cell(self, cell: Cell) -> CellResult:
+        result = CellResult(cell)
+        title = f"{cell.method.name} · seed {cell.seed}"
+        if cell.status != "planned":
+            result.status, result.reason = cell.status, cell.reason
+            console.print(f"{title}: {cell.status}: {cell.reason}", markup=False)
+            return result
+        try:
+            for planned in cell.stages:
+                self._run_stage(cell, planned, title, result)
+        except Exception as error:  # one cell's failure becomes its row
+            result.status, result.reason = "failed", one_line(error, self._plan.store.root)
+            console.print(f"{title}: FAILED: {result.reason}", style="red", markup=False)
+        return result
+
+    def _run_stage(self, cell: Cell, planned: PlannedStage, title: str, result: CellResult) -> None:
+        name = planned.stage.name
+        entry, cached = self._obtain(
+            name,
+            planned.key,
+            f"{title} · {name}",
+            lambda work: self._execute(cell, planned, work, f"{title} · {name}"),
+        )
+        result.artifacts[name] = entry
+        result.stages.append(
+            {
+                "name": name,
+                "key": planned.key,
+                "kind": planned.stage.yields.value,
+                "seconds": entry.manifest["seconds"],
+                "cached": cached,
+                "bytes": entry.bytes,
+            }
+        )
+        if planned.score_key is not None and self._plan.dataset.has_masks(planned.split):
+            scores, _ = self._obtain(
+                planned.score_name,
+                planned.score_key,
+                f"{title} · {name} · scoring",
+                lambda work: self._score(planned, entry, work, f"{title} · {name} · scoring"),
+            )
+            result.scores.append((planned, scores.manifest["rows"]))
+
+    def _obtain(
+        self, name: str, key: str, title: str, make: Callable[[Path], Mapping[str, Any]]
+    ) -> tuple[Entry, bool]:
+        """The stored artifact, or a new one made under the key's lock. Returns (entry, was it stored)."""
+        store: Store = self._plan.store
+        if (entry := store.find(name, key)) is not None:
+            return entry, True
+        with store.building(name, key) as work:
+            if work is None:
+                found = store.find(name, key)
+                assert found is not None
+                return found, True
+            began = time.perf_counter()
+            manifest = make(work)
+            seconds = time.perf_counter() - began
+            entry = store.commit(name, key, work, {**manifest, "seconds": round(seconds, 3)})
+        console.print(f"{title}: {duration(seconds)}", markup=False)
+        return entry, False
+
+    def _execute(self, cell: Cell, planned: PlannedStage, work: Path, title: str) -> Mapping[str, Any]:
+        from contextlib import nullcontext
+
+        from benchmark.context import RunContext, mask_companion
+        from benchmark.training import seed_everything
+        from datasets.guard import masks_closed
+
+        plan, stage = self._plan, planned.stage
+        may_see_masks = Supervision.MASKS in cell.method.supervision
+        inputs = {
+            role: Artifact(plan.store.path(up.stage.name, up.key), up.key, up.stage.yields)
+            for role, up in planned.inputs.items()
+        }
+        seed = cell.seed if stage.seeded else 0
+        context = RunContext(
+            fabric=self._get_fabric(),
+            runtime=plan.config.runtime,
+            view=plan.dataset.training_view(),
+            inputs=inputs,
+            output=work,
+            seed=seed,
+            progress=stage_progress(title),
+            masks=mask_companion(plan.dataset) if may_see_masks else None,
+        )
+        module, function = stage.run.split(":")
+        run = getattr(importlib.import_module(module), function)
+        seed_everything(seed)
+        with nullcontext() if may_see_masks else masks_closed(plan.dataset.mask_directories()):
+            run(context, stage.settings)
+        return {
+            "kind": stage.yields.value,
+            "run": stage.run,
+            "settings": plain(stage.settings),
+            "inputs": {role: up.key for role, up in planned.inputs.items()},
+            "seed": seed if stage.seeded else None,
+            "provenance": provenance.collect(self._get_fabric().device),
+        }
+
+    def _score(self, planned: PlannedStage, entry: Entry, work: Path, title: str) -> Mapping[str, Any]:
+        from benchmark.evaluation.evaluator import score_cams, score_label_maps
+
+        config, dataset, kind = self._plan.config.evaluation, self._plan.dataset, planned.stage.yields
+        progress = stage_progress(title)
+        progress.start(len(dataset.ids(planned.split)), "img")
+        counts = work / "counts.parquet"
+        if kind == Kind.CAM:
+            scores = score_cams(
+                entry.path,
+                dataset,
+                planned.split,
+                planned.stage.fixed_threshold,
+                counts_path=counts,
+                held_out_fraction=config.held_out,
+                sweep_max=config.sweep_max,
+                progress=progress.advance,
+            )
+        else:
+            scores = score_label_maps(
+                entry.path,
+                dataset,
+                planned.split,
+                stage=SCORED[kind],
+                counts_path=counts,
+                progress=progress.advance,
+            )
+        progress.stop()
+        return {"kind": "scores", "rows": [asdict(row) for row in scores.rows], "notes": scores.notes}
+
+    def references(self) -> list[dict[str, Any]]:
+        """Metric rows of the reference predictions on every scored split; `reference` names the row."""
+        plan, rows = self._plan, []
+        for stage, split in (("cam", "train"), ("pseudo_label", "train"), ("segmentation", "val")):
+            if plan.dataset.has_masks(split):
+                key = plan.reference_key(stage, split)
+                entry, _ = self._obtain(
+                    "score-references", key, f"references · {split}", lambda _: self._reference_rows(stage, split)
+                )
+                rows += entry.manifest["rows"]
+        return rows
+
+    def _reference_rows(self, stage: str, split: str) -> Mapping[str, Any]:
+        from benchmark.evaluation.reference import reference_rows
+
+        found = reference_rows(self._plan.dataset, split, stage=stage)
+        rows = [{"reference": name, **asdict(row)} for name, scores in found.items() for row in scores.rows]
+        return {"kind": "scores", "rows": rows}
+
+    def _get_fabric(self) -> Fabric:
+        if self._fabric is None:
+            self._fabric = make_fabric(self._plan.config.runtime)
+        return self._fabric
+
+
+def make_fabric(runtime: Any) -> Fabric:
+    """Lightning Fabric for the run's device and precision; under torchrun, DDP over its processes."""
+    import os
+
+    import torch
+    from lightning_fabric import Fabric
+
+    if runtime.device == "cuda" and not torch.cuda.is_available():
+        raise MethodError("--device cuda: no CUDA device is visible; use --device cpu or check `doctor`")
+    accelerator = {"auto": "auto", "cpu": "cpu", "cuda": "cuda"}[runtime.device]
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if runtime.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    fabric = Fabric(accelerator=accelerator, devices=world_size, precision=runtime.precision)
+    fabric.launch()
+    return fabric
+
+
+def one_line(error: BaseException, store: Path) -> str:
+    """A failure as one line: what, where, what to do."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"the disk with {store} is full; free some space and run the same command again: it resumes"
+    if isinstance(error, (DataError, MethodError)):
+        return str(error)
+    if isinstance(error, (MemoryError,)) or "out of memory" in str(error).lower():
+        return f"out of memory: {str(error).splitlines()[0] if str(error) else ''}; lower the batch size"
+    where = error.__traceback__
+    while where is not None and where.tb_next is not None:
+        where = where.tb_next
+    place = f" ({Path(where.tb_frame.f_code.co_filename).name}:{where.tb_lineno})" if where else ""
+    message = " ".join(str(error).split()) or type(error).__name__
+    return f"{type(error).__name__}: {message}{place}"

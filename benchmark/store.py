@@ -1,0 +1,96 @@
+"""Content-addressed artifacts: written aside, renamed, manifest last; resumable; safe with concurrent runs.
+
+<root>/artifacts/<stage>/<key>/manifest.json + files      finished, never written again
+<root>/work/<stage>/<key>/                                 in progress, kept after a kill
+<root>/locks/<key>.lock
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+SCRATCH = ".scratch"
+"""Folder inside a work directory for checkpoints and shard markers; it is not part of the artifact."""
+
+
+def content_key(parts: Mapping[str, Any]) -> str:
+    """Key of plain data: SHA-256 of its canonical JSON, 24 hex digits."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A finished artifact and what its manifest says."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def bytes(self) -> int:
+        return sum(f["bytes"] for f in self.manifest["files"].values())
+
+
+class Store:
+    """Artifacts under one root folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, stage: str, key: str) -> Path:
+        return self.root / "artifacts" / stage / key
+
+    def find(self, stage: str, key: str) -> Entry | None:
+        """The finished artifact, or None. A folder without a manifest is unfinished."""
+        path = self.path(stage, key)
+        try:
+            manifest = json.loads((path / "manifest.json").read_text())
+        except FileNotFoundError:
+            return None
+        return Entry(path, manifest)
+
+    @contextmanager
+    def building(self, stage: str, key: str) -> Iterator[Path | None]:
+        """Lock the key and yield its work directory, or None if another run finished it meanwhile."""
+        locks = self.root / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(locks / f"{key}.lock"):
+            if self.find(stage, key) is not None:
+                yield None
+                return
+            work = self.root / "work" / stage / key
+            (work / SCRATCH).mkdir(parents=True, exist_ok=True)
+            yield work
+
+    def commit(self, stage: str, key: str, work: Path, manifest: Mapping[str, Any]) -> Entry:
+        """Turn a work directory into an artifact; its scratch folder is dropped."""
+        shutil.rmtree(work / SCRATCH, ignore_errors=True)
+        files = {
+            str(p.relative_to(work)): {"sha256": file_hash(p), "bytes": p.stat().st_size}
+            for p in sorted(work.rglob("*"))
+            if p.is_file() and p.name != "manifest.json"
+        }
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        full = {**manifest, "stage": stage, "key": key, "created": created, "files": files}
+        temporary = work / "manifest.tmp"
+        temporary.write_text(json.dumps(full, indent=1, sort_keys=True, default=str))
+        temporary.replace(work / "manifest.json")
+        final = self.path(stage, key)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        work.replace(final)
+        return Entry(final, full)
+
+
+def file_hash(path: Path) -> str:
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()

@@ -1,0 +1,112 @@
+"""The one training loop: Lightning Fabric, checkpoints every N iterations, resumable with equal results."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmark.console import Progress
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from datasets.loader import Batch
+
+Losses = Callable[[nn.Module, "Batch"], Mapping[str, torch.Tensor]]
+
+
+def train(
+    fabric: Fabric,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    losses: Losses,
+    batches: Callable[[int, int], Iterator[Batch]],
+    iterations: int,
+    learning_rate: Callable[[int], float],
+    *,
+    checkpoint: Path,
+    history: Path,
+    checkpoint_every: int,
+    progress: Progress,
+) -> None:
+    """Minimise the sum of `losses` for `iterations` steps.
+
+    checkpoint: file of the newest state, read if it exists and replaced atomically
+    history:    JSON file written at the end: mean of each loss term over every `checkpoint_every` iterations
+    Raises FloatingPointError when the loss is not finite.
+    """
+    base_rates = [group["lr"] for group in optimizer.param_groups]
+    state: dict[str, Any] = {"iteration": 0, "history": []}
+    if checkpoint.exists():
+        state = _restore(checkpoint, network, optimizer)
+    wrapped, fabric_optimizer = fabric.setup(network, optimizer)
+    wrapped.train()
+    sums: dict[str, float] = {}
+    start = state["iteration"]
+    progress.start(iterations, "it", done=start)
+    for iteration, batch in zip(range(start, iterations), batches(start, iterations)):
+        factor = learning_rate(iteration)
+        for group, rate in zip(optimizer.param_groups, base_rates):
+            group["lr"] = rate * factor
+        terms = losses(wrapped, batch)
+        total = torch.stack(list(terms.values())).sum()
+        fabric_optimizer.zero_grad()
+        fabric.backward(total)
+        fabric_optimizer.step()
+        for name, value in terms.items():
+            sums[name] = sums.get(name, 0.0) + value.detach()  # stays on the device: no synchronisation
+        done = iteration + 1
+        if done % checkpoint_every == 0 or done == iterations:
+            count = (done - 1) % checkpoint_every + 1
+            means = {name: float(value) / count for name, value in sums.items()}
+            if not all(np.isfinite(v) for v in means.values()):
+                raise FloatingPointError(f"the loss is not finite before iteration {done}: {means}")
+            state["history"].append({"iteration": done, **means})
+            sums = {}
+            if fabric.is_global_zero:
+                for group, rate in zip(optimizer.param_groups, base_rates):
+                    group["lr"] = rate
+                _save(checkpoint, network, optimizer, {"iteration": done, "history": state["history"]})
+            progress.note(" ".join(f"{k} {v:.4f}" for k, v in means.items()))
+        progress.advance(1)
+    progress.stop()
+    if fabric.is_global_zero:
+        history.write_text(json.dumps(state["history"]))
+    fabric.barrier()
+
+
+def _save(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    state = {
+        **state,
+        "network": network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "torch_rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+    temporary = path.with_suffix(".tmp")
+    torch.save(state, temporary)
+    temporary.replace(path)
+
+
+def _restore(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    state = torch.load(path, weights_only=True, map_location="cpu")
+    network.load_state_dict(state["network"])
+    optimizer.load_state_dict(state["optimizer"])
+    torch.set_rng_state(state["torch_rng"])
+    if state["cuda_rng"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda_rng"])
+    return {"iteration": state["iteration"], "history": state["history"]}
+
+
+def seed_everything(seed: int) -> None:
+    """Seed every generator a library may draw from."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)

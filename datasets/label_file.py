@@ -1,0 +1,185 @@
+"""The label CSV and the class list of a `folder` data set."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets.base import DataError
+
+ID_COLUMNS = ("id", "image", "file", "filename")
+LABEL_COLUMNS = ("labels", "image_labels", "classes", "class")
+SPLIT_COLUMNS = ("split", "suggested_split")
+BACKGROUND = "background"
+
+_SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
+_NUMBERED = re.compile(r"^(\d+)[\s,:;]+(.+)$")
+
+
+@dataclass(frozen=True)
+class LabelRow:
+    """One line of the CSV: its number in the file, class indices from 0, and "train", "val" or None."""
+
+    number: int
+    id: str
+    labels: tuple[int, ...]
+    split: str | None
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """A label CSV. `split_column` is its name or None; `left_out` counts the rows of a test split."""
+
+    path: Path
+    classes: tuple[str, ...]
+    rows: tuple[LabelRow, ...]
+    split_column: str | None
+    left_out: int
+
+
+def read_label_file(path: Path, classes: tuple[str, ...] | None, allow_empty: bool) -> LabelFile:
+    """Read a label CSV (UTF-8; separated by comma, semicolon or tab).
+
+    classes: names in the order of their mask values, or None: all names of the file, sorted
+    allow_empty: accept rows without a label
+    Raises DataError, with the row's number (the header is row 1), for a missing column, an unknown class name
+    or split, a row without id or labels, and an empty file.
+    """
+    header, lines = _read_csv(path)
+    id_column = _column(path, header, ID_COLUMNS)
+    label_column = _column(path, header, LABEL_COLUMNS)
+    split_column = next((c for c in SPLIT_COLUMNS if c in header), None)
+
+    known = classes or ()
+    cells = []
+    left_out = 0
+    for number, line in lines:
+        where = f"{path} row {number}"
+        split = None
+        if split_column is not None:
+            value = line[split_column].lower()
+            if value == "test":
+                left_out += 1
+                continue
+            if value not in _SPLITS:
+                raise DataError(f"{where}: {split_column} is {value!r}; write train or val")
+            split = _SPLITS[value]
+        cells.append((number, _image_id(where, line[id_column]), _names(line[label_column], known), split))
+    if not cells:
+        raise DataError(f"{path}: no images listed; add a row for each image")
+    if classes is None:
+        classes = tuple(sorted({name for _, _, names, _ in cells for name in names}))
+        if not classes:
+            raise DataError(f"{path}: no label in column {label_column}; write class names there")
+
+    rows = []
+    for number, image_id, names, split in cells:
+        where = f"{path} row {number}"
+        if not names and not allow_empty:
+            raise DataError(
+                f"{where}: image {image_id!r} has no labels; add one, or set dataset.allow_empty=true to"
+                " keep it as background only"
+            )
+        labels = tuple(sorted({_class_index(where, name, classes) for name in names}))
+        rows.append(LabelRow(number, image_id, labels, split))
+    return LabelFile(path, classes, tuple(rows), split_column, left_out)
+
+
+def read_class_file(path: Path) -> tuple[str, ...]:
+    """Object-class names in the order of their mask values (the first has value 1).
+
+    Lines are names, perhaps numbered (``1 inclusion``); ``background`` may stand first. Numbers must rise by
+    one from 0 (background) or 1. Raises DataError.
+    """
+    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    lines = [line for line in lines if line]
+    matches = [_NUMBERED.match(line) for line in lines]
+    names = lines
+    if lines and all(matches):
+        numbers = [int(m[1]) for m in matches if m]
+        names = [m[2].strip() for m in matches if m]
+        expected = list(range(numbers[0], numbers[0] + len(numbers)))
+        starts_well = numbers[0] == (0 if names[0].lower() == BACKGROUND else 1)
+        if numbers != expected or not starts_well:
+            raise DataError(
+                f"{path}: class numbers {numbers[:6]} are not mask values;"
+                f" number them from 0 {BACKGROUND}, or from 1 without it"
+            )
+    if names and names[0].lower() == BACKGROUND:
+        names = names[1:]
+    if not names:
+        raise DataError(f"{path}: no class names; write one a line")
+    repeated = sorted({n for n in names if names.count(n) > 1})
+    if repeated:
+        raise DataError(f"{path}: class {repeated[0]!r} appears twice; remove one")
+    return tuple(names)
+
+
+def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Lower-case header, and (row number, cells) of the rows that are not blank."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            first = file.readline()
+            file.seek(0)
+            delimiter = max(",;\t", key=first.count)
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            header = [name.strip().lower() for name in next(reader, [])]
+            lines = []
+            for cells in reader:
+                if not any(cell.strip() for cell in cells):
+                    continue
+                if len(cells) > len(header):
+                    raise DataError(
+                        f"{path} row {reader.line_num}: {len(cells)} cells under {len(header)} columns;"
+                        " put quotes around labels that contain the separator"
+                    )
+                padded = [cell.strip() for cell in cells] + [""] * (len(header) - len(cells))
+                lines.append((reader.line_num, dict(zip(header, padded, strict=True))))
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not UTF-8 text; save it as CSV UTF-8") from None
+    except csv.Error as error:
+        raise DataError(f"{path} row {reader.line_num}: not CSV ({error}); correct the row") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check dataset.labels") from None
+    if not header:
+        raise DataError(f"{path}: empty; write columns id and labels in its first row, then a row an image")
+    return header, lines
+
+
+def _column(path: Path, header: list[str], names: tuple[str, ...]) -> str:
+    for name in names:
+        if name in header:
+            return name
+    raise DataError(
+        f"{path}: no column {names[0]} (columns: {', '.join(header)}); name it {' or '.join(names)}"
+    )
+
+
+def _image_id(where: str, cell: str) -> str:
+    image_id = cell.replace("\\", "/").removeprefix("./")
+    if not image_id:
+        raise DataError(f"{where}: no id; write the image's file name, or remove the row")
+    if image_id.startswith("/") or ".." in image_id.split("/"):
+        raise DataError(f"{where}: id {cell!r} leads out of the image folder; write a path under it")
+    return image_id
+
+
+def _names(cell: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Class names of a label cell, `background` left out (it is never a label)."""
+    if cell in known:
+        return (cell,)
+    separators = next((s for s in ";|," if s in cell), None)
+    names = [name.strip() for name in (cell.split(separators) if separators else cell.split())]
+    return tuple(name for name in names if name and name.lower() != BACKGROUND)
+
+
+def _class_index(where: str, name: str, classes: tuple[str, ...]) -> int:
+    if name in classes:
+        return classes.index(name)
+    close = difflib.get_close_matches(name, classes, n=1, cutoff=0.0)[0]
+    raise DataError(
+        f"{where}: unknown class {name!r} (classes: {', '.join(classes)}); did you mean {close!r}?"
+    )

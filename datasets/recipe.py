@@ -1,0 +1,42 @@
+"""What a method asks of the loader: sizes, ranges, normalisation. Light to import; part of typed settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Random augmentation of training images. Everything is drawn per sample from (seed, epoch, sample).
+
+    crop:        side of the square output, pixels
+    resize_long: range the longest side is resized to, pixels; (0, 0) to use `scale` instead
+    scale:       range of the factor on the image's size
+    resize_crop: range of the crop's area as a fraction of the image, with aspect ratio in [3/4, 4/3]
+                 (RandomResizedCrop); (0, 0) to use `resize_long` or `scale`
+    flip:        probability of a horizontal flip
+    brightness, contrast, saturation: factors are drawn from [1 - x, 1 + x]
+    hue:         rotation drawn from [-x, x], in turns (0.5 = half a turn)
+    Crops larger than the image are padded with the normalisation's mean; label companions with 255.
+    """
+
+    crop: int = 448
+    resize_long: tuple[int, int] = (0, 0)
+    scale: tuple[float, float] = (1.0, 1.0)
+    resize_crop: tuple[float, float] = (0.0, 0.0)
+    flip: float = 0.5
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+
+
+class Normalisation(NamedTuple):
+    """Per-channel mean and standard deviation, for images in [0, 1]."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -1,0 +1,72 @@
+"""File formats of the artifacts that stages exchange: CAMs and label maps. No pickles, written atomically."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+
+@dataclass(frozen=True)
+class Cam:
+    """Class activation maps of one image.
+
+    maps:    (K, h, w) float16 in [0, 1], one per present class, at network resolution
+    classes: K object-class indices (from 0)
+    size:    (H, W) of the image; scores are computed after bilinear upsampling to it
+    """
+
+    maps: np.ndarray
+    classes: tuple[int, ...]
+    size: tuple[int, int]
+
+
+def write_cams(path: Path, cams: Mapping[str, Cam]) -> None:
+    """Write one shard of CAMs (`*.safetensors`); the index is in the file's metadata."""
+    index = {i: {"classes": list(c.classes), "size": list(c.size)} for i, c in cams.items()}
+    tensors = {i: np.ascontiguousarray(c.maps, dtype=np.float16) for i, c in cams.items()}
+    temporary = path.with_suffix(".tmp")
+    save_file(tensors, temporary, metadata={"index": json.dumps(index)})
+    temporary.replace(path)
+
+
+class CamReader:
+    """Random and sequential access to a CAM artifact."""
+
+    def __init__(self, directory: Path) -> None:
+        self._shards = sorted(directory.glob("*.safetensors"))
+        self._where: dict[str, tuple[Path, dict]] = {}
+        for shard in self._shards:
+            with safe_open(shard, framework="np") as f:
+                index = json.loads(f.metadata()["index"])
+            self._where.update({i: (shard, entry) for i, entry in index.items()})
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(self._where)
+
+    def __getitem__(self, sample_id: str) -> Cam:
+        shard, entry = self._where[sample_id]
+        with safe_open(shard, framework="np") as f:
+            return _cam(f.get_tensor(sample_id), entry)
+
+    def __iter__(self) -> Iterator[tuple[str, Cam]]:
+        for shard in self._shards:
+            with safe_open(shard, framework="np") as f:
+                for i, (path, entry) in self._where.items():
+                    if path == shard:
+                        yield i, _cam(f.get_tensor(i), entry)
+
+
+def _cam(maps: np.ndarray, entry: dict) -> Cam:
+    return Cam(maps, tuple(entry["classes"]), (entry["size"][0], entry["size"][1]))
+
+
+def label_map_path(directory: Path, sample_id: str) -> Path:
+    """Where a label map (8-bit PNG: 0 background, i + 1 class i, 255 ignored) of an artifact lies."""
+    return directory / "labels" / f"{sample_id}.png"

@@ -1,0 +1,197 @@
+"""The contract between methods and the harness: what a method declares, and what its stages are handed.
+
+Light to import (no torch): planning a run reads every method's declaration.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from datasets.base import Companion, Sample, TrainingView
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from datasets.loader import Batch, ImageBatch, Normalisation, Recipe
+
+
+class MethodError(Exception):
+    """A method cannot run; the message is one line that says what, where and what to do."""
+
+
+class NotRunnable(MethodError):  # noqa: N818 - it is a state of the board, not an accident
+    """The method's inputs do not cover this data; shown as "not run", with what it needs."""
+
+
+class Supervision(StrEnum):
+    LABELS = "I"
+    SALIENCY = "S"
+    TEXT = "L"
+    SAM = "SAM"
+    MASKS = "M"
+
+
+class Kind(StrEnum):
+    """Kinds of artifacts. The evaluator scores CAM, PSEUDO_LABEL and PREDICTION, whoever made them."""
+
+    WEIGHTS = "weights"
+    SALIENCY = "saliency"
+    CAM = "cam"
+    PSEUDO_LABEL = "pseudo_label"
+    PREDICTION = "prediction"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of a method's graph.
+
+    run:        "package.module:function", imported only when the stage executes
+    settings:   a dataclass instance; everything the stage may depend on, since it makes the stage's key
+    inputs:     role -> name of the stage that yields it
+    yields:     the kind of artifact written
+    splits:     splits whose images it reads
+    pretrained: references of weights it starts from (`methods.layers.weights`); their content is in the key
+    seeded:     False where the result does not depend on the seed (one artifact serves all seeds)
+    fixed_threshold: for a CAM, the method's own background threshold in [0, 1]
+    """
+
+    name: str
+    run: str
+    settings: Any
+    yields: Kind
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    splits: tuple[str, ...] = ("train",)
+    pretrained: tuple[str, ...] = ()
+    seeded: bool = True
+    fixed_threshold: float | None = None
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """A place where paper, reference code and this project differ."""
+
+    topic: str
+    paper: str
+    code: str
+    ours: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A number printed in the paper. `value` in percent."""
+
+    dataset: str
+    split: str
+    stage: str
+    metric: str
+    value: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """Base of every method's typed settings."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Parts that the protocol chooses for all methods; None means "the method's own"."""
+
+    refiner: Any = None
+    segmenter: Any = None
+
+
+class Method(ABC):
+    """One entry of the board. A method is one folder of `methods/` with a `METHOD` attribute."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    paper: ClassVar[str]
+    summary: ClassVar[str]
+    needs: ClassVar[str]
+    supervision: ClassVar[frozenset[Supervision]]
+    in_all: ClassVar[bool] = False
+    """Whether `--methods all` includes it (the papers' methods, `cam` and `supervised`)."""
+    config: ClassVar[type[MethodConfig]]
+    presets: ClassVar[Mapping[str, MethodConfig]]
+    """Settings by scale: nano, small, paper."""
+    deviations: ClassVar[Sequence[Deviation]] = ()
+    reported: ClassVar[Sequence[Reported]] = ()
+
+    @abstractmethod
+    def stages(self, config: Any, view: TrainingView, shared: Shared) -> Sequence[Stage]:
+        """The graph, in an order where inputs come first. Raises NotRunnable."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished artifact: a directory that is never written again."""
+
+    path: Path
+    key: str
+    kind: Kind
+
+
+class StageContext(Protocol):
+    """What the harness hands to a running stage."""
+
+    view: TrainingView
+    inputs: Mapping[str, Artifact]
+    output: Path
+    """Directory to write the artifact to. Kept after a kill: what is complete there need not be redone."""
+    seed: int
+    device: torch.device
+
+    def masks(self) -> Companion:
+        """True masks, for methods that declare `Supervision.MASKS`; PermissionError for all others."""
+
+    def weights_path(self, reference: str) -> Path | None:
+        """Local file of a pretrained-weights reference; fetched by its library where allowed."""
+
+    def train_batches(
+        self,
+        samples: Sequence[Sample],
+        recipe: Recipe,
+        normalisation: Normalisation,
+        batch_size: int,
+        companions: Mapping[str, Companion] | None = None,
+    ) -> Callable[[int, int], Iterator[Batch]]:
+        """A source of augmented batches, to be handed to `train`."""
+
+    def images(
+        self, samples: Sequence[Sample], normalisation: Normalisation, batch_size: int
+    ) -> Iterator[ImageBatch]:
+        """Whole images at native size, in batches of equal size, with progress shown."""
+
+    def train(
+        self,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        losses: Callable[[nn.Module, Batch], Mapping[str, torch.Tensor]],
+        batches: Callable[[int, int], Iterator[Batch]],
+        iterations: int,
+        learning_rate: Callable[[int], float],
+    ) -> None:
+        """Train with checkpoints; resumes by itself after a kill, with equal results on CPU.
+
+        losses: returns named scalar terms; their sum is minimised, each is logged.
+        learning_rate: iteration -> factor on every group's initial rate.
+        """
+
+    def shards(self, samples: Sequence[Sample]) -> Iterator[tuple[str, Sequence[Sample]]]:
+        """Split per-image work into shards: (name, samples) of those not done yet.
+
+        A shard counts as done when the loop comes back for the next one.
+        """
+
+    def advance(self, images: int) -> None:
+        """Report progress of per-image work that does not go through `images`."""
+
+    def log(self, message: str) -> None: ...

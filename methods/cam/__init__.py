@@ -1,0 +1,56 @@
+"""Plain CAM (Zhou et al., CVPR 2016): the baseline every method is measured against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from datasets.base import TrainingView
+from methods.base import Deviation, Kind, Method, Reported, Shared, Stage, Supervision
+from methods.cam.config import PRESETS, CamConfig, CamStageConfig, ClassifyConfig
+from methods.pipeline import stages_after_cam
+
+
+class CamMethod(Method):
+    """Classifier -> CAM -> constant background -> segmentation network."""
+
+    name = "cam"
+    title = "CAM"
+    paper = "Zhou et al., Learning Deep Features for Discriminative Localization, CVPR 2016"
+    summary = "plain class activation maps: the baseline"
+    needs = "image labels, a pretrained backbone"
+    supervision = frozenset({Supervision.LABELS})
+    in_all = True
+    config = CamConfig
+    presets = PRESETS
+    deviations = (
+        Deviation(
+            "background",
+            "none: the paper draws boxes from 20 % of the maximum",
+            "a constant background score, swept on the scored set",
+            "a constant background score; fixed, tuned and oracle are all shown",
+            "the sweep on the scored set is an oracle",
+        ),
+    )
+    reported = (Reported("voc2012", "train", "cam", "miou", 48.0, "ResNet-38, as printed in EPS Tab. 4"),)
+
+    def stages(self, config: CamConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
+        classify = Stage(
+            "classify",
+            "methods.cam.stages:classify",
+            ClassifyConfig(config.backbone, config.train),
+            Kind.WEIGHTS,
+            pretrained=(config.backbone.weights,),
+        )
+        cam = Stage(
+            "cam",
+            "methods.cam.stages:cam",
+            CamStageConfig(config.backbone, config.inference),
+            Kind.CAM,
+            inputs={"weights": classify.name},
+            seeded=False,
+            fixed_threshold=config.background_threshold,
+        )
+        return [classify, cam, *stages_after_cam(cam, config.refiner, config.segmenter, shared)]
+
+
+METHOD = CamMethod()

@@ -1,0 +1,82 @@
+"""Settings of plain CAM, and its presets by scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from datasets.recipe import Recipe
+from methods.base import MethodConfig
+from methods.layers.config import BackboneConfig, CamInferenceConfig, SegmenterConfig, TrainConfig
+from methods.refiners.config import RefinerConfig
+from methods.segmenters import SEGMENTERS
+
+
+@dataclass(frozen=True)
+class ClassifyConfig:
+    """What the classifier's training depends on."""
+
+    backbone: BackboneConfig
+    train: TrainConfig
+
+
+@dataclass(frozen=True)
+class CamStageConfig:
+    """What CAM inference depends on."""
+
+    backbone: BackboneConfig
+    inference: CamInferenceConfig
+
+
+@dataclass(frozen=True)
+class CamConfig(MethodConfig):
+    """backbone: as the method it is compared with; background_threshold: fixed background score in [0, 1]."""
+
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    inference: CamInferenceConfig = field(default_factory=CamInferenceConfig)
+    background_threshold: float = 0.20
+    refiner: RefinerConfig = field(default_factory=RefinerConfig)
+    segmenter: SegmenterConfig = field(default_factory=lambda: SEGMENTERS["paper"])
+
+
+NANO_TRAIN = TrainConfig(
+    iterations=500,
+    batch_size=16,
+    learning_rate=0.02,
+    momentum=0.9,
+    recipe=Recipe(crop=96, scale=(0.75, 1.5), brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1),
+)
+SMALL_TRAIN = TrainConfig(
+    iterations=400,
+    batch_size=8,
+    learning_rate=0.01,
+    momentum=0.9,
+    weight_decay=1e-4,
+    recipe=Recipe(crop=224, resize_long=(224, 384), brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1),
+)
+PAPER_TRAIN = TrainConfig(
+    iterations=20000,
+    batch_size=8,
+    learning_rate=0.01,
+    momentum=5e-4,
+    weight_decay=0.0,
+    recipe=Recipe(crop=448, resize_long=(448, 768), brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1),
+)
+
+PRESETS = {
+    "nano": CamConfig(
+        BackboneConfig("resnet38d_nano", "nano/resnet38d_nano", 8),
+        NANO_TRAIN,
+        CamInferenceConfig(batch_size=32),
+        segmenter=SEGMENTERS["nano"],
+    ),
+    "small": CamConfig(
+        BackboneConfig("timm/tf_efficientnet_lite0", "timm/tf_efficientnet_lite0", 16),
+        SMALL_TRAIN,
+        CamInferenceConfig(scales=(0.5, 1.0, 1.5), batch_size=4),
+        segmenter=SEGMENTERS["small"],
+    ),
+    "paper": CamConfig(
+        BackboneConfig("resnet38d", "resnet38d/ilsvrc-cls_rna-a1_cls1000_ep-0001", 8), PAPER_TRAIN
+    ),
+}

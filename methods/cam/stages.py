@@ -1,0 +1,66 @@
+"""Stages of plain CAM."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn.functional import multilabel_soft_margin_loss
+
+from datasets.loader import Batch
+from methods.base import StageContext
+from methods.cam.config import CamStageConfig, ClassifyConfig
+from methods.layers.backbones import build_backbone
+from methods.layers.cam_inference import write_multi_scale_cams
+from methods.layers.optim import build_optimiser, poly
+
+
+class CamNetwork(nn.Module):
+    """A backbone and a 1x1 classifier without bias; its map of class c is c's activation map.
+
+    forward: (B, 3, H, W) -> (B, C, h, w), before any activation.
+    """
+
+    def __init__(self, backbone: nn.Module, channels: int, classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.classifier = nn.Conv2d(channels, classes, 1, bias=False)
+        nn.init.xavier_uniform_(self.classifier.weight)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.backbone(images))
+
+
+def classify(context: StageContext, settings: ClassifyConfig) -> None:
+    """Train the classifier with image labels."""
+    backbone = build_backbone(settings.backbone, context.weights_path(settings.backbone.weights))
+    network = CamNetwork(backbone, backbone.channels, len(context.view.classes))
+    optimiser = build_optimiser(network, [network.classifier], settings.train)
+    batches = context.train_batches(
+        context.view.samples("train"),
+        settings.train.recipe,
+        backbone.normalisation,
+        settings.train.batch_size,
+    )
+    context.train(
+        network, optimiser, classification_losses, batches, settings.train.iterations, poly(settings.train)
+    )
+    save_file(network.state_dict(), context.output / "network.safetensors")
+
+
+def classification_losses(network: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
+    """Multi-label soft margin loss of the globally averaged maps."""
+    return {"classification": multilabel_soft_margin_loss(network(batch.images).mean((2, 3)), batch.labels)}
+
+
+def cam(context: StageContext, settings: CamStageConfig) -> None:
+    """Multi-scale CAMs of the training images: ReLU, sum over scales and mirror images, / maximum."""
+    backbone = build_backbone(settings.backbone)
+    network = CamNetwork(backbone, backbone.channels, len(context.view.classes))
+    network.load_state_dict(load_file(context.inputs["weights"].path / "network.safetensors"))
+    network.to(context.device).eval()
+    write_multi_scale_cams(
+        context, lambda images: network(images).relu(), backbone.normalisation, settings.inference
+    )

@@ -1,0 +1,113 @@
+"""EPS: explicit pseudo-pixel supervision (Lee et al., CVPR 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from datasets.base import TrainingView
+from methods.base import Deviation, Kind, Method, MethodError, Reported, Shared, Stage, Supervision
+from methods.cam.config import CamStageConfig
+from methods.eps.config import PRESETS, EpsConfig
+from methods.layers.saliency_config import resolve
+from methods.pipeline import stages_after_cam
+
+MAP_SELECTIONS = ("naive", "predefined", "adaptive")
+
+DEVIATIONS = (
+    Deviation(
+        "momentum of SGD",
+        "not stated",
+        "PolyOptimizer passes the weight decay 5e-4 in momentum's place: momentum 5e-4, no decay",
+        "paper scale: momentum 5e-4, weight decay 0; nano and small: momentum .9, weight decay 5e-4 / 1e-4",
+        "the code's reading produced the paper's numbers; short schedules need real momentum",
+    ),
+    Deviation(
+        "overlap ratio",
+        "|B_i ∩ B_s| / |B_i| with B = value > .5 (Eq. 2)",
+        "Σ round(p)·round(s) / Σ (round(p) + 1e-4)",
+        "the code's",
+        "they differ for maps that never pass .5: the code's ratio is 0, the paper's undefined",
+    ),
+    Deviation(
+        "multi-scale sum",
+        "scales .5, 1, 1.5, 2, not said at which size they are added",
+        "each scale is upsampled to the image before adding",
+        "added at the resolution of the largest scale, upsampled once when scored",
+        "a fraction of the memory and disk for maps that agree to interpolation error",
+    ),
+    Deviation(
+        "saliency detector",
+        "PFAN, trained on DUTS",
+        "maps to download",
+        "a folder of maps; U²-Net through rembg at small; a miniature detector at nano",
+        "the maps are not redistributable; the detector is named in the settings",
+    ),
+    Deviation(
+        "colour jitter",
+        "not stated",
+        "torchvision's jitter: hue in HSV, a clamp after each step",
+        "one affine colour matrix a sample: hue as a rotation of chroma, one clamp at the end",
+        "batched on the device; ranges are the code's",
+    ),
+)
+REPORTED = (
+    Reported("voc2012", "train", "pseudo_label", "miou", 69.4, "no refinement, Tab. 4"),
+    Reported("voc2012", "train", "pseudo_label", "miou", 71.4, "+ CRF, Tab. 4"),
+    Reported("voc2012", "train", "pseudo_label", "miou", 71.6, "+ AffinityNet, Tab. 4"),
+    Reported("voc2012", "val", "segmentation", "miou", 66.6, "VGG16, V1"),
+    Reported("voc2012", "val", "segmentation", "miou", 67.0, "VGG16, V2"),
+    Reported("voc2012", "val", "segmentation", "miou", 71.0, "ResNet101, V1"),
+    Reported("voc2012", "val", "segmentation", "miou", 70.9, "ResNet101, V2"),
+)
+
+
+class Eps(Method):
+    """Joint classification and saliency loss -> CAM -> constant background -> segmentation network."""
+
+    name = "eps"
+    title = "EPS"
+    paper = "Lee et al., Railroad is not a Train: Saliency as Pseudo-pixel Supervision for WSSS, CVPR 2021"
+    summary = "saliency as pseudo-pixel supervision"
+    needs = "image labels, saliency maps (a folder, the `saliency` extra, or the miniature detector at nano)"
+    supervision = frozenset({Supervision.LABELS, Supervision.SALIENCY})
+    in_all = True
+    config = EpsConfig
+    presets = PRESETS
+    deviations = DEVIATIONS
+    reported = REPORTED
+
+    def stages(self, config: EpsConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
+        if config.map_selection not in MAP_SELECTIONS:
+            raise MethodError(
+                f"method.eps.map_selection={config.map_selection!r}: choose {', '.join(MAP_SELECTIONS)}"
+            )
+        detector = resolve(config.saliency, view)
+        saliency = Stage(
+            "saliency",
+            "methods.layers.saliency:detect",
+            detector,
+            Kind.SALIENCY,
+            pretrained=detector.pretrained,
+            seeded=False,
+        )
+        classify = Stage(
+            "classify",
+            "methods.eps.stages:classify",
+            config.joint_training(detector),
+            Kind.WEIGHTS,
+            inputs={"saliency": saliency.name},
+            pretrained=(config.backbone.weights,),
+        )
+        cam = Stage(
+            "cam",
+            "methods.eps.stages:cam",
+            CamStageConfig(config.backbone, config.inference),
+            Kind.CAM,
+            inputs={"weights": classify.name},
+            seeded=False,
+            fixed_threshold=config.background_threshold,
+        )
+        return [saliency, classify, cam, *stages_after_cam(cam, config.refiner, config.segmenter, shared)]
+
+
+METHOD = Eps()

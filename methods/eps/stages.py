@@ -1,0 +1,77 @@
+"""Stages of EPS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from datasets.loader import Batch
+from methods.base import MethodError, StageContext
+from methods.cam.config import CamStageConfig
+from methods.eps.config import JointTrainingConfig
+from methods.eps.losses import classification_loss, saliency_loss
+from methods.eps.network import EpsNetwork
+from methods.layers.backbones import build_backbone
+from methods.layers.cam_inference import write_multi_scale_cams
+from methods.layers.optim import build_optimiser, poly
+from methods.layers.saliency import saliency_companion
+
+
+def classify(context: StageContext, settings: JointTrainingConfig) -> None:
+    """Joint training on image labels and saliency (Sec. 3.3)."""
+    classes = context.view.classes
+    backbone = build_backbone(settings.backbone, context.weights_path(settings.backbone.weights))
+    network = EpsNetwork(backbone, len(classes))
+    optimiser = build_optimiser(network, [network.classifier], settings.train)
+    batches = context.train_batches(
+        context.view.samples("train"),
+        settings.train.recipe,
+        backbone.normalisation,
+        settings.train.batch_size,
+        {"saliency": saliency_companion(settings.saliency, context.inputs["saliency"].path)},
+    )
+    background = _class_indices(settings, classes)
+
+    def losses(network: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
+        logits = network(batch.images)
+        return {
+            "classification": classification_loss(logits, batch.labels),
+            "saliency": saliency_loss(
+                logits,
+                batch.companions["saliency"],
+                batch.labels,
+                settings.overlap_threshold,
+                settings.foreground_weight,
+                settings.map_selection,
+                background,
+            ).loss,
+        }
+
+    context.train(network, optimiser, losses, batches, settings.train.iterations, poly(settings.train))
+    save_file(network.state_dict(), context.output / "network.safetensors")
+
+
+def _class_indices(settings: JointTrainingConfig, classes: tuple[str, ...]) -> tuple[int, ...]:
+    if settings.map_selection != "predefined":
+        return ()
+    missing = [name for name in settings.predefined_background if name not in classes]
+    if missing:
+        raise MethodError(
+            f"method.eps.predefined_background names {', '.join(missing)}, no class of this data set; "
+            f"its classes are {', '.join(classes)}"
+        )
+    return tuple(classes.index(name) for name in settings.predefined_background)
+
+
+def cam(context: StageContext, settings: CamStageConfig) -> None:
+    """Softmax over C + 1, object maps summed over scales and mirror images, divided by the maximum."""
+    backbone = build_backbone(settings.backbone)
+    network = EpsNetwork(backbone, len(context.view.classes))
+    network.load_state_dict(load_file(context.inputs["weights"].path / "network.safetensors"))
+    network.to(context.device).eval()
+    write_multi_scale_cams(
+        context, lambda images: network(images).softmax(1)[:, :-1], backbone.normalisation, settings.inference
+    )

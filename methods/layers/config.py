@@ -1,0 +1,90 @@
+"""Typed settings of the parts that methods share. Light to import (no torch)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from datasets.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """A feature extractor.
+
+    name:          resnet38d, resnet38d_nano, vgg16, resnet101, or timm/<model name>
+    weights:       reference understood by `methods.layers.weights`: "none" (random initialisation),
+                   "nano/<name>" (shipped), "timm/<name>", "torchvision/<name>", or a path
+    output_stride: input pixels per feature cell
+    """
+
+    name: str = "resnet38d"
+    weights: str = "none"
+    output_stride: int = 8
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """SGD or AdamW under a polynomial schedule.
+
+    iterations, batch_size: length of training, images an iteration (over all devices)
+    momentum: the PSA family's PolyOptimizer passes weight decay in momentum's place, so their effective
+              momentum is the weight decay's value; presets say which reading they take
+    head_multiplier, bias_multiplier: factors on the learning rate of new layers and of biases
+    power:    lr = base * (1 - iteration / iterations) ** power
+    warmup:   iterations of linear warm-up
+    """
+
+    iterations: int = 20000
+    batch_size: int = 8
+    optimiser: str = "sgd"
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    head_multiplier: float = 10.0
+    bias_multiplier: float = 2.0
+    power: float = 0.9
+    warmup: int = 0
+    recipe: Recipe = field(default_factory=Recipe)
+
+
+@dataclass(frozen=True)
+class CamInferenceConfig:
+    """Multi-scale inference of CAMs.
+
+    scales: factors on the image's size; flip: add the mirrored image; batch_size: images of equal size at once
+    """
+
+    scales: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0)
+    flip: bool = True
+    batch_size: int = 8
+
+
+@dataclass(frozen=True)
+class CrfConfig:
+    """Dense CRF (Krähenbühl & Koltun 2011): Gaussian sxy/compat, bilateral sxy/srgb/compat; pixels, grey levels."""
+
+    iterations: int = 10
+    gaussian_sxy: float = 1.0
+    gaussian_compat: float = 3.0
+    bilateral_sxy: float = 67.0
+    bilateral_srgb: float = 3.0
+    bilateral_compat: float = 4.0
+
+
+@dataclass(frozen=True)
+class SegmenterConfig:
+    """A segmentation network and its recipe.
+
+    head: largefov (DeepLab V1), largefov_resnet38d (V1's head of that backbone), aspp (V2)
+    init: what the weights have seen; "coco-masks" is flagged on the board as having seen pixel masks
+    test_scales, test_flip, test_crf: test-time settings
+    """
+
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    head: str = "aspp"
+    init: str = "imagenet"
+    train: TrainConfig = field(default_factory=TrainConfig)
+    test_scales: tuple[float, ...] = (1.0,)
+    test_flip: bool = False
+    test_crf: CrfConfig | None = None
+    test_batch_size: int = 8

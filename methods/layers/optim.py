@@ -1,0 +1,59 @@
+"""Optimisers and the polynomial schedule that the papers share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from methods.base import MethodError
+from methods.layers.config import TrainConfig
+
+
+def parameter_groups(
+    network: nn.Module, head: Sequence[nn.Module], config: TrainConfig
+) -> list[dict[str, Any]]:
+    """Trainable parameters of `network` by learning rate and weight decay.
+
+    The modules of `head` (new layers, parts of `network`) learn `head_multiplier` times faster, biases
+    `bias_multiplier` times; the head's biases both (EPS: x1, x2, x10, x20). Biases and the scales of
+    normalisation layers do not decay; EPS and PSA, which freeze normalisation, exempt biases alike.
+    """
+    in_head = {id(p) for module in head for p in module.parameters()}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        rate = config.learning_rate
+        if id(parameter) in in_head:
+            rate *= config.head_multiplier
+        if name.rpartition(".")[2] == "bias":
+            rate *= config.bias_multiplier
+        decay = config.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((rate, decay), []).append(parameter)
+    return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
+
+
+def build_optimiser(
+    network: nn.Module, head: Sequence[nn.Module], config: TrainConfig
+) -> torch.optim.Optimizer:
+    """SGD (`config.momentum`) or AdamW over `parameter_groups`; MethodError for another name."""
+    groups = parameter_groups(network, head, config)
+    if config.optimiser == "sgd":
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
+    if config.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=config.learning_rate)
+    raise MethodError(f"unknown optimiser {config.optimiser!r}; choose sgd or adamw")
+
+
+def poly(config: TrainConfig) -> Callable[[int], float]:
+    """Iteration -> factor on the initial rates: (1 - iteration / iterations) ** power, after a warm-up."""
+
+    def factor(iteration: int) -> float:
+        if iteration < config.warmup:
+            return (iteration + 1) / config.warmup
+        return (1.0 - iteration / config.iterations) ** config.power
+
+    return factor

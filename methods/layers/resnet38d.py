@@ -1,0 +1,127 @@
+"""ResNet-38d: the wide residual network A1 of Wu, Shen and van den Hengel (arXiv:1611.10080) with dilation.
+
+The trunk of PSA, SEAM and EPS; output stride 8. Names of layers follow the weight files in circulation
+(`res38_cls.pth`), so their state dictionaries load as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+STAGE_DEPTHS = (3, 3, 6, 3)
+"""Residual blocks in stages b2 to b5; stages b6 and b7 are one bottleneck each."""
+
+
+class ResBlock(nn.Module):
+    """Pre-activated residual block of two 3x3 convolutions; (N, C, H, W) -> (N, outputs, H / stride, ...)."""
+
+    def __init__(
+        self, inputs: int, middle: int, outputs: int, *, stride: int = 1, dilations: tuple[int, int] = (1, 1)
+    ) -> None:
+        super().__init__()
+        first, second = dilations
+        self.bn_branch2a = nn.BatchNorm2d(inputs)
+        self.conv_branch2a = nn.Conv2d(inputs, middle, 3, stride, padding=first, dilation=first, bias=False)
+        self.bn_branch2b1 = nn.BatchNorm2d(middle)
+        self.conv_branch2b1 = nn.Conv2d(middle, outputs, 3, padding=second, dilation=second, bias=False)
+        self.conv_branch1 = (
+            None if inputs == outputs and stride == 1 else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        activated = F.relu(self.bn_branch2a(x))
+        shortcut = x if self.conv_branch1 is None else self.conv_branch1(activated)
+        y = self.conv_branch2a(activated)
+        y = self.conv_branch2b1(F.relu(self.bn_branch2b1(y)))
+        return shortcut + y
+
+
+class Bottleneck(nn.Module):
+    """Pre-activated bottleneck (1x1, dilated 3x3, 1x1) with a projected shortcut; keeps the resolution."""
+
+    def __init__(self, inputs: int, outputs: int, *, dilation: int, dropout: float) -> None:
+        super().__init__()
+        quarter, half = outputs // 4, outputs // 2
+        self.bn_branch2a = nn.BatchNorm2d(inputs)
+        self.conv_branch2a = nn.Conv2d(inputs, quarter, 1, bias=False)
+        self.bn_branch2b1 = nn.BatchNorm2d(quarter)
+        self.conv_branch2b1 = nn.Conv2d(quarter, half, 3, padding=dilation, dilation=dilation, bias=False)
+        self.bn_branch2b2 = nn.BatchNorm2d(half)
+        self.conv_branch2b2 = nn.Conv2d(half, outputs, 1, bias=False)
+        self.conv_branch1 = nn.Conv2d(inputs, outputs, 1, bias=False)
+        self.dropout = nn.Dropout2d(dropout)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        activated = F.relu(self.bn_branch2a(x))
+        y = self.conv_branch2a(activated)
+        y = self.conv_branch2b1(self.dropout(F.relu(self.bn_branch2b1(y))))
+        y = self.conv_branch2b2(self.dropout(F.relu(self.bn_branch2b2(y))))
+        return self.conv_branch1(activated) + y
+
+
+class ResNet38d(nn.Module):
+    """The trunk: images (N, 3, H, W) -> features (N, channels, ceil(H / 8), ceil(W / 8)), not negative.
+
+    width_divisor: divides every width; 1 is the published network (4096 channels out), 16 a miniature of the
+                   same structure. Has to divide 64 and leave every width a multiple of 4.
+    depths:        residual blocks in stages b2, b3, b4, b5
+    """
+
+    output_stride = 8
+
+    def __init__(self, *, width_divisor: int = 1, depths: Sequence[int] = STAGE_DEPTHS) -> None:
+        super().__init__()
+        stem, w2, w3, w4, w5, w6, self.channels = (
+            width // width_divisor for width in (64, 128, 256, 512, 1024, 2048, 4096)
+        )
+        self.conv1a = nn.Conv2d(3, stem, 3, padding=1, bias=False)
+        self._stages: list[list[str]] = [["conv1a"]]
+        self._add_stage("b2", stem, w2, w2, depths[0], stride=2)
+        self._add_stage("b3", w2, w3, w3, depths[1], stride=2)
+        self._add_stage("b4", w3, w4, w4, depths[2], stride=2)
+        # Only the first convolution of b5 still sees neighbours at the undilated distance.
+        self._add_stage("b5", w4, w4, w5, depths[3], dilation=2)
+        self.b6 = Bottleneck(w5, w6, dilation=4, dropout=0.3)
+        self.b7 = Bottleneck(w6, self.channels, dilation=4, dropout=0.5)
+        self.bn7 = nn.BatchNorm2d(self.channels)
+        self._stages += [["b6"], ["b7", "bn7"]]
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight)
+
+    def _add_stage(
+        self,
+        name: str,
+        inputs: int,
+        middle: int,
+        outputs: int,
+        depth: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+    ) -> None:
+        names = [name, *(f"{name}_{i}" for i in range(1, depth))]
+        for i, block_name in enumerate(names):
+            block = ResBlock(
+                inputs if i == 0 else outputs,
+                middle,
+                outputs,
+                stride=stride if i == 0 else 1,
+                dilations=(1 if i == 0 else dilation, dilation),
+            )
+            self.add_module(block_name, block)
+        self._stages.append(names)
+
+    def stages(self) -> list[list[nn.Module]]:
+        """Modules by depth, for freezing the first ones: conv1a; b2; b3; b4; b5; b6; b7 with bn7."""
+        return [[self.get_submodule(name) for name in names] for names in self._stages]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for stage in self.stages():
+            for module in stage:
+                x = module(x)
+        return F.relu(x)

@@ -1,0 +1,209 @@
+"""Pretraining of the miniature networks that ship with the project, each reproducible from here.
+
+They play the parts of ImageNet and saliency models at the nano scale, so they are trained on a generated world
+of their own (`datasets.pretraining`), never on benchmark images. The shipped file's hash is what counts; a
+re-run must match its score, not its bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from methods.layers.weights import SHIPPED
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class PretrainSettings:
+    """images: distinct training images; held_out: images the score is measured on; size: pixels a side."""
+
+    images: int
+    epochs: int
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.02
+    held_out: int = 1024
+    size: int = 96
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class Miniature:
+    """A miniature: how to build it, its loss, its score on held-out pictures and what of it is shipped.
+
+    build:  () -> network
+    loss:   (network, images (B, 3, S, S) normalised, labels (B,), masks (B, S, S)) -> scalar
+    score:  the same arguments -> summed score of the batch, in [0, B]
+    shipped: network -> the state dict that is kept
+    """
+
+    summary: str
+    metric: str
+    settings: PretrainSettings
+    build: Callable[[], nn.Module]
+    loss: Callable[..., torch.Tensor]
+    score: Callable[..., float]
+    shipped: Callable[[nn.Module], dict[str, torch.Tensor]]
+
+
+def _classifier() -> nn.Module:
+    from torch import nn
+
+    from datasets.pretraining import PRETRAINING_CLASSES
+    from methods.layers.backbones import build_backbone
+    from methods.layers.config import BackboneConfig
+
+    backbone = build_backbone(BackboneConfig("resnet38d_nano", "none", 8))
+    return nn.Sequential(
+        backbone, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(backbone.channels, len(PRETRAINING_CLASSES))
+    )
+
+
+def _classification_loss(network: nn.Module, images: Any, labels: Any, masks: Any) -> torch.Tensor:
+    from torch.nn.functional import cross_entropy
+
+    return cross_entropy(network(images), labels, label_smoothing=0.1)
+
+
+def _accuracy(network: nn.Module, images: Any, labels: Any, masks: Any) -> float:
+    return float((network(images).argmax(1) == labels).sum())
+
+
+def _saliency() -> nn.Module:
+    from methods.layers.saliency_net import SaliencyNet
+
+    return SaliencyNet()
+
+
+def _saliency_loss(network: nn.Module, images: Any, labels: Any, masks: Any) -> torch.Tensor:
+    from methods.layers.saliency_net import pretraining_loss
+
+    return pretraining_loss(network, images, masks)
+
+
+def _saliency_iou(network: nn.Module, images: Any, labels: Any, masks: Any) -> float:
+    predicted = network(images)[:, 0] > 0
+    truth = masks > 0
+    union = (predicted | truth).sum((1, 2)).clamp_min(1)
+    return float(((predicted & truth).sum((1, 2)) / union).sum())
+
+
+MINIATURES: dict[str, Miniature] = {
+    "resnet38d_nano": Miniature(
+        "ResNet-38d of a sixteenth of the width: the nano scale's ImageNet classifier",
+        "accuracy",
+        PretrainSettings(images=16384, epochs=8),
+        _classifier,
+        _classification_loss,
+        _accuracy,
+        lambda network: network[0].trunk.state_dict(),  # type: ignore[index,union-attr]
+    ),
+    "saliency": Miniature(
+        "small U-Net: the nano scale's class-agnostic saliency detector",
+        "mean IoU",
+        PretrainSettings(images=8192, epochs=5),
+        _saliency,
+        _saliency_loss,
+        _saliency_iou,
+        lambda network: network.state_dict(),
+    ),
+}
+
+
+def pretrain(name: str, output: Path = SHIPPED, report: Callable[[str], None] = print) -> dict[str, Any]:
+    """Train a miniature and write `<name>.safetensors` and `<name>.json` (settings, score, hash) to `output`.
+
+    Returns what the JSON holds.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    miniature, settings = MINIATURES[name], MINIATURES[name].settings
+    torch.manual_seed(settings.seed)
+    network = miniature.build()
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    images, labels, masks = _pictures(settings, 0, settings.images)
+    steps = settings.images // settings.batch_size * settings.epochs
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.learning_rate, total_steps=steps)
+    network.train()
+    for epoch in range(settings.epochs):
+        total = 0.0
+        order = torch.randperm(settings.images).split(settings.batch_size)[: settings.images // settings.batch_size]
+        for chosen in order:
+            batch, flip = images[chosen], torch.rand(()) < 0.5
+            loss = miniature.loss(
+                network,
+                _normalised(batch.flip(-1) if flip else batch),
+                labels[chosen],
+                masks[chosen].flip(-1) if flip else masks[chosen],
+            )
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            total += float(loss)
+        report(f"{name}: epoch {epoch + 1}/{settings.epochs}, loss {total / len(order):.4f}")
+    output.mkdir(parents=True, exist_ok=True)
+    path = output / f"{name}.safetensors"
+    save_file({k: v.contiguous() for k, v in miniature.shipped(network).items()}, path)
+    card = {
+        "summary": miniature.summary,
+        "settings": asdict(settings),
+        "metric": miniature.metric,
+        "score": round(_score(miniature, network), 4),
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
+    (output / f"{name}.json").write_text(json.dumps(card, indent=1) + "\n")
+    return card
+
+
+def shipped_card(name: str) -> dict[str, Any]:
+    """Settings, score and hash recorded with the shipped weights."""
+    return json.loads((SHIPPED / f"{name}.json").read_text())  # type: ignore[no-any-return]
+
+
+def _score(miniature: Miniature, network: nn.Module) -> float:
+    """Score on pictures that training has not seen."""
+    import torch
+
+    settings = miniature.settings
+    images, labels, masks = _pictures(settings, settings.images, settings.held_out)
+    network.eval()
+    with torch.inference_mode():
+        return (
+            sum(
+                miniature.score(network, _normalised(i), y, m)
+                for i, y, m in zip(images.split(128), labels.split(128), masks.split(128))
+            )
+            / settings.held_out
+        )
+
+
+def _pictures(settings: PretrainSettings, start: int, count: int) -> tuple[Any, Any, Any]:
+    import torch
+
+    from datasets.pretraining import pretraining_batch
+
+    batch = pretraining_batch(settings.seed, start, count, settings.size)
+    return torch.from_numpy(batch.images), torch.from_numpy(batch.labels), torch.from_numpy(batch.masks)
+
+
+def _normalised(images: torch.Tensor) -> torch.Tensor:
+    """uint8 (B, 3, H, W) -> float, with ImageNet's statistics, as the backbones expect."""
+    import torch
+
+    from datasets.recipe import IMAGENET
+
+    mean = torch.tensor(IMAGENET.mean).view(3, 1, 1)
+    std = torch.tensor(IMAGENET.std).view(3, 1, 1)
+    return (images.float() / 255 - mean) / std

@@ -1,0 +1,40 @@
+"""Refiner `crf`: dense CRF over the present classes and a constant background."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.functional import interpolate
+
+from datasets.images import read_image, write_labels
+from methods.artifacts import CamReader, label_map_path
+from methods.base import StageContext
+from methods.layers.crf import CrfPool
+from methods.refiners.config import RefinerConfig
+
+
+def pseudo_label(context: StageContext, settings: RefinerConfig) -> None:
+    """Write a label map of every training image: argmax of the CRF's posterior.
+
+    The unary probabilities are the upsampled CAM scores and the constant background score, normalised to sum to 1.
+    """
+    assert settings.background_threshold is not None
+    threshold = settings.background_threshold
+    cams = CamReader(context.inputs["cam"].path)
+    with CrfPool(settings.crf) as pool:
+        for _, samples in context.shards(context.view.samples("train")):
+
+            def jobs(samples=samples):  # type: ignore[no-untyped-def]
+                for sample in samples:
+                    cam = cams[sample.id]
+                    maps = torch.from_numpy(cam.maps).float()[None]
+                    maps = interpolate(maps, cam.size, mode="bilinear", align_corners=False)[0]
+                    scores = torch.cat([torch.full((1, *cam.size), threshold), maps]).clamp_min(1e-5)
+                    image = read_image(sample.image).permute(1, 2, 0).contiguous().numpy()
+                    yield image, (scores / scores.sum(0)).numpy()
+
+            for sample, posterior in zip(samples, pool.map(jobs())):
+                values = torch.tensor([0, *(c + 1 for c in cams[sample.id].classes)], dtype=torch.uint8)
+                write_labels(
+                    label_map_path(context.output, sample.id), values[torch.from_numpy(posterior).argmax(0)]
+                )
+                context.advance(1)

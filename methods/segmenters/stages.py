@@ -1,0 +1,132 @@
+"""Training and inference of the segmentation network."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn.functional import cross_entropy, interpolate
+
+from datasets.base import IGNORE, Companion
+from datasets.images import read_image, write_labels
+from datasets.loader import Batch, ImageBatch
+from methods.artifacts import label_map_path
+from methods.base import StageContext
+from methods.layers.config import CrfConfig, SegmenterConfig
+from methods.layers.crf import CrfPool
+from methods.layers.deeplab import DeepLab, build_segmenter
+from methods.layers.optim import build_optimiser, poly
+
+
+def segment(context: StageContext, settings: SegmenterConfig) -> None:
+    """Train on the pseudo-labels of the training images."""
+    directory = context.inputs["labels"].path
+    train_segmentation(context, settings, Companion(lambda i: label_map_path(directory, i), "labels"))
+
+
+def train_segmentation(context: StageContext, settings: SegmenterConfig, labels: Companion) -> None:
+    """Train the network on label maps; pixel-wise cross-entropy, 255 ignored. Writes network.safetensors."""
+    weights = context.weights_path(settings.backbone.weights)
+    network = build_segmenter(settings, len(context.view.classes), weights)
+    optimiser = build_optimiser(network, [network.head], settings.train)
+    batches = context.train_batches(
+        context.view.samples("train"),
+        settings.train.recipe,
+        network.backbone.normalisation,
+        settings.train.batch_size,
+        {"labels": labels},
+    )
+    context.train(
+        network, optimiser, segmentation_losses, batches, settings.train.iterations, poly(settings.train)
+    )
+    save_file(network.state_dict(), context.output / "network.safetensors")
+    description = {"segmenter": dataclasses.asdict(settings), "classes": list(context.view.classes)}
+    (context.output / "network.json").write_text(json.dumps(description))
+
+
+def segmentation_losses(network: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
+    """Cross-entropy of the logits upsampled to the labels' size, averaged over the others than 255."""
+    labels = batch.companions["labels"]
+    logits = interpolate(network(batch.images), labels.shape[-2:], mode="bilinear", align_corners=False)
+    total = cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+    return {"segmentation": total / (labels != IGNORE).sum().clamp_min(1)}
+
+
+def predict(context: StageContext, settings: SegmenterConfig) -> None:
+    """Write a label map of every validation image, and of the training images that reports show."""
+    network = load_segmenter(context.inputs["weights"].path, settings, len(context.view.classes))
+    network.to(context.device).eval()
+    for _, samples in context.shards((*context.view.samples("val"), *context.view.examples())):
+        paths = {s.id: s.image for s in samples}
+        for batch in context.images(samples, network.backbone.normalisation, settings.test_batch_size):
+            maps = label_maps(network, batch, settings, [paths[i] for i in batch.ids])
+            for sample_id, labels in zip(batch.ids, maps):
+                write_labels(label_map_path(context.output, sample_id), labels.numpy())
+
+
+def label_maps(
+    network: nn.Module, batch: ImageBatch, settings: SegmenterConfig, paths: Sequence[Path]
+) -> torch.Tensor:
+    """Predicted classes (B, H, W) uint8 on the CPU, with the settings' scales, mirror images and CRF."""
+    probabilities = segmentation_probabilities(
+        network, batch.images, settings.test_scales, settings.test_flip
+    )
+    labels = probabilities.argmax(1).to(torch.uint8).cpu()
+    if settings.test_crf is not None:
+        labels = refined_by_crf(probabilities.cpu(), labels, paths, settings.test_crf)
+    return labels
+
+
+def refined_by_crf(
+    probabilities: torch.Tensor, labels: torch.Tensor, paths: Sequence[Path], config: CrfConfig
+) -> torch.Tensor:
+    """Dense CRF over each image's predicted classes and background; the others cannot win and cost time.
+
+    probabilities (B, C + 1, H, W), labels (B, H, W) their argmax -> refined labels (B, H, W) uint8.
+    """
+    present = [torch.unique(torch.cat([labels.new_zeros(1), x.flatten()])) for x in labels]
+
+    def jobs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for path, scores, keep in zip(paths, probabilities, present):
+            kept = scores[keep.long()].clamp_min(1e-5)
+            yield read_image(path).permute(1, 2, 0).contiguous().numpy(), (kept / kept.sum(0)).numpy()
+
+    with CrfPool(config) as pool:
+        refined = [keep[torch.from_numpy(q).argmax(0)] for keep, q in zip(present, pool.map(jobs()))]
+    return torch.stack(refined)
+
+
+@torch.inference_mode()
+def segmentation_probabilities(
+    network: nn.Module, images: torch.Tensor, scales: Sequence[float], flip: bool
+) -> torch.Tensor:
+    """Mean softmax over scales and mirror images: (B, 3, H, W) -> (B, C + 1, H, W)."""
+    size = images.shape[-2:]
+    total = torch.zeros((), device=images.device)
+    count = 0
+    for scale in scales:
+        scaled = images
+        if scale != 1.0:
+            target = (round(size[0] * scale), round(size[1] * scale))
+            scaled = interpolate(images, target, mode="bilinear", align_corners=False, antialias=True)
+        for mirrored in (False, True) if flip else (False,):
+            logits = network(scaled.flip(-1) if mirrored else scaled)
+            logits = logits.flip(-1) if mirrored else logits
+            logits = interpolate(logits.float(), size, mode="bilinear", align_corners=False)
+            total = total + logits.softmax(1)
+            count += 1
+    return total / count
+
+
+def load_segmenter(directory: Path, settings: SegmenterConfig, classes: int) -> DeepLab:
+    """The trained network of a `segment` artifact."""
+    bare = dataclasses.replace(settings, backbone=dataclasses.replace(settings.backbone, weights="none"))
+    network = build_segmenter(bare, classes, None)
+    network.load_state_dict(load_file(directory / "network.safetensors"))
+    return network

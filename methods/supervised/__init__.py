@@ -1,0 +1,46 @@
+"""The upper bound: the same segmentation network, trained on true masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from datasets.base import TrainingView
+from methods.base import Kind, Method, MethodConfig, Shared, Stage, Supervision
+from methods.layers.config import SegmenterConfig
+from methods.segmenters import SEGMENTERS, predict_stage
+
+
+@dataclass(frozen=True)
+class SupervisedConfig(MethodConfig):
+    """segmenter: the scale's segmentation network, as every method trains it on its pseudo-labels."""
+
+    segmenter: SegmenterConfig = field(default_factory=lambda: SEGMENTERS["paper"])
+
+
+class Supervised(Method):
+    """Segmentation network trained on the true masks of the training images."""
+
+    name = "supervised"
+    title = "Supervised (bound)"
+    paper = "Chen et al., DeepLab, TPAMI 2018"
+    summary = "the segmentation network trained on true masks: the upper bound"
+    needs = "true masks of the training images"
+    supervision = frozenset({Supervision.MASKS})
+    in_all = True
+    config = SupervisedConfig
+    presets = {scale: SupervisedConfig(segmenter) for scale, segmenter in SEGMENTERS.items()}  # noqa: RUF012
+
+    def stages(self, config: SupervisedConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
+        segmenter = shared.segmenter or config.segmenter
+        segment = Stage(
+            "segment",
+            "methods.supervised.stages:segment",
+            segmenter,
+            Kind.WEIGHTS,
+            pretrained=(segmenter.backbone.weights,),
+        )
+        return [segment, predict_stage(segmenter)]
+
+
+METHOD = Supervised()

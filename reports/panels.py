@@ -1,0 +1,114 @@
+"""Example panels: label maps in PASCAL VOC's colours, overlays of labels and of class activation maps."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from datasets.base import IGNORE
+
+IGNORE_COLOUR = (224, 224, 224)
+"""Of pixels that are not scored: VOC's cream made neutral, so that it is no class's colour."""
+
+_FLAT_COLOURS = 64
+"""Images with at most this many colours are label maps: scaled without mixing, compressed without loss."""
+
+
+def voc_palette() -> np.ndarray:
+    """(256, 3) uint8: PASCAL VOC's colour map (three bits of the label a step, spread over the channels' bits)."""
+    labels, channels = np.arange(256)[:, None], np.arange(3)
+    palette = np.zeros((256, 3), dtype=np.uint8)
+    for step in range(3):
+        palette |= (((labels >> (3 * step + channels)) & 1) << (7 - step)).astype(np.uint8)
+    palette[IGNORE] = IGNORE_COLOUR
+    return palette
+
+
+def colour_labels(label_map: np.ndarray) -> np.ndarray:
+    """Label map (H, W) uint8 -> (H, W, 3) uint8; 0 (background) is black, 255 (ignored) light grey."""
+    return voc_palette()[np.asarray(label_map, dtype=np.uint8)]
+
+
+def overlay(image: np.ndarray, labels: np.ndarray, opacity: float = 0.6) -> np.ndarray:
+    """Label colours over an image, background left clear.
+
+    image: (H, W, 3) uint8; labels: (H, W) uint8 as in `colour_labels`; opacity in [0, 1]. Returns (H, W, 3) uint8.
+    """
+    alpha = np.where(labels == 0, 0.0, opacity)[..., None]
+    return _blend(image.astype(np.float32), _vivid(colour_labels(labels)), alpha)
+
+
+def cam_overlay(
+    image: np.ndarray, maps: np.ndarray, classes: Sequence[int], opacity: float = 0.85
+) -> np.ndarray:
+    """Activation over the greyed image, each class in the hue that `colour_labels` gives its label.
+
+    image:   (H, W, 3) uint8
+    maps:    (K, h, w) in [0, 1], upsampled bilinearly to the image
+    classes: K object-class indices (from 0)
+    opacity: in [0, 1], where the activation is 1; it falls linearly with the activation
+    Returns (H, W, 3) uint8. Where classes overlap their colours mix, the stronger prevailing.
+    """
+    height, width = image.shape[:2]
+    grey = image.astype(np.float32).mean(axis=2, keepdims=True).repeat(3, axis=2)
+    if len(classes) == 0:
+        return grey.astype(np.uint8)
+    activation = np.stack([_resize_map(m, (width, height)) for m in np.asarray(maps, dtype=np.float32)])
+    colours = _vivid(voc_palette()[np.asarray(classes) + 1])  # (K, 3)
+    weights = activation**2 / np.maximum((activation**2).sum(axis=0), 1e-12)
+    mixed = np.einsum("khw,kc->hwc", weights, colours)
+    return _blend(grey, mixed, opacity * activation.max(axis=0)[..., None])
+
+
+def save_panel(path: Path, rgb: np.ndarray, longest: int = 320) -> None:
+    """Save an (H, W, 3) uint8 image scaled down to `longest` pixels; the suffix (.png, .jpg) chooses the format."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = _shrink(Image.fromarray(rgb), longest)
+    if path.suffix == ".png" and _is_flat(picture):
+        picture = picture.quantize(_FLAT_COLOURS, dither=Image.Dither.NONE)
+    picture.save(path, quality=85, optimize=True) if path.suffix != ".png" else picture.save(
+        path, optimize=True
+    )
+
+
+def encode(path: Path, longest: int) -> tuple[Literal["image/png", "image/webp"], bytes]:
+    """An image file scaled down for a page: PNG with a palette for label maps, WebP for the rest."""
+    with Image.open(path) as opened:
+        picture = _shrink(opened.convert("RGB"), longest)
+    buffer = io.BytesIO()
+    if _is_flat(picture):
+        picture.quantize(_FLAT_COLOURS, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+        return "image/png", buffer.getvalue()
+    picture.save(buffer, "WEBP", quality=80, method=4)
+    return "image/webp", buffer.getvalue()
+
+
+def _vivid(colours: np.ndarray) -> np.ndarray:
+    """VOC's colours lie at half intensity; over a photograph they need to be brighter."""
+    return np.minimum(colours.astype(np.float32) * 1.5, 255)
+
+
+def _blend(base: np.ndarray, top: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    return np.clip(base * (1 - alpha) + top * alpha + 0.5, 0, 255).astype(np.uint8)
+
+
+def _resize_map(activation: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    resized = Image.fromarray(activation, mode="F").resize(size, Image.Resampling.BILINEAR)
+    return np.clip(np.asarray(resized), 0, 1)
+
+
+def _is_flat(picture: Image.Image) -> bool:
+    return picture.getcolors(_FLAT_COLOURS) is not None
+
+
+def _shrink(picture: Image.Image, longest: int) -> Image.Image:
+    factor = longest / max(picture.size)
+    if factor >= 1:
+        return picture
+    size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
+    return picture.resize(size, Image.Resampling.NEAREST if _is_flat(picture) else Image.Resampling.LANCZOS)

@@ -1,0 +1,93 @@
+"""The leaderboard in the terminal, by rich; fits 80 columns, shows more where there is room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from reports.text import MISSING, entry_label, mean_and_deviation, percent, points, seeds_label
+from results.aggregate import CONFUSION, SCORES, best, confusion_pairs, leaderboard, varying
+from results.io import Run
+
+_WIDE = 110
+"""Columns from which the tuned threshold, the gap to mask supervision and the confusion ratios are shown."""
+
+_HEADINGS = {
+    "cam_fixed": "CAM\nfixed",
+    "cam_tuned": "CAM\ntuned",
+    "cam_oracle": "CAM\noracle",
+    "pseudo_label": "Pseudo-\nlabel",
+    "segmentation": "Segmen-\ntation",
+}
+
+
+def print_leaderboard(run: Run, console: Console | None = None) -> None:
+    """Print the run's board; reference rows dim, reasons of missing entries below."""
+    console = console or Console()
+    if not run.cells and run.records.empty:
+        console.print(Text(f"{run.path}: the run is empty, there is nothing to show yet"))
+        return
+    for part in render(leaderboard(run.records, run.cells), console.width):
+        console.print(part)
+
+
+def render(board: pd.DataFrame, width: int) -> Iterator[RenderableType]:
+    """Rich renderables of a board: for each (data set, scale, protocol) a table and the reasons below it."""
+    for (dataset, scale, protocol), part in board.groupby(["dataset", "scale", "protocol"], sort=False):
+        yield Text(f"{dataset} · {scale} · {protocol} protocol", style="bold")
+        yield Text("mIoU in %, mean±SD over n seeds; segmentation on val, the rest on train", style="dim")
+        yield _table(part, width)
+        for row in part[part["reason"] != ""].to_dict("records"):
+            style = "red" if row["status"] == "failed" else "yellow"
+            label = entry_label(row, varying(part))
+            yield Padding(
+                Text.assemble((f"{label}: {row['status']}: ", style), (row["reason"], "")), (0, 0, 0, 2)
+            )
+        yield Text("")
+
+
+def _table(part: pd.DataFrame, width: int) -> Table:
+    wide = width >= _WIDE
+    extra = varying(part)
+    scores = [score for score in SCORES if wide or score.name != "cam_tuned"]
+    pairs = confusion_pairs(part) if wide else []
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", show_edge=False
+    )
+    table.add_column("Method", min_width=8, overflow="fold")  # gives way, so that no number is cut
+    table.add_column("Sup.", no_wrap=True)
+    table.add_column("", no_wrap=True, style="dim")
+    for score in scores:
+        table.add_column(_HEADINGS[score.name], justify="right", no_wrap=True)
+    if wide:
+        table.add_column("Δ to\nmasks", justify="right", no_wrap=True)
+    for pair in pairs:
+        table.add_column(Text("confusion\n" + pair), justify="right", no_wrap=True)
+    tops = {score.name: percent(best(part, f"{score.name}_mean")) for score in scores}
+    for row in part.to_dict("records"):
+        eligible = not row["mask_supervised"] and row["status"] != "reference"
+        cells: list[RenderableType] = [Text(entry_label(row, extra)), row["supervision"], seeds_label(row)]
+        for score in scores:
+            top = eligible and percent(row[f"{score.name}_mean"]) == tops[score.name] != MISSING
+            cells.append(Text(mean_and_deviation(row, score.name, "±"), style="bold" if top else ""))
+        if wide:
+            cells.append(points(row["segmentation_gap"]))
+        cells += [percent(row[f"{CONFUSION}{pair}_mean"]) for pair in pairs]
+        table.add_row(*[_plain(cell) for cell in cells], style=_row_style(row))
+    return table
+
+
+def _plain(cell: Any) -> Text:
+    """Names are shown as they are, never read as rich's markup."""
+    return cell if isinstance(cell, Text) else Text(str(cell))
+
+
+def _row_style(row: dict[str, Any]) -> str:
+    return "dim" if row["status"] == "reference" else ""

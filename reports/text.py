@@ -1,0 +1,101 @@
+"""How numbers are written, the same in every report, and the Markdown leaderboard."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from results.aggregate import CONFUSION, KEYS, SCORES, confusion_pairs
+
+MISSING = "–"
+
+
+def percent(value: float) -> str:
+    """A fraction as percent with one decimal, `–` for NaN."""
+    return f"{100 * value:.1f}" if math.isfinite(value) else MISSING
+
+
+def points(value: float) -> str:
+    """A difference of fractions in percentage points, always signed."""
+    return f"{100 * value:+.1f}".replace("-", "−") if math.isfinite(value) else MISSING
+
+
+def mean_and_deviation(row: Mapping[str, Any], name: str, separator: str = " ± ") -> str:
+    """`61.2 ± 0.8`; without the deviation where there is one value only."""
+    mean, deviation = percent(row[f"{name}_mean"]), row[f"{name}_std"]
+    return f"{mean}{separator}{100 * deviation:.1f}" if math.isfinite(deviation) else mean
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `42 s`, `3 min 20 s`, `2 h 05 min`."""
+    if not math.isfinite(seconds):
+        return MISSING
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def entry_label(row: Mapping[str, Any], extra: list[str]) -> str:
+    """An entry's title, with its refiner and segmenter where these tell entries apart (`extra`)."""
+    parts = [str(row[column]) for column in extra if row["status"] != "reference"]
+    return f"{row['title']} ({', '.join(parts)})" if parts else str(row["title"])
+
+
+def seeds_label(row: Mapping[str, Any]) -> str:
+    """`n=3`, the state where there is no score, nothing for reference rows."""
+    if row["status"] == "reference":
+        return ""
+    return f"n={row['seeds']}" if row["seeds"] else str(row["status"])
+
+
+def markdown_leaderboard(board: pd.DataFrame) -> str:
+    """The board as Markdown tables, one a (data set, scale, protocol), with reasons below."""
+    parts = []
+    for (dataset, scale, protocol), part in board.groupby(["dataset", "scale", "protocol"], sort=False):
+        pairs = confusion_pairs(part)
+        heads = [
+            "Method",
+            "Refiner",
+            "Segmenter",
+            "Supervision",
+            "n",
+            *(f"{s.title} ({s.split})" for s in SCORES),
+        ]
+        heads += [f"Confusion {pair}" for pair in pairs]
+        lines = [f"## {_markdown(f'{dataset}, {scale}, {protocol} protocol')}", ""]
+        lines += ["mIoU in percent, mean ± sample standard deviation over n seeds.", ""]
+        lines += [_markdown_row(heads), "|---|---|---|---|---:" + "|---:" * (len(heads) - 5) + "|"]
+        notes = []
+        for row in part.to_dict("records"):
+            names = [score.name for score in SCORES] + [CONFUSION + pair for pair in pairs]
+            values = [mean_and_deviation(row, name) for name in names]
+            state = [row["title"], row["refiner"], row["segmenter"], row["supervision"], seeds_label(row)]
+            lines.append(_markdown_row([*state, *values]))
+            if row["reason"]:
+                notes.append(
+                    f"- {_markdown(row['title'])}: {_markdown(row['status'])}: {_markdown(row['reason'])}"
+                )
+        parts.append("\n".join(lines + ([""] + notes if notes else [])))
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_row(cells: list[str]) -> str:
+    return "| " + " | ".join(_markdown(cell) for cell in cells) + " |"
+
+
+def _markdown(text: str) -> str:
+    escaped = "".join("\\" + c if c in "\\`*_[]#|" else c for c in " ".join(str(text).split()))
+    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def entry_key(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The `KEYS` of a row or a cell."""
+    return tuple(row[key] for key in KEYS)

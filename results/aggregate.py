@@ -1,0 +1,238 @@
+"""From records to tables: one row an entry of the board, every score as mean, sample deviation and n over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+KEYS = ["dataset", "scale", "protocol", "method", "refiner", "segmenter"]
+"""What identifies an entry of the leaderboard."""
+
+REFERENCE = "reference/"
+"""Prefix of the `method` of rows that no method made (all background, image labels only)."""
+
+CONFUSION = "confusion:"
+"""Prefix of the leaderboard columns with the confusion ratio of one context pair."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """A column of the leaderboard.
+
+    name:    prefix of its three columns, `<name>_mean`, `<name>_std`, `<name>_n`
+    title:   heading; `stage` and `variant` select its records, `split` is the one the protocol scores
+    """
+
+    name: str
+    title: str
+    stage: str
+    variant: str
+    split: str
+
+
+SCORES = (
+    Score("cam_fixed", "CAM fixed", "cam", "fixed", "train"),
+    Score("cam_tuned", "CAM tuned", "cam", "tuned", "train"),
+    Score("cam_oracle", "CAM oracle", "cam", "oracle", "train"),
+    Score("pseudo_label", "Pseudo-label", "pseudo_label", "", "train"),
+    Score("segmentation", "Segmentation", "segmentation", "", "val"),
+)
+
+_RANKED_BY = ("segmentation", "pseudo_label", "cam_fixed", "cam_oracle")
+
+
+def summarise(records: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Mean, sample standard deviation (ddof = 1; NaN for n = 1) and n of `value`, in order of first occurrence.
+
+    Values that are NaN (a class that occurs nowhere) do not count towards n.
+    """
+    groups = records.groupby(list(by), sort=False, dropna=False)["value"]
+    table: pd.DataFrame = groups.agg(mean="mean", std="std", n="count").reset_index()
+    return table
+
+
+def leaderboard(records: pd.DataFrame, cells: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """The board: one row a (data set, scale, protocol, method, refiner, segmenter).
+
+    Columns: `KEYS`; `title`, `paper`, `supervision`; `status` ("done", "incomplete": some seeds missing,
+    "failed", "not run", "reference"), `reason`, `seeds` (number done); for each of `SCORES` mean, std and n
+    (fractions); `segmentation_gap`: mean difference to the best mask-supervised entry with the same segmentation
+    network on the same board; `confusion:<pair>_mean/_std/_n` at the fixed threshold.
+
+    Order within a board: methods by segmentation mIoU, mask-supervised entries, reference rows, those without
+    a score.
+    """
+    board = _entries(records, cells)
+    for score in SCORES:
+        board = _join(board, summarise(_select(records, score), KEYS), score.name)
+    confusion = _at_fixed(records, "confusion_ratio")
+    for pair in confusion["class_name"].unique():
+        board = _join(
+            board, summarise(confusion[confusion["class_name"] == pair], KEYS), f"{CONFUSION}{pair}"
+        )
+    board["segmentation_gap"] = _gap(board)
+    return _ordered(board)
+
+
+def per_class_iou(records: pd.DataFrame) -> pd.DataFrame:
+    """IoU of every class: `KEYS`, `score` (a name of `SCORES`), `class_name`, mean, std, n; classes in record order."""
+    parts = []
+    for score in SCORES:
+        chosen = _select(records, score, metric="iou")
+        parts.append(summarise(chosen, [*KEYS, "class_name"]).assign(score=score.name))
+    return pd.concat(parts, ignore_index=True)
+
+
+def threshold_curves(records: pd.DataFrame) -> pd.DataFrame:
+    """CAM mIoU against the background threshold: `KEYS`, `threshold`, mean, std, n."""
+    curve = records[
+        (records["stage"] == "cam") & (records["variant"] == "curve") & (records["metric"] == "miou")
+    ].assign(threshold=lambda rows: rows["threshold"].round(6))
+    return summarise(curve, [*KEYS, "threshold"]).sort_values([*KEYS, "threshold"], ignore_index=True)
+
+
+def fixed_thresholds(records: pd.DataFrame) -> pd.DataFrame:
+    """The threshold each entry's fixed CAM score was made at: `KEYS`, `threshold`."""
+    fixed = _at_fixed(records, "miou")
+    table: pd.DataFrame = fixed.groupby(KEYS, sort=False)["threshold"].mean().reset_index()
+    return table
+
+
+def reported_against_measured(board: pd.DataFrame, cells: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Numbers printed in the papers beside ours, where the data set's name is the same (fractions).
+
+    `KEYS`, `stage`, `split`, `metric`, `reported`, `note`, `measured`, `difference`, `compared_with` (a title of
+    `SCORES`, empty where nothing was measured on that stage and split). A printed CAM score is compared with the
+    oracle threshold, which is what most papers print.
+    """
+    names = {"cam": "cam_oracle", "pseudo_label": "pseudo_label", "segmentation": "segmentation"}
+    scores = {score.name: score for score in SCORES}
+    measured = {tuple(row[key] for key in KEYS): row for row in board.to_dict("records")}
+    rows = []
+    for cell in _first_of_each(cells):
+        identity = tuple(cell[key] for key in KEYS)
+        for item in cell["method_info"].get("reported") or ():
+            if item["dataset"] != cell["dataset"]:
+                continue
+            score = scores.get(names.get(item["stage"], ""))
+            fits = score is not None and item["metric"] == "miou" and item["split"] == score.split
+            value = measured[identity][f"{score.name}_mean"] if score and fits else float("nan")
+            reported = item["value"] / 100
+            rows.append(
+                dict(zip(KEYS, identity))
+                | {k: item[k] for k in ("stage", "split", "metric")}
+                | {"reported": reported, "note": item.get("note", ""), "measured": value}
+                | {
+                    "difference": value - reported,
+                    "compared_with": score.title if score and value == value else "",
+                }
+            )
+    extra = ["stage", "split", "metric", "reported", "note", "measured", "difference", "compared_with"]
+    return pd.DataFrame(rows, columns=[*KEYS, *extra])
+
+
+def varying(board: pd.DataFrame, columns: Sequence[str] = ("refiner", "segmenter")) -> list[str]:
+    """Those of `columns` in which the methods of a board differ (reference rows do not count)."""
+    methods = board[board["status"] != "reference"]
+    return [column for column in columns if methods[column].nunique() > 1]
+
+
+def confusion_pairs(board: pd.DataFrame) -> list[str]:
+    """Context pairs ("boat|water") with at least one score on this board."""
+    columns = [c for c in board.columns if c.startswith(CONFUSION) and c.endswith("_mean")]
+    return [c.removeprefix(CONFUSION).removesuffix("_mean") for c in columns if board[c].notna().any()]
+
+
+def best(board: pd.DataFrame, column: str, *, lowest: bool = False) -> float:
+    """Best mean among the entries that use no masks and are no reference rows; NaN if there is none."""
+    values = board.loc[~board["mask_supervised"] & (board["status"] != "reference"), column]
+    return float(values.min() if lowest else values.max())
+
+
+def _select(records: pd.DataFrame, score: Score, metric: str = "miou") -> pd.DataFrame:
+    return records[
+        (records["stage"] == score.stage)
+        & (records["variant"] == score.variant)
+        & (records["split"] == score.split)
+        & (records["metric"] == metric)
+    ]
+
+
+def _at_fixed(records: pd.DataFrame, metric: str) -> pd.DataFrame:
+    return _select(records, SCORES[0], metric)
+
+
+def _join(board: pd.DataFrame, summary: pd.DataFrame, name: str) -> pd.DataFrame:
+    summary = summary.rename(columns={part: f"{name}_{part}" for part in ("mean", "std", "n")})
+    board = board.merge(summary, on=KEYS, how="left")
+    board[f"{name}_n"] = board[f"{name}_n"].fillna(0).astype(int)
+    return board
+
+
+def _first_of_each(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One cell an entry, the lowest seed first."""
+    first: dict[tuple[str, ...], dict[str, Any]] = {}
+    for cell in sorted(cells, key=lambda c: c["seed"]):
+        first.setdefault(tuple(cell[key] for key in KEYS), cell)
+    return list(first.values())
+
+
+def _entries(records: pd.DataFrame, cells: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Every entry that has a cell or a record, with what is known about its method and its state."""
+    by_entry: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for cell in cells:
+        by_entry.setdefault(tuple(cell[key] for key in KEYS), []).append(cell)
+    for identity in records[KEYS].drop_duplicates().itertuples(index=False, name=None):
+        by_entry.setdefault(identity, [])
+    rows = []
+    for identity, group in by_entry.items():
+        row: dict[str, Any] = dict(zip(KEYS, identity))
+        info = group[0]["method_info"] if group else {}
+        supervision = info.get("supervision", "")
+        status, reason = _status(row["method"], group)
+        rows.append(
+            row
+            | {"title": info.get("title") or row["method"].removeprefix(REFERENCE).replace("-", " ")}
+            | {"paper": info.get("paper", ""), "supervision": supervision}
+            | {"mask_supervised": "M" in supervision.split("+"), "status": status, "reason": reason}
+            | {"seeds": sum(cell["status"] == "done" for cell in group)}
+        )
+    state = ["title", "paper", "supervision", "mask_supervised", "status", "reason", "seeds"]
+    return pd.DataFrame(rows, columns=[*KEYS, *state]).astype({"mask_supervised": bool, "seeds": int})
+
+
+def _status(method: str, cells: Sequence[dict[str, Any]]) -> tuple[str, str]:
+    if method.startswith(REFERENCE):
+        return "reference", ""
+    missing = [cell for cell in cells if cell["status"] != "done"]
+    if not missing:
+        return "done", ""
+    reasons = "; ".join(dict.fromkeys(cell["reason"] for cell in missing if cell["reason"]))
+    if len(missing) == len(cells):
+        failed = any(cell["status"] == "failed" for cell in missing)
+        return "failed" if failed else "not run", reasons
+    seeds = ", ".join(f"seed {cell['seed']} {cell['status']}" for cell in missing)
+    return "incomplete", f"{seeds}: {reasons}" if reasons else seeds
+
+
+def _gap(board: pd.DataFrame) -> pd.Series[float]:
+    where = ["dataset", "scale", "protocol", "segmenter"]
+    bound = board[board["mask_supervised"]].groupby(where)["segmentation_mean"].max().rename("bound")
+    joined = board.merge(bound.reset_index(), on=where, how="left")
+    gap = joined["segmentation_mean"] - joined["bound"]
+    return gap.where(~board["mask_supervised"] & (board["status"] != "reference"))
+
+
+def _ordered(board: pd.DataFrame) -> pd.DataFrame:
+    scored = board[[f"{name}_n" for name in _RANKED_BY]].sum(axis=1) > 0
+    group = pd.Series(0, index=board.index)
+    group[board["mask_supervised"]] = 1
+    group[board["status"] == "reference"] = 2
+    group[~scored & (board["status"] != "reference")] = 3
+    columns = ["dataset", "scale", "protocol", "_group", *(f"{name}_mean" for name in _RANKED_BY), "method"]
+    ascending = [True] * 4 + [False] * len(_RANKED_BY) + [True]
+    ordered = board.assign(_group=group).sort_values(columns, ascending=ascending, na_position="last")
+    return ordered.drop(columns="_group").reset_index(drop=True)

@@ -1,0 +1,97 @@
+"""Reading and writing a run: `records.parquet`, the same as `records.csv`, and `cells.json`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datasets.base import DataError
+from results.schema import COLUMNS, SCHEMA_VERSION, CellRecord, Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RECORDS_FILE = "records.parquet"
+RECORDS_CSV = "records.csv"
+CELLS_FILE = "cells.json"
+
+_INTEGERS = ("schema_version", "seed", "images")
+_FLOATS = ("value", "threshold")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run read back: its numbers (columns `COLUMNS`), its cells (`CellRecord` as plain data), its folder."""
+
+    records: pd.DataFrame
+    cells: list[dict[str, Any]]
+    path: Path
+
+
+def write_records(run_dir: Path, records: Iterable[Record], cells: Iterable[CellRecord]) -> None:
+    """Write a run's files; each appears whole or not at all."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    frame = records_frame(records)
+    _replace(run_dir / RECORDS_FILE, lambda path: frame.to_parquet(path, index=False))
+    _replace(run_dir / RECORDS_CSV, lambda path: frame.to_csv(path, index=False))
+    document = {"schema_version": SCHEMA_VERSION, "cells": [cell.as_dict() for cell in cells]}
+    text = json.dumps(document, indent=1, ensure_ascii=False, default=str)
+    _replace(run_dir / CELLS_FILE, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+
+
+def records_frame(records: Iterable[Record]) -> pd.DataFrame:
+    """Records as a table with columns `COLUMNS`; also typed when there is no record."""
+    import pandas as pd
+
+    frame = pd.DataFrame([asdict(record) for record in records], columns=list(COLUMNS))
+    types = {c: "int64" if c in _INTEGERS else "float64" if c in _FLOATS else "str" for c in COLUMNS}
+    return frame.astype(types)
+
+
+def read_run(run_dir: Path) -> Run:
+    """Read a run folder. Raises DataError if it is not one, is damaged or has another schema version."""
+    import pandas as pd
+
+    records_path, cells_path = run_dir / RECORDS_FILE, run_dir / CELLS_FILE
+    for path in (records_path, cells_path):
+        if not path.is_file():
+            raise DataError(
+                f"{run_dir}: not a run folder ({path.name} is missing); give a folder that `run` wrote"
+            )
+    try:
+        document = json.loads(cells_path.read_text(encoding="utf-8"))
+        records = pd.read_parquet(records_path)
+        version, cells = document["schema_version"], document["cells"]
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(
+            f"{run_dir}: the run's files are damaged ({reason}); run the same command again"
+        ) from error
+    _check_version(version, cells_path)
+    missing = [column for column in COLUMNS if column not in records.columns]
+    if missing:
+        raise DataError(f"{records_path}: no column {', '.join(missing)}; run the same command again")
+    for found in records["schema_version"].unique():
+        _check_version(found, records_path)
+    return Run(records[list(COLUMNS)], cells, run_dir)
+
+
+def _check_version(found: Any, path: Path) -> None:
+    if found != SCHEMA_VERSION:
+        raise DataError(
+            f"{path}: records have schema version {found}, this version reads {SCHEMA_VERSION}; "
+            "run the same command again to write them anew"
+        )
+
+
+def _replace(path: Path, write: Callable[[Path], Any]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

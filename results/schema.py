@@ -1,0 +1,87 @@
+"""The record schema: long format, one row a number, with provenance beside it.
+
+A *run* is a folder with `records.parquet` (and the same as CSV), `cells.json` and `panels/`.
+Reports are pure functions of these. Bump SCHEMA_VERSION when a column changes its meaning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+COLUMNS = (
+    "schema_version",
+    "dataset",      # e.g. shapes
+    "method",       # registry name, or a reference row: "reference/all-background"
+    "scale",        # nano, small, paper
+    "protocol",     # paper, unified
+    "refiner",      # registry name or "own"
+    "segmenter",    # registry name or "own"
+    "seed",         # int; -1 for reference rows
+    "stage",        # cam, pseudo_label, segmentation
+    "variant",      # for CAMs the threshold rule: fixed, tuned, oracle, curve; else ""
+    "split",        # scored split
+    "metric",       # miou, iou, precision, recall, pixel_accuracy, confusion_ratio, threshold, seconds, ...
+    "class_name",   # "" for metrics over all classes; "boat|water" for confusion_ratio
+    "value",        # float; fractions in [0, 1], seconds, ...
+    "threshold",    # background threshold in force (NaN where there is none)
+    "images",       # number of images scored
+    "key",          # key of the scored artifact
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Record:
+    """One number."""
+
+    dataset: str
+    method: str
+    scale: str
+    protocol: str
+    refiner: str
+    segmenter: str
+    seed: int
+    stage: str
+    variant: str
+    split: str
+    metric: str
+    value: float
+    class_name: str = ""
+    threshold: float = float("nan")
+    images: int = 0
+    key: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True)
+class CellRecord:
+    """What happened to one cell (data set x method x scale x protocol x refiner x segmenter x seed).
+
+    status:   "done", "failed" or "not run"; `reason` is one line for the latter two
+    method_info: title, paper, supervision ("I+S"), deviations and reported numbers, as plain data
+    settings: the resolved configuration
+    stages:   one dict a stage: name, key, kind, seconds, cached (bool), bytes
+    provenance: git commit, dirty flag, packages, hardware, determinism, weights' hashes, started, finished
+    panels:   example images: list of {"id", "labels", "image", "truth", "cam", "pseudo_label", "prediction"},
+              values are paths relative to the run folder, or null
+    """
+
+    dataset: str
+    method: str
+    scale: str
+    protocol: str
+    refiner: str
+    segmenter: str
+    seed: int
+    status: str
+    reason: str = ""
+    method_info: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    panels: list[dict[str, Any]] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)

@@ -1,0 +1,155 @@
+"""Speed of the evaluator against what a plain script would do, in one run. `pytest -s` shows the figures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from benchmark.evaluation.confusion import pair_counts
+from benchmark.evaluation.evaluator import score_cams, score_label_maps
+from benchmark.evaluation.parallel import available_cores
+from benchmark.evaluation.scores import mean_iou
+from datasets.images import read_labels
+from methods.artifacts import Cam, label_map_path, write_cams
+from tests.unit.evaluation_data import TinyDataset, write_label_maps
+
+SIZE = (375, 500)
+CLASSES = tuple(f"class{c}" for c in range(20))
+IMAGES = 1000
+FILES = 50
+"""Different images on disk; the ids beyond repeat them, since only time is measured."""
+
+
+class Spent(NamedTuple):
+    wall: float
+    cpu: float
+
+
+def spent(function: Callable[[], object]) -> Spent:
+    wall, cpu = time.perf_counter(), time.process_time()
+    function()
+    return Spent(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def blobs(rng: np.random.Generator, ids: list[int]) -> np.ndarray:
+    """Overlapping ellipses with a rim of 255, as objects in VOC's masks."""
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]].astype(np.float32)
+    mask = np.zeros(SIZE, np.uint8)
+    for c in ids:
+        cy, cx, ry, rx = rng.uniform((80, 100, 40, 50), (300, 400, 140, 180))
+        wobble = 1 + 0.1 * np.sin(9 * np.arctan2(y - cy, x - cx))
+        distance = np.hypot((y - cy) / ry, (x - cx) / rx) * wobble
+        mask[distance < 1.04] = 255
+        mask[distance < 1] = c
+    return mask
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> TinyDataset:
+    rng = np.random.default_rng(0)
+    masks = {f"{n:04}": blobs(rng, rng.integers(1, 21, 1 + n % 3).tolist()) for n in range(FILES)}
+    data = TinyDataset(tmp_path_factory.mktemp("data"), masks, classes=CLASSES)
+    predictions = {i: np.where(np.roll(m, 6, 1) == 255, 0, np.roll(m, 6, 1)) for i, m in masks.items()}
+    write_label_maps(data.root / "prediction", predictions)
+    data.all_ids = tuple(f"{n % FILES:04}" for n in range(IMAGES))
+    return data
+
+
+def bincount_loop(dataset: TinyDataset) -> float:
+    """One process, one image at a time, as in the field's scripts."""
+    total = np.zeros((21, 21), np.int64)
+    for sample_id in dataset.ids("val"):
+        path = dataset.mask_path(sample_id)
+        assert path is not None
+        truth = np.asarray(read_labels(path))
+        predicted = np.asarray(read_labels(label_map_path(dataset.root / "prediction", sample_id)))
+        total += one_bincount(truth, predicted)
+    return float(mean_iou(total))
+
+
+def one_bincount(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    valid = truth != 255
+    pairs = 21 * truth[valid].astype(np.int64) + predicted[valid]
+    return np.bincount(pairs, minlength=21 * 21).reshape(21, 21)
+
+
+def evaluate(dataset: TinyDataset, workers: int | None) -> float:
+    scores = score_label_maps(
+        dataset.root / "prediction",
+        dataset,
+        "val",
+        stage="segmentation",
+        counts_path=dataset.root / "counts.parquet",
+        workers=workers,
+    )
+    return scores.rows[0].value
+
+
+def test_scoring_predictions(dataset: TinyDataset) -> None:
+    assert evaluate(dataset, None) == bincount_loop(dataset)
+    # interleaved, and the best of each: other processes share the machine
+    runs = [
+        [
+            spent(lambda: bincount_loop(dataset)),
+            spent(lambda: evaluate(dataset, 1)),
+            spent(lambda: evaluate(dataset, None)),
+        ]
+        for _ in range(3)
+    ]
+    loop, alone, parallel = (
+        Spent(min(r[k].wall for r in runs), min(r[k].cpu for r in runs)) for k in range(3)
+    )
+    print(
+        f"\n{IMAGES} predictions of 375x500, 21 classes: bincount loop {loop.wall:.2f} s;"
+        f" evaluator {alone.wall:.2f} s in one thread, {parallel.wall:.2f} s on {available_cores()} cores;"
+        f" {loop.cpu / alone.cpu:.2f} times as fast per core, {loop.wall / parallel.wall:.2f} times overall"
+    )
+    assert alone.cpu <= loop.cpu
+    assert parallel.wall < loop.wall
+
+
+@pytest.mark.parametrize("kind", ["objects", "noise"])
+def test_counting_alone(kind: str) -> None:
+    rng = np.random.default_rng(1)
+    truth = blobs(rng, [3, 12]) if kind == "objects" else rng.integers(0, 21, SIZE, np.uint8)
+    predicted = np.where(np.roll(truth, 6, 1) == 255, 0, np.roll(truth, 6, 1)).astype(np.uint8)
+    times = [
+        (
+            spent(lambda: one_bincount(truth, predicted)).cpu,
+            spent(lambda: pair_counts(truth[None], predicted[None], 21, 21)).cpu,
+        )
+        for _ in range(100)
+    ]
+    loop, ours = (min(column) for column in zip(*times))
+    print(f"\n{kind}: bincount {loop * 1e3:.2f} ms, run counts {ours * 1e3:.2f} ms")
+    assert ours <= loop
+
+
+def test_scoring_cams(dataset: TinyDataset, tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    coarse = rng.random((FILES, 2, 24, 32)) ** 3
+    maps = {f"{n:04}": Cam(coarse[n].astype(np.float16), (n % 20, (n + 7) % 20), SIZE) for n in range(FILES)}
+    write_cams(tmp_path / "0.safetensors", maps)
+
+    def run() -> None:
+        path = tmp_path / "counts.parquet"
+        score_cams(tmp_path, dataset, "train", 0.4, counts_path=path, ids=list(maps))
+
+    def sixty_thresholds_of_one_image() -> None:
+        """What a script does that scores a label map per threshold."""
+        truth = np.asarray(read_labels(dataset.root / "masks" / "0000.png"))
+        for _ in range(60):
+            one_bincount(truth, np.where(truth == 255, np.uint8(0), truth))
+
+    run()
+    ours = min(spent(run).wall for _ in range(3)) / FILES
+    naive = min(spent(sixty_thresholds_of_one_image).wall for _ in range(3))
+    print(
+        f"\nCAM curve, 2 classes at 375x500: {1 / ours:.0f} images/s; label maps one by one {1 / naive:.1f}"
+    )
+    assert ours < naive

@@ -1,0 +1,125 @@
+"""Images a second of our loader against torchvision's Pillow transforms under a DataLoader, in one run.
+
+Both do the same augmentation with the same number of workers, from files in the system's cache. Ours is measured
+without its memory of decoded images and with it. `python -m pytest -s tests/performance/test_loader_speed.py`
+prints the figures.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from datasets.base import Sample
+from datasets.loader import IMAGENET, Recipe, TrainLoader
+
+WORKERS, BATCH, BATCHES, ROUNDS = 2, 16, 8, 3
+
+
+class PillowImages(Dataset[torch.Tensor]):
+    """What a WSSS repository does: Pillow images through torchvision's transforms, one at a time."""
+
+    def __init__(self, paths: list[Path], recipe: Recipe) -> None:
+        self.paths = paths
+        low, high = recipe.resize_long
+        self.long_sides = range(low, high + 1)
+        jitter = (recipe.brightness, recipe.contrast, recipe.saturation, recipe.hue)
+        self.transform = v2.Compose(
+            [
+                v2.RandomCrop(recipe.crop, pad_if_needed=True),
+                v2.RandomHorizontalFlip(recipe.flip),
+                v2.ColorJitter(*jitter),
+                v2.PILToTensor(),
+                v2.ToDtype(torch.float32, scale=True),
+                v2.Normalize(*map(list, IMAGENET)),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return 10**9
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        with Image.open(self.paths[index % len(self.paths)]) as file:
+            image = file.convert("RGB")
+        long_side = self.long_sides[int(torch.randint(len(self.long_sides), ()))]
+        factor = long_side / max(image.size)
+        size = [round(image.height * factor), round(image.width * factor)]
+        return self.transform(v2.functional.resize(image, size, antialias=True))
+
+
+def images_per_second(batches: Iterator[object]) -> float:
+    """Over BATCHES batches, after as many to warm up (workers started, queues full, caches as they stay)."""
+    for _ in range(BATCHES):
+        next(batches)
+    began = time.perf_counter()
+    for _ in range(BATCHES):
+        next(batches)
+    return BATCHES * BATCH / (time.perf_counter() - began)
+
+
+def compare(samples: list[Sample], recipe: Recipe) -> dict[str, float]:
+    rates: dict[str, list[float]] = {"torchvision": [], "ours, decoding": [], "ours, decoded before": []}
+    for _ in range(ROUNDS):
+        pillow = DataLoader(PillowImages([s.image for s in samples], recipe), BATCH, num_workers=WORKERS)
+        rates["torchvision"].append(images_per_second(iter(pillow)))
+        for name, cache in (("ours, decoding", 0), ("ours, decoded before", 512 * 2**20)):
+            loader = TrainLoader(
+                samples, 2, recipe, IMAGENET, BATCH, 0, "cpu", workers=WORKERS, cache_bytes=cache
+            )
+            batches = loader.batches(0, 10**9)
+            rates[name].append(images_per_second(batches))
+            batches.close()  # type: ignore[attr-defined]
+    return {name: median(values) for name, values in rates.items()}
+
+
+def photographs(folder: Path) -> list[Sample]:
+    """Forty-eight JPEGs of 375x500 and 500x375, with detail at all scales as photographs have."""
+    rng = np.random.default_rng(0)
+    samples = []
+    for i in range(48):
+        size = (500, 375) if i % 4 else (375, 500)
+        layers = [
+            np.asarray(
+                Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)).resize(
+                    size, Image.Resampling.BICUBIC
+                ),
+                dtype=np.float32,
+            )
+            for side in (4, 16, 64, 200)
+        ]
+        picture = np.average(layers, axis=0, weights=[8, 4, 2, 1]).astype(np.uint8)
+        path = folder / f"{i}.jpg"
+        Image.fromarray(picture).save(path, quality=90)
+        samples.append(Sample(str(i), path, (0,)))
+    return samples
+
+
+@pytest.fixture(params=["generated", "voc"])
+def samples(request: pytest.FixtureRequest, tmp_path: Path) -> list[Sample]:
+    if request.param == "generated":
+        return photographs(tmp_path)
+    images = request.getfixturevalue("shared") / "data/VOCdevkit/VOC2012/JPEGImages"
+    return [Sample(p.stem, p, (0,)) for p in sorted(images.glob("*.jpg"))[:48]]
+
+
+@pytest.mark.parametrize(("crop", "resize_long"), [(448, (448, 768)), (224, (224, 384))])
+def test_not_slower_than_torchvision(
+    samples: list[Sample], crop: int, resize_long: tuple[int, int], request: pytest.FixtureRequest
+) -> None:
+    recipe = Recipe(crop=crop, resize_long=resize_long, brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1)
+    rates = compare(samples, recipe)
+    reference = rates["torchvision"]
+    print(f"\n{request.node.callspec.id}, {WORKERS} workers, images/s:")
+    for name, rate in rates.items():
+        print(f"  {name:22}{rate:8.1f}  {rate / reference:5.2f}x")
+    assert rates["ours, decoding"] >= reference
+    assert rates["ours, decoded before"] >= reference

@@ -1,0 +1,64 @@
+"""Small data sets on disk, in the layouts that `voc2012` and `folder` read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from datasets.voc import CLASSES
+
+SIZE = (24, 16)
+"""Width and height of the images."""
+
+
+def write_image(path: Path, seed: int = 0, size: tuple[int, int] = SIZE) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def write_mask(path: Path, values: Sequence[int], size: tuple[int, int] = SIZE) -> None:
+    """Vertical stripes of `values`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mask = np.resize(np.array(values, np.uint8), (size[1], size[0]))
+    Image.fromarray(mask).save(path)
+
+
+def annotation(names: Sequence[str]) -> str:
+    objects = "".join(
+        f"<object><name>{n}</name><difficult>0</difficult><part><name>head</name></part></object>"
+        for n in names
+    )
+    return f"<annotation><folder>VOC2012</folder>{objects}</annotation>"
+
+
+def write_voc(devkit: Path, lists: Mapping[str, Mapping[str, Sequence[str]]]) -> Path:
+    """`VOCdevkit` with the lists {"train": {id: object names}, ...}; returns the VOC2012 folder."""
+    folder = devkit / "VOC2012"
+    (folder / "Annotations").mkdir(parents=True)
+    (folder / "ImageSets" / "Segmentation").mkdir(parents=True)
+    for name, images in lists.items():
+        (folder / "ImageSets" / "Segmentation" / f"{name}.txt").write_text("".join(f"{i}\n" for i in images))
+        for seed, (image_id, objects) in enumerate(images.items()):
+            write_image(folder / "JPEGImages" / f"{image_id}.jpg", seed)
+            (folder / "Annotations" / f"{image_id}.xml").write_text(annotation(objects))
+            values = [0, 255, *(CLASSES.index(n) + 1 for n in objects if n in CLASSES)]
+            write_mask(folder / "SegmentationClass" / f"{image_id}.png", values)
+    return folder
+
+
+def write_folder(
+    root: Path, rows: Sequence[str], header: str = "id,labels,split", masks: bool = True
+) -> Path:
+    """`images/`, `masks/` and `labels.csv` whose rows begin with ids; returns root."""
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "labels.csv").write_text("\n".join([header, *rows]) + "\n")
+    for seed, row in enumerate(rows):
+        image_id = row.split(",")[0]
+        write_image(root / "images" / f"{image_id}.png", seed)
+        if masks:
+            write_mask(root / "masks" / f"{image_id}.png", [0, 1, 2])
+    return root

@@ -1,0 +1,91 @@
+"""Dense CRF: the reference's values, and the pool of processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from methods.layers.config import CrfConfig
+from methods.layers.crf import CrfPool, dense_crf, dense_crf_labels
+from tests.conftest import golden
+
+TOCO = CrfConfig(
+    10, gaussian_sxy=1, gaussian_compat=1, bilateral_sxy=121, bilateral_srgb=5, bilateral_compat=4
+)
+IRN = CrfConfig(
+    10, gaussian_sxy=3, gaussian_compat=3, bilateral_sxy=50, bilateral_srgb=5, bilateral_compat=10
+)
+
+
+def test_importing_the_module_does_not_import_torch() -> None:
+    code = "import sys, methods.layers.crf; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_golden_from_probabilities() -> None:
+    g = golden("crf")
+    posterior = dense_crf(g["image"], g["probabilities"], TOCO)
+    np.testing.assert_allclose(posterior, g["toco_t10_g1_1_b121_5_4"], rtol=1e-3, atol=1e-6)
+
+
+def test_golden_from_labels() -> None:
+    g = golden("crf")
+    refined = dense_crf_labels(g["image"], g["labels"], 3, 0.7, IRN)
+    np.testing.assert_array_equal(refined, g["irn_label_t10_gt07_g3_3_b50_5_10"])
+
+
+def test_inputs_need_not_be_contiguous_and_stay_as_they_are() -> None:
+    g = golden("crf")
+    image, probabilities = g["image"], g["probabilities"]
+    before = image.copy(), probabilities.copy()
+    turned = dense_crf(
+        np.asfortranarray(image), probabilities.transpose(1, 2, 0).copy().transpose(2, 0, 1), TOCO
+    )
+    np.testing.assert_array_equal(turned, dense_crf(image, probabilities, TOCO))
+    np.testing.assert_array_equal(image, before[0])
+    np.testing.assert_array_equal(probabilities, before[1])
+
+
+def test_snaps_to_the_edges_of_the_image() -> None:
+    image = np.zeros((24, 32, 3), np.uint8)
+    image[:, 16:] = 255
+    probabilities = np.full((2, 24, 32), 0.5, np.float32)
+    probabilities[1, :, 12:20] = 0.6  # undecided around the edge
+    probabilities[1, :, 20:] = 0.9
+    probabilities[1, :, :12] = 0.1
+    probabilities[0] = 1 - probabilities[1]
+    labels = dense_crf(image, probabilities, IRN).argmax(0)
+    np.testing.assert_array_equal(labels, np.broadcast_to(np.arange(32) >= 16, (24, 32)))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_pool_gives_the_same_in_order(workers: int) -> None:
+    g = golden("crf")
+    jobs = [(np.roll(g["image"], i, axis=0), np.roll(g["probabilities"], i, axis=1)) for i in range(6)]
+    with CrfPool(TOCO, workers) as pool:
+        results = list(pool.map(iter(jobs)))
+    assert len(results) == 6
+    for (image, probabilities), result in zip(jobs, results):
+        np.testing.assert_array_equal(result, dense_crf(image, probabilities, TOCO))
+
+
+def test_pool_takes_few_jobs_ahead() -> None:
+    g = golden("crf")
+    taken = []
+
+    def jobs():  # type: ignore[no-untyped-def]
+        for i in range(50):
+            taken.append(i)
+            yield g["image"], g["probabilities"]
+
+    with CrfPool(TOCO, 2) as pool:
+        next(pool.map(jobs()))
+        assert len(taken) <= 4
+
+
+def test_errors_of_workers_reach_the_caller() -> None:
+    with CrfPool(TOCO, 2) as pool, pytest.raises(Exception, match=r"(?i)shape|dimension|size|unary|bad"):
+        list(pool.map([(np.zeros((4, 5, 3), np.uint8), np.full((2, 3, 3), 0.5, np.float32))]))

@@ -1,0 +1,106 @@
+"""A run's files: what is written comes back, and damage is one clear line."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from datasets.base import DataError
+from results.io import read_run, write_records
+from results.schema import COLUMNS, SCHEMA_VERSION, CellRecord, Record
+
+RECORD = Record(
+    "shapes", "eps", "nano", "paper", "own", "own", 0, "cam", "fixed", "train", "miou", 0.5, threshold=0.3
+)
+CELL = CellRecord(
+    "shapes", "eps", "nano", "paper", "own", "own", 0, "done", settings={"root": Path("data"), "β": 0.4}
+)
+
+
+def test_what_is_written_comes_back(tmp_path: Path) -> None:
+    other = replace(RECORD, variant="", class_name="boat", threshold=math.nan, value=math.nan)
+    write_records(tmp_path / "run", [RECORD, other], [CELL])
+    run = read_run(tmp_path / "run")
+    assert tuple(run.records.columns) == COLUMNS
+    assert run.records.iloc[0]["value"] == 0.5
+    assert run.records.iloc[1]["variant"] == ""
+    assert math.isnan(run.records.iloc[1]["value"])
+    assert run.records["seed"].dtype == "int64"
+    assert run.cells[0]["settings"] == {"root": "data", "β": 0.4}
+    assert run.path == tmp_path / "run"
+    csv = pd.read_csv(tmp_path / "run" / "records.csv")
+    assert tuple(csv.columns) == COLUMNS
+    assert len(csv) == 2
+
+
+def test_writing_again_replaces_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    write_records(tmp_path, [RECORD], [CELL])
+    write_records(tmp_path, [RECORD, replace(RECORD, seed=1)], [CELL])
+    assert len(read_run(tmp_path).records) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "cells.json",
+        "records.csv",
+        "records.parquet",
+    ]
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_records(tmp_path, [RECORD], [CELL])
+    before = (tmp_path / "records.parquet").read_bytes()
+
+    def full_disk(self: pd.DataFrame, path: Path, **_: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", full_disk)
+    with pytest.raises(OSError, match="no space left"):
+        write_records(tmp_path, [], [])
+    assert (tmp_path / "records.parquet").read_bytes() == before
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_empty_run_keeps_the_columns(tmp_path: Path) -> None:
+    write_records(tmp_path, [], [])
+    run = read_run(tmp_path)
+    assert tuple(run.records.columns) == COLUMNS
+    assert run.cells == []
+
+
+def test_no_run_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"not a run folder \(records.parquet is missing\)"):
+        read_run(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["records.parquet", "cells.json"])
+def test_damaged_files(tmp_path: Path, name: str) -> None:
+    write_records(tmp_path, [RECORD], [CELL])
+    (tmp_path / name).write_text("{", encoding="utf-8")
+    with pytest.raises(DataError, match="damaged") as caught:
+        read_run(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_other_schema_version(tmp_path: Path) -> None:
+    write_records(tmp_path, [replace(RECORD, schema_version=SCHEMA_VERSION + 1)], [CELL])
+    with pytest.raises(
+        DataError, match=f"schema version {SCHEMA_VERSION + 1}, this version reads {SCHEMA_VERSION}"
+    ):
+        read_run(tmp_path)
+    write_records(tmp_path, [RECORD], [CELL])
+    (tmp_path / "cells.json").write_text(json.dumps({"schema_version": 0, "cells": []}))
+    with pytest.raises(DataError, match="schema version 0"):
+        read_run(tmp_path)
+
+
+def test_missing_column(tmp_path: Path) -> None:
+    write_records(tmp_path, [RECORD], [CELL])
+    pd.read_parquet(tmp_path / "records.parquet").drop(columns="metric").to_parquet(
+        tmp_path / "records.parquet"
+    )
+    with pytest.raises(DataError, match="no column metric"):
+        read_run(tmp_path)
