@@ -81,7 +81,7 @@ def _cell_record(plan: Plan, result: CellResult, identity: dict[str, Any], run_d
             "method": plain(plan.config.method[method.name]),
         },
         stages=result.stages,
-        provenance=dict(last.get("provenance", {})),
+        provenance={**last.get("provenance", {}), "finished": last.get("created", "")},
         panels=_panels(plan, result, run_dir),
     )
 
@@ -111,7 +111,7 @@ def _panels(plan: Plan, result: CellResult, run_dir: Path) -> list[dict[str, Any
     folder = run_dir / "panels" / f"{result.cell.method.name}-{result.cell.seed}"
     cams = CamReader(by_kind[Kind.CAM]) if Kind.CAM in by_kind else None
     panels = []
-    for number, sample in enumerate(plan.dataset.training_view().examples(plan.config.evaluation.panels)):
+    for number, sample in enumerate(_examples(plan)):
         image = read_image(sample.image).permute(1, 2, 0).numpy()
         pictures = _pictures(plan, sample, image, by_kind, cams)
         panel: dict[str, Any] = {
@@ -119,9 +119,14 @@ def _panels(plan: Plan, result: CellResult, run_dir: Path) -> list[dict[str, Any
             "labels": [plan.dataset.classes[c] for c in sample.labels],
         }
         for name in ("image", "truth", "cam", "pseudo_label", "prediction"):
-            panel[name] = _save(pictures.get(name), folder / f"{number}-{name}.png", run_dir)
+            suffix = "jpg" if name in ("image", "cam") else "png"
+            panel[name] = _save(pictures.get(name), folder / f"{number}-{name}.{suffix}", run_dir)
         panels.append(panel)
     return panels
+
+
+def _examples(plan: Plan) -> tuple[Sample, ...]:
+    return plan.dataset.training_view().examples()[: plan.config.evaluation.panels]
 
 
 def _pictures(

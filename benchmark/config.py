@@ -57,7 +57,7 @@ class ProtocolConfig:
 class EvaluationConfig:
     """held_out: fraction of train that the tuned threshold is chosen on, the rest is scored.
 
-    sweep_max: highest background threshold of the sweep. panels: example images of each split in the report.
+    sweep_max: highest background threshold of the sweep. panels: example images in the report, at most 8.
     """
 
     held_out: float = 0.2

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from datasets.base import IGNORE
 from datasets.recipe import Normalisation, Recipe
 
 _CROP_ATTEMPTS = 10  # of resize_crop, as in torchvision
@@ -132,8 +133,8 @@ class Plan(NamedTuple):
     {row,column}_weights: (B, crop, K) float32, zero outside the image
     {row,column}_nearest: (B, crop) int64
     {row,column}_inside:  (B, crop) bool: the output's pixels that lie inside the image
-    linear:   (B, 3, 3) float32, colour jitter but for contrast's pivot
-    pivot:    (B, 1) float32, multiplies the mean grey of the crop
+    Colour jitter and normalisation of values in 0..255 are ``linear · pixel + pivot · mean pixel + shift``:
+    linear, pivot: (B, 3, 3) float32; shift: (B, 3) float32
     """
 
     row_taps: torch.Tensor
@@ -146,20 +147,19 @@ class Plan(NamedTuple):
     column_inside: torch.Tensor
     linear: torch.Tensor
     pivot: torch.Tensor
+    shift: torch.Tensor
 
 
-def plan(parameters: Draw, crop: int) -> tuple[Plan, np.ndarray]:
+def plan(parameters: Draw, crop: int, normalisation: Normalisation) -> tuple[Plan, np.ndarray]:
     """Turn parameters into taps, and give the part of each source that they read.
 
     Returns the plan and windows (B, 4): row start, row stop, column start, column stop, in source pixels.
     """
     *rows, row_window = _taps(parameters.rows, crop)
     *columns, column_window = _taps(parameters.columns, crop)
-    brightness, contrast, saturation, hue = parameters.colour.T
-    linear = _chroma(saturation, hue) * (brightness * contrast)[:, None, None]
-    pivot = (brightness * (1 - contrast))[:, None]
-    arrays = [*rows, *columns, linear.astype(np.float32), pivot.astype(np.float32)]
-    return Plan(*map(torch.from_numpy, arrays)), np.concatenate([row_window, column_window], 1)
+    colour = (a.astype(np.float32) for a in _colour_maps(parameters.colour, normalisation))
+    steps = Plan(*map(torch.from_numpy, (*rows, *columns, *colour)))
+    return steps, np.concatenate([row_window, column_window], 1)
 
 
 def _taps(axis: Axis, crop: int) -> tuple[np.ndarray, ...]:
@@ -184,6 +184,16 @@ def _taps(axis: Axis, crop: int) -> tuple[np.ndarray, ...]:
     nearest = np.clip(np.floor(centre[:, :, 0]).astype(np.int64) - low[:, None], 0, last)
     window = np.stack([low, high], 1)
     return local.astype(np.int32), weights.astype(np.float32), nearest, inside[:, :, 0], window
+
+
+def _colour_maps(colour: np.ndarray, normalisation: Normalisation) -> tuple[np.ndarray, ...]:
+    """`Plan`'s linear, pivot and shift. Contrast c is c · x + (1 - c) · grey, the crop's mean luma."""
+    brightness, contrast, saturation, hue = colour.T[:, :, None, None]
+    deviation = np.array(normalisation.std)[:, None]
+    linear = _chroma(saturation[:, 0, 0], hue[:, 0, 0]) * brightness * contrast / (255 * deviation)
+    pivot = brightness * (1 - contrast) * _LUMA / (255 * deviation)
+    shift = -np.array(normalisation.mean) / normalisation.std
+    return linear, pivot, np.broadcast_to(shift, (len(colour), 3))
 
 
 def _chroma(saturation: np.ndarray, hue: np.ndarray) -> np.ndarray:
@@ -215,7 +225,9 @@ def augment(canvas: torch.Tensor, steps: Plan, normalisation: Normalisation, map
     """
     batch, channels = canvas.shape[0], canvas.shape[2]
     crop = steps.row_nearest.shape[1]
-    valid = steps.row_inside[:, None, :, None] & steps.column_inside[:, None, None, :]
+    # Products of bytes: they are vectorised on CPU, those of booleans are not.
+    rows, columns = (t.view(torch.uint8) for t in (steps.row_inside, steps.column_inside))
+    valid = (rows[:, None, :, None] * columns[:, None, None, :]).view(torch.bool)
     images = canvas.new_empty((batch, 3, crop, crop), dtype=torch.float32)
     continuous = canvas.new_empty((batch, maps, crop, crop), dtype=torch.float32)
     labels = canvas.new_empty((batch, channels - 3 - maps, crop, crop), dtype=torch.int64)
@@ -223,13 +235,14 @@ def augment(canvas: torch.Tensor, steps: Plan, normalisation: Normalisation, map
     with torch.autocast(canvas.device.type, enabled=False):
         for low in range(0, batch, size):
             chunk = slice(low, low + size)
-            part, outside = Plan(*(t[chunk] for t in steps)), ~valid[chunk]
+            part = Plan(*(t[chunk] for t in steps))
             resampled = _resample(canvas[chunk, :, : 3 + maps], part)
-            _colour(resampled[:, :3], part, outside, normalisation, images[chunk])
+            _colour(resampled[:, :3], part, normalisation, images[chunk])
             if maps:
                 torch.div(resampled[:, 3:], 255, out=continuous[chunk])
             if labels.shape[1]:
-                labels[chunk] = _nearest(canvas[chunk, :, 3 + maps :], part).masked_fill_(outside, 255)
+                nearest = _nearest(canvas[chunk, :, 3 + maps :], part)
+                labels[chunk] = nearest.masked_fill_(~valid[chunk], IGNORE)
     return Augmented(images, continuous, labels, valid)
 
 
@@ -267,17 +280,14 @@ def _nearest(canvas: torch.Tensor, steps: Plan) -> torch.Tensor:
     return canvas[sample, columns, channel, rows].long()
 
 
-def _colour(
-    pixels: torch.Tensor, steps: Plan, outside: torch.Tensor, normalisation: Normalisation, out: torch.Tensor
-) -> None:
+def _colour(pixels: torch.Tensor, steps: Plan, normalisation: Normalisation, out: torch.Tensor) -> None:
     """Jitter and normalise `pixels` (B, 3, crop, crop), in 0..255 and zero outside the image, into `out`."""
-    mean = pixels.new_tensor(normalisation.mean)
-    deviation = pixels.new_tensor(normalisation.std)
     inside = steps.row_inside.sum(1) * steps.column_inside.sum(1)
-    grey = pixels.sum((2, 3)) @ pixels.new_tensor(_LUMA) / (255 * inside)
-    offset = (steps.pivot * grey[:, None] - mean) / deviation  # (B, 3)
-    linear = steps.linear / (255 * deviation[:, None])
-    torch.baddbmm(offset[:, :, None], linear, pixels.flatten(2), out=out.flatten(2))
+    mean = pixels.sum((2, 3)) / inside[:, None]  # padding is zero and does not count
+    offset = (steps.pivot * mean[:, None]).sum(2) + steps.shift
+    torch.bmm(steps.linear, pixels.flatten(2), out=out.flatten(2))
+    out += offset[:, :, None, None]
     for channel, (m, s) in enumerate(zip(*normalisation, strict=True)):
         out[:, channel].clamp_((0 - m) / s, (1 - m) / s)
-    out.masked_fill_(outside, 0)
+    out *= steps.row_inside.float()[:, None, :, None]
+    out *= steps.column_inside.float()[:, None, None, :]

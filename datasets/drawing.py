@@ -209,7 +209,7 @@ def texture(draws: Draws, x: Array, y: Array, strength: float) -> Array:
         return strength * np.clip(3.0 * (np.sin(frequency * u) * np.sin(frequency * v) - 0.3), -1.0, 1.0)
     if kind == 4:
         return strength * np.clip(4.0 * np.sin(frequency * u) * np.sin(frequency * v), -1.0, 1.0)
-    return strength * fractal_noise(draws, *x.shape, draws.uniform(4.0, 10.0), 2)
+    return strength * fractal_noise(draws, x.shape[0], x.shape[1], draws.uniform(4.0, 10.0), 2)
 
 
 def paint(canvas: Array, colour: Array, opacity: Array) -> None:

@@ -1,8 +1,8 @@
 """Keeps masks shut while a method trains: opening one raises, in every thread.
 
 The hook sees what goes through Python's `open`: the built-in, `os.open`, pathlib, Pillow, `numpy.fromfile`,
-this project's decoders. It cannot see C++ code that opens paths by itself (`torchvision.io.read_file`,
-OpenCV), nor new processes; methods are handed no mask paths in the first place (`datasets.base.TrainingView`).
+this project's decoders. It cannot see C++ code that opens paths by itself (`torchvision.io`, OpenCV), nor new
+processes; methods are handed no mask paths in the first place (`datasets.base.TrainingView`).
 """
 
 from __future__ import annotations

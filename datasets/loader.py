@@ -103,12 +103,23 @@ class TrainLoader:
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
         """Batches of iterations `start` to `stop` - 1. Errors of the decoding threads surface here."""
-        for staged in prefetched(self._stage, range(start, stop), self._workers, self._waited):
-            canvas, labels, *steps = self._device.arrived(staged.tensors)
-            result = augment(canvas, Plan(*steps), self._normalisation, len(self._maps))
-            dense = {name: result.maps[:, k : k + 1] for k, (name, _) in enumerate(self._maps)}
-            dense |= {name: result.labels[:, k] for k, (name, _) in enumerate(self._label_maps)}
-            yield Batch(staged.ids, result.images, labels, dense, result.valid)
+        iterations = range(start, stop)
+        if self._device.asynchronous:
+            for staged in prefetched(self._stage, iterations, self._workers, self._waited):
+                yield self._augmented(staged)
+        else:
+            # There is no device to leave the work to: each worker finishes its batches.
+            yield from prefetched(self._finished, iterations, self._workers, self._waited)
+
+    def _finished(self, iteration: int, stopped: threading.Event) -> Batch:
+        return self._augmented(self._stage(iteration, stopped))
+
+    def _augmented(self, staged: _Staged) -> Batch:
+        canvas, labels, *steps = self._device.arrived(staged.tensors)
+        result = augment(canvas, Plan(*steps), self._normalisation, len(self._maps))
+        dense = {name: result.maps[:, k : k + 1] for k, (name, _) in enumerate(self._maps)}
+        dense |= {name: result.labels[:, k] for k, (name, _) in enumerate(self._label_maps)}
+        return Batch(staged.ids, result.images, labels, dense, result.valid)
 
     def _waited(self, seconds: float) -> None:
         self.wait_seconds += seconds
@@ -117,15 +128,13 @@ class TrainLoader:
         return permutation(self._seed, epoch, len(self._samples))
 
     def _stage(self, iteration: int, stopped: threading.Event) -> _Staged:
-        """Decode, cut out what the crops need, and start the copy to the device. Runs in a worker thread.
-
-        It uses numpy for the pixels: torch would start a team of threads for every worker.
-        """
+        """Decode, cut out what the crops need, and start the copy to the device. Runs in a worker thread."""
         epochs, places = np.divmod(iteration * self._batch_size + self._slice, len(self._samples))
         indices = np.array([self._order(int(e))[p] for e, p in zip(epochs, places, strict=True)])
         sources = [self._source(int(i), stopped) for i in indices]
         sizes = np.array([(s.shape[2], s.shape[0]) for s in sources])
-        steps, windows = plan(draw(self._recipe, self._seed, epochs, indices, sizes), self._recipe.crop)
+        parameters = draw(self._recipe, self._seed, epochs, indices, sizes)
+        steps, windows = plan(parameters, self._recipe.crop, self._normalisation)
         top, bottom, left, right = windows.T
         shape = (len(sources), (right - left).max(), sources[0].shape[1], (bottom - top).max())
         canvas = self._device.empty(shape)

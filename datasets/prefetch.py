@@ -33,6 +33,7 @@ class Transfer:
     """Copies to a device: on CUDA through pinned memory on a stream of its own, beside the computation."""
 
     def __init__(self, device: torch.device) -> None:
+        self.asynchronous = device.type != "cpu"
         self._device = device
         self._cuda = device.type == "cuda"
         self._stream = torch.cuda.Stream(device) if self._cuda else None
@@ -70,9 +71,12 @@ def prefetched(
     """`make` of every item, in order, computed ahead in threads; a consumer that leaves stops them.
 
     waited: told how long the consumer waited for each.
+
+    Each thread computes alone: teams of threads below the workers would fight over the cores. (Torch gives
+    the same setting to threads started later; the caller's own is untouched.)
     """
     stopped = threading.Event()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="loader")
+    pool = ThreadPoolExecutor(workers, "loader", initializer=torch.set_num_threads, initargs=(1,))
     pending: deque[Future[Made]] = deque()
 
     def take() -> Made:

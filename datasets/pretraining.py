@@ -72,8 +72,8 @@ def _render(draws: Draws, label: int, size: int) -> tuple[Array, NDArray[np.bool
     mask = np.zeros((size, size), dtype=bool)
     pair = draws.chance(0.25)
     for place in range(2 if pair else 1):
-        half = size * (draws.uniform(0.15, 0.26) if pair else draws.uniform(0.2, 0.46))
-        margin = 0.75 * half
+        half = size * (draws.uniform(0.2, 0.32) if pair else draws.uniform(0.26, 0.56))
+        margin = 0.7 * half
         centre_x, centre_y = draws.uniform(margin, size - margin), draws.uniform(margin, size - margin)
         if pair:
             centre_x = size * 0.5 * place + draws.uniform(0.15, 0.35) * size
@@ -111,7 +111,7 @@ def _class_parts(label: int) -> tuple[_Part, ...]:
             _Part(
                 kind=draws.integer(len(_PART_KINDS)),
                 centre=(distance * float(np.cos(direction)), distance * float(np.sin(direction))),
-                radius=draws.uniform(0.45, 0.65) if i == 0 else draws.uniform(0.2, 0.4),
+                radius=draws.uniform(0.5, 0.7) if i == 0 else draws.uniform(0.22, 0.42),
                 angle=draws.uniform(0.0, 2.0 * np.pi),
                 aspect=draws.uniform(0.45, 1.0),
                 numbers=tuple(draws.array(6).tolist()),
@@ -228,7 +228,9 @@ def _pattern(draws: Draws, u: Array, v: Array) -> Array:
     elif kind == 3:
         wave = np.maximum(np.sin(period * v), np.sin(period * draws.uniform(0.6, 1.6) * u))
     else:
-        wave = 2.0 * value_noise(draws, *u.shape, (draws.uniform(1.6, 4.0), draws.uniform(8.0, 20.0)))
+        wave = 2.0 * value_noise(
+            draws, u.shape[0], u.shape[1], (draws.uniform(1.6, 4.0), draws.uniform(8.0, 20.0))
+        )
     return np.clip(sharp * wave - draws.uniform(-0.3, 0.8), -1.0, 1.0)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import pi
 
 import numpy as np
 
@@ -363,14 +362,14 @@ class ObjectClass:
 
 
 CLASSES = (
-    ObjectClass("aeroplane", aeroplane, (34.0, 58.0), pi, (1.1, 1.05)),
-    ObjectClass("bicycle", bicycle, (34.0, 56.0), 0.25, (1.15, 0.8)),
+    ObjectClass("aeroplane", aeroplane, (36.0, 56.0), 0.7, (1.1, 1.05)),
+    ObjectClass("bicycle", bicycle, (36.0, 56.0), 0.2, (1.15, 0.8)),
     ObjectClass("boat", boat, (30.0, 48.0), 0.1, (1.1, 1.2), base=0.4),
-    ObjectClass("bottle", bottle, (30.0, 54.0), 0.5, (0.45, 1.1)),
-    ObjectClass("butterfly", butterfly, (9.0, 14.0), pi, (1.15, 1.05)),
-    ObjectClass("car", car, (30.0, 54.0), 0.2, (1.05, 0.65)),
-    ObjectClass("cat", cat, (30.0, 52.0), 0.2, (1.25, 1.0)),
-    ObjectClass("house", house, (26.0, 46.0), 0.1, (1.1, 1.1)),
-    ObjectClass("mushroom", mushroom, (24.0, 44.0), 0.4, (1.05, 1.0)),
+    ObjectClass("bottle", bottle, (32.0, 52.0), 0.4, (0.45, 1.1)),
+    ObjectClass("butterfly", butterfly, (10.0, 15.0), 0.8, (1.15, 1.05)),
+    ObjectClass("car", car, (32.0, 52.0), 0.2, (1.05, 0.65)),
+    ObjectClass("cat", cat, (32.0, 50.0), 0.2, (1.25, 1.0)),
+    ObjectClass("house", house, (28.0, 44.0), 0.1, (1.1, 1.1)),
+    ObjectClass("mushroom", mushroom, (26.0, 44.0), 0.3, (1.05, 1.0)),
     ObjectClass("train", train, (34.0, 50.0), 0.1, (1.75, 0.6), base=0.45),
 )

@@ -26,7 +26,7 @@ from datasets.drawing import (
 )
 from datasets.shapes_objects import ACCENT, BODY, CLASSES, DARK, DETAIL, Layer, Variation
 
-SIZES = ((96, 128), (112, 112), (128, 96), (88, 120))
+SIZES = ((72, 96), (84, 84), (96, 72), (66, 90))
 """Native sizes (height, width) in pixels."""
 _SIZE_WEIGHTS = (0.4, 0.25, 0.2, 0.15)
 _COUNT_WEIGHTS = (0.25, 0.4, 0.35)
@@ -38,9 +38,9 @@ RAILS, WATER = 1, 2
 _CONTEXT_OF = {TRAIN: RAILS, BOAT: WATER}
 _CONTEXT_WITH_CLASS, _CONTEXT_WITHOUT_CLASS = 0.98, 0.01
 
-_MIN_VISIBLE = 0.55
+_MIN_VISIBLE = 0.6
 """Share of an object's pixels in the frame that later objects must leave uncovered."""
-_MIN_IN_FRAME = 0.7
+_MIN_IN_FRAME = 0.75
 _PLACEMENTS = 12
 _SHAPE_NUMBERS = 32
 
@@ -312,12 +312,12 @@ def _draw_object(draws: Draws, canvas: Array, item: _Object) -> None:
     x, y = item.x[own], item.y[own]
     inside = item.inside[own]
     behind = region[:, inside].mean(axis=1)[:, None, None]
-    colours: dict[int, Array] = {BODY: colour_apart(draws, [behind], 0.4)}
+    colours: dict[int, Array] = {BODY: colour_apart(draws, [behind], 0.5)}
     colours[ACCENT] = colour_apart(draws, [behind, colours[BODY]], 0.3)
     colours[DARK] = colour_apart(draws, [behind, colours[BODY]], 0.4)
     colours[DETAIL] = colour_apart(draws, [colours[BODY], colours[ACCENT], colours[DARK]], 0.35)
     patterns = {
-        BODY: texture(draws, x, y, draws.uniform(0.06, 0.2)),
+        BODY: texture(draws, x, y, draws.uniform(0.05, 0.17)),
         ACCENT: texture(draws, x, y, draws.uniform(0.03, 0.15)),
         DETAIL: np.zeros(x.shape),
         DARK: np.zeros(x.shape),
@@ -336,4 +336,4 @@ def _expose(draws: Draws, canvas: Array) -> None:
     height, width = canvas.shape[1:]
     canvas *= 1.0 + draws.uniform(0.0, 0.15) * value_noise(draws, height, width, 60.0)
     grain = draws.array(2, 3, height, width)
-    canvas += draws.uniform(0.01, 0.05) * (grain[0] + grain[1] - 1.0)
+    canvas += draws.uniform(0.01, 0.04) * (grain[0] + grain[1] - 1.0)

@@ -39,28 +39,26 @@ class CamReader:
     """Random and sequential access to a CAM artifact."""
 
     def __init__(self, directory: Path) -> None:
-        self._shards = sorted(directory.glob("*.safetensors"))
-        self._where: dict[str, tuple[Path, dict]] = {}
-        for shard in self._shards:
+        self._shards: dict[Path, dict[str, dict]] = {}
+        for shard in sorted(directory.glob("*.safetensors")):
             with safe_open(shard, framework="np") as f:
-                index = json.loads(f.metadata()["index"])
-            self._where.update({i: (shard, entry) for i, entry in index.items()})
+                self._shards[shard] = json.loads(f.metadata()["index"])
+        self._where = {i: shard for shard, index in self._shards.items() for i in index}
 
     @property
     def ids(self) -> tuple[str, ...]:
         return tuple(self._where)
 
     def __getitem__(self, sample_id: str) -> Cam:
-        shard, entry = self._where[sample_id]
+        shard = self._where[sample_id]
         with safe_open(shard, framework="np") as f:
-            return _cam(f.get_tensor(sample_id), entry)
+            return _cam(f.get_tensor(sample_id), self._shards[shard][sample_id])
 
     def __iter__(self) -> Iterator[tuple[str, Cam]]:
-        for shard in self._shards:
+        for shard, index in self._shards.items():
             with safe_open(shard, framework="np") as f:
-                for i, (path, entry) in self._where.items():
-                    if path == shard:
-                        yield i, _cam(f.get_tensor(i), entry)
+                for i, entry in index.items():
+                    yield i, _cam(f.get_tensor(i), entry)
 
 
 def _cam(maps: np.ndarray, entry: dict) -> Cam:

@@ -31,7 +31,7 @@ class PretrainSettings:
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
     held_out: int = 1024
-    size: int = 96
+    size: int = 80
     seed: int = 1
 
 
@@ -61,7 +61,7 @@ def _classifier() -> nn.Module:
     from methods.layers.backbones import build_backbone
     from methods.layers.config import BackboneConfig
 
-    backbone = build_backbone(BackboneConfig("resnet38d_nano", "none", 8))
+    backbone = build_backbone(BackboneConfig("resnet38d_nano", "none", 4))
     return nn.Sequential(
         backbone, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(backbone.channels, len(PRETRAINING_CLASSES))
     )
@@ -70,7 +70,7 @@ def _classifier() -> nn.Module:
 def _classification_loss(network: nn.Module, images: Any, labels: Any, masks: Any) -> torch.Tensor:
     from torch.nn.functional import cross_entropy
 
-    return cross_entropy(network(images), labels, label_smoothing=0.1)
+    return cross_entropy(network(images), labels, label_smoothing=0.05)
 
 
 def _accuracy(network: nn.Module, images: Any, labels: Any, masks: Any) -> float:
@@ -100,7 +100,7 @@ MINIATURES: dict[str, Miniature] = {
     "resnet38d_nano": Miniature(
         "ResNet-38d of a sixteenth of the width: the nano scale's ImageNet classifier",
         "accuracy",
-        PretrainSettings(images=16384, epochs=8),
+        PretrainSettings(images=12288, epochs=8, learning_rate=4e-3),
         _classifier,
         _classification_loss,
         _accuracy,
@@ -151,8 +151,9 @@ def pretrain(name: str, output: Path = SHIPPED, report: Callable[[str], None] = 
             loss.backward()
             optimiser.step()
             schedule.step()
-            total += float(loss)
+            total += loss.item()
         report(f"{name}: epoch {epoch + 1}/{settings.epochs}, loss {total / len(order):.4f}")
+        if epoch % 2: report(f"  score {_score(miniature, network)}"); network.train()
     output.mkdir(parents=True, exist_ok=True)
     path = output / f"{name}.safetensors"
     save_file({k: v.contiguous() for k, v in miniature.shipped(network).items()}, path)

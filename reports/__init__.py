@@ -9,9 +9,10 @@ from datasets.base import DataError
 
 
 def build_reports(run_dir: Path, output: Path | None = None) -> dict[str, Path]:
-    """Write `report.html`, `tables.tex`, `leaderboard.csv` and `leaderboard.md` to `output` (default: the run folder).
+    """Write `report.html`, `tables.tex`, `leaderboard.csv` and `leaderboard.md`.
 
-    Returns what was written by kind: html, latex, csv, markdown. Raises DataError if `run_dir` is no run or is empty.
+    `output` is a folder, by default the run's own. Returns the files by kind: html, latex, csv, markdown.
+    Raises DataError if `run_dir` is no run or is empty.
     """
     from reports import html, latex, text
     from results.aggregate import leaderboard, per_class_iou

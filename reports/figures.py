@@ -20,7 +20,7 @@ _DASHES = ("solid", (0, (5, 2)), (0, (1, 1.4)))
 
 @dataclass(frozen=True)
 class Curve:
-    """One line: `x` and `mean` (N,), `deviation` (N,) with NaN for n = 1; `mark` is an x to put a dot at, or NaN."""
+    """One line: `x`, `mean`, `deviation` (N,), the last NaN for n = 1; a dot at x = `mark` unless NaN."""
 
     x: np.ndarray
     mean: np.ndarray
@@ -31,13 +31,7 @@ class Curve:
 
 def curve_figure(curves: Sequence[Curve], x_label: str, y_label: str) -> str:
     """Lines with a band of one standard deviation; returns an `<svg>` element. Legends belong to the page."""
-    settings = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "report",
-        "font.family": "sans-serif",
-        "font.size": 10,
-    }
-    with mpl.rc_context(settings):
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "report", "font.size": 10}):
         figure = Figure(figsize=(7.6, 3.3), layout="constrained")
         axes = figure.add_subplot()
         for curve in curves:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,22 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports.figures import SERIES_COLOURS, Curve, curve_figure
-from reports.panels import encode
-from reports.text import duration, entry_key, entry_label, percent, points, seeds_label
+from reports.panels import class_colour, encode
+from reports.text import (
+    deviation_text,
+    duration,
+    entry_key,
+    entry_label,
+    percent,
+    points,
+    score_text,
+    seeds_label,
+)
 from results.aggregate import (
     CONFUSION,
     KEYS,
     SCORES,
+    as_rows,
     best,
     confusion_pairs,
     fixed_thresholds,
@@ -38,6 +48,9 @@ _PANEL_STAGES = (("cam", "CAM"), ("pseudo_label", "Pseudo-label"), ("prediction"
 
 _BOARD = KEYS[:3]
 
+Labels = Mapping[tuple[str, ...], str]
+"""How entries are called on their board, by `KEYS`."""
+
 
 def render(run: Run, board: pd.DataFrame) -> str:
     """The page for a run and its `leaderboard`."""
@@ -54,14 +67,23 @@ def render(run: Run, board: pd.DataFrame) -> str:
     boards = []
     for number, (identity, part) in enumerate(board.groupby(_BOARD, sort=False)):
         cells = [cell for cell in run.cells if tuple(cell[key] for key in _BOARD) == identity]
+        extra = varying(part)
+        labels = {entry_key(row): entry_label(row, extra) for row in as_rows(part)}
+        # label-map values follow from the order of the classes, background first
+        names = _of(run.records[run.records["metric"] == "iou"], identity)["class_name"].unique()
+        colours = {name: class_colour(value) for value, name in enumerate(names)}
         boards.append(
             dict(zip(_BOARD, identity))
-            | {"id": f"board-{number}", "facts": _facts(run.records, part, cells), "lead": _lead(part)}
-            | {"leaderboard": _leaderboard(part), "heat": _heat(part, _of(per_class, identity))}
-            | {"curves": _curves(part, _of(curves, identity), _of(fixed, identity))}
-            | {"examples": _examples(part, cells, run.path)}
-            | {"reported": _reported(part, _of(reported, identity)), "times": _times(part, cells)}
-            | {"cells": [_cell(cell, part) for cell in cells]}
+            | {
+                "id": f"board-{number}",
+                "facts": _facts(run.records, part, cells),
+                "lead": _lead(part, labels),
+            }
+            | {"leaderboard": _leaderboard(part), "heat": _heat(part, labels, _of(per_class, identity))}
+            | {"curves": _curves(part, labels, _of(curves, identity), _of(fixed, identity))}
+            | {"examples": _examples(part, labels, cells, colours, run.path)}
+            | {"reported": _reported(labels, _of(reported, identity)), "times": _times(part, labels, cells)}
+            | {"cells": [_cell(cell, labels) for cell in cells]}
         )
     return environment.get_template("report.html").render(
         boards=boards,
@@ -89,7 +111,7 @@ def _facts(
     identity = tuple(part.iloc[0][_BOARD])
     here = _of(records, identity)
     seeds = sorted({cell["seed"] for cell in cells})
-    facts = [("Methods", str(int((part["status"] != "reference").sum())))]
+    facts = [("Methods", str(part.loc[part["status"] != "reference", "method"].nunique()))]
     facts.append(("Seeds", ", ".join(map(str, seeds)) or "none"))
     for split in ("train", "val", "test"):
         images = here.loc[here["split"] == split, "images"]
@@ -106,7 +128,7 @@ def _facts(
     return facts
 
 
-def _lead(part: pd.DataFrame) -> dict[str, Any] | None:
+def _lead(part: pd.DataFrame, labels: Labels) -> dict[str, Any] | None:
     """The finding in one sentence: the best entry without masks, at the last stage that was scored."""
     for score in reversed(SCORES):
         rows = part[
@@ -114,14 +136,14 @@ def _lead(part: pd.DataFrame) -> dict[str, Any] | None:
         ]
         if rows.empty:
             continue
-        row = rows.sort_values(f"{score.name}_mean", ascending=False).iloc[0]
+        row = as_rows(rows.sort_values(f"{score.name}_mean", ascending=False))[0]
         bound = row["segmentation_mean"] - row["segmentation_gap"]
         share = row["segmentation_mean"] / bound if score.name == "segmentation" and bound > 0 else math.nan
         return {
-            "title": entry_label(row, varying(part)),
+            "title": labels[entry_key(row)],
             "score": score,
             "mean": percent(row[f"{score.name}_mean"]),
-            "std": _deviation(row[f"{score.name}_std"]),
+            "std": deviation_text(row[f"{score.name}_std"], score.name),
             "n": int(row[f"{score.name}_n"]),
             "share": f"{100 * share:.0f}" if math.isfinite(share) else "",
             "bound": percent(bound),
@@ -129,29 +151,25 @@ def _lead(part: pd.DataFrame) -> dict[str, Any] | None:
     return None
 
 
-def _deviation(value: float) -> str:
-    return f"{100 * value:.1f}" if math.isfinite(value) else ""
-
-
 def _leaderboard(part: pd.DataFrame) -> dict[str, Any]:
     pairs = confusion_pairs(part)
     scores = [score for score in SCORES if (part[f"{score.name}_n"] > 0).any()]
     columns = [(score.name, False) for score in scores] + [(CONFUSION + pair, True) for pair in pairs]
-    tops = {name: percent(best(part, f"{name}_mean", lowest=lowest)) for name, lowest in columns}
+    tops = {name: score_text(best(part, f"{name}_mean", lowest=lowest), name) for name, lowest in columns}
     extra = varying(part)
     gaps = bool(part["segmentation_gap"].notna().any())
     rank_of = _ranks(part)
     rows = []
-    for index, row in enumerate(part.to_dict("records")):
+    for index, row in enumerate(as_rows(part)):
         eligible = not row["mask_supervised"] and row["status"] != "reference"
         cells = []
         for name, _ in columns:
-            mean, text = row[f"{name}_mean"], percent(row[f"{name}_mean"])
+            mean, text = row[f"{name}_mean"], score_text(row[f"{name}_mean"], name)
             cells.append(
                 {
                     "value": mean if math.isfinite(mean) else None,
                     "text": text,
-                    "std": _deviation(row[f"{name}_std"]),
+                    "std": deviation_text(row[f"{name}_std"], name),
                     "n": int(row[f"{name}_n"]) if 0 < row[f"{name}_n"] != row["seeds"] else 0,
                     "best": eligible and math.isfinite(mean) and text == tops[name],
                 }
@@ -174,41 +192,44 @@ def _ranks(part: pd.DataFrame) -> list[int | None]:
     return [int(rank) if math.isfinite(rank) else None for rank in ranks]
 
 
-def _heat(part: pd.DataFrame, per_class: pd.DataFrame) -> list[dict[str, Any]]:
+def _heat(part: pd.DataFrame, labels: Labels, per_class: pd.DataFrame) -> list[dict[str, Any]]:
     """One table a score: classes as rows, entries as columns."""
     tables = []
     for score in SCORES:
         chosen = per_class[per_class["score"] == score.name]
         if chosen.empty:
             continue
-        values = {(entry_key(row), row["class_name"]): row for row in chosen.to_dict("records")}
+        values = {(entry_key(row), row["class_name"]): row for row in as_rows(chosen)}
         scored = {entry for entry, _ in values}
-        entries = [row for row in part.to_dict("records") if entry_key(row) in scored]
+        entries = [row for row in as_rows(part) if entry_key(row) in scored]
         rows = []
         for class_name in dict.fromkeys(chosen["class_name"]):
             found = [values.get((entry_key(entry), class_name)) for entry in entries]
             cells = [
-                {"mean": item["mean"], "std": _deviation(item["std"]), "n": item["n"]}
+                {"mean": item["mean"], "std": deviation_text(item["std"], score.name), "n": item["n"]}
                 if item is not None and math.isfinite(item["mean"])
                 else None
                 for item in found
             ]
             rows.append({"name": class_name, "cells": cells})
         heads = [
-            {"label": entry_label(entry, varying(part)), "reference": entry["status"] == "reference"}
+            {"label": labels[entry_key(entry)], "reference": entry["status"] == "reference"}
             for entry in entries
         ]
         tables.append({"score": score, "heads": heads, "rows": rows})
     return tables
 
 
-def _curves(part: pd.DataFrame, curves: pd.DataFrame, fixed: pd.DataFrame) -> dict[str, Any] | None:
+def _curves(
+    part: pd.DataFrame, labels: Labels, curves: pd.DataFrame, fixed: pd.DataFrame
+) -> dict[str, Any] | None:
     if curves.empty:
         return None
-    marks = {entry_key(row): row["threshold"] for row in fixed.to_dict("records")}
-    lines, legend = [], []
+    marks = {entry_key(row): row["threshold"] for row in as_rows(fixed)}
+    lines: list[Curve] = []
+    legend = []
     by_entry = dict(iter(curves.groupby(KEYS, sort=False)))
-    for row in part.to_dict("records"):
+    for row in as_rows(part):
         points_ = by_entry.get(entry_key(row))
         if points_ is None:
             continue
@@ -218,30 +239,36 @@ def _curves(part: pd.DataFrame, curves: pd.DataFrame, fixed: pd.DataFrame) -> di
         lines.append(Curve(x, 100 * mean, 100 * deviation, mark, series))
         top = int(np.nanargmax(mean))
         legend.append(
-            {"label": entry_label(row, varying(part)), "series": series % SERIES_COLOURS, "fixed": mark}
+            {"label": labels[entry_key(row)], "series": series % SERIES_COLOURS, "fixed": mark}
             | {"dash": series // SERIES_COLOURS % 3, "best": percent(mean[top]), "at": x[top]}
         )
     return {"svg": Markup(curve_figure(lines, "background threshold", "CAM mIoU (%)")), "legend": legend}
 
 
-def _examples(part: pd.DataFrame, cells: Sequence[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
+def _examples(
+    part: pd.DataFrame,
+    labels: Labels,
+    cells: Sequence[dict[str, Any]],
+    colours: Mapping[str, str],
+    folder: Path,
+) -> list[dict[str, Any]]:
     """Example images, every method's panels side by side; of each entry the lowest seed that has panels."""
-    by_entry: dict[tuple[str, ...], dict[str, Any]] = {}
+    panels_of: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for cell in sorted(cells, key=lambda c: c["seed"]):
         if cell["panels"]:
-            by_entry.setdefault(entry_key(cell), cell)
+            panels_of.setdefault(entry_key(cell), cell["panels"])
     examples: dict[str, dict[str, Any]] = {}
-    for row in part.to_dict("records"):
-        cell = by_entry.get(entry_key(row))
-        for panel in cell["panels"] if cell else ():
+    for row in as_rows(part):
+        for panel in panels_of.get(entry_key(row), ()):
             example = examples.setdefault(
                 panel["id"],
-                {"id": panel["id"], "labels": [str(label) for label in panel["labels"]], "entries": []}
-                | {"image": _data_uri(folder, panel["image"]), "truth": _data_uri(folder, panel["truth"])},
+                {"id": panel["id"], "labels": panel["labels"], "entries": []}
+                | {"colours": [colours.get(label) for label in panel["labels"]]}
+                | {"image": _picture(folder, panel["image"]), "truth": _picture(folder, panel["truth"])},
             )
-            views = {name: _data_uri(folder, panel[name]) for name, _ in _PANEL_STAGES}
+            views = {name: _picture(folder, panel[name]) for name, _ in _PANEL_STAGES}
             if any(views.values()):
-                example["entries"].append({"label": entry_label(row, varying(part)), "views": views})
+                example["entries"].append({"label": labels[entry_key(row)], "views": views})
     for example in examples.values():
         example["stages"] = [
             {"name": name, "title": title}
@@ -251,40 +278,40 @@ def _examples(part: pd.DataFrame, cells: Sequence[dict[str, Any]], folder: Path)
     return list(examples.values())
 
 
-def _data_uri(folder: Path, relative: str | None) -> str | None:
-    """An image of the run folder as a data URI; None where there is none or it lies outside the folder."""
+def _picture(folder: Path, relative: str | None) -> dict[str, Any] | None:
+    """An image of the run folder, embedded; None where there is none or it lies outside the folder."""
     if not relative:
         return None
     path = (folder / relative).resolve()
     if not path.is_relative_to(folder.resolve()) or not path.is_file():
         return None
-    kind, content = encode(path, _PANEL_PIXELS)
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+    picture = encode(path, _PANEL_PIXELS)
+    uri = f"data:{picture.kind};base64,{base64.b64encode(picture.content).decode()}"
+    return {"uri": uri, "width": picture.size[0], "height": picture.size[1]}
 
 
-def _reported(part: pd.DataFrame, reported: pd.DataFrame) -> list[dict[str, Any]]:
-    titles = {entry_key(row): row["title"] for row in part.to_dict("records")}
+def _reported(labels: Labels, reported: pd.DataFrame) -> list[dict[str, Any]]:
     names = {score.stage: score.title.split()[0] for score in SCORES}
     return [
-        row | {"title": titles[entry_key(row)], "stage": names.get(row["stage"], row["stage"])}
-        for row in reported.to_dict("records")
+        row | {"title": labels[entry_key(row)], "stage": names.get(row["stage"], row["stage"])}
+        for row in as_rows(reported)
     ]
 
 
-def _times(part: pd.DataFrame, cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _times(part: pd.DataFrame, labels: Labels, cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Mean seconds of each entry's stages over its seeds, with their share of the longest entry's total."""
-    rows = []
-    for row in part.to_dict("records"):
+    rows: list[dict[str, Any]] = []
+    for entry in as_rows(part):
         seconds: dict[str, list[float]] = {}
         for cell in cells:
-            if entry_key(cell) == entry_key(row):
+            if entry_key(cell) == entry_key(entry):
                 for stage in cell["stages"]:
                     if stage.get("seconds") is not None:
                         seconds.setdefault(str(stage["name"]), []).append(float(stage["seconds"]))
         stages = [{"name": name, "seconds": float(np.mean(values))} for name, values in seconds.items()]
         if stages:
-            total = sum(stage["seconds"] for stage in stages)
-            rows.append({"label": entry_label(row, varying(part)), "stages": stages, "total": total})
+            total = sum(float(np.mean(values)) for values in seconds.values())
+            rows.append({"label": labels[entry_key(entry)], "stages": stages, "total": total})
     longest = max((row["total"] for row in rows), default=0.0) or 1.0
     for row in rows:
         for stage in row["stages"]:
@@ -292,8 +319,7 @@ def _times(part: pd.DataFrame, cells: Sequence[dict[str, Any]]) -> list[dict[str
     return rows
 
 
-def _cell(cell: dict[str, Any], part: pd.DataFrame) -> dict[str, Any]:
-    labels = {entry_key(row): entry_label(row, varying(part)) for row in part.to_dict("records")}
+def _cell(cell: dict[str, Any], labels: Labels) -> dict[str, Any]:
     return {
         "label": labels[entry_key(cell)],
         "seed": cell["seed"],

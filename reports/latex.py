@@ -1,4 +1,4 @@
-"""Booktabs tables. Needs `booktabs` and `graphicx`: `\\usepackage{booktabs,graphicx}`, then `\\input{tables}`."""
+"""Booktabs tables. Needs `booktabs` and `graphicx`: `\\input{tables}` then works as is."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from reports.text import entry_key, entry_label, percent, seeds_label
-from results.aggregate import CONFUSION, KEYS, SCORES, best, confusion_pairs, varying
+from reports.text import MISSING, deviation_text, entry_key, entry_label, percent, score_text, seeds_label
+from results.aggregate import CONFUSION, KEYS, SCORES, Score, as_rows, best, confusion_pairs, varying
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -35,7 +35,7 @@ def escape(text: str) -> str:
 
 
 def tables(board: pd.DataFrame, per_class: pd.DataFrame) -> str:
-    """All tables of a run: the leaderboard of each (data set, scale, protocol) and its per-class IoU by stage."""
+    """All tables of a run: of each (data set, scale, protocol) the leaderboard and per-class IoU by stage."""
     parts = ["% Needs \\usepackage{booktabs,graphicx} and, for \\textquotedbl, \\usepackage[T1]{fontenc}."]
     for (dataset, scale, protocol), part in board.groupby(["dataset", "scale", "protocol"], sort=False):
         parts.append(leaderboard_table(part))
@@ -54,14 +54,12 @@ def tables(board: pd.DataFrame, per_class: pd.DataFrame) -> str:
 def leaderboard_table(part: pd.DataFrame) -> str:
     """The leaderboard of one (data set, scale, protocol); best of the entries without masks in bold."""
     extra, pairs = varying(part), confusion_pairs(part)
-    columns = [(score.name, False) for score in SCORES if (part[f"{score.name}_n"] > 0).any()]
-    titles = [f"{s.title} ({s.split})" for s in SCORES if (s.name, False) in columns]
-    columns += [(CONFUSION + pair, True) for pair in pairs]
-    titles += [f"{pair} $\\downarrow$" for pair in (escape(p.replace("|", " / ")) for p in pairs)]
-    tops = {name: percent(best(part, f"{name}_mean", lowest=lowest)) for name, lowest in columns}
+    scores = [score for score in SCORES if (part[f"{score.name}_n"] > 0).any()]
+    columns = [(score.name, False) for score in scores] + [(CONFUSION + pair, True) for pair in pairs]
+    tops = {name: score_text(best(part, f"{name}_mean", lowest=lowest), name) for name, lowest in columns}
     lines = []
     previous = None
-    for row in part.to_dict("records"):
+    for row in as_rows(part):
         kind = (
             "reference" if row["status"] == "reference" else "masks" if row["mask_supervised"] else "method"
         )
@@ -71,27 +69,49 @@ def leaderboard_table(part: pd.DataFrame) -> str:
         seeds = str(row["seeds"]) if row["seeds"] and kind != "reference" else escape(seeds_label(row))
         cells = [escape(entry_label(row, extra)), escape(row["supervision"]), seeds]
         for name, _ in columns:
-            bold = _eligible(row) and percent(row[f"{name}_mean"]) == tops[name]
-            cells.append(_score(row[f"{name}_mean"], row[f"{name}_std"], bold=bold))
+            bold = _eligible(row) and score_text(row[f"{name}_mean"], name) == tops[name]
+            cells.append(
+                _score(
+                    score_text(row[f"{name}_mean"], name), deviation_text(row[f"{name}_std"], name), bold=bold
+                )
+            )
         lines.append(" & ".join(cells) + r" \\")
     dataset, scale, protocol = (escape(part.iloc[0][key]) for key in KEYS[:3])
     caption = (
-        f"{dataset}, {scale} scale, {protocol} protocol: mIoU in \\%, mean $\\pm$ sample standard deviation over "
-        f"{_n_statement(part)}. Bold: best without mask supervision."
+        f"{dataset}, {scale} scale, {protocol} protocol: mIoU in \\%, mean $\\pm$ sample standard deviation "
+        f"over {_n_statement(part)}. Bold: best without mask supervision."
     )
     if pairs:
-        caption += " Right: context confusion ratio at the fixed threshold in \\%, lower is better."
-    heads = ["Method", "Sup.", "$n$", *(t if "$" in t else escape(t) for t in titles)]
-    tabular = _tabular("llr" + "r" * len(columns), heads, lines)
+        caption += " Right: context confusion ratio at the fixed threshold, lower is better."
+    tabular = _tabular("llr" + "r" * len(columns), _leaderboard_heads(scores, pairs), lines)
     return _float(tabular, caption, _label("leaderboard", part))
+
+
+def _leaderboard_heads(scores: Sequence[Score], pairs: Sequence[str]) -> list[str]:
+    """Two header rows: what is scored on which split, then threshold rules and context pairs."""
+    cams = [score for score in scores if score.stage == "cam"]
+    others = [score for score in scores if score.stage != "cam"]
+    groups, names, rules = ["", "", ""], ["Method", "Sup.", "$n$"], []
+    if cams:
+        groups.append(rf"\multicolumn{{{len(cams)}}}{{c}}{{CAM ({cams[0].split})}}")
+        rules.append(rf"\cmidrule(lr){{4-{3 + len(cams)}}}")
+        names += [escape(score.title.removeprefix("CAM ")) for score in cams]
+    groups += [escape(score.title) for score in others]
+    names += [f"({escape(score.split)})" for score in others]
+    if pairs:
+        first = 4 + len(scores)
+        groups.append(rf"\multicolumn{{{len(pairs)}}}{{c}}{{Confusion $\downarrow$}}")
+        rules.append(rf"\cmidrule(lr){{{first}-{first + len(pairs) - 1}}}")
+        names += [escape(pair.replace("|", "/")) for pair in pairs]
+    return [" & ".join(groups) + r" \\", *rules, " & ".join(names) + r" \\"]
 
 
 def per_class_table(part: pd.DataFrame, per_class: pd.DataFrame, title: str, name: str) -> str:
     """IoU of every class at one stage, methods as rows; long class lists go on in further blocks."""
     extra = varying(part)
-    values = {(entry_key(row), row["class_name"]): row["mean"] for row in per_class.to_dict("records")}
+    values = {(entry_key(row), row["class_name"]): row["mean"] for row in as_rows(per_class)}
     scored = {entry for entry, _ in values}
-    rows = [row for row in part.to_dict("records") if entry_key(row) in scored]
+    rows = [row for row in as_rows(part) if entry_key(row) in scored]
     classes = list(dict.fromkeys(per_class["class_name"]))
     blocks = []
     for start in range(0, len(classes), _CLASSES_A_BLOCK):
@@ -102,14 +122,14 @@ def per_class_table(part: pd.DataFrame, per_class: pd.DataFrame, title: str, nam
             cells = [escape(entry_label(row, extra))]
             for c in block:
                 value = values.get((entry_key(row), c), math.nan)
-                cells.append(_score(value, math.nan, bold=_eligible(row) and percent(value) == tops[c]))
+                cells.append(_score(percent(value), "", bold=_eligible(row) and percent(value) == tops[c]))
             lines.append(" & ".join(cells) + r" \\")
         heads = ["Method", *(rf"\rotatebox{{90}}{{{escape(c)}}}" for c in block)]
-        blocks.append(_tabular("l" + "r" * len(block), heads, lines))
+        blocks.append(_tabular("l" + "r" * len(block), [" & ".join(heads) + r" \\"], lines))
     dataset, scale, protocol = (escape(part.iloc[0][key]) for key in KEYS[:3])
     caption = (
-        f"{dataset}, {scale} scale, {protocol} protocol, {escape(title)}: IoU of every class in \\%, mean over "
-        f"{_n_statement(part)}. Bold: best without mask supervision."
+        f"{dataset}, {scale} scale, {protocol} protocol, {escape(title)}: IoU of every class in \\%, mean "
+        f"over {_n_statement(part)}. Bold: best without mask supervision."
     )
     return _float("\n\\\\[1ex]\n".join(blocks), caption, _label(f"per-class-{name}", part))
 
@@ -123,11 +143,11 @@ def _top(values: Iterable[float]) -> str:
     return percent(max((v for v in values if math.isfinite(v)), default=math.nan))
 
 
-def _score(mean: float, deviation: float, *, bold: bool) -> str:
-    if not math.isfinite(mean):
+def _score(mean: str, deviation: str, *, bold: bool) -> str:
+    if mean == MISSING:
         return "--"
-    number = rf"\textbf{{{percent(mean)}}}" if bold else percent(mean)
-    return rf"{number}{{\scriptsize$\,\pm\,${100 * deviation:.1f}}}" if math.isfinite(deviation) else number
+    number = rf"\textbf{{{mean}}}" if bold else mean
+    return rf"{number}{{\scriptsize$\,\pm\,${deviation}}}" if deviation else number
 
 
 def _n_statement(part: pd.DataFrame) -> str:
@@ -142,20 +162,23 @@ def _n_statement(part: pd.DataFrame) -> str:
 
 
 def _tabular(columns: str, heads: Sequence[str], lines: Sequence[str]) -> str:
-    body = [r"\toprule", " & ".join(heads) + r" \\", r"\midrule", *lines, r"\bottomrule"]
-    return "\n".join(
-        [
-            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-            rf"\begin{{tabular}}{{{columns}}}",
-        ]
-        + body
-        + [r"\end{tabular}}"]
-    )
+    """A booktabs tabular, scaled down where it is wider than the line, of finished rows."""
+    opening = [
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+        rf"\begin{{tabular}}{{{columns}}}",
+    ]
+    body = [r"\toprule", *heads, r"\midrule", *lines, r"\bottomrule"]
+    return "\n".join([*opening, *body, r"\end{tabular}}"])
 
 
 def _float(content: str, caption: str, label: str) -> str:
-    head = [r"\begin{table}[tbp]", r"\centering", rf"\caption{{{caption}}}", rf"\label{{{label}}}"]
-    return "\n".join([*head, content, r"\end{table}"])
+    head = [
+        r"\begin{table}[tbp]",
+        r"\centering\small\setlength{\tabcolsep}{4pt}",
+        rf"\caption{{{caption}}}",
+        rf"\label{{{label}}}",
+    ]
+    return "\n".join([*head, r"\medskip", content, r"\end{table}"])
 
 
 def _label(kind: str, part: pd.DataFrame) -> str:

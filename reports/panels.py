@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +21,7 @@ _FLAT_COLOURS = 64
 
 
 def voc_palette() -> np.ndarray:
-    """(256, 3) uint8: PASCAL VOC's colour map (three bits of the label a step, spread over the channels' bits)."""
+    """(256, 3) uint8: PASCAL VOC's colour map: the label's bits, three a step, over the channels' bits."""
     labels, channels = np.arange(256)[:, None], np.arange(3)
     palette = np.zeros((256, 3), dtype=np.uint8)
     for step in range(3):
@@ -34,10 +35,17 @@ def colour_labels(label_map: np.ndarray) -> np.ndarray:
     return voc_palette()[np.asarray(label_map, dtype=np.uint8)]
 
 
+def class_colour(value: int) -> str:
+    """`#rrggbb` of a label-map value (object class i is i + 1) as overlays show it."""
+    red, green, blue = _vivid(voc_palette()[value]).astype(int)
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
 def overlay(image: np.ndarray, labels: np.ndarray, opacity: float = 0.6) -> np.ndarray:
     """Label colours over an image, background left clear.
 
-    image: (H, W, 3) uint8; labels: (H, W) uint8 as in `colour_labels`; opacity in [0, 1]. Returns (H, W, 3) uint8.
+    image: (H, W, 3) uint8; labels: (H, W) uint8 as in `colour_labels`; opacity in [0, 1].
+    Returns (H, W, 3) uint8.
     """
     alpha = np.where(labels == 0, 0.0, opacity)[..., None]
     return _blend(image.astype(np.float32), _vivid(colour_labels(labels)), alpha)
@@ -66,7 +74,7 @@ def cam_overlay(
 
 
 def save_panel(path: Path, rgb: np.ndarray, longest: int = 320) -> None:
-    """Save an (H, W, 3) uint8 image scaled down to `longest` pixels; the suffix (.png, .jpg) chooses the format."""
+    """Save an (H, W, 3) uint8 image scaled down to `longest` pixels, as its suffix says (.png, .jpg)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = _shrink(Image.fromarray(rgb), longest)
     if path.suffix == ".png" and _is_flat(picture):
@@ -76,16 +84,25 @@ def save_panel(path: Path, rgb: np.ndarray, longest: int = 320) -> None:
     )
 
 
-def encode(path: Path, longest: int) -> tuple[Literal["image/png", "image/webp"], bytes]:
+@dataclass(frozen=True)
+class Encoded:
+    """An image file's content in memory; `size` is (width, height)."""
+
+    kind: Literal["image/png", "image/webp"]
+    content: bytes
+    size: tuple[int, int]
+
+
+def encode(path: Path, longest: int) -> Encoded:
     """An image file scaled down for a page: PNG with a palette for label maps, WebP for the rest."""
     with Image.open(path) as opened:
         picture = _shrink(opened.convert("RGB"), longest)
     buffer = io.BytesIO()
     if _is_flat(picture):
         picture.quantize(_FLAT_COLOURS, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
-        return "image/png", buffer.getvalue()
+        return Encoded("image/png", buffer.getvalue(), picture.size)
     picture.save(buffer, "WEBP", quality=80, method=4)
-    return "image/webp", buffer.getvalue()
+    return Encoded("image/webp", buffer.getvalue(), picture.size)
 
 
 def _vivid(colours: np.ndarray) -> np.ndarray:

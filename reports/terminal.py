@@ -12,8 +12,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from reports.text import MISSING, entry_label, mean_and_deviation, percent, points, seeds_label
-from results.aggregate import CONFUSION, SCORES, best, confusion_pairs, leaderboard, varying
+from reports.text import MISSING, entry_label, mean_and_deviation, percent, points, score_text, seeds_label
+from results.aggregate import CONFUSION, SCORES, as_rows, best, confusion_pairs, leaderboard, varying
 from results.io import Run
 
 _WIDE = 110
@@ -44,7 +44,7 @@ def render(board: pd.DataFrame, width: int) -> Iterator[RenderableType]:
         yield Text(f"{dataset} · {scale} · {protocol} protocol", style="bold")
         yield Text("mIoU in %, mean±SD over n seeds; segmentation on val, the rest on train", style="dim")
         yield _table(part, width)
-        for row in part[part["reason"] != ""].to_dict("records"):
+        for row in as_rows(part[part["reason"] != ""]):
             style = "red" if row["status"] == "failed" else "yellow"
             label = entry_label(row, varying(part))
             yield Padding(
@@ -71,7 +71,7 @@ def _table(part: pd.DataFrame, width: int) -> Table:
     for pair in pairs:
         table.add_column(Text("confusion\n" + pair), justify="right", no_wrap=True)
     tops = {score.name: percent(best(part, f"{score.name}_mean")) for score in scores}
-    for row in part.to_dict("records"):
+    for row in as_rows(part):
         eligible = not row["mask_supervised"] and row["status"] != "reference"
         cells: list[RenderableType] = [Text(entry_label(row, extra)), row["supervision"], seeds_label(row)]
         for score in scores:
@@ -79,7 +79,7 @@ def _table(part: pd.DataFrame, width: int) -> Table:
             cells.append(Text(mean_and_deviation(row, score.name, "±"), style="bold" if top else ""))
         if wide:
             cells.append(points(row["segmentation_gap"]))
-        cells += [percent(row[f"{CONFUSION}{pair}_mean"]) for pair in pairs]
+        cells += [score_text(row[f"{CONFUSION}{pair}_mean"], CONFUSION) for pair in pairs]
         table.add_row(*[_plain(cell) for cell in cells], style=_row_style(row))
     return table
 

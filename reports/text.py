@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from results.aggregate import CONFUSION, KEYS, SCORES, confusion_pairs
+from results.aggregate import CONFUSION, KEYS, SCORES, as_rows, confusion_pairs
 
 MISSING = "–"
 
@@ -18,6 +18,18 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f}" if math.isfinite(value) else MISSING
 
 
+def score_text(value: float, name: str) -> str:
+    """A board value as its column shows it: mIoU in percent, a confusion ratio, which can pass 1, plain."""
+    if name.startswith(CONFUSION):
+        return f"{value:.2f}" if math.isfinite(value) else MISSING
+    return percent(value)
+
+
+def deviation_text(value: float, name: str) -> str:
+    """The sample deviation in the units of `score_text`; empty where there is one value only."""
+    return score_text(value, name) if math.isfinite(value) else ""
+
+
 def points(value: float) -> str:
     """A difference of fractions in percentage points, always signed."""
     return f"{100 * value:+.1f}".replace("-", "−") if math.isfinite(value) else MISSING
@@ -25,8 +37,8 @@ def points(value: float) -> str:
 
 def mean_and_deviation(row: Mapping[str, Any], name: str, separator: str = " ± ") -> str:
     """`61.2 ± 0.8`; without the deviation where there is one value only."""
-    mean, deviation = percent(row[f"{name}_mean"]), row[f"{name}_std"]
-    return f"{mean}{separator}{100 * deviation:.1f}" if math.isfinite(deviation) else mean
+    mean, deviation = score_text(row[f"{name}_mean"], name), deviation_text(row[f"{name}_std"], name)
+    return f"{mean}{separator}{deviation}" if deviation else mean
 
 
 def duration(seconds: float) -> str:
@@ -74,7 +86,7 @@ def markdown_leaderboard(board: pd.DataFrame) -> str:
         lines += ["mIoU in percent, mean ± sample standard deviation over n seeds.", ""]
         lines += [_markdown_row(heads), "|---|---|---|---|---:" + "|---:" * (len(heads) - 5) + "|"]
         notes = []
-        for row in part.to_dict("records"):
+        for row in as_rows(part):
             names = [score.name for score in SCORES] + [CONFUSION + pair for pair in pairs]
             values = [mean_and_deviation(row, name) for name in names]
             state = [row["title"], row["refiner"], row["segmenter"], row["supervision"], seeds_label(row)]
@@ -83,7 +95,7 @@ def markdown_leaderboard(board: pd.DataFrame) -> str:
                 notes.append(
                     f"- {_markdown(row['title'])}: {_markdown(row['status'])}: {_markdown(row['reason'])}"
                 )
-        parts.append("\n".join(lines + ([""] + notes if notes else [])))
+        parts.append("\n".join(lines + (["", *notes] if notes else [])))
     return "\n\n".join(parts) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""From records to tables: one row an entry of the board, every score as mean, sample deviation and n over seeds."""
+"""From records to tables: every score as mean, sample deviation and n over seeds."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _RANKED_BY = ("segmentation", "pseudo_label", "cam_fixed", "cam_oracle")
 
 
 def summarise(records: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Mean, sample standard deviation (ddof = 1; NaN for n = 1) and n of `value`, in order of first occurrence.
+    """Mean, sample standard deviation (ddof = 1; NaN for n = 1) and n of `value`, groups as they occur.
 
     Values that are NaN (a class that occurs nowhere) do not count towards n.
     """
@@ -59,8 +59,8 @@ def leaderboard(records: pd.DataFrame, cells: Sequence[dict[str, Any]]) -> pd.Da
 
     Columns: `KEYS`; `title`, `paper`, `supervision`; `status` ("done", "incomplete": some seeds missing,
     "failed", "not run", "reference"), `reason`, `seeds` (number done); for each of `SCORES` mean, std and n
-    (fractions); `segmentation_gap`: mean difference to the best mask-supervised entry with the same segmentation
-    network on the same board; `confusion:<pair>_mean/_std/_n` at the fixed threshold.
+    (fractions); `segmentation_gap`: mean difference to the best mask-supervised entry of the board
+    with the same segmentation network; `confusion:<pair>_mean/_std/_n` at the fixed threshold.
 
     Order within a board: methods by segmentation mIoU, mask-supervised entries, reference rows, those without
     a score.
@@ -78,7 +78,7 @@ def leaderboard(records: pd.DataFrame, cells: Sequence[dict[str, Any]]) -> pd.Da
 
 
 def per_class_iou(records: pd.DataFrame) -> pd.DataFrame:
-    """IoU of every class: `KEYS`, `score` (a name of `SCORES`), `class_name`, mean, std, n; classes in record order."""
+    """IoU of every class: `KEYS`, `score` (a name of `SCORES`), `class_name`, mean, std, n."""
     parts = []
     for score in SCORES:
         chosen = _select(records, score, metric="iou")
@@ -104,13 +104,13 @@ def fixed_thresholds(records: pd.DataFrame) -> pd.DataFrame:
 def reported_against_measured(board: pd.DataFrame, cells: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Numbers printed in the papers beside ours, where the data set's name is the same (fractions).
 
-    `KEYS`, `stage`, `split`, `metric`, `reported`, `note`, `measured`, `difference`, `compared_with` (a title of
-    `SCORES`, empty where nothing was measured on that stage and split). A printed CAM score is compared with the
-    oracle threshold, which is what most papers print.
+    `KEYS`, `stage`, `split`, `metric`, `reported`, `note`, `measured`, `difference`, `compared_with`: a title
+    of `SCORES`, empty where nothing was measured on that stage and split. A printed CAM score is compared
+    with the oracle threshold, which is what most papers print.
     """
     names = {"cam": "cam_oracle", "pseudo_label": "pseudo_label", "segmentation": "segmentation"}
     scores = {score.name: score for score in SCORES}
-    measured = {tuple(row[key] for key in KEYS): row for row in board.to_dict("records")}
+    measured = {tuple(row[key] for key in KEYS): row for row in as_rows(board)}
     rows = []
     for cell in _first_of_each(cells):
         identity = tuple(cell[key] for key in KEYS)
@@ -132,6 +132,11 @@ def reported_against_measured(board: pd.DataFrame, cells: Sequence[dict[str, Any
             )
     extra = ["stage", "split", "metric", "reported", "note", "measured", "difference", "compared_with"]
     return pd.DataFrame(rows, columns=[*KEYS, *extra])
+
+
+def as_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """A table's rows as dicts by column name."""
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
 
 
 def varying(board: pd.DataFrame, columns: Sequence[str] = ("refiner", "segmenter")) -> list[str]:

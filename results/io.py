@@ -25,7 +25,7 @@ _FLOATS = ("value", "threshold")
 
 @dataclass(frozen=True)
 class Run:
-    """A run read back: its numbers (columns `COLUMNS`), its cells (`CellRecord` as plain data), its folder."""
+    """A run read back: numbers (columns `COLUMNS`), cells (`CellRecord` as plain data) and folder."""
 
     records: pd.DataFrame
     cells: list[dict[str, Any]]

@@ -34,31 +34,28 @@ def pair_counts(
         raise ValueError(
             f"ground truth {ground_truth.shape} and prediction {prediction.shape} differ in shape"
         )
-    images = len(ground_truth)
+    images, pairs = len(ground_truth), (gt_classes + 1) * (pred_classes + 1)
     if ground_truth.size == 0:
         return np.zeros((images, gt_classes, pred_classes + 1), np.int64)
-    pairs = ground_truth.reshape(images, -1).astype(np.uint16)
-    pairs <<= 8
-    pairs |= prediction.reshape(images, -1)
-    starts = np.ones(pairs.shape, np.bool_)
-    np.not_equal(pairs[:, 1:], pairs[:, :-1], out=starts[:, 1:])
+    # ids plus one: 8 bits wrap 255 round to 0, the other ids follow
+    truth, predicted = ground_truth + np.uint8(1), prediction + np.uint8(1)
+    _require_at_most(truth, gt_classes, "ground truth")
+    _require_at_most(predicted, pred_classes, "prediction")
+    code = truth.reshape(images, -1).astype(np.uint16)
+    code *= np.uint16(pred_classes + 1)
+    code += predicted.reshape(images, -1)
+    starts = np.ones(code.shape, np.bool_)
+    np.not_equal(code[:, 1:], code[:, :-1], out=starts[:, 1:])
     if np.count_nonzero(starts) > DENSE_SHARE * starts.size:
-        counts = np.stack([np.bincount(image, minlength=1 << 16) for image in pairs])
-        image, pair = np.nonzero(counts)
-        lengths = counts[image, pair]
+        counts = np.stack([np.bincount(image, minlength=pairs) for image in code])
     else:
         first = np.flatnonzero(starts)
         lengths = np.diff(first, append=starts.size)
-        image, pair = first // pairs.shape[1], pairs.reshape(-1)[first].astype(np.intp)
-    truth, predicted = pair >> 8, pair & 0xFF
-    _require_ids(truth, gt_classes, "ground truth")
-    _require_ids(predicted, pred_classes, "prediction")
-    predicted = np.where(predicted == IGNORE, pred_classes, predicted)
-    shape = (images, gt_classes + 1, pred_classes + 1)
-    code = np.ravel_multi_index((image, np.minimum(truth, gt_classes), predicted), shape)
-    # float64 sums of pixel numbers are exact below 2^53
-    sums = np.bincount(code, lengths, int(np.prod(shape))).astype(np.int64)
-    return sums.reshape(shape)[:, :gt_classes]
+        image = first // code.shape[1]
+        # float64 sums of pixel numbers are exact below 2^53
+        counts = np.bincount(image * pairs + code.reshape(-1)[first], lengths, images * pairs)
+    counts = counts.astype(np.int64).reshape(images, gt_classes + 1, pred_classes + 1)
+    return np.roll(counts[:, 1:], -1, axis=2)
 
 
 def fold_ignored(counts: np.ndarray) -> np.ndarray:
@@ -107,7 +104,6 @@ def merge_context(matrix: np.ndarray, classes: int) -> np.ndarray:
     return merged
 
 
-def _require_ids(values: np.ndarray, classes: int, name: str) -> None:
-    wrong = values[(values >= classes) & (values != IGNORE)]
-    if wrong.size:
-        raise ValueError(f"id {wrong[0]} in the {name} is not in 0..{classes - 1} and not {IGNORE}")
+def _require_at_most(shifted: np.ndarray, classes: int, name: str) -> None:
+    if (found := int(shifted.max())) > classes:
+        raise ValueError(f"id {found - 1} in the {name} is not in 0..{classes - 1} and not {IGNORE}")

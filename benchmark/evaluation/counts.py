@@ -24,8 +24,9 @@ from benchmark.evaluation.curves import matrices_at_thresholds
 from benchmark.evaluation.scores import Naming
 from datasets.base import IGNORE, ContextClass
 
-ROW_GROUP = 1 << 17
-"""Rows held in memory before they are written."""
+IMAGES_PER_GROUP = 512
+"""Images held back before they are written as a row group. Not more: small arrays kept for long stop the
+heaps of the threads that made them from shrinking, which costs 30 KB an image."""
 
 _METADATA = b"wsss_counts"
 
@@ -68,7 +69,6 @@ class CountsWriter:
         self._path = path
         self._temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         self._pending: list[tuple[str, tuple[np.ndarray, ...]]] = []
-        self._rows = 0
 
     def __enter__(self) -> CountsWriter:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,8 +80,7 @@ class CountsWriter:
         if not len(columns[0]):
             columns = (np.zeros(1, np.int64),) * len(columns)
         self._pending.append((image, columns))
-        self._rows += len(columns[0])
-        if self._rows >= ROW_GROUP:
+        if len(self._pending) == IMAGES_PER_GROUP:
             self._flush()
 
     def _flush(self) -> None:
@@ -92,7 +91,7 @@ class CountsWriter:
         for field, parts in zip(list(self._schema)[1:], zip(*(columns for _, columns in self._pending))):
             arrays.append(pa.array(np.concatenate(parts)).cast(field.type))
         self._file.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
-        self._pending, self._rows = [], 0
+        self._pending = []
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -54,6 +54,10 @@ SMALL_TRAIN = TrainConfig(
     weight_decay=1e-4,
     recipe=Recipe(crop=224, resize_long=(224, 384), brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1),
 )
+RESNET38D = BackboneConfig(
+    "resnet38d", "resnet38d/ilsvrc-cls_rna-a1_cls1000_ep-0001", 8, frozen_stages=2, freeze_bn=True
+)
+"""As EPS and PSA train it: first layers and all batch normalisations frozen."""
 PAPER_TRAIN = TrainConfig(
     iterations=20000,
     batch_size=8,
@@ -65,7 +69,7 @@ PAPER_TRAIN = TrainConfig(
 
 PRESETS = {
     "nano": CamConfig(
-        BackboneConfig("resnet38d_nano", "nano/resnet38d_nano", 8),
+        BackboneConfig("resnet38d_nano", "nano/resnet38d_nano", 4),
         NANO_TRAIN,
         CamInferenceConfig(batch_size=32),
         segmenter=SEGMENTERS["nano"],
@@ -77,6 +81,6 @@ PRESETS = {
         segmenter=SEGMENTERS["small"],
     ),
     "paper": CamConfig(
-        BackboneConfig("resnet38d", "resnet38d/ilsvrc-cls_rna-a1_cls1000_ep-0001", 8), PAPER_TRAIN
+        RESNET38D, PAPER_TRAIN
     ),
 }

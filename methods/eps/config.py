@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from datasets.recipe import Recipe
 from methods.base import MethodConfig
-from methods.cam.config import NANO_TRAIN, SMALL_TRAIN
+from methods.cam.config import NANO_TRAIN, RESNET38D, SMALL_TRAIN
 from methods.layers.config import BackboneConfig, CamInferenceConfig, CrfConfig, SegmenterConfig, TrainConfig
 from methods.layers.saliency_config import SaliencyConfig
 from methods.refiners.config import RefinerConfig
@@ -64,7 +64,7 @@ class EpsConfig(MethodConfig):
 
 PRESETS = {
     "nano": EpsConfig(
-        BackboneConfig("resnet38d_nano", "nano/resnet38d_nano", 8),
+        BackboneConfig("resnet38d_nano", "nano/resnet38d_nano", 4),
         NANO_TRAIN,
         SaliencyConfig(source="nano"),
         inference=CamInferenceConfig(batch_size=32),
@@ -78,7 +78,7 @@ PRESETS = {
         segmenter=SEGMENTERS["small"],
     ),
     "paper": EpsConfig(
-        BackboneConfig("resnet38d", "resnet38d/ilsvrc-cls_rna-a1_cls1000_ep-0001", 8),
+        RESNET38D,
         TrainConfig(
             iterations=20000,
             batch_size=8,

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 
 from methods.base import MethodError
-
-MapSelection = Literal["naive", "predefined", "adaptive"]
 
 
 class SaliencyLoss(NamedTuple):
@@ -28,7 +26,7 @@ def saliency_loss(
     labels: torch.Tensor,
     overlap_threshold: float = 0.4,
     foreground_weight: float = 0.5,
-    map_selection: MapSelection = "adaptive",
+    map_selection: str = "adaptive",
     predefined_background: Sequence[int] = (),
 ) -> SaliencyLoss:
     """Squared distance of the saliency estimated from the localisation maps to the given one (Eq. 1 to 3).
@@ -72,7 +70,7 @@ def _is_foreground(
     objects: torch.Tensor,
     saliency: torch.Tensor,
     overlap_threshold: float,
-    map_selection: MapSelection,
+    map_selection: str,
     predefined_background: Sequence[int],
 ) -> torch.Tensor:
     """(N, C) bool: the class's map belongs to the foreground, were the class present."""

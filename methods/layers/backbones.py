@@ -19,9 +19,14 @@ from methods.layers.weights import load_into, load_state
 if TYPE_CHECKING:
     from torchvision.models import ResNet
 
-NANO_WIDTH_DIVISOR = 16
-NANO_DEPTHS = (2, 2, 3, 2)
-"""ResNet-38d's miniature: .31 M parameters, 54 M multiply-adds at 96 x 96."""
+NANO: dict[str, Sequence[Any]] = {
+    "widths": (16, 24, 32, 40, 48, 64, 96),
+    "depths": (1, 1, 1, 1),
+    "strides": (2, 2, 1, 1),
+    "dropout": (0.0, 0.0),
+}
+"""ResNet-38d's miniature. Output stride 4: its pictures are a quarter as large, and so are their cells."""
+NANO_HEAD_DIVISOR = 32
 
 _BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
@@ -34,7 +39,7 @@ class Backbone(nn.Module):
     trunk:         the network itself; its state dictionary has the names of the weight files
     channels:      channels of the last feature map
     normalisation: of the images it was trained on
-    width_divisor: 16 for miniatures, whose heads shrink alike; else 1
+    head_divisor:  32 for miniatures, whose heads are narrower by it; else 1
     stages:        parameters by depth, first to last; the first `frozen_stages` are not trained
     freeze_bn:     keep running statistics, scales and shifts of every batch normalisation as they are
     """
@@ -47,7 +52,7 @@ class Backbone(nn.Module):
         output_stride: int,
         normalisation: Normalisation,
         stages: Sequence[Iterable[nn.Parameter]],
-        width_divisor: int = 1,
+        head_divisor: int = 1,
         frozen_stages: int = 0,
         freeze_bn: bool = False,
     ) -> None:
@@ -60,7 +65,7 @@ class Backbone(nn.Module):
         self.channels = channels
         self.output_stride = output_stride
         self.normalisation = normalisation
-        self.width_divisor = width_divisor
+        self.head_divisor = head_divisor
         for stage in stages[:frozen_stages]:
             for parameter in stage:
                 parameter.requires_grad_(False)
@@ -84,18 +89,12 @@ class Backbone(nn.Module):
         return [m for m in self.trunk.modules() if isinstance(m, _BATCH_NORM)]
 
 
-def build_backbone(
-    config: BackboneConfig,
-    weights_path: Path | None = None,
-    *,
-    frozen_stages: int = 0,
-    freeze_bn: bool = False,
-) -> Backbone:
+def build_backbone(config: BackboneConfig, weights_path: Path | None = None) -> Backbone:
     """Backbone of a configuration, with the weights of `weights_path` (None: random initialisation).
 
     Raises MethodError for an unknown name, an output stride the network lacks, or weights that do not fit.
     """
-    freeze: dict[str, Any] = {"frozen_stages": frozen_stages, "freeze_bn": freeze_bn}
+    freeze: dict[str, Any] = {"frozen_stages": config.frozen_stages, "freeze_bn": config.freeze_bn}
     name, stride = config.name, config.output_stride
     if name in ("resnet38d", "resnet38d_nano"):
         backbone, head = _resnet38d(name, stride, freeze), "fc8.*"
@@ -116,16 +115,15 @@ def build_backbone(
 
 
 def _resnet38d(name: str, stride: int, freeze: dict[str, Any]) -> Backbone:
-    _require_stride(name, stride, (8,))
-    divisor = NANO_WIDTH_DIVISOR if name == "resnet38d_nano" else 1
-    trunk = ResNet38d(width_divisor=divisor, depths=NANO_DEPTHS) if divisor > 1 else ResNet38d()
+    trunk = ResNet38d(**NANO) if name == "resnet38d_nano" else ResNet38d()
+    _require_stride(name, stride, (trunk.output_stride,))
     return Backbone(
         trunk,
         channels=trunk.channels,
         output_stride=stride,
         normalisation=IMAGENET,
         stages=[[p for module in stage for p in module.parameters()] for stage in trunk.stages()],
-        width_divisor=divisor,
+        head_divisor=NANO_HEAD_DIVISOR if name == "resnet38d_nano" else 1,
         **freeze,
     )
 

@@ -15,11 +15,15 @@ class BackboneConfig:
     weights:       reference understood by `methods.layers.weights`: "none" (random initialisation),
                    "nano/<name>" (shipped), "timm/<name>", "torchvision/<name>", or a path
     output_stride: input pixels per feature cell
+    frozen_stages: number of first stages that are not trained
+    freeze_bn:     keep every batch normalisation's statistics, scale and shift as they were pretrained
     """
 
     name: str = "resnet38d"
     weights: str = "none"
     output_stride: int = 8
+    frozen_stages: int = 0
+    freeze_bn: bool = False
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class DeepLab(nn.Module):
     def __init__(self, backbone: Backbone, head: str, classes: int) -> None:
         super().__init__()
         self.backbone = backbone
-        channels, outputs, divisor = backbone.channels, classes + 1, backbone.width_divisor
+        channels, outputs, divisor = backbone.channels, classes + 1, backbone.head_divisor
         if head == "largefov":
             self.head: nn.Module = LargeFOV(channels, outputs, 1024 // divisor)
         elif head == "largefov_resnet38d":
@@ -81,10 +81,5 @@ class DeepLab(nn.Module):
 
 
 def build_segmenter(config: SegmenterConfig, classes: int, weights_path: Path | None = None) -> DeepLab:
-    """Segmentation network of a configuration; the backbone starts from `weights_path`.
-
-    Batch normalisation is frozen, as in the published recipes, unless the backbone starts from random
-    weights: then there are no statistics worth keeping.
-    """
-    backbone = build_backbone(config.backbone, weights_path, freeze_bn=weights_path is not None)
-    return DeepLab(backbone, config.head, classes)
+    """Segmentation network of a configuration; the backbone starts from `weights_path`."""
+    return DeepLab(build_backbone(config.backbone, weights_path), config.head, classes)

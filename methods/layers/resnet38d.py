@@ -6,14 +6,19 @@ The trunk of PSA, SEAM and EPS; output stride 8. Names of layers follow the weig
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+WIDTHS = (64, 128, 256, 512, 1024, 2048, 4096)
+"""Channels of the stem and of the stages b2 to b7."""
 STAGE_DEPTHS = (3, 3, 6, 3)
 """Residual blocks in stages b2 to b5; stages b6 and b7 are one bottleneck each."""
+STRIDES = (1, 2, 2, 2)
+"""Strides of the stem and of the stages b2 to b4; the later stages are dilated instead."""
 
 
 class ResBlock(nn.Module):
@@ -64,29 +69,35 @@ class Bottleneck(nn.Module):
 
 
 class ResNet38d(nn.Module):
-    """The trunk: images (N, 3, H, W) -> features (N, channels, ceil(H / 8), ceil(W / 8)), not negative.
+    """The trunk: images (N, 3, H, W) -> features (N, channels, ceil(H / s), ceil(W / s)), not negative.
 
-    width_divisor: divides every width; 1 is the published network (4096 channels out), 16 a miniature of the
-                   same structure. Has to divide 64 and leave every width a multiple of 4.
-    depths:        residual blocks in stages b2, b3, b4, b5
+    The defaults are the published network (s = 8); other values make miniatures of the same structure.
+    widths:  channels of the stem and of b2 to b7; those of b6 and b7 are multiples of 4
+    depths:  residual blocks in stages b2, b3, b4, b5
+    strides: of the stem, b2, b3 and b4; s is their product
+    dropout: probabilities of dropping a channel in b6 and b7
     """
 
-    output_stride = 8
-
-    def __init__(self, *, width_divisor: int = 1, depths: Sequence[int] = STAGE_DEPTHS) -> None:
+    def __init__(
+        self,
+        *,
+        widths: Sequence[int] = WIDTHS,
+        depths: Sequence[int] = STAGE_DEPTHS,
+        strides: Sequence[int] = STRIDES,
+        dropout: Sequence[float] = (0.3, 0.5),
+    ) -> None:
         super().__init__()
-        stem, w2, w3, w4, w5, w6, self.channels = (
-            width // width_divisor for width in (64, 128, 256, 512, 1024, 2048, 4096)
-        )
-        self.conv1a = nn.Conv2d(3, stem, 3, padding=1, bias=False)
+        stem, w2, w3, w4, w5, w6, self.channels = widths
+        self.output_stride = math.prod(strides)
+        self.conv1a = nn.Conv2d(3, stem, 3, strides[0], padding=1, bias=False)
         self._stages: list[list[str]] = [["conv1a"]]
-        self._add_stage("b2", stem, w2, w2, depths[0], stride=2)
-        self._add_stage("b3", w2, w3, w3, depths[1], stride=2)
-        self._add_stage("b4", w3, w4, w4, depths[2], stride=2)
+        self._add_stage("b2", stem, w2, w2, depths[0], stride=strides[1])
+        self._add_stage("b3", w2, w3, w3, depths[1], stride=strides[2])
+        self._add_stage("b4", w3, w4, w4, depths[2], stride=strides[3])
         # Only the first convolution of b5 still sees neighbours at the undilated distance.
         self._add_stage("b5", w4, w4, w5, depths[3], dilation=2)
-        self.b6 = Bottleneck(w5, w6, dilation=4, dropout=0.3)
-        self.b7 = Bottleneck(w6, self.channels, dilation=4, dropout=0.5)
+        self.b6 = Bottleneck(w5, w6, dilation=4, dropout=dropout[0])
+        self.b7 = Bottleneck(w6, self.channels, dilation=4, dropout=dropout[1])
         self.bn7 = nn.BatchNorm2d(self.channels)
         self._stages += [["b6"], ["b7", "bn7"]]
         for module in self.modules():

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,7 +93,7 @@ def _resized(path: Path, image_path: Path, resize: bool) -> Image.Image | None:
             f"{path}: saliency map of {have[1]}x{have[0]} for an image of {width}x{height} (width x height);"
             " make them equal, or set saliency.resize=true"
         )
-    return Image.fromarray(read_map(path)).resize((width, height), Image.Resampling.BILINEAR)
+    return Image.fromarray(read_map(path).numpy()).resize((width, height), Image.Resampling.BILINEAR)
 
 
 # ---------------------------------------------------------------- rembg
@@ -125,19 +126,18 @@ def _in_threads(work: Callable[[Sample], None], samples: Sequence[Sample]) -> It
 
 
 def rembg_session(settings: SaliencyConfig, context: StageContext) -> BaseSession:
-    """rembg's session for `settings.model`, from the file that `context.weights_path` finds, else fetched by it.
+    """rembg's session for `settings.model`, from a local file or else fetched by rembg.
 
     Raises MethodError if a package or the file is missing, or onnxruntime cannot load the file.
     """
     if importlib.util.find_spec("rembg") is None or importlib.util.find_spec("onnxruntime") is None:
         raise MethodError(f"saliency.source=rembg needs the packages rembg and onnxruntime; {INSTALL}")
     import onnxruntime
-    from rembg import new_session
 
     file = context.weights_path(settings.pretrained[0])
     if file is not None and file.name != f"{settings.model}.onnx":
         raise MethodError(
-            f"{file}: rembg knows models by file name; rename it to {settings.model}.onnx, or set saliency.model"
+            f"{file}: rembg finds models by name; rename it to {settings.model}.onnx, or set saliency.model"
         )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -146,7 +146,7 @@ def rembg_session(settings: SaliencyConfig, context: StageContext) -> BaseSessio
         arguments["providers"] = ["CPUExecutionProvider"]
     try:
         with _u2net_home(file.parent if file is not None else None):
-            return new_session(settings.model, **arguments)
+            return _import_rembg().new_session(settings.model, **arguments)
     except Exception as error:  # of rembg, onnxruntime, pooch and requests, which share no base
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         if file is not None:
@@ -155,6 +155,18 @@ def rembg_session(settings: SaliencyConfig, context: StageContext) -> BaseSessio
             f"rembg could not fetch {settings.model}.onnx ({reason});"
             " put it into a folder and set U2NET_HOME to that"
         ) from error
+
+
+def _import_rembg() -> ModuleType:
+    """Import rembg without compiling pymatting, which it imports and numba compiles for a minute the first
+    time (and every time where numba's cache cannot be written). No matting is done here."""
+    config: Any = importlib.import_module("numba").config
+    before = config.DISABLE_JIT
+    config.DISABLE_JIT = True
+    try:
+        return importlib.import_module("rembg")
+    finally:
+        config.DISABLE_JIT = before
 
 
 @contextmanager

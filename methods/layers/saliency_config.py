@@ -44,8 +44,8 @@ class SaliencyConfig:
 
 
 def resolve(settings: SaliencyConfig, view: TrainingView) -> SaliencyConfig:
-    """Settings of the stage that yields the training images' maps, with the hash of a folder's maps filled in:
-    other maps under the same path make another artifact.
+    """Settings of the stage that yields the training images' maps. The hash of a folder's maps is filled in,
+    so that other maps under the same path make another artifact.
 
     Raises MethodError for an unknown source, NotRunnable where maps of the training images are not there.
     """

@@ -10,7 +10,7 @@ from methods.layers.config import BackboneConfig, SegmenterConfig, TrainConfig
 
 SEGMENTERS: Mapping[str, SegmenterConfig] = {
     "nano": SegmenterConfig(
-        BackboneConfig("resnet38d_nano", "nano/resnet38d_nano", 8),
+        BackboneConfig("resnet38d_nano", "nano/resnet38d_nano", 4),
         head="largefov",
         train=TrainConfig(
             iterations=600,
@@ -35,7 +35,7 @@ SEGMENTERS: Mapping[str, SegmenterConfig] = {
         test_batch_size=8,
     ),
     "paper": SegmenterConfig(
-        BackboneConfig("resnet101", "torchvision/resnet101", 8),
+        BackboneConfig("resnet101", "torchvision/resnet101", 8, freeze_bn=True),
         head="aspp",
         train=TrainConfig(
             iterations=20000,

@@ -20,7 +20,6 @@ from tests.unit.evaluation_data import TinyDataset, write_label_maps
 
 SIZE = (375, 500)
 CLASSES = tuple(f"class{c}" for c in range(20))
-IMAGES = 1000
 FILES = 50
 """Different images on disk; the ids beyond repeat them, since only time is measured."""
 
@@ -56,7 +55,6 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> TinyDataset:
     data = TinyDataset(tmp_path_factory.mktemp("data"), masks, classes=CLASSES)
     predictions = {i: np.where(np.roll(m, 6, 1) == 255, 0, np.roll(m, 6, 1)) for i, m in masks.items()}
     write_label_maps(data.root / "prediction", predictions)
-    data.all_ids = tuple(f"{n % FILES:04}" for n in range(IMAGES))
     return data
 
 
@@ -90,7 +88,9 @@ def evaluate(dataset: TinyDataset, workers: int | None) -> float:
     return scores.rows[0].value
 
 
-def test_scoring_predictions(dataset: TinyDataset) -> None:
+@pytest.mark.parametrize("images", [200, pytest.param(1000, marks=pytest.mark.slow)])
+def test_scoring_predictions(dataset: TinyDataset, images: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset, "all_ids", tuple(f"{n % FILES:04}" for n in range(images)))
     assert evaluate(dataset, None) == bincount_loop(dataset)
     # interleaved, and the best of each: other processes share the machine
     runs = [
@@ -105,7 +105,7 @@ def test_scoring_predictions(dataset: TinyDataset) -> None:
         Spent(min(r[k].wall for r in runs), min(r[k].cpu for r in runs)) for k in range(3)
     )
     print(
-        f"\n{IMAGES} predictions of 375x500, 21 classes: bincount loop {loop.wall:.2f} s;"
+        f"\n{images} predictions of 375x500, 21 classes: bincount loop {loop.wall:.2f} s;"
         f" evaluator {alone.wall:.2f} s in one thread, {parallel.wall:.2f} s on {available_cores()} cores;"
         f" {loop.cpu / alone.cpu:.2f} times as fast per core, {loop.wall / parallel.wall:.2f} times overall"
     )
@@ -126,7 +126,7 @@ def test_counting_alone(kind: str) -> None:
         for _ in range(100)
     ]
     loop, ours = (min(column) for column in zip(*times))
-    print(f"\n{kind}: bincount {loop * 1e3:.2f} ms, run counts {ours * 1e3:.2f} ms")
+    print(f"\n{kind}: bincount {loop * 1e3:.2f} ms, pair_counts {ours * 1e3:.2f} ms")
     assert ours <= loop
 
 

@@ -1,8 +1,8 @@
 """Images a second of our loader against torchvision's Pillow transforms under a DataLoader, in one run.
 
-Both do the same augmentation with the same number of workers, from files in the system's cache. Ours is measured
-without its memory of decoded images and with it. `python -m pytest -s tests/performance/test_loader_speed.py`
-prints the figures.
+Both do the same augmentation with the same number of workers, from files in the system's cache. Ours is
+measured without its memory of decoded images and with it. For the figures, also on photographs:
+`python -m pytest -s -m "slow or not slow" tests/performance/test_loader_speed.py`
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torchvision.transforms import v2
 from datasets.base import Sample
 from datasets.loader import IMAGENET, Recipe, TrainLoader
 
-WORKERS, BATCH, BATCHES, ROUNDS = 2, 16, 8, 3
+WORKERS, BATCH, BATCHES, ROUNDS = 2, 16, 4, 3
 
 
 class PillowImages(Dataset[torch.Tensor]):
@@ -103,7 +103,7 @@ def photographs(folder: Path) -> list[Sample]:
     return samples
 
 
-@pytest.fixture(params=["generated", "voc"])
+@pytest.fixture(params=["generated", pytest.param("voc", marks=[pytest.mark.slow, pytest.mark.shared])])
 def samples(request: pytest.FixtureRequest, tmp_path: Path) -> list[Sample]:
     if request.param == "generated":
         return photographs(tmp_path)
@@ -111,7 +111,9 @@ def samples(request: pytest.FixtureRequest, tmp_path: Path) -> list[Sample]:
     return [Sample(p.stem, p, (0,)) for p in sorted(images.glob("*.jpg"))[:48]]
 
 
-@pytest.mark.parametrize(("crop", "resize_long"), [(448, (448, 768)), (224, (224, 384))])
+@pytest.mark.parametrize(
+    ("crop", "resize_long"), [(448, (448, 768)), pytest.param(224, (224, 384), marks=pytest.mark.slow)]
+)
 def test_not_slower_than_torchvision(
     samples: list[Sample], crop: int, resize_long: tuple[int, int], request: pytest.FixtureRequest
 ) -> None:

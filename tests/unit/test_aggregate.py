@@ -6,8 +6,9 @@ import math
 import statistics
 from typing import Any
 
+import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from results.aggregate import (
@@ -16,6 +17,7 @@ from results.aggregate import (
     leaderboard,
     per_class_iou,
     reported_against_measured,
+    summarise,
     threshold_curves,
     varying,
 )
@@ -48,14 +50,22 @@ def board_row(records: list[Record], cells: list[dict[str, Any]], method: str = 
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
+@settings(max_examples=50, deadline=None)
 def test_mean_sample_deviation_and_n(values: list[float]) -> None:
-    row = board_row([record(seed=seed, value=value) for seed, value in enumerate(values)], [])
-    assert row["segmentation_n"] == len(values)
-    assert row["segmentation_mean"] == pytest.approx(statistics.mean(values))
+    row = summarise(pd.DataFrame({"entry": "a", "value": values}), ["entry"]).iloc[0]
+    assert row["n"] == len(values)
+    assert row["mean"] == pytest.approx(statistics.mean(values))
     if len(values) == 1:
-        assert math.isnan(row["segmentation_std"])
+        assert math.isnan(row["std"])
     else:
-        assert row["segmentation_std"] == pytest.approx(statistics.stdev(values), abs=1e-9)
+        assert row["std"] == pytest.approx(statistics.stdev(values), abs=1e-9)
+
+
+def test_board_holds_mean_deviation_and_n_over_seeds() -> None:
+    row = board_row([record(seed=seed, value=value) for seed, value in enumerate((0.5, 0.6, 0.7))], [])
+    assert row["segmentation_n"] == 3
+    assert row["segmentation_mean"] == pytest.approx(0.6)
+    assert row["segmentation_std"] == pytest.approx(0.1)
 
 
 def test_stages_and_threshold_rules_are_kept_apart() -> None:

@@ -26,7 +26,7 @@ def carry_out(
     normalisation: Normalisation = RAW,
 ) -> Augmented:
     """Augment sources, each uint8 (C, H, W), the way the loader does: windows in one canvas."""
-    steps, windows = plan(parameters, crop)
+    steps, windows = plan(parameters, crop, normalisation)
     top, bottom, left, right = windows.T
     canvas = torch.zeros(
         (len(sources), int((right - left).max()), len(sources[0]), int((bottom - top).max())),
@@ -131,7 +131,7 @@ def test_companions_move_along(seed: int, kind: str) -> None:
     assert (result.images[0][:, ~inside] == 0).all()
     assert (result.labels[0, 0][~inside] == 255).all()
     assert (result.maps[0, 0][~inside] == 0).all()
-    # Nearest labels are the rows themselves: within half a step of where the bilinear ramp is, away from its ends.
+    # Nearest labels are the rows: within half a step of the bilinear ramp, away from its ends.
     rows = result.images[0, 0] * 255
     away = inside & (rows > 2) & (rows < 37)
     assert ((result.labels[0, 0] - rows).abs()[away] <= 0.51).all()

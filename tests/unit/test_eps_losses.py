@@ -89,7 +89,7 @@ def test_gradients(selection: str) -> None:
     logits.requires_grad_()
 
     def total(x: torch.Tensor) -> torch.Tensor:
-        sal = saliency_loss(x, saliency, labels, map_selection=selection, predefined_background=[0])  # type: ignore[arg-type]
+        sal = saliency_loss(x, saliency, labels, map_selection=selection, predefined_background=[0])
         return sal.loss + classification_loss(x, labels)
 
     assert torch.autograd.gradcheck(total, (logits,))
@@ -114,4 +114,4 @@ def test_classification_loss_is_equation_4() -> None:
 
 def test_unknown_map_selection() -> None:
     with pytest.raises(MethodError, match="unknown map_selection 'best'"):
-        saliency_loss(*_random(), map_selection="best")  # type: ignore[arg-type]
+        saliency_loss(*_random(), map_selection="best")

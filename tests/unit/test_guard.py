@@ -31,8 +31,8 @@ OPENERS = {
     "read_map": read_map,
     "read_image": read_image,
     "Pillow": lambda p: Image.open(p).load(),
-    "open": lambda p: open(p, "rb").close(),  # noqa: PTH123, SIM115
-    "open bytes": lambda p: open(os.fsencode(p), "rb").close(),  # noqa: PTH123, SIM115
+    "open": lambda p: open(p, "rb").close(),  # noqa: PTH123
+    "open bytes": lambda p: open(os.fsencode(p), "rb").close(),  # noqa: PTH123
     "pathlib": Path.read_bytes,
     "numpy": lambda p: np.fromfile(p, np.uint8),
     "os": _fd,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
@@ -68,4 +70,4 @@ def test_warm_up_rises_to_the_initial_rate() -> None:
 def test_poly_falls_and_stays_positive(iterations: int, power: float) -> None:
     factor = poly(TrainConfig(iterations=iterations, power=power))
     values = [factor(i) for i in range(0, iterations, max(1, iterations // 20))]
-    assert all(1.0 >= a > b > 0.0 for a, b in zip(values, values[1:], strict=False))
+    assert all(1.0 >= a > b > 0.0 for a, b in pairwise(values))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from methods.eps.network import EpsNetwork
 from methods.layers.backbones import build_backbone
 from methods.layers.config import BackboneConfig
 from methods.layers.resnet38d import ResNet38d
-from methods.layers.weights import load_into, load_state
+from methods.layers.weights import load_into
 from tests.conftest import golden, golden_path
 
 
@@ -49,13 +50,12 @@ def test_state_dictionary_is_that_of_the_published_files() -> None:
     assert ours == {k: s for k, s in _golden_keys().items() if not k.startswith("fc8")}
 
 
-def test_golden_eps_network(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_golden_eps_network() -> None:
     expected = golden("resnet38d")
     state = _closed_form_state(int(expected["seed"]))
-    torch.save({f"module.{key}": value for key, value in state.items()}, tmp_path / "res38_cls.pth")
-    network = EpsNetwork(build_backbone(BackboneConfig("resnet38d"), tmp_path / "res38_cls.pth"), classes=4)
-    loaded = load_state(tmp_path / "res38_cls.pth")
-    load_into(network.classifier, {"weight": loaded["fc8.weight"]}, source="golden")
+    network = EpsNetwork(build_backbone(BackboneConfig("resnet38d")), classes=4)
+    load_into(network.backbone.trunk, state, allow_unexpected=["fc8.*"], source="golden")
+    load_into(network.classifier, {"weight": state["fc8.weight"]}, source="golden")
     with torch.no_grad():
         cam = network.eval()(torch.from_numpy(expected["image"]))
     scale = float(np.abs(expected["cam"]).max())
@@ -63,10 +63,20 @@ def test_golden_eps_network(tmp_path) -> None:  # type: ignore[no-untyped-def]
     assert_close(cam.mean((2, 3)), torch.from_numpy(expected["pooled_logits"]), rtol=1e-4, atol=1e-5 * scale)
 
 
+def test_a_published_classifier_file_loads(tmp_path: Path) -> None:
+    """The layout of `res38_cls.pth`: DataParallel's prefix, a classifier `fc8`, no batch counters."""
+    config = BackboneConfig("resnet38d_nano", output_stride=4)
+    state = build_backbone(config).trunk.state_dict()
+    file = {f"module.{k}": v for k, v in state.items() if not k.endswith("num_batches_tracked")}
+    torch.save({**file, "module.fc8.weight": torch.zeros(20, 96, 1, 1)}, tmp_path / "res38_cls.pth")
+    loaded = build_backbone(config, tmp_path / "res38_cls.pth").trunk.state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in state.items())
+
+
 def test_full_size_eps_trains_on_the_cpu() -> None:
     """Forward and backward of the joint loss through all 105 M parameters, first layers and BN frozen."""
     torch.manual_seed(0)
-    backbone = build_backbone(BackboneConfig("resnet38d"), frozen_stages=2, freeze_bn=True)
+    backbone = build_backbone(BackboneConfig("resnet38d", frozen_stages=2, freeze_bn=True))
     network = EpsNetwork(backbone, classes=20).train()
     logits = network(torch.randn(1, 3, 40, 40))
     assert logits.shape == (1, 21, 5, 5)
@@ -86,14 +96,13 @@ def test_full_size_eps_trains_on_the_cpu() -> None:
 
 @pytest.mark.parametrize("size", [(96, 96), (65, 41)])
 def test_miniature_has_the_structure_of_the_full_network(size: tuple[int, int]) -> None:
-    trunk = ResNet38d(width_divisor=16, depths=(1, 2, 1, 1)).eval()
+    widths = (8, 12, 16, 20, 24, 32, 48)
+    trunk = ResNet38d(widths=widths, depths=(1, 2, 1, 1), strides=(2, 2, 1, 1), dropout=(0.0, 0.0)).eval()
     with torch.no_grad():
         features = trunk(torch.rand(2, 3, *size))
-    assert features.shape == (2, 256, -(-size[0] // 8), -(-size[1] // 8))
+    assert trunk.output_stride == 4
+    assert features.shape == (2, 48, -(-size[0] // 4), -(-size[1] // 4))
     assert (features >= 0).all()
     full = _golden_keys()
     assert set(trunk.state_dict()) < set(full)
-    assert all(
-        np.array_equal(value.shape[:2], [n if n == 3 else n // 16 for n in full[key][:2]])
-        for key, value in trunk.state_dict().items()
-    )
+    assert all(list(v.shape[2:]) == full[k][2:] for k, v in trunk.state_dict().items())

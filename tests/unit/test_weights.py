@@ -1,4 +1,4 @@
-"""Weights by reference: where files are looked for, what their fingerprints say, and errors of wrong files."""
+"""Weights by reference: where files are looked for, their fingerprints, and errors of wrong files."""
 
 from __future__ import annotations
 
