@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from benchmark.config import plain
+from benchmark.console import console
 from benchmark.plan import Plan
 from benchmark.runner import CellResult
-from datasets.base import Sample
+from datasets.base import DataError, Sample
 from methods.artifacts import CamReader, label_map_path
 from methods.base import Kind, Method
 from results.schema import CellRecord, Record
@@ -112,8 +113,12 @@ def _panels(plan: Plan, result: CellResult, run_dir: Path) -> list[dict[str, Any
     cams = CamReader(by_kind[Kind.CAM]) if Kind.CAM in by_kind else None
     panels = []
     for number, sample in enumerate(_examples(plan)):
-        image = read_image(sample.image).permute(1, 2, 0).numpy()
-        pictures = _pictures(plan, sample, image, by_kind, cams)
+        try:
+            image = read_image(sample.image).permute(1, 2, 0).numpy()
+            pictures = _pictures(plan, sample, image, by_kind, cams)
+        except DataError as error:  # its stage has failed for it; the board is still wanted
+            console.print(f"no panel of {sample.id}: {error}", markup=False)
+            continue
         panel: dict[str, Any] = {
             "id": sample.id,
             "labels": [plan.dataset.classes[c] for c in sample.labels],
@@ -138,7 +143,10 @@ def _pictures(
     pictures = {"image": image}
     mask = plan.dataset.mask_path(sample.id)
     if mask is not None:
-        pictures["truth"] = overlay(image, np.asarray(read_labels(mask)))
+        truth = np.asarray(read_labels(mask))
+        if truth.shape != image.shape[:2]:
+            raise DataError(f"{mask}: the mask's size is not that of its image; export it at that size")
+        pictures["truth"] = overlay(image, truth)
     if cams is not None:
         cam = cams[sample.id]
         pictures["cam"] = cam_overlay(image, cam.maps, cam.classes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ import typer
 
 from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, ConfigError
 from benchmark.console import console, duration
+from benchmark.store import disk_is_full
 from datasets.base import DataError
 from methods.base import MethodError
 
@@ -22,11 +24,14 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
 Methods = Annotated[str, typer.Option(help="Comma-separated names, or `all`; see `list`.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
-        help="Settings as key=value, e.g. dataset.root=PATH method.eps.foreground_weight=0.4",
+        help="Settings as key=value, e.g. dataset.root=PATH method.NAME.train.iterations=100",
         show_default=False,
     ),
 ]
@@ -39,10 +44,23 @@ def main() -> None:
     except (ConfigError, DataError, MethodError) as error:
         fail(str(error))
     except KeyboardInterrupt:
-        console.print("\nStopped. Everything finished is stored; the same command resumes.")
-        sys.exit(130)
-    except OSError as error:
-        fail(f"{error.strerror or error}: {error.filename or ''}".strip(": "))
+        stopped()
+    except SystemExit as exit_:
+        if exit_.code == INTERRUPTED:  # typer has turned Ctrl-C into it
+            stopped()
+        raise
+    except Exception as error:
+        if disk_is_full(error):
+            fail("the disk is full; free some space and run the same command again: it resumes")
+        if not isinstance(error, OSError):
+            raise
+        fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+
+
+def stopped() -> None:
+    """Say that Ctrl-C has been heard, and exit."""
+    console.print("\nStopped. Everything finished is stored; the same command resumes.")
+    sys.exit(INTERRUPTED)
 
 
 def fail(message: str) -> None:
@@ -69,11 +87,8 @@ def run(
     from benchmark.plan import make_plan
 
     names = method_names(methods)
-    all_overrides = [*(overrides or []), f"runtime.device={device}"]
-    config = compose(names, dataset, scale, protocol, all_overrides)
-    if config.runtime.device not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"--device {config.runtime.device}: choose auto, cpu or cuda")
-    plan = make_plan(config, parse_seeds(seeds), until)
+    config = compose(names, dataset, scale, protocol, [f"runtime.device={device}", *(overrides or [])])
+    plan = make_plan(config, parse_seeds(seeds), until, world_size=int(os.environ.get("WORLD_SIZE", "1")))
     if dry_run:
         from benchmark.dry_run import print_plan
 
@@ -95,7 +110,9 @@ def run(
         console.print(
             f"failed: {result.cell.method.name} seed {result.cell.seed}: {result.reason}", markup=False
         )
-    if failed:
+    for reason in runner.reference_failures:
+        console.print(f"failed: {reason}", markup=False)
+    if failed or runner.reference_failures:
         sys.exit(1)
 
 
@@ -166,9 +183,9 @@ def predict(
 @app.command()
 def pretrain(
     name: Annotated[str, typer.Argument(help="A miniature's name, or `all`.")],
-    output: Annotated[Path, typer.Option(help="Folder for the weights; the shipped ones stay as they are.")] = Path(
-        "results/runs/pretrained"
-    ),
+    output: Annotated[
+        Path, typer.Option(help="Folder for the weights; the shipped ones stay as they are.")
+    ] = Path("results/runs/pretrained"),
 ) -> None:
     """Train a nano-scale miniature again, with its recorded settings, and compare its score."""
     from methods.miniatures import MINIATURES, pretrain, shipped_card
@@ -201,9 +218,12 @@ def method_names(text: str) -> list[str]:
 def parse_seeds(text: str) -> list[int]:
     """Seeds of a comma-separated list."""
     try:
-        return list(dict.fromkeys(int(part) for part in text.split(",")))
+        seeds = list(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError:
-        raise ConfigError(f"--seeds {text!r}: write whole numbers separated by commas, e.g. 0,1,2") from None
+        seeds = []
+    if not seeds or not all(0 <= seed < 2**32 for seed in seeds):
+        raise ConfigError(f"--seeds {text!r}: write whole numbers from 0 separated by commas, e.g. 0,1,2")
+    return seeds
 
 
 def print_board(run_dir: Path) -> None:

@@ -1,7 +1,8 @@
 """Version of the code a stage can reach: a hash of its sources, so that a README edit retrains nothing.
 
-The closure of first-party imports is followed statically from the stage's module, and docstrings and
-comments do not count.
+The closure of imports is followed statically from the stage's module, through this project's packages and the
+module's own (a third party's method). Comments, docstrings and imports for type checking do not count.
+Nothing is imported, so that planning stays quick.
 """
 
 from __future__ import annotations
@@ -9,14 +10,17 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 PACKAGES = ("methods", "datasets", "benchmark", "results")
+SILENT = frozenset({"benchmark.console"})
+"""Modules that only show progress: rewording a line retrains nothing."""
 
 
 def code_version(module: str) -> str:
-    """Hash over the normalised sources of `module` and every first-party module it imports, 16 hex digits."""
+    """Hash over the normalised sources of `module` and every module it reaches, 16 hex digits."""
     digest = hashlib.sha256()
     for name in sorted(reached_modules(module)):
         digest.update(f"{name}:{_source_hash(name)};".encode())
@@ -24,23 +28,39 @@ def code_version(module: str) -> str:
 
 
 def reached_modules(module: str) -> set[str]:
-    """The closure of first-party imports, `module` included."""
+    """The closure of imports within this project and the package of `module`, `module` included."""
+    packages = (*PACKAGES, module.split(".")[0])
     seen: set[str] = set()
     todo = [module]
     while todo:
         name = todo.pop()
         if name not in seen:
             seen.add(name)
-            todo += _imports(name)
-    return seen
+            todo += [m for m in _imports(name) if m.split(".")[0] in packages and _file(m) is not None]
+    return seen - SILENT
+
+
+@cache
+def _file(name: str) -> Path | None:
+    """Source file of a module, found without importing its parents; None if there is none."""
+    top, *rest = name.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec is None:
+        return None
+    if not rest:
+        return Path(spec.origin) if spec.origin is not None and spec.origin.endswith(".py") else None
+    for folder in spec.submodule_search_locations or ():
+        path = Path(folder, *rest)
+        for file in (path.with_name(f"{path.name}.py"), path / "__init__.py"):
+            if file.is_file():
+                return file
+    return None
 
 
 @cache
 def _tree(name: str) -> ast.Module | None:
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        return None
-    return ast.parse(Path(spec.origin).read_text())
+    file = _file(name)
+    return ast.parse(file.read_text(encoding="utf-8")) if file is not None else None
 
 
 @cache
@@ -59,22 +79,34 @@ def _source_hash(name: str) -> str:
 
 @cache
 def _imports(name: str) -> tuple[str, ...]:
-    tree = _tree(name)
-    if tree is None:
+    """Names that may be modules: of ``from a import b``, both ``a`` and ``a.b``."""
+    tree, file = _tree(name), _file(name)
+    if tree is None or file is None:
         return ()
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in _executed(tree):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            found.add(node.module)
-            found.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return tuple(sorted(m for m in found if m.split(".")[0] in PACKAGES and _exists(m)))
+        elif isinstance(node, ast.ImportFrom):
+            source = _absolute(node, name, file.name == "__init__.py")
+            found.add(source)
+            found.update(f"{source}.{alias.name}" for alias in node.names)
+    return tuple(sorted(found))
 
 
-@cache
-def _exists(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except (ModuleNotFoundError, AttributeError):
-        return False
+def _executed(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those under ``if TYPE_CHECKING:``."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            continue
+        yield node
+        yield from _executed(node)
+
+
+def _absolute(node: ast.ImportFrom, importer: str, is_package: bool) -> str:
+    """Module that ``from ..a import b`` names, seen from `importer`."""
+    if node.level == 0:
+        return node.module or ""
+    parts = importer.split(".")
+    base = parts[: len(parts) - node.level + is_package]
+    return ".".join([*base, *([node.module] if node.module else [])])

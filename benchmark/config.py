@@ -1,7 +1,8 @@
 """Configuration of a run: typed settings, composed with Hydra.
 
 Groups: `dataset`, `scale`, `protocol`, and `method/<name>` for each chosen method. Their nodes are
-dataclasses that live with what they configure (a method's in its own folder), so there is no second list of options here.
+dataclasses that live with what they configure (a method's in its own folder), so there is no second list of
+options here.
 """
 
 from __future__ import annotations
@@ -31,6 +32,11 @@ PROTOCOLS = {
     "paper": "each method as its authors ran it",
     "unified": "same refiner, same segmentation network and recipe for all",
 }
+
+
+DEVICES = ("auto", "cpu", "cuda")
+GROUPS = {"dataset": "--dataset", "scale": "--scale", "protocol": "--protocol", "method": "--methods"}
+"""Groups whose option an option of the command line chooses."""
 
 
 class ConfigError(Exception):
@@ -120,13 +126,13 @@ def compose(
     protocol: str = "paper",
     overrides: Sequence[str] = (),
 ) -> RunConfig:
-    """Compose the run's configuration; `overrides` are Hydra's (`method.eps.foreground_weight=0.4`).
+    """Compose the run's configuration; `overrides` are Hydra's (`method.NAME.train.iterations=100`).
 
     Raises ConfigError with one line that names the key and, for a misspelt one, the closest that exists.
     """
-    scale = _choice("scale", scale, SCALES)
-    protocol = _choice("protocol", protocol, PROTOCOLS)
-    dataset = _choice("data set", dataset or DEFAULT_DATASET[scale], datasets.names())
+    scale = choose("scale", scale, SCALES)
+    protocol = choose("protocol", protocol, PROTOCOLS)
+    dataset = choose("data set", dataset or DEFAULT_DATASET[scale], datasets.names())
     nodes: dict[str, Any] = {
         "dataset": datasets.dataset_class(dataset).config(name=dataset),
         "scale": ScaleConfig(scale),
@@ -140,10 +146,32 @@ def compose(
             raise ConfigError(f"method {name} has no settings at scale {scale}; it has {', '.join(presets)}")
         nodes[f"method.{name}"] = presets[scale]
     composed = _hydra_compose(nodes, list(overrides))
-    return RunConfig(
+    config = RunConfig(
         **{k: composed[k] for k in ("dataset", "scale", "protocol", "evaluation", "runtime")},
         method={name: composed[f"method.{name}"] for name in methods},
     )
+    _check_ranges(config)
+    return config
+
+
+def _check_ranges(config: RunConfig) -> None:
+    runtime, evaluation = config.runtime, config.evaluation
+    choose("device", runtime.device, DEVICES)
+    for key, value, least in (
+        ("runtime.checkpoint_every", runtime.checkpoint_every, 1),
+        ("runtime.shard", runtime.shard, 1),
+        ("runtime.workers", runtime.workers, 0),
+        ("runtime.cache_mb", runtime.cache_mb, 0),
+        ("evaluation.panels", evaluation.panels, 0),
+    ):
+        if value < least:
+            raise ConfigError(f"{key}={value}: must be at least {least}")
+    for key, fraction in (
+        ("evaluation.held_out", evaluation.held_out),
+        ("evaluation.sweep_max", evaluation.sweep_max),
+    ):
+        if not 0 < fraction < 1:
+            raise ConfigError(f"{key}={fraction}: must lie between 0 and 1")
 
 
 def _protocol(name: str, scale: str) -> ProtocolConfig:
@@ -156,7 +184,7 @@ def _hydra_compose(nodes: Mapping[str, Any], overrides: list[str]) -> dict[str, 
     from hydra import compose as hydra_compose
     from hydra import initialize
     from hydra.core.config_store import ConfigStore
-    from hydra.errors import HydraException
+    from hydra.errors import HydraException, OverrideParseException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -164,7 +192,11 @@ def _hydra_compose(nodes: Mapping[str, Any], overrides: list[str]) -> dict[str, 
     defaults: list[Any] = []
     for key, node in nodes.items():
         group, option = key.replace(".", "/"), "chosen"
-        store.store(group=group, name=option, node=writable(OmegaConf.structured(node)), package=key)
+        opened = writable(OmegaConf.structured(node))
+        for override in overrides:
+            if override.startswith(f"{key}."):
+                _fill_optional(opened, override.removeprefix(f"{key}."))
+        store.store(group=group, name=option, node=opened, package=key)
         defaults.append({group: option})
     store.store(name="benchmark_run", node={"defaults": [*defaults, "_self_"]})
     with initialize(version_base=None, config_path=None):
@@ -180,7 +212,10 @@ def _hydra_compose(nodes: Mapping[str, Any], overrides: list[str]) -> dict[str, 
                 try:
                     hydra_compose("benchmark_run", overrides=[override])
                 except (HydraException, OmegaConfBaseException):
-                    raise ConfigError(f"setting {override!r} is not valid: {reason}") from None
+                    key, _, value = override.partition("=")
+                    quoted = isinstance(error, OverrideParseException)
+                    remedy = f"; put quotes around the value: '{key}=\"{value}\"'" if quoted else ""
+                    raise ConfigError(f"setting {override!r} is not valid: {reason}{remedy}") from None
             raise ConfigError(reason) from None
 
 
@@ -197,15 +232,41 @@ def writable(node: Any) -> Any:
     return node
 
 
+def _fill_optional(node: Any, override: str) -> None:
+    """Optional parts are None until a setting of theirs is given; then they start from their defaults.
+
+    override: key from `node` on, and value
+    """
+    from omegaconf import DictConfig, OmegaConf
+
+    key, _, value = override.partition("=")
+    path = key.split(".")
+    for depth, name in enumerate(path):
+        child = node._get_node(name, validate_access=False)
+        if not isinstance(child, DictConfig):
+            return
+        if child._is_none():
+            if depth == len(path) - 1 and not value.startswith("{"):
+                return
+            node[name] = writable(OmegaConf.structured(child._metadata.ref_type))
+        node = node._get_node(name)
+
+
 def _check_key(override: str, config: Any) -> None:
     from omegaconf import OmegaConf
 
     match = re.match(r"^[~+]*([\w./-]+)(@[\w.]+)?=", override)
     if not match:
         raise ConfigError(f"{override!r} is no setting; write key=value, e.g. dataset.root=PATH")
-    key = match.group(1)
+    key, value = match.group(1), override[match.end() :]
+    group = key.removesuffix(".name")
+    if group in GROUPS:
+        raise ConfigError(f"setting {key!r} is not set this way; choose the {group} with {GROUPS[group]}")
     known = _flat_keys(OmegaConf.to_container(config))
     if key in known:
+        parts = OmegaConf.select(config, key)
+        if OmegaConf.is_dict(parts) and not value.startswith("{") and value != "null":
+            raise ConfigError(f"setting {key!r} has parts; set one of {', '.join(f'{key}.{p}' for p in parts)}")
         return
     if key.startswith("method.") and key.split(".")[1] not in {
         k.split(".")[1] for k in known if k.startswith("method.")
@@ -214,7 +275,7 @@ def _check_key(override: str, config: Any) -> None:
             f"setting {key!r}: method {key.split('.')[1]!r} is not part of this run (see --methods)"
         )
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    hint = f"; did you mean {close[0]!r}?" if close else "; `python -m benchmark list` shows what there is"
+    hint = f"; did you mean {close[0]!r}?" if close else f"; settings begin with {', '.join(config)}"
     raise ConfigError(f"there is no setting {key!r}{hint}")
 
 
@@ -228,7 +289,8 @@ def _flat_keys(tree: Any, prefix: str = "") -> list[str]:
     return keys
 
 
-def _choice(what: str, value: str, options: Mapping[str, str] | Sequence[str]) -> str:
+def choose(what: str, value: str, options: Mapping[str, str] | Sequence[str]) -> str:
+    """`value` if it is one of the options; ConfigError that names them, and the closest, if not."""
     if value in options:
         return value
     close = difflib.get_close_matches(value, list(options), n=1)

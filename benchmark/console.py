@@ -29,6 +29,9 @@ class _Bar:
     def __init__(self, title: str) -> None:
         self._title = title
         self._progress: Any = None
+        self._first = 0
+        self._began = time.perf_counter()
+        self._unit = ""
 
     def start(self, total: int, unit: str, done: int = 0) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -50,13 +53,16 @@ class _Bar:
         self._task = self._progress.add_task(self._title, total=total, completed=done, rate="", note="")
 
     def advance(self, count: int) -> None:
+        if self._progress is None:
+            return
         self._progress.advance(self._task, count)
         done = self._progress.tasks[0].completed - self._first
         rate = done / max(time.perf_counter() - self._began, 1e-6)
         self._progress.update(self._task, rate=f"{rate:.1f} {self._unit}/s")
 
     def note(self, text: str) -> None:
-        self._progress.update(self._task, note=text)
+        if self._progress is not None:
+            self._progress.update(self._task, note=text)
 
     def stop(self) -> None:
         if self._progress is not None:
@@ -68,6 +74,9 @@ class _Lines:
     def __init__(self, title: str) -> None:
         self._title = title
         self._note = ""
+        self._unit = ""
+        self._total = self._done = self._first = 0
+        self._began = self._last = time.perf_counter()
 
     def start(self, total: int, unit: str, done: int = 0) -> None:
         self._total, self._unit, self._done, self._first = total, unit, done, done

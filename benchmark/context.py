@@ -116,7 +116,7 @@ class RunContext:
         )
 
     def shards(self, samples: Sequence[Sample]) -> Iterator[tuple[str, Sequence[Sample]]]:
-        size = self._runtime.shard
+        size = self._shard_size()
         parts = [samples[i : i + size] for i in range(0, len(samples), size)]
         names = [f"shard-{n:05d}" for n in range(len(parts))]
         marks = [self.output / SCRATCH / f"{name}.done" for name in names]
@@ -127,6 +127,15 @@ class RunContext:
                 yield name, part
                 mark.touch()  # the loop's body has run to its end
         self._progress.stop()
+
+    def _shard_size(self) -> int:
+        """`runtime.shard`, or what it was when this stage began: its finished shards are of that size."""
+        file = self.output / SCRATCH / "shard-size"
+        if not file.exists():
+            temporary = file.with_suffix(".tmp")
+            temporary.write_text(str(self._runtime.shard))
+            temporary.replace(file)
+        return int(file.read_text())
 
     def advance(self, images: int) -> None:
         self._progress.advance(images)

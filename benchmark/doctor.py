@@ -13,7 +13,7 @@ from pathlib import Path
 import datasets
 from benchmark.config import ConfigError, compose
 from benchmark.console import console, size
-from datasets.base import DataError
+from datasets.base import DataError, DatasetConfig
 from methods.base import MethodError
 
 REQUIRED = (
@@ -30,15 +30,20 @@ MINIMUM_TORCH = (2, 11)
 
 
 def examine(dataset: str | None, overrides: list[str]) -> bool:
-    """Print all findings; True when nothing is broken."""
+    """Print all findings; True when nothing is broken. `overrides` need `dataset`: they are of one data set."""
+    if overrides and dataset is None:
+        raise ConfigError(
+            f"{overrides[0]}: say of which data set, with --dataset {'|'.join(datasets.names())}"
+        )
+    configs = {
+        name: compose([], name, overrides=overrides).dataset
+        for name in ([dataset] if dataset else datasets.names())
+    }
     sections = {
         "Environment": _environment(),
         "Devices": _devices(),
         "Weights": _weights(),
-        **{
-            f"Data set {name}": _data(name, overrides)
-            for name in ([dataset] if dataset else datasets.names())
-        },
+        **{f"Data set {name}": _data(name, config) for name, config in configs.items()},
     }
     broken = 0
     for title, findings in sections.items():
@@ -152,8 +157,7 @@ def _references(name: str, scale: str) -> set[str]:
         return set()
 
 
-def _data(name: str, overrides: list[str]) -> Iterator[tuple[str, str]]:
-    config = compose([], name, "nano", "paper", [o for o in overrides if o.startswith("dataset.")]).dataset
+def _data(name: str, config: DatasetConfig) -> Iterator[tuple[str, str]]:
     implementation = datasets.dataset_class(name)
     if config.root is None and not implementation.generated:
         yield "note", f"not configured: {implementation.needs}; give dataset.root=PATH"
@@ -166,5 +170,5 @@ def _data(name: str, overrides: list[str]) -> Iterator[tuple[str, str]]:
             yield "ok", f"{split}: {len(dataset.ids(split))} images {masks}"
         for problem in dataset.problems():
             yield "bad", f"{problem.what}; {problem.remedy}"
-    except (DataError, ConfigError) as error:
+    except DataError as error:
         yield "bad", str(error)

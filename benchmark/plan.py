@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark.code_version import code_version
-from benchmark.config import RunConfig, plain
+from benchmark.config import RunConfig, choose, plain
 from benchmark.store import Entry, Store, content_key
 from datasets import dataset_class
 from datasets.base import Dataset
@@ -82,8 +82,11 @@ class Plan:
 def make_plan(config: RunConfig, seeds: Sequence[int], until: str | None = None, world_size: int = 1) -> Plan:
     """Plan every (method, seed). Raises DataError when the data set cannot be read.
 
-    until: stop after the stages that yield this kind (cam, pseudo_label, ...) and what they need.
+    until: stop after the stages that yield this kind (cam, pseudo_label, ...) and what they need; a method
+           without such a stage is not run
     """
+    if until is not None:
+        choose("--until", until, [kind.value for kind in Kind])
     dataset = dataset_class(config.dataset.name)(config.dataset)  # type: ignore[call-arg]
     dataset.prepare()
     store = Store(Path(config.runtime.store))
@@ -100,8 +103,9 @@ def make_plan(config: RunConfig, seeds: Sequence[int], until: str | None = None,
 def _plan_cell(
     config: RunConfig, method: Method, seed: int, view: TrainingView, keys: _Keys, until: str | None
 ) -> Cell:
-    if Supervision.MASKS in method.supervision and not keys.has_masks("train"):
-        reason = "needs true masks of the training images; the data set has none"
+    if Supervision.MASKS in method.supervision and (missing := keys.images_without_mask("train")):
+        total = len(view.samples("train"))
+        reason = f"needs true masks of the training images; {missing} of {total} have none"
         return Cell(method, seed, status="not run", reason=reason)
     try:
         return _plan_stages(config, method, seed, view, keys, until)
@@ -132,7 +136,7 @@ def _until(stages: list[Stage], kind: Kind, method: str) -> list[Stage]:
     by_name = {s.name: s for s in stages}
     wanted = {s.name for s in stages if s.yields == kind}
     if not wanted:
-        raise MethodError(f"--until {kind}: method {method} has no such stage; it yields "
+        raise NotRunnable(f"--until {kind}: method {method} has no such stage; it yields "
                           f"{', '.join(dict.fromkeys(s.yields.value for s in stages))}")  # fmt: skip
     todo = list(wanted)
     while todo:
@@ -181,8 +185,8 @@ class _Keys:
         }
         return content_key(parts)
 
-    def has_masks(self, split: str) -> bool:
-        return self._dataset.has_masks(split)
+    def images_without_mask(self, split: str) -> int:
+        return sum(self._dataset.mask_path(i) is None for i in self._dataset.ids(split))
 
     def _data(self, part: str, split: str) -> str:
         if (part, split) not in self._fingerprints:

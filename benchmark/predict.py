@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchmark.config import ConfigError
+from benchmark.config import DEVICES, ConfigError, choose
 from benchmark.console import console, stage_progress
 from datasets.base import DataError, Sample
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
 def predict_folder(weights: Path, images: Path, output: Path, device: str) -> tuple[int, float]:
     """Write label maps (class ids) and coloured overlays of every image below `images`.
 
     weights: folder with network.json and network.safetensors, as a `segment` stage leaves it
-    Returns the number of images and the seconds taken. Unreadable images are named and skipped; the others are
-    written, and a DataError at the end says how many are missing.
+    Returns the number of images and the seconds taken. Unreadable images are named and skipped; the others
+    are written, and a DataError at the end says how many are missing.
     """
+    choose("device", device, DEVICES)
     description = _description(weights)
     paths = sorted(p for p in images.rglob("*") if p.suffix.lower() in SUFFIXES) if images.is_dir() else []
     if not paths:
@@ -29,16 +31,19 @@ def predict_folder(weights: Path, images: Path, output: Path, device: str) -> tu
 
     from datasets.images import image_size, read_image, write_labels
     from datasets.loader import image_batches
-    from methods.segmenters.stages import label_maps, load_segmenter
+    from methods.segmenters.stages import crf_pool, label_maps
     from reports.panels import overlay, save_panel
 
     settings = _segmenter_config(description["segmenter"])
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda: no CUDA device is visible; use --device cpu or check `doctor`")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     classes = len(description["classes"])
-    network = load_segmenter(weights, settings, classes).to(device).eval()
+    network = _network(weights, settings, classes).to(device).eval()
     began = time.perf_counter()
     samples, broken = [], 0
+    names = Counter(path.relative_to(images).with_suffix("") for path in paths)
     for path in paths:
         try:
             image_size(path)
@@ -47,25 +52,31 @@ def predict_folder(weights: Path, images: Path, output: Path, device: str) -> tu
             broken += 1
             console.print(f"skipped: {error}", style="yellow", markup=False)
         else:
-            samples.append(Sample(str(path.relative_to(images).with_suffix("")), path, ()))
+            name = path.relative_to(images)  # with its ending where a.jpg and a.png are both there
+            sample_id = (
+                name.as_posix() if names[name.with_suffix("")] > 1 else name.with_suffix("").as_posix()
+            )
+            samples.append(Sample(sample_id, path, ()))
+    output.mkdir(parents=True, exist_ok=True)
     progress = stage_progress("predict")
     progress.start(len(samples), "img")
     by_id = {s.id: s.image for s in samples}
-    for batch in image_batches(
-        samples,
-        classes,
-        network.backbone.normalisation,
-        settings.test_batch_size,
-        device=torch.device(device),
-    ):
-        maps = label_maps(network, batch, settings, [by_id[i] for i in batch.ids])
-        for sample_id, labels in zip(batch.ids, maps):
-            write_labels(output / "labels" / f"{sample_id}.png", labels.numpy())
-            image = read_image(by_id[sample_id]).permute(1, 2, 0).numpy()
-            path = output / "overlays" / f"{sample_id}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_panel(path, overlay(image, labels.numpy()))
-        progress.advance(len(batch.ids))
+    with crf_pool(settings) as pool:
+        for batch in image_batches(
+            samples,
+            classes,
+            network.backbone.normalisation,
+            settings.test_batch_size,
+            device=torch.device(device),
+        ):
+            maps = label_maps(network, batch, settings, [by_id[i] for i in batch.ids], pool)
+            for sample_id, labels in zip(batch.ids, maps):
+                write_labels(output / "labels" / f"{sample_id}.png", labels.numpy())
+                image = read_image(by_id[sample_id]).permute(1, 2, 0).numpy()
+                path = output / "overlays" / f"{sample_id}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                save_panel(path, overlay(image, labels.numpy()))
+            progress.advance(len(batch.ids))
     progress.stop()
     legend = ["0 background", *(f"{i + 1} {name}" for i, name in enumerate(description["classes"]))]
     (output / "classes.txt").write_text("\n".join(legend) + "\n")
@@ -74,6 +85,19 @@ def predict_folder(weights: Path, images: Path, output: Path, device: str) -> tu
             f"{broken} of {len(paths)} images could not be read (named above); the others are in {output}"
         )
     return len(samples), time.perf_counter() - began
+
+
+def _network(weights: Path, settings: Any, classes: int) -> Any:
+    from methods.segmenters.stages import load_segmenter
+
+    try:
+        return load_segmenter(weights, settings, classes)
+    except Exception as error:  # of safetensors and torch, which share no base
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            f"--weights {weights}: network.safetensors does not load ({reason}); "
+            "give the folder of a finished `segment` stage"
+        ) from error
 
 
 def _description(weights: Path) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from benchmark import provenance
 from benchmark.config import plain
 from benchmark.console import console, duration, stage_progress
 from benchmark.plan import SCORED, Cell, Plan, PlannedStage
-from benchmark.store import Entry, Store
+from benchmark.store import Entry, Store, disk_is_full
 from datasets.base import DataError
 from methods.base import Artifact, Kind, MethodError, Supervision
 
@@ -40,6 +40,8 @@ class Runner:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._fabric: Fabric | None = None
+        self.reference_failures: list[str] = []
+        """Why reference rows are missing, one line each; filled by `references`."""
 
     def run(self) -> list[CellResult]:
         """Run every cell in order. KeyboardInterrupt passes through: what is finished stays stored."""
@@ -95,7 +97,11 @@ class Runner:
         store: Store = self._plan.store
         if (entry := store.find(name, key)) is not None:
             return entry, True
-        with store.building(name, key) as work:
+
+        def waiting() -> None:
+            console.print(f"{title}: another run is at it; waiting for its result", markup=False)
+
+        with store.building(name, key, waiting) as work:
             if work is None:
                 found = store.find(name, key)
                 assert found is not None
@@ -121,6 +127,7 @@ class Runner:
             for role, up in planned.inputs.items()
         }
         seed = cell.seed if stage.seeded else 0
+        progress = stage_progress(title)
         context = RunContext(
             fabric=self._get_fabric(),
             runtime=plan.config.runtime,
@@ -128,14 +135,17 @@ class Runner:
             inputs=inputs,
             output=work,
             seed=seed,
-            progress=stage_progress(title),
+            progress=progress,
             masks=mask_companion(plan.dataset) if may_see_masks else None,
         )
         module, function = stage.run.split(":")
         run = getattr(importlib.import_module(module), function)
         seed_everything(seed)
-        with nullcontext() if may_see_masks else masks_closed(plan.dataset.mask_directories()):
-            run(context, stage.settings)
+        try:
+            with nullcontext() if may_see_masks else masks_closed(plan.dataset.mask_directories()):
+                run(context, stage.settings)
+        finally:
+            progress.stop()  # a bar that a failure left on the screen would break the next one's
         return {
             "kind": stage.yields.value,
             "run": stage.run,
@@ -152,42 +162,55 @@ class Runner:
         progress = stage_progress(title)
         progress.start(len(dataset.ids(planned.split)), "img")
         counts = work / "counts.parquet"
-        if kind == Kind.CAM:
-            scores = score_cams(
-                entry.path,
-                dataset,
-                planned.split,
-                planned.stage.fixed_threshold,
-                counts_path=counts,
-                held_out_fraction=config.held_out,
-                sweep_max=config.sweep_max,
-                progress=progress.advance,
-            )
-        else:
-            scores = score_label_maps(
-                entry.path,
-                dataset,
-                planned.split,
-                stage=SCORED[kind],
-                counts_path=counts,
-                progress=progress.advance,
-            )
-        progress.stop()
+        try:
+            if kind == Kind.CAM:
+                scores = score_cams(
+                    entry.path,
+                    dataset,
+                    planned.split,
+                    planned.stage.fixed_threshold,
+                    counts_path=counts,
+                    held_out_fraction=config.held_out,
+                    sweep_max=config.sweep_max,
+                    progress=progress.advance,
+                )
+            else:
+                scores = score_label_maps(
+                    entry.path,
+                    dataset,
+                    planned.split,
+                    stage=SCORED[kind],
+                    counts_path=counts,
+                    progress=progress.advance,
+                )
+        finally:
+            progress.stop()
         return {"kind": "scores", "rows": [asdict(row) for row in scores.rows], "notes": scores.notes}
 
     def references(self) -> list[dict[str, Any]]:
-        """Metric rows of the reference predictions on every scored split; `reference` names the row."""
+        """Metric rows of the reference predictions on every scored split; `reference` names the row.
+
+        What fails (a bad mask) goes to `reference_failures` and costs its own rows only.
+        """
         plan, rows = self._plan, []
         for stage, split in (("cam", "train"), ("pseudo_label", "train"), ("segmentation", "val")):
             if plan.dataset.has_masks(split):
-                key = plan.reference_key(stage, split)
-                entry, _ = self._obtain(
-                    "score-references", key, f"references · {split}", lambda _: self._reference_rows(stage, split)
-                )
-                rows += entry.manifest["rows"]
+                try:
+                    entry, _ = self._obtain(
+                        "score-references",
+                        plan.reference_key(stage, split),
+                        f"references · {split}",
+                        partial(self._reference_rows, stage, split),
+                    )
+                except Exception as error:
+                    reason = f"references · {split}: {one_line(error, plan.store.root)}"
+                    if reason not in self.reference_failures:  # two stages are scored on train
+                        self.reference_failures.append(reason)
+                else:
+                    rows += entry.manifest["rows"]
         return rows
 
-    def _reference_rows(self, stage: str, split: str) -> Mapping[str, Any]:
+    def _reference_rows(self, stage: str, split: str, work: Path) -> Mapping[str, Any]:
         from benchmark.evaluation.reference import reference_rows
 
         found = reference_rows(self._plan.dataset, split, stage=stage)
@@ -221,12 +244,14 @@ def make_fabric(runtime: Any) -> Fabric:
 
 def one_line(error: BaseException, store: Path) -> str:
     """A failure as one line: what, where, what to do."""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if disk_is_full(error):
         return f"the disk with {store} is full; free some space and run the same command again: it resumes"
     if isinstance(error, (DataError, MethodError)):
         return str(error)
     if isinstance(error, (MemoryError,)) or "out of memory" in str(error).lower():
         return f"out of memory: {str(error).splitlines()[0] if str(error) else ''}; lower the batch size"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
     where = error.__traceback__
     while where is not None and where.tb_next is not None:
         where = where.tb_next

@@ -7,17 +7,18 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 SCRATCH = ".scratch"
 """Folder inside a work directory for checkpoints and shard markers; it is not part of the artifact."""
@@ -51,20 +52,32 @@ class Store:
         return self.root / "artifacts" / stage / key
 
     def find(self, stage: str, key: str) -> Entry | None:
-        """The finished artifact, or None. A folder without a manifest is unfinished."""
+        """The finished artifact, or None. A folder without a whole manifest is unfinished."""
         path = self.path(stage, key)
         try:
             manifest = json.loads((path / "manifest.json").read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, json.JSONDecodeError):
             return None
         return Entry(path, manifest)
 
     @contextmanager
-    def building(self, stage: str, key: str) -> Iterator[Path | None]:
-        """Lock the key and yield its work directory, or None if another run finished it meanwhile."""
+    def building(
+        self, stage: str, key: str, waiting: Callable[[], None] = lambda: None
+    ) -> Iterator[Path | None]:
+        """Lock the key and yield its work directory, or None if another run finished it meanwhile.
+
+        waiting: called when another run holds the lock, before waiting for it
+        """
         locks = self.root / "locks"
         locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(locks / f"{key}.lock"):
+        lock = FileLock(locks / f"{key}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            waiting()
+            lock.acquire()
+        with lock:
+            lock.release()  # the `with` has taken it a second time
             if self.find(stage, key) is not None:
                 yield None
                 return
@@ -73,12 +86,13 @@ class Store:
             yield work
 
     def commit(self, stage: str, key: str, work: Path, manifest: Mapping[str, Any]) -> Entry:
-        """Turn a work directory into an artifact; its scratch folder is dropped."""
-        shutil.rmtree(work / SCRATCH, ignore_errors=True)
+        """Turn a work directory into an artifact; its scratch folder and what a kill left half-written go."""
+        for torn in work.rglob("*.tmp"):
+            torn.unlink()
         files = {
-            str(p.relative_to(work)): {"sha256": file_hash(p), "bytes": p.stat().st_size}
+            p.relative_to(work).as_posix(): {"sha256": file_hash(p), "bytes": p.stat().st_size}
             for p in sorted(work.rglob("*"))
-            if p.is_file() and p.name != "manifest.json"
+            if p.is_file() and p.name != "manifest.json" and SCRATCH not in p.relative_to(work).parts
         }
         created = datetime.now(UTC).isoformat(timespec="seconds")
         full = {**manifest, "stage": stage, "key": key, "created": created, "files": files}
@@ -87,8 +101,21 @@ class Store:
         temporary.replace(work / "manifest.json")
         final = self.path(stage, key)
         final.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(work / SCRATCH)  # not before the disk has taken everything: checkpoints are dear
+        shutil.rmtree(final, ignore_errors=True)  # an unfinished folder: see `find`
         work.replace(final)
         return Entry(final, full)
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """Whether a full disk is behind an error, also where a library has wrapped it."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "No space left on device" in str(error):  # safetensors, pyarrow
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def file_hash(path: Path) -> str:

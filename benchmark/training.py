@@ -40,15 +40,16 @@ def train(
 
     checkpoint: file of the newest state, read if it exists and replaced atomically
     history:    JSON file written at the end: mean of each loss term over every `checkpoint_every` iterations
-    Raises FloatingPointError when the loss is not finite.
+    Raises FloatingPointError when the loss is not finite; looked at whenever a checkpoint is due.
     """
     base_rates = [group["lr"] for group in optimizer.param_groups]
     state: dict[str, Any] = {"iteration": 0, "history": []}
+    network.to(fabric.device)  # before the optimiser's state is read: it follows its parameters
     if checkpoint.exists():
         state = _restore(checkpoint, network, optimizer)
     wrapped, fabric_optimizer = fabric.setup(network, optimizer)
     wrapped.train()
-    sums: dict[str, float] = {}
+    sums: dict[str, torch.Tensor] = {}
     start = state["iteration"]
     progress.start(iterations, "it", done=start)
     for iteration, batch in zip(range(start, iterations), batches(start, iterations)):
@@ -61,13 +62,17 @@ def train(
         fabric.backward(total)
         fabric_optimizer.step()
         for name, value in terms.items():
-            sums[name] = sums.get(name, 0.0) + value.detach()  # stays on the device: no synchronisation
+            value = value.detach()  # stays on the device: no synchronisation
+            sums[name] = sums[name] + value if name in sums else value
         done = iteration + 1
         if done % checkpoint_every == 0 or done == iterations:
-            count = (done - 1) % checkpoint_every + 1
+            count = done - (state["history"][-1]["iteration"] if state["history"] else 0)
             means = {name: float(value) / count for name, value in sums.items()}
             if not all(np.isfinite(v) for v in means.values()):
-                raise FloatingPointError(f"the loss is not finite before iteration {done}: {means}")
+                found = ", ".join(f"{name} {value}" for name, value in means.items())
+                raise FloatingPointError(
+                    f"the loss is not finite before iteration {done} ({found}); lower the learning rate"
+                )
             state["history"].append({"iteration": done, **means})
             sums = {}
             if fabric.is_global_zero:
@@ -91,7 +96,8 @@ def _save(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, stat
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
     temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
+    with temporary.open("wb") as file:  # torch's own writer hides why it failed (a full disk, say)
+        torch.save(state, file)
     temporary.replace(path)
 
 

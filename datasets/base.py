@@ -143,7 +143,12 @@ class Dataset(ABC):
 
     def mask_directories(self) -> tuple[Path, ...]:
         """Folders that training must not open a file of: those of the masks and of the context maps."""
-        paths = (path for s in ("train", "val") for i in self.ids(s) for path in (self.mask_path(i), self.context_path(i)))
+        paths = (
+            path
+            for s in ("train", "val")
+            for i in self.ids(s)
+            for path in (self.mask_path(i), self.context_path(i))
+        )
         return tuple({path.parent for path in paths if path is not None})
 
     def training_view(self, splits: Sequence[str] = ("train", "val")) -> TrainingView:

@@ -81,7 +81,7 @@ def aeroplane(x: Array, y: Array, vary: Variation) -> list[Layer]:
 
 def bicycle(x: Array, y: Array, vary: Variation) -> list[Layer]:
     """The thin-structured class: two rings and a frame of tubes."""
-    radius, width, apart = vary(0.38, 0.46), vary(0.032, 0.045), vary(0.54, 0.62)
+    radius, width, apart = vary(0.38, 0.46), vary(0.055, 0.075), vary(0.54, 0.62)
     axle = 0.25
     seat, head = (vary(-0.28, -0.18), vary(-0.32, -0.2)), (vary(0.32, 0.42), vary(-0.4, -0.28))
     crank = (vary(-0.12, -0.02), axle + 0.03)
@@ -362,11 +362,11 @@ class ObjectClass:
 
 
 CLASSES = (
-    ObjectClass("aeroplane", aeroplane, (36.0, 56.0), 0.7, (1.1, 1.05)),
-    ObjectClass("bicycle", bicycle, (36.0, 56.0), 0.2, (1.15, 0.8)),
+    ObjectClass("aeroplane", aeroplane, (40.0, 58.0), 0.35, (1.1, 1.05)),
+    ObjectClass("bicycle", bicycle, (40.0, 58.0), 0.2, (1.15, 0.8)),
     ObjectClass("boat", boat, (30.0, 48.0), 0.1, (1.1, 1.2), base=0.4),
     ObjectClass("bottle", bottle, (32.0, 52.0), 0.4, (0.45, 1.1)),
-    ObjectClass("butterfly", butterfly, (10.0, 15.0), 0.8, (1.15, 1.05)),
+    ObjectClass("butterfly", butterfly, (14.0, 19.0), 0.4, (1.15, 1.05)),
     ObjectClass("car", car, (32.0, 52.0), 0.2, (1.05, 0.65)),
     ObjectClass("cat", cat, (32.0, 50.0), 0.2, (1.25, 1.0)),
     ObjectClass("house", house, (28.0, 44.0), 0.1, (1.1, 1.1)),

@@ -29,7 +29,7 @@ from datasets.shapes_objects import ACCENT, BODY, CLASSES, DARK, DETAIL, Layer, 
 SIZES = ((72, 96), (84, 84), (96, 72), (66, 90))
 """Native sizes (height, width) in pixels."""
 _SIZE_WEIGHTS = (0.4, 0.25, 0.2, 0.15)
-_COUNT_WEIGHTS = (0.25, 0.4, 0.35)
+_COUNT_WEIGHTS = (0.4, 0.4, 0.2)
 
 NAMES = tuple(c.name for c in CLASSES)
 TRAIN, BOAT = NAMES.index("train"), NAMES.index("boat")
@@ -184,15 +184,21 @@ def _grid(height: int, width: int) -> tuple[Array, Array]:
     return x, y
 
 
+def _muted(colour: Array) -> Array:
+    """Grounds are duller than objects, as photographs' are; contexts and clutter are not."""
+    grey: Array = colour.mean(axis=0, keepdims=True)
+    return grey + 0.35 * (colour - grey)
+
+
 def _ground(draws: Draws, height: int, width: int) -> Array:
     """(3, H, W) one textured material."""
     x, y = _grid(height, width)
-    colour = random_colour(draws)
+    colour = _muted(random_colour(draws))
     canvas = np.broadcast_to(colour, (3, height, width)).copy()
     canvas += draws.uniform(0.05, 0.22) * fractal_noise(draws, height, width, draws.uniform(10.0, 40.0), 4)
     canvas += 0.07 * value_noise(draws, height, width, draws.uniform(15.0, 40.0), 3)
     u, _ = turn((x - width / 2) / width, (y - height / 2) / height, draws.uniform(0.0, 2.0 * np.pi))
-    canvas += draws.uniform(0.0, 0.3) * u * (random_colour(draws) - 0.5)
+    canvas += draws.uniform(0.0, 0.3) * u * (_muted(random_colour(draws)) - 0.5)
     if draws.chance(0.3):
         canvas += texture(draws, x / 22.0, y / 22.0, draws.uniform(0.03, 0.1))
     return canvas
@@ -205,7 +211,7 @@ def _background(draws: Draws, height: int, width: int) -> Array:
         horizon = height * draws.uniform(0.25, 0.75) + draws.uniform(-0.15, 0.15) * (x - width / 2)
         horizon += draws.uniform(0.0, 6.0) * value_noise(draws, 1, width, draws.uniform(8.0, 30.0))
         paint(canvas, _ground(draws, height, width), coverage(horizon - y))
-    for _ in range(3 + draws.integer(6)):
+    for _ in range(2 + draws.integer(4)):
         _distractor(draws, canvas)
     return canvas
 

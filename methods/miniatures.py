@@ -23,15 +23,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PretrainSettings:
-    """images: distinct training images; held_out: images the score is measured on; size: pixels a side."""
+    """images: distinct training images; held_out: images the score is measured on; size: pixels a side;
+    crop: side of the classifier's object-centred views; plain: share of the iterations over which pictures
+    fade from silhouettes to full (`methods.pretraining_views`)."""
 
     images: int
-    epochs: int
-    batch_size: int = 64
-    learning_rate: float = 2e-3
+    iterations: int
+    batch_size: int
+    learning_rate: float
     weight_decay: float = 0.02
     held_out: int = 1024
-    size: int = 80
+    size: int = 96
+    crop: int = 0
+    plain: float = 0.0
     seed: int = 1
 
 
@@ -39,9 +43,10 @@ class PretrainSettings:
 class Miniature:
     """A miniature: how to build it, its loss, its score on held-out pictures and what of it is shipped.
 
-    build:  () -> network
-    loss:   (network, images (B, 3, S, S) normalised, labels (B,), masks (B, S, S)) -> scalar
-    score:  the same arguments -> summed score of the batch, in [0, B]
+    build:   () -> network
+    loss:    (network, settings, images (B, 3, S, S) normalised, labels (B,), masks (B, S, S), progress in
+             [0, 1]) -> scalar
+    score:   (network, settings, images, labels, masks) -> score of each picture summed, in [0, B]
     shipped: network -> the state dict that is kept
     """
 
@@ -63,18 +68,29 @@ def _classifier() -> nn.Module:
 
     backbone = build_backbone(BackboneConfig("resnet38d_nano", "none", 4))
     return nn.Sequential(
-        backbone, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(backbone.channels, len(PRETRAINING_CLASSES))
+        backbone,
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(backbone.channels, len(PRETRAINING_CLASSES)),
     )
 
 
-def _classification_loss(network: nn.Module, images: Any, labels: Any, masks: Any) -> torch.Tensor:
+def _classification_loss(
+    network: nn.Module, settings: PretrainSettings, images: Any, labels: Any, masks: Any, progress: float
+) -> torch.Tensor:
     from torch.nn.functional import cross_entropy
 
-    return cross_entropy(network(images), labels, label_smoothing=0.05)
+    from methods.pretraining_views import object_centred, plainer
+
+    pictures = plainer(images, masks, min(1.0, 1.15 - 1.15 * progress / settings.plain))
+    return cross_entropy(network(object_centred(pictures, masks, settings.crop, jitter=True)), labels)
 
 
-def _accuracy(network: nn.Module, images: Any, labels: Any, masks: Any) -> float:
-    return float((network(images).argmax(1) == labels).sum())
+def _accuracy(network: nn.Module, settings: PretrainSettings, images: Any, labels: Any, masks: Any) -> float:
+    from methods.pretraining_views import object_centred
+
+    views = object_centred(images, masks, settings.crop, jitter=False)
+    return float((network(views).argmax(1) == labels).sum())
 
 
 def _saliency() -> nn.Module:
@@ -83,13 +99,17 @@ def _saliency() -> nn.Module:
     return SaliencyNet()
 
 
-def _saliency_loss(network: nn.Module, images: Any, labels: Any, masks: Any) -> torch.Tensor:
+def _saliency_loss(
+    network: nn.Module, settings: PretrainSettings, images: Any, labels: Any, masks: Any, progress: float
+) -> torch.Tensor:
     from methods.layers.saliency_net import pretraining_loss
 
     return pretraining_loss(network, images, masks)
 
 
-def _saliency_iou(network: nn.Module, images: Any, labels: Any, masks: Any) -> float:
+def _saliency_iou(
+    network: nn.Module, settings: PretrainSettings, images: Any, labels: Any, masks: Any
+) -> float:
     predicted = network(images)[:, 0] > 0
     truth = masks > 0
     union = (predicted | truth).sum((1, 2)).clamp_min(1)
@@ -98,9 +118,11 @@ def _saliency_iou(network: nn.Module, images: Any, labels: Any, masks: Any) -> f
 
 MINIATURES: dict[str, Miniature] = {
     "resnet38d_nano": Miniature(
-        "ResNet-38d of a sixteenth of the width: the nano scale's ImageNet classifier",
+        "narrow ResNet-38d at output stride 4: the nano scale's ImageNet classifier",
         "accuracy",
-        PretrainSettings(images=12288, epochs=8, learning_rate=4e-3),
+        PretrainSettings(
+            images=12288, iterations=6000, batch_size=32, learning_rate=4e-3, crop=48, plain=0.45
+        ),
         _classifier,
         _classification_loss,
         _accuracy,
@@ -109,7 +131,7 @@ MINIATURES: dict[str, Miniature] = {
     "saliency": Miniature(
         "small U-Net: the nano scale's class-agnostic saliency detector",
         "mean IoU",
-        PretrainSettings(images=8192, epochs=5),
+        PretrainSettings(images=6144, iterations=1200, batch_size=16, learning_rate=3e-3),
         _saliency,
         _saliency_loss,
         _saliency_iou,
@@ -126,34 +148,33 @@ def pretrain(name: str, output: Path = SHIPPED, report: Callable[[str], None] = 
     import torch
     from safetensors.torch import save_file
 
+    from methods.pretraining_views import normalised
+
     miniature, settings = MINIATURES[name], MINIATURES[name].settings
     torch.manual_seed(settings.seed)
     network = miniature.build()
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, settings.learning_rate, total_steps=settings.iterations, pct_start=0.15
+    )
     images, labels, masks = _pictures(settings, 0, settings.images)
-    steps = settings.images // settings.batch_size * settings.epochs
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.learning_rate, total_steps=steps)
     network.train()
-    for epoch in range(settings.epochs):
-        total = 0.0
-        order = torch.randperm(settings.images).split(settings.batch_size)[: settings.images // settings.batch_size]
-        for chosen in order:
-            batch, flip = images[chosen], torch.rand(()) < 0.5
-            loss = miniature.loss(
-                network,
-                _normalised(batch.flip(-1) if flip else batch),
-                labels[chosen],
-                masks[chosen].flip(-1) if flip else masks[chosen],
-            )
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            total += loss.item()
-        report(f"{name}: epoch {epoch + 1}/{settings.epochs}, loss {total / len(order):.4f}")
-        if epoch % 2: report(f"  score {_score(miniature, network)}"); network.train()
+    total, every = 0.0, max(1, settings.iterations // 10)
+    for iteration in range(settings.iterations):
+        chosen = torch.randint(0, settings.images, (settings.batch_size,))
+        progress = iteration / settings.iterations
+        batch = (normalised(images[chosen]), labels[chosen], masks[chosen])
+        loss = miniature.loss(network, settings, *batch, progress)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        total += loss.item()
+        if (iteration + 1) % every == 0:
+            report(f"{name}: iteration {iteration + 1}/{settings.iterations}, loss {total / every:.4f}")
+            total = 0.0
     output.mkdir(parents=True, exist_ok=True)
     path = output / f"{name}.safetensors"
     save_file({k: v.contiguous() for k, v in miniature.shipped(network).items()}, path)
@@ -177,13 +198,15 @@ def _score(miniature: Miniature, network: nn.Module) -> float:
     """Score on pictures that training has not seen."""
     import torch
 
+    from methods.pretraining_views import normalised
+
     settings = miniature.settings
     images, labels, masks = _pictures(settings, settings.images, settings.held_out)
     network.eval()
     with torch.inference_mode():
         return (
             sum(
-                miniature.score(network, _normalised(i), y, m)
+                miniature.score(network, settings, normalised(i), y, m)
                 for i, y, m in zip(images.split(128), labels.split(128), masks.split(128))
             )
             / settings.held_out
@@ -197,14 +220,3 @@ def _pictures(settings: PretrainSettings, start: int, count: int) -> tuple[Any, 
 
     batch = pretraining_batch(settings.seed, start, count, settings.size)
     return torch.from_numpy(batch.images), torch.from_numpy(batch.labels), torch.from_numpy(batch.masks)
-
-
-def _normalised(images: torch.Tensor) -> torch.Tensor:
-    """uint8 (B, 3, H, W) -> float, with ImageNet's statistics, as the backbones expect."""
-    import torch
-
-    from datasets.recipe import IMAGENET
-
-    mean = torch.tensor(IMAGENET.mean).view(3, 1, 1)
-    std = torch.tensor(IMAGENET.std).view(3, 1, 1)
-    return (images.float() / 255 - mean) / std

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from datasets.recipe import Recipe
 from methods.base import MethodConfig
-from methods.cam.config import NANO_TRAIN, RESNET38D, SMALL_TRAIN
+from methods.cam.config import NANO_INFERENCE, NANO_TRAIN, RESNET38D, SMALL_TRAIN
 from methods.layers.config import BackboneConfig, CamInferenceConfig, CrfConfig, SegmenterConfig, TrainConfig
 from methods.layers.saliency_config import SaliencyConfig
 from methods.refiners.config import RefinerConfig
@@ -67,7 +67,7 @@ PRESETS = {
         BackboneConfig("resnet38d_nano", "nano/resnet38d_nano", 4),
         NANO_TRAIN,
         SaliencyConfig(source="nano"),
-        inference=CamInferenceConfig(batch_size=32),
+        inference=NANO_INFERENCE,
         segmenter=SEGMENTERS["nano"],
     ),
     "small": EpsConfig(

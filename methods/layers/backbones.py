@@ -26,7 +26,7 @@ NANO: dict[str, Sequence[Any]] = {
     "dropout": (0.0, 0.0),
 }
 """ResNet-38d's miniature. Output stride 4: its pictures are a quarter as large, and so are their cells."""
-NANO_HEAD_DIVISOR = 32
+NANO_HEAD_DIVISOR = 16
 
 _BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
@@ -39,7 +39,7 @@ class Backbone(nn.Module):
     trunk:         the network itself; its state dictionary has the names of the weight files
     channels:      channels of the last feature map
     normalisation: of the images it was trained on
-    head_divisor:  32 for miniatures, whose heads are narrower by it; else 1
+    head_divisor:  16 for miniatures, whose heads are narrower by it; else 1
     stages:        parameters by depth, first to last; the first `frozen_stages` are not trained
     freeze_bn:     keep running statistics, scales and shifts of every batch normalisation as they are
     """

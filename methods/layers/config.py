@@ -55,7 +55,8 @@ class TrainConfig:
 class CamInferenceConfig:
     """Multi-scale inference of CAMs.
 
-    scales: factors on the image's size; flip: add the mirrored image; batch_size: images of equal size at once
+    scales: factors on the image's size; flip: add the mirrored image
+    batch_size: images of equal size at once
     """
 
     scales: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0)
@@ -65,7 +66,10 @@ class CamInferenceConfig:
 
 @dataclass(frozen=True)
 class CrfConfig:
-    """Dense CRF (Krähenbühl & Koltun 2011): Gaussian sxy/compat, bilateral sxy/srgb/compat; pixels, grey levels."""
+    """Dense CRF (Krähenbühl & Koltun 2011).
+
+    sxy in pixels, srgb in grey levels; compat is the weight of the Gaussian and of the bilateral kernel.
+    """
 
     iterations: int = 10
     gaussian_sxy: float = 1.0
@@ -80,12 +84,17 @@ class SegmenterConfig:
     """A segmentation network and its recipe.
 
     head: largefov (DeepLab V1), largefov_resnet38d (V1's head of that backbone), aspp (V2)
+    head_dilation: of V1's heads, in cells (12 as published, at stride 8 and 321 pixels or more)
+    head_norm: batch normalisation in V1's head; as published there is none, and a new head then needs
+               thousands of iterations, which the nano scale does not have
     init: what the weights have seen; "coco-masks" is flagged on the board as having seen pixel masks
     test_scales, test_flip, test_crf: test-time settings
     """
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     head: str = "aspp"
+    head_dilation: int = 12
+    head_norm: bool = False
     init: str = "imagenet"
     train: TrainConfig = field(default_factory=TrainConfig)
     test_scales: tuple[float, ...] = (1.0,)

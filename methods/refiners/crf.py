@@ -15,7 +15,7 @@ from methods.refiners.config import RefinerConfig
 def pseudo_label(context: StageContext, settings: RefinerConfig) -> None:
     """Write a label map of every training image: argmax of the CRF's posterior.
 
-    The unary probabilities are the upsampled CAM scores and the constant background score, normalised to sum to 1.
+    The unary probabilities are the upsampled CAM scores and the constant background score, divided by their sum.
     """
     assert settings.background_threshold is not None
     threshold = settings.background_threshold

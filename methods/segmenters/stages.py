@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from datasets.images import read_image, write_labels
 from datasets.loader import Batch, ImageBatch
 from methods.artifacts import label_map_path
 from methods.base import StageContext
-from methods.layers.config import CrfConfig, SegmenterConfig
+from methods.layers.config import SegmenterConfig
 from methods.layers.crf import CrfPool
 from methods.layers.deeplab import DeepLab, build_segmenter
 from methods.layers.optim import build_optimiser, poly
@@ -62,29 +63,39 @@ def predict(context: StageContext, settings: SegmenterConfig) -> None:
     """Write a label map of every validation image, and of the training images that reports show."""
     network = load_segmenter(context.inputs["weights"].path, settings, len(context.view.classes))
     network.to(context.device).eval()
-    for _, samples in context.shards((*context.view.samples("val"), *context.view.examples())):
-        paths = {s.id: s.image for s in samples}
-        for batch in context.images(samples, network.backbone.normalisation, settings.test_batch_size):
-            maps = label_maps(network, batch, settings, [paths[i] for i in batch.ids])
-            for sample_id, labels in zip(batch.ids, maps):
-                write_labels(label_map_path(context.output, sample_id), labels.numpy())
+    with crf_pool(settings) as pool:
+        for _, samples in context.shards((*context.view.samples("val"), *context.view.examples())):
+            paths = {s.id: s.image for s in samples}
+            for batch in context.images(samples, network.backbone.normalisation, settings.test_batch_size):
+                maps = label_maps(network, batch, settings, [paths[i] for i in batch.ids], pool)
+                for sample_id, labels in zip(batch.ids, maps):
+                    write_labels(label_map_path(context.output, sample_id), labels)
+
+
+def crf_pool(settings: SegmenterConfig) -> AbstractContextManager[CrfPool | None]:
+    """Processes for the test-time CRF, or nothing where the settings have none."""
+    return CrfPool(settings.test_crf) if settings.test_crf is not None else nullcontext()
 
 
 def label_maps(
-    network: nn.Module, batch: ImageBatch, settings: SegmenterConfig, paths: Sequence[Path]
+    network: nn.Module,
+    batch: ImageBatch,
+    settings: SegmenterConfig,
+    paths: Sequence[Path],
+    pool: CrfPool | None,
 ) -> torch.Tensor:
     """Predicted classes (B, H, W) uint8 on the CPU, with the settings' scales, mirror images and CRF."""
     probabilities = segmentation_probabilities(
         network, batch.images, settings.test_scales, settings.test_flip
     )
     labels = probabilities.argmax(1).to(torch.uint8).cpu()
-    if settings.test_crf is not None:
-        labels = refined_by_crf(probabilities.cpu(), labels, paths, settings.test_crf)
+    if pool is not None:
+        labels = refined_by_crf(probabilities.cpu(), labels, paths, pool)
     return labels
 
 
 def refined_by_crf(
-    probabilities: torch.Tensor, labels: torch.Tensor, paths: Sequence[Path], config: CrfConfig
+    probabilities: torch.Tensor, labels: torch.Tensor, paths: Sequence[Path], pool: CrfPool
 ) -> torch.Tensor:
     """Dense CRF over each image's predicted classes and background; the others cannot win and cost time.
 
@@ -97,8 +108,7 @@ def refined_by_crf(
             kept = scores[keep.long()].clamp_min(1e-5)
             yield read_image(path).permute(1, 2, 0).contiguous().numpy(), (kept / kept.sum(0)).numpy()
 
-    with CrfPool(config) as pool:
-        refined = [keep[torch.from_numpy(q).argmax(0)] for keep, q in zip(present, pool.map(jobs()))]
+    refined = [keep[torch.from_numpy(q).argmax(0)] for keep, q in zip(present, pool.map(jobs()))]
     return torch.stack(refined)
 
 

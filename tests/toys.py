@@ -1,0 +1,143 @@
+"""Small methods for tests of the harness, registered as a third party's would be, and a way to call the CLI."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmark.cli import main
+from datasets.base import TrainingView
+from methods import registry
+from methods.base import Kind, Method, MethodConfig, MethodError, NotRunnable, Shared, Stage, Supervision
+
+
+@dataclass(frozen=True)
+class ToyConfig(MethodConfig):
+    """value: class id that every pixel is given; note: anything, part of the key."""
+
+    value: int = 0
+    note: str = ""
+
+
+class Toy(Method):
+    """One stage that yields pseudo-labels. `run` is what it does, `refuses` why it does not."""
+
+    title = "Toy"
+    paper = "none"
+    summary = "for tests"
+    needs = "nothing"
+    supervision = frozenset({Supervision.LABELS})
+    config = ToyConfig
+    presets = {"nano": ToyConfig()}  # noqa: RUF012
+
+    def __init__(self, name: str, run: str = "tests.toys:fill", refuses: MethodError | None = None) -> None:
+        self.name, self.run, self.refuses = name, run, refuses  # type: ignore[misc]
+
+    def stages(self, config: Any, view: TrainingView, shared: Shared) -> Sequence[Stage]:
+        if self.refuses is not None:
+            raise self.refuses
+        return [Stage("labels", self.run, config, Kind.PSEUDO_LABEL)]
+
+
+def fill(context: Any, settings: ToyConfig) -> None:
+    """Give every pixel of the training images the class `settings.value`."""
+    from datasets import images
+    from methods.artifacts import label_map_path
+
+    for _, samples in context.shards(context.view.samples("train")):
+        for sample in samples:
+            labels = np.full(images.image_size(sample.image), settings.value, np.uint8)
+            images.write_labels(label_map_path(context.output, sample.id), labels)
+            context.advance(1)
+
+
+def explode(context: Any, settings: ToyConfig) -> None:
+    """Fail half-way, with the progress display open."""
+    for _, samples in context.shards(context.view.samples("train")):
+        context.advance(len(samples) // 2)
+        raise ValueError("a wire\nhas come loose")
+
+
+def interrupt(context: Any, settings: ToyConfig) -> None:
+    raise KeyboardInterrupt
+
+
+def not_runnable(name: str) -> Toy:
+    return Toy(name, refuses=NotRunnable("needs text embeddings; set method.toy.text=FILE"))
+
+
+class _EntryPoint:
+    def __init__(self, method: Method) -> None:
+        self.method = method
+
+    def load(self) -> Method:
+        return self.method
+
+
+@pytest.fixture
+def third_party(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Registers methods as installed packages' entry points would, for one test."""
+
+    def register(*methods: Method) -> None:
+        entries = [_EntryPoint(m) for m in methods]
+        monkeypatch.setattr(registry, "entry_points", lambda group: entries)
+        registry.all_methods.cache_clear()
+
+    yield register
+    monkeypatch.undo()
+    registry.all_methods.cache_clear()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did: exit code, what it printed, what it said on stderr."""
+
+    code: int
+    out: str
+    err: str
+
+
+class CommandLine:
+    """`python -m benchmark` in this process, in a folder of its own with a small generated data set."""
+
+    def __init__(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.folder, self.store, self.output = folder, folder / "store", folder / "run"
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+
+    def __call__(self, *arguments: str) -> Outcome:
+        self._monkeypatch.setattr(sys, "argv", ["benchmark", *map(str, arguments)])
+        self._capsys.readouterr()
+        try:
+            main()
+        except SystemExit as exit_:
+            code = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+        else:
+            code = 0
+        printed = self._capsys.readouterr()
+        return Outcome(code, printed.out, printed.err)
+
+    def run(self, methods: str, *arguments: str) -> Outcome:
+        """`run` on a few generated pictures, with store and output in the folder."""
+        data = ("dataset.train=6", "dataset.val=2", f"dataset.root={self.folder / 'data'}")
+        return self.run_on(methods, *data, *arguments)
+
+    def run_on(self, methods: str, *arguments: str) -> Outcome:
+        """`run` on the data set that the arguments say."""
+        place = ("--output", str(self.output), f"runtime.store={self.store}")
+        return self("run", "--methods", methods, "--device", "cpu", *place, *arguments)
+
+
+@pytest.fixture
+def command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> CommandLine:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return CommandLine(tmp_path, monkeypatch, capsys)

@@ -1,0 +1,124 @@
+"""Composition of the configuration: presets, overrides, and errors that a newcomer can act on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+import datasets
+from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, ConfigError, compose, plain
+from datasets.shapes import ShapesConfig
+from methods.base import MethodError
+from methods.eps.config import EpsConfig
+from methods.layers.config import CrfConfig
+from methods.refiners.config import RefinerConfig
+from methods.registry import all_methods
+from methods.segmenters import SEGMENTERS
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_preset_composes_to_itself(scale, protocol):
+    names = [name for name, method in all_methods().items() if scale in method.presets]
+    config = compose(names, None, scale, protocol)
+    assert config.scale.name == scale
+    assert config.dataset.name == DEFAULT_DATASET[scale]
+    for name in names:
+        preset = all_methods()[name].presets[scale]
+        assert type(config.method[name]) is type(preset)
+        assert plain(config.method[name]) == plain(preset)
+
+
+def test_overrides_land_in_the_dataclasses():
+    config = compose(
+        ["eps", "cam"],
+        overrides=[
+            "method.eps.foreground_weight=0.4",
+            "method.eps.inference.scales=[1.0]",
+            "method.cam.backbone.weights=none",
+            "dataset.train=24",
+            "runtime.weights_root=/some/folder",
+        ],
+    )
+    assert isinstance(config.method["eps"], EpsConfig)
+    assert config.method["eps"].foreground_weight == 0.4
+    assert list(config.method["eps"].inference.scales) == [1.0]
+    assert config.method["cam"].backbone.weights == "none"
+    assert isinstance(config.dataset, ShapesConfig)
+    assert config.dataset.train == 24
+    assert config.runtime.weights_root == "/some/folder"
+
+
+def test_overrides_leave_the_presets_alone():
+    compose(["eps"], overrides=["method.eps.foreground_weight=0.4"])
+    assert compose(["eps"]).method["eps"].foreground_weight == EpsConfig().foreground_weight
+
+
+@pytest.mark.parametrize("override", ["test_crf={iterations:5}", "test_crf.iterations=5"])
+def test_an_optional_part_starts_from_its_defaults(override):
+    config = compose(["supervised"], overrides=[f"method.supervised.segmenter.{override}"])
+    assert config.method["supervised"].segmenter.test_crf == replace(CrfConfig(), iterations=5)
+    none = compose(["supervised"], overrides=["method.supervised.segmenter.test_crf=null"])
+    assert none.method["supervised"].segmenter.test_crf is None
+
+
+def test_a_shared_part_can_be_given_under_the_papers_protocol():
+    config = compose(["cam"], overrides=["protocol.refiner.name=crf"])
+    assert config.shared.refiner == RefinerConfig("crf")
+
+
+def test_the_unified_protocol_sets_the_shared_parts():
+    own, unified = compose(["cam"]), compose(["cam"], protocol="unified")
+    assert (own.shared.refiner, own.shared.segmenter) == (None, None)
+    assert unified.shared.refiner.name == "crf"
+    assert plain(unified.shared.segmenter) == plain(SEGMENTERS["nano"])
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("method.eps.foreground_weigt=0.4", ["method.eps.foreground_weigt", "'method.eps.foreground_weight'"]),
+        ("datset.root=x", ["datset.root", "'dataset.root'"]),
+        ("method.eps.train.iteration=4", ["'method.eps.train.iterations'"]),
+        ("method.cam.train.iterations=4", ["'cam'", "not part of this run"]),
+        ("method.eps.foreground_weight=much", ["method.eps.foreground_weight=much", "Float"]),
+        ("dataset.train=few", ["dataset.train=few", "Integer"]),
+        ("method.eps.backbone=5", ["'method.eps.backbone'", "method.eps.backbone.name"]),
+        ("dataset.root=/a (b)/c=d", ["""'dataset.root="/a (b)/c=d"'"""]),
+        ("nonsense=1", ["'nonsense'", "dataset", "method", "runtime"]),
+        ("dataset.root", ["'dataset.root'", "key=value"]),
+        ("dataset=voc2012", ["--dataset"]),
+        ("scale.name=small", ["--scale"]),
+        ("protocol=unified", ["--protocol"]),
+        ("runtime.shard=0", ["runtime.shard=0", "at least 1"]),
+        ("runtime.checkpoint_every=0", ["runtime.checkpoint_every=0", "at least 1"]),
+        ("evaluation.held_out=1.5", ["evaluation.held_out=1.5", "between 0 and 1"]),
+        ("runtime.device=gpu", ["'gpu'", "cuda"]),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_it(override, words):
+    with pytest.raises(ConfigError) as caught:
+        compose(["eps"], overrides=["dataset.val=12", override])
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"scale": "nan"}, ["scale", "'nan'", "'nano'", "small"]),
+        ({"protocol": "unfied"}, ["protocol", "'unified'"]),
+        ({"dataset": "voc"}, ["data set", "'voc'", *datasets.names()]),
+    ],
+)
+def test_an_unknown_group_option_names_those_there_are(arguments, words):
+    with pytest.raises(ConfigError) as caught:
+        compose(["cam"], **arguments)
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_an_unknown_method_names_the_closest():
+    with pytest.raises(MethodError, match=r"unknown method 'esp'; did you mean 'eps'\?"):
+        compose(["esp"])
