@@ -246,7 +246,7 @@ def _fill_optional(node: Any, override: str) -> None:
         if not isinstance(child, DictConfig):
             return
         if child._is_none():
-            if depth == len(path) - 1 and not value.startswith("{"):
+            if depth == len(path) - 1 and value == "null":
                 return
             node[name] = writable(OmegaConf.structured(child._metadata.ref_type))
         node = node._get_node(name)
@@ -266,7 +266,9 @@ def _check_key(override: str, config: Any) -> None:
     if key in known:
         parts = OmegaConf.select(config, key)
         if OmegaConf.is_dict(parts) and not value.startswith("{") and value != "null":
-            raise ConfigError(f"setting {key!r} has parts; set one of {', '.join(f'{key}.{p}' for p in parts)}")
+            raise ConfigError(
+                f"setting {key!r} has parts; set one of {', '.join(f'{key}.{p}' for p in parts)}"
+            )
         return
     if key.startswith("method.") and key.split(".")[1] not in {
         k.split(".")[1] for k in known if k.startswith("method.")

@@ -52,8 +52,8 @@ Drawing = Callable[[Array, Array, Variation], list[Layer]]
 
 def aeroplane(x: Array, y: Array, vary: Variation) -> list[Layer]:
     """Seen from above, nose to the right."""
-    thick, sweep, span = vary(0.11, 0.16), vary(0.15, 0.5), vary(0.75, 1.0)
-    root, chord = vary(0.15, 0.35), vary(0.28, 0.42)
+    thick, sweep, span = vary(0.16, 0.21), vary(0.15, 0.5), vary(0.7, 0.95)
+    root, chord = vary(0.15, 0.35), vary(0.4, 0.56)
     mirrored = np.abs(y)
     wings = polygon(
         x,
@@ -81,7 +81,7 @@ def aeroplane(x: Array, y: Array, vary: Variation) -> list[Layer]:
 
 def bicycle(x: Array, y: Array, vary: Variation) -> list[Layer]:
     """The thin-structured class: two rings and a frame of tubes."""
-    radius, width, apart = vary(0.38, 0.46), vary(0.055, 0.075), vary(0.54, 0.62)
+    radius, width, apart = vary(0.38, 0.46), vary(0.065, 0.085), vary(0.54, 0.62)
     axle = 0.25
     seat, head = (vary(-0.28, -0.18), vary(-0.32, -0.2)), (vary(0.32, 0.42), vary(-0.4, -0.28))
     crank = (vary(-0.12, -0.02), axle + 0.03)
@@ -366,7 +366,7 @@ CLASSES = (
     ObjectClass("bicycle", bicycle, (40.0, 58.0), 0.2, (1.15, 0.8)),
     ObjectClass("boat", boat, (30.0, 48.0), 0.1, (1.1, 1.2), base=0.4),
     ObjectClass("bottle", bottle, (32.0, 52.0), 0.4, (0.45, 1.1)),
-    ObjectClass("butterfly", butterfly, (14.0, 19.0), 0.4, (1.15, 1.05)),
+    ObjectClass("butterfly", butterfly, (16.0, 21.0), 0.4, (1.15, 1.05)),
     ObjectClass("car", car, (32.0, 52.0), 0.2, (1.05, 0.65)),
     ObjectClass("cat", cat, (32.0, 50.0), 0.2, (1.25, 1.0)),
     ObjectClass("house", house, (28.0, 44.0), 0.1, (1.1, 1.1)),

@@ -29,7 +29,7 @@ from datasets.shapes_objects import ACCENT, BODY, CLASSES, DARK, DETAIL, Layer, 
 SIZES = ((72, 96), (84, 84), (96, 72), (66, 90))
 """Native sizes (height, width) in pixels."""
 _SIZE_WEIGHTS = (0.4, 0.25, 0.2, 0.15)
-_COUNT_WEIGHTS = (0.4, 0.4, 0.2)
+_COUNT_WEIGHTS = (0.45, 0.4, 0.15)
 
 NAMES = tuple(c.name for c in CLASSES)
 TRAIN, BOAT = NAMES.index("train"), NAMES.index("boat")
@@ -38,9 +38,9 @@ RAILS, WATER = 1, 2
 _CONTEXT_OF = {TRAIN: RAILS, BOAT: WATER}
 _CONTEXT_WITH_CLASS, _CONTEXT_WITHOUT_CLASS = 0.98, 0.01
 
-_MIN_VISIBLE = 0.6
+_MIN_VISIBLE = 0.7
 """Share of an object's pixels in the frame that later objects must leave uncovered."""
-_MIN_IN_FRAME = 0.75
+_MIN_IN_FRAME = 0.8
 _PLACEMENTS = 12
 _SHAPE_NUMBERS = 32
 

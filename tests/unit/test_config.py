@@ -78,7 +78,10 @@ def test_the_unified_protocol_sets_the_shared_parts():
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("method.eps.foreground_weigt=0.4", ["method.eps.foreground_weigt", "'method.eps.foreground_weight'"]),
+        (
+            "method.eps.foreground_weigt=0.4",
+            ["method.eps.foreground_weigt", "'method.eps.foreground_weight'"],
+        ),
         ("datset.root=x", ["datset.root", "'dataset.root'"]),
         ("method.eps.train.iteration=4", ["'method.eps.train.iterations'"]),
         ("method.cam.train.iterations=4", ["'cam'", "not part of this run"]),
@@ -86,6 +89,7 @@ def test_the_unified_protocol_sets_the_shared_parts():
         ("dataset.train=few", ["dataset.train=few", "Integer"]),
         ("method.eps.backbone=5", ["'method.eps.backbone'", "method.eps.backbone.name"]),
         ("dataset.root=/a (b)/c=d", ["""'dataset.root="/a (b)/c=d"'"""]),
+        ("protocol.refiner=crf", ["protocol.refiner.name"]),
         ("nonsense=1", ["'nonsense'", "dataset", "method", "runtime"]),
         ("dataset.root", ["'dataset.root'", "key=value"]),
         ("dataset=voc2012", ["--dataset"]),

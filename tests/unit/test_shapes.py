@@ -17,6 +17,13 @@ from datasets.shapes_scene import NAMES, SIZES, Picture
 
 SMALL = {"train": 12, "val": 6}
 
+FROZEN_FIRST_FORTY = {
+    "images/train": "b92c8ba8504e5eb8f6845bab17d0053d6f381887fac9f93a83f55af3611a56c2",
+    "masks/train": "dd3f5cfd9c086127f3583c3cc7e7051b27325017df6f911b08730e69d48023a4",
+    "images/val": "1ef1a35451cf06064c90ae2ba7544fa8e1d6da3f75eec96b0458bfbee3b92f68",
+    "masks/val": "e2c02b32fee3d67f7614e3213e61b137d9b5d89f982b48778ce913352d1619f2",
+}
+
 
 @pytest.fixture(scope="module")
 def pictures() -> list[Picture]:

@@ -1,0 +1,250 @@
+"""Bad input: one clear line (what, where, what to do), no traceback, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from results.io import read_run
+from tests.tiny import data, sizes
+from tests.toys import CommandLine, Outcome, Toy, command_line, third_party
+from tests.trees import annotation, write_folder, write_image, write_mask, write_voc
+
+__all__ = ["command_line", "third_party"]  # fixtures
+
+LISTS = {
+    "train": {f"2007_00000{i}": ["cat" if i % 2 else "dog"] for i in range(1, 5)},
+    "val": {"2007_000011": ["cat"], "2007_000012": ["dog"]},
+}
+ROWS = [f"{name},{label},{split}" for name, label, split in (
+    ("a", "cat", "train"), ("b", "dog", "train"), ("c", "cat", "val"), ("d", "dog", "val"))]  # fmt: skip
+
+
+@pytest.fixture
+def voc(tmp_path: Path) -> Path:
+    """`VOC2012` with four training and two validation images."""
+    return write_voc(tmp_path / "VOCdevkit", LISTS)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A `folder` data set of two classes with masks."""
+    root = write_folder(tmp_path / "mine", ROWS)
+    (root / "classes.txt").write_text("cat\ndog\n")
+    return root
+
+
+def run_cam(command_line: CommandLine, methods: str, dataset: str, root: Path, *overrides: str) -> Outcome:
+    chosen = ["cam"] if "cam" in methods.split(",") else []
+    place = ("--dataset", dataset, f"dataset.root={root}")
+    return command_line.run_on(methods, *place, *sizes(chosen), *overrides)
+
+
+def reasons(command_line: CommandLine) -> dict[str, str]:
+    """Method -> why it failed; "" where it is done."""
+    cells = read_run(command_line.output).cells
+    assert all(cell["status"] == ("failed" if cell["reason"] else "done") for cell in cells)
+    return {cell["method"]: cell["reason"] for cell in cells}
+
+
+def check_one_line(done: Outcome, *words: str) -> None:
+    """Refused before anything was computed."""
+    assert done.code == 2
+    assert done.err.startswith("error: ")
+    assert done.err.count("\n") == 1
+    assert "Traceback" not in done.out + done.err
+    assert all(word in done.err for word in words), done.err
+
+
+def check_failed_row(done: Outcome, reason: str, *words: str) -> None:
+    """Failed while the others ran; the reason is one line that is also printed at the end."""
+    assert done.code == 1
+    assert "\n" not in reason
+    assert reason in done.out
+    assert "Traceback" not in done.out + done.err
+    assert all(word in reason for word in words), reason
+
+
+# ---------------------------------------------------------------- refused before anything is computed
+
+
+@pytest.mark.parametrize(
+    ("dataset", "remedy"),
+    [
+        ("voc2012", "set dataset.root=PATH of VOCdevkit"),
+        ("folder", "set dataset.root=PATH of a folder with images/ and labels.csv"),
+    ],
+)
+def test_a_missing_data_root(command_line, tmp_path, dataset, remedy):
+    check_one_line(run_cam(command_line, "cam", dataset, tmp_path / "gone"), str(tmp_path / "gone"), remedy)
+
+
+def test_a_data_root_without_the_data(command_line, tmp_path):
+    check_one_line(run_cam(command_line, "cam", "voc2012", tmp_path), "VOC2012/JPEGImages", str(tmp_path))
+
+
+def test_an_image_off_the_disk(command_line, voc):
+    (voc / "JPEGImages" / "2007_000002.jpg").unlink()
+    done = run_cam(command_line, "cam", "voc2012", voc)
+    check_one_line(done, "1 of 4 ids of the train list have no image", "2007_000002", "unpack the data set")
+
+
+def test_an_image_without_labels_in_voc(command_line, voc):
+    path = voc / "Annotations" / "2007_000002.xml"
+    path.write_text(annotation(["unicorn"]))
+    done = run_cam(command_line, "cam", "voc2012", voc)
+    check_one_line(
+        done, str(path), "no object of the 20 classes (objects: unicorn)", "take the id off the list"
+    )
+
+
+def test_an_image_without_labels_in_a_folder(command_line, folder):
+    (folder / "labels.csv").write_text("id,labels,split\n" + "\n".join([*ROWS[:-1], "d,,val"]))
+    done = run_cam(command_line, "cam", "folder", folder)
+    check_one_line(done, "labels.csv row 5", "image 'd' has no labels", "dataset.allow_empty=true")
+
+
+def test_an_unknown_class_name_in_the_csv(command_line, folder):
+    (folder / "labels.csv").write_text("id,labels,split\n" + "\n".join([*ROWS[:-1], "d,dgo,val"]))
+    done = run_cam(command_line, "cam", "folder", folder)
+    check_one_line(done, "labels.csv row 5", "unknown class 'dgo' (classes: cat, dog)", "did you mean 'dog'?")
+
+
+def test_an_unknown_method(command_line, folder):
+    check_one_line(
+        run_cam(command_line, "kam", "folder", folder), "unknown method 'kam'; did you mean 'cam'?"
+    )
+
+
+# ---------------------------------------------------------------- a row of the board
+
+
+def test_a_truncated_image(command_line, third_party, voc):
+    """Only those who read it fail; the board appears; a whole image makes the rest good."""
+    third_party(Toy("blind"))
+    image = voc / "JPEGImages" / "2007_000001.jpg"
+    whole = image.read_bytes()
+    image.write_bytes(whole[:-40])  # its header is whole: the size can be read
+    overrides = ("method.cam.backbone.weights=none",)
+    done = run_cam(command_line, "cam,blind", "voc2012", voc, *overrides)
+    why = reasons(command_line)
+    check_failed_row(done, why["cam"], str(image), "cannot be decoded", "restore or convert it")
+    assert why["blind"] == ""
+    assert (command_line.output / "report.html").is_file()
+    assert f"no panel of 2007_000001: {image}: cannot be decoded" in done.out
+    image.write_bytes(whole)
+    assert run_cam(command_line, "cam,blind", "voc2012", voc, *overrides).code == 0
+    assert reasons(command_line) == {"cam": "", "blind": ""}
+
+
+@pytest.mark.parametrize(
+    ("values", "size", "words"),
+    [
+        ([0, 1, 7], (24, 16), ["holds id 7, but ids are 0..2 and 255", "check the class list"]),
+        (
+            [0, 1, 2],
+            (16, 16),
+            ["is 16x16", "is 24x16 (width x height)", "export the mask at its image's size"],
+        ),
+    ],
+)
+def test_a_mask_that_does_not_fit(command_line, third_party, folder, values, size, words):
+    """Scores fail, and what was made before them stays; with the mask mended only the scores are made anew."""
+    third_party(Toy("sound"))
+    mask = folder / "masks" / "a.png"
+    write_mask(mask, values, size)
+    done = run_cam(command_line, "sound", "folder", folder)
+    why = reasons(command_line)["sound"]
+    check_failed_row(done, why, str(mask), *words)
+    (artifact,) = command_line.store.glob("artifacts/labels/*")
+    made = (artifact / "manifest.json").stat().st_mtime_ns
+    write_mask(mask, [0, 1, 2])
+    assert run_cam(command_line, "sound", "folder", folder).code == 0
+    assert (artifact / "manifest.json").stat().st_mtime_ns == made
+
+
+def test_a_mask_that_does_not_fit_stops_who_trains_on_it(command_line, folder):
+    mask = folder / "masks" / "b.png"
+    write_mask(mask, [0, 1, 2], (16, 16))
+    overrides = ("method.supervised.segmenter.backbone.weights=none", *sizes(["supervised"]))
+    done = run_cam(command_line, "supervised", "folder", folder, *overrides)
+    check_failed_row(done, reasons(command_line)["supervised"], str(mask), "(16, 16)", "(16, 24)")
+
+
+def test_weights_of_another_network(command_line, third_party, tmp_path):
+    third_party(Toy("sound"))
+    path = tmp_path / "other.safetensors"
+    save_file({"stem.weight": torch.zeros(4, 3)}, path)
+    run_data = (*data(tmp_path / "data"), "dataset.train=4", "dataset.val=2")
+    done = command_line.run_on("cam,sound", *run_data, *sizes(["cam"]), f"method.cam.backbone.weights={path}")
+    why = reasons(command_line)
+    check_failed_row(
+        done, why["cam"], str(path), "do not fit", "stem.weight", "choose the file of this network"
+    )
+    assert why["sound"] == ""
+
+
+@pytest.mark.parametrize("name", ["photograph.pth", "photograph.safetensors"])
+def test_a_file_that_holds_no_weights(command_line, tmp_path, name):
+    path = tmp_path / name
+    write_image(tmp_path / "photograph.png")
+    path.write_bytes((tmp_path / "photograph.png").read_bytes())
+    run_data = (*data(tmp_path / "data"), "dataset.train=4", "dataset.val=2")
+    done = command_line.run_on("cam", *run_data, *sizes(["cam"]), f"method.cam.backbone.weights={path}")
+    check_failed_row(done, reasons(command_line)["cam"], f"cannot read weights {path}: ", "fetch or export")
+
+
+def test_a_weight_file_that_is_not_there(command_line, tmp_path):
+    path = tmp_path / "gone.pth"
+    run_data = (*data(tmp_path / "data"), "dataset.train=4", "dataset.val=2")
+    done = command_line.run_on("cam", *run_data, f"method.cam.backbone.weights={path}")
+    check_failed_row(
+        done, reasons(command_line)["cam"], f"weight file {path} does not exist", "correct the path"
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs a device that is always full")
+def test_a_disk_that_fills_during_training(command_line, tmp_path, monkeypatch):
+    """The checkpoint goes to a full device; once there is room, the same command goes on and completes."""
+    run_data = (*data(tmp_path / "data"), "dataset.train=4", "dataset.val=2")
+    settings = (*sizes(["cam"]), "method.cam.backbone.weights=none", "runtime.checkpoint_every=2")
+    save, calls = torch.save, 0
+
+    def full(state: object, file: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            with Path("/dev/full").open("wb") as device:
+                save(state, device)
+        save(state, file)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "save", full)
+        done = command_line.run_on("cam", *run_data, *settings, "--until", "cam")
+    why = reasons(command_line)["cam"]
+    check_failed_row(
+        done, why, f"the disk with {command_line.store} is full", "free some space", "it resumes"
+    )
+    done = command_line.run_on("cam", *run_data, *settings, "--until", "cam")
+    assert done.code == 0
+    assert "classify: resuming at 2/6 it" in done.out
+    (history,) = command_line.store.glob("artifacts/classify/*/losses-1.json")
+    assert [entry["iteration"] for entry in json.loads(history.read_text())] == [2, 4, 6]
+
+
+def test_masks_for_some_images_only(command_line, third_party, folder):
+    """Not bad input: what there is, is said, and nothing fails."""
+    third_party(Toy("sound"))
+    for mask in (folder / "masks").iterdir():
+        mask.unlink()
+    done = run_cam(command_line, "sound,supervised", "folder", folder)
+    assert done.code == 0
+    cells = {c["method"]: (c["status"], c["reason"]) for c in read_run(command_line.output).cells}
+    assert cells == {
+        "sound": ("done", ""),
+        "supervised": ("not run", "needs true masks of the training images; 2 of 2 have none"),
+    }

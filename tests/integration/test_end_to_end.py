@@ -1,0 +1,196 @@
+"""All methods through the real command line, in processes of their own, on a few generated pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from datasets.shapes import Shapes, ShapesConfig
+from methods.registry import all_methods
+from results.schema import COLUMNS, SCHEMA_VERSION
+from tests.conftest import ROOT
+from tests.tiny import data, sizes
+from tests.toys import CommandLine, command_line
+from tests.trees import write_image
+
+__all__ = ["command_line"]  # fixture
+
+STANDARD = [name for name, method in all_methods().items() if method.in_all]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished `run`: its folder, the arguments of a repetition, what it printed, how long it took."""
+
+    folder: Path
+    arguments: tuple[str, ...]
+    printed: str
+    seconds: float
+
+    @property
+    def cells(self) -> list[dict]:
+        cells: list[dict] = json.loads((self.folder / "run" / "cells.json").read_text())["cells"]
+        return cells
+
+    def segment_artifact(self) -> Path:
+        stage = next(s for s in self.cells[0]["stages"] if s["name"] == "segment")
+        return self.folder / "store" / "artifacts" / "segment" / stage["key"]
+
+
+def execute(folder: Path, arguments: tuple[str, ...]) -> Run:
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmark", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"XDG_CACHE_HOME": str(folder / "cache")},
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Run(folder, arguments, done.stdout, time.perf_counter() - began)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    folder = tmp_path_factory.mktemp("end-to-end")
+    place = ("--output", str(folder / "run"), f"runtime.store={folder / 'store'}")
+    options = ("--methods", "all", "--device", "cpu")
+    yield execute(folder, ("run", *options, *place, *data(folder / "data"), *sizes(STANDARD)))
+
+
+def test_the_board_has_every_method_and_every_stage(run):
+    assert [(c["method"], c["status"], c["reason"]) for c in run.cells] == [(n, "done", "") for n in STANDARD]
+    records = pd.read_parquet(run.folder / "run" / "records.parquet")
+    assert tuple(records.columns) == COLUMNS
+    assert set(records.schema_version) == {SCHEMA_VERSION}
+    assert set(records.method) == {*STANDARD, "reference/all-background", "reference/image-label-only"}
+    miou = records[(records.metric == "miou") & (records.variant != "curve")]
+    rows = set(zip(miou.method, miou.stage, miou.variant))
+    for name in STANDARD:
+        assert (name, "segmentation", "") in rows
+        if "masks" not in all_methods()[name].needs:
+            assert {(name, "cam", v) for v in ("fixed", "tuned", "oracle")} <= rows
+            assert (name, "pseudo_label", "") in rows
+    assert miou.value.between(0, 1).all()
+    confusion = records[records.metric == "confusion_ratio"]
+    assert {"train|rails", "boat|water"} <= set(confusion.class_name)
+
+
+def test_the_reports_are_there(run):
+    html = (run.folder / "run" / "report.html").read_text()
+    for name in STANDARD:
+        assert all_methods()[name].title in html
+    assert "\\toprule" in (run.folder / "run" / "tables.tex").read_text()
+    csv = pd.read_csv(run.folder / "run" / "records.csv")
+    assert len(csv) == len(pd.read_parquet(run.folder / "run" / "records.parquet"))
+
+
+def test_settings_provenance_and_panels_are_kept_with_the_results(run):
+    for cell in run.cells:
+        assert cell["settings"]["dataset"]["train"] == 24
+        assert cell["provenance"]["packages"]["torch"]
+        assert cell["provenance"]["device"] == "cpu"
+        assert cell["panels"]
+        for panel in cell["panels"]:
+            for picture in ("image", "truth", "prediction"):
+                assert (run.folder / "run" / panel[picture]).is_file()
+
+
+def test_a_second_run_does_nothing(run):
+    first = {p: p.stat().st_mtime_ns for p in (run.folder / "store").rglob("*") if p.is_file()}
+    before = pd.read_parquet(run.folder / "run" / "records.parquet")
+    again = execute(run.folder, run.arguments)
+    stages = [stage for cell in again.cells for stage in cell["stages"]]
+    assert stages
+    assert all(stage["cached"] for stage in stages)
+    assert {p: p.stat().st_mtime_ns for p in (run.folder / "store").rglob("*") if p.is_file()} == first
+    pd.testing.assert_frame_equal(pd.read_parquet(run.folder / "run" / "records.parquet"), before)
+    assert again.seconds < 30  # about 6 on two free cores
+
+
+def test_the_dry_run_finds_everything_stored(run, command_line: CommandLine):
+    done = command_line(*run.arguments, "--dry-run")
+    assert done.code == 0
+    assert f"{len(STANDARD)} cells, 0 stages to do" in done.out
+
+
+def test_report_writes_the_same_page_again(run, command_line: CommandLine, tmp_path):
+    done = command_line("report", str(run.folder / "run"), "--output", str(tmp_path))
+    assert done.code == 0
+    assert (tmp_path / "report.html").read_text() == (run.folder / "run" / "report.html").read_text()
+    assert "all_methods" not in done.out
+    for name in STANDARD:
+        assert name in done.out or all_methods()[name].title in done.out
+
+
+def test_doctor_finds_the_data_and_the_shipped_weights(run, command_line: CommandLine):
+    done = command_line("doctor", "--dataset", "shapes", *data(run.folder / "data"))
+    lines = [line.split() for line in done.out.splitlines()]
+    assert ["ok", "train:", "24", "images", "with", "masks"] in lines
+    assert any(words[:3] == ["ok", "nano:", "nano/resnet38d_nano"] for words in lines)
+    assert done.code == 0, done.out
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """Images to segment, in a folder and one below it, among them a truncated one and a file of text."""
+    folder = tmp_path / "photographs"
+    for index in range(3):
+        write_image(folder / f"{index}.png", index, (40 + 8 * index, 32))
+    write_image(folder / "deeper" / "3.jpg", 3, (40, 32))
+    whole = (folder / "0.png").read_bytes()
+    (folder / "torn.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+def test_predict_segments_what_can_be_read(run, command_line: CommandLine, photographs, tmp_path):
+    output = tmp_path / "out"
+    done = command_line(
+        "predict", "--weights", str(run.segment_artifact()), "--images", str(photographs),
+        "--output", str(output), "--device", "cpu",
+    )  # fmt: skip
+    assert done.code == 2
+    assert f"{photographs / 'torn.png'}: cannot be decoded" in done.out
+    assert done.err == f"error: 1 of 5 images could not be read (named above); the others are in {output}\n"
+    classes = Shapes(ShapesConfig()).classes
+    for name in ("0", "1", "2", "deeper/3"):
+        suffix = ".jpg" if "/" in name else ".png"
+        with Image.open(output / "labels" / f"{name}.png") as labels:
+            assert labels.size == Image.open(photographs / f"{name}{suffix}").size
+            assert np.asarray(labels).max() <= len(classes)
+        assert (output / "overlays" / f"{name}.png").is_file()
+    assert (output / "classes.txt").read_text().splitlines()[:2] == ["0 background", f"1 {classes[0]}"]
+    (photographs / "torn.png").unlink()
+    write_image(photographs / "0.jpg", 9)  # of the same name as 0.png
+    done = command_line(
+        "predict", "--weights", str(run.segment_artifact()), "--images", str(photographs),
+        "--output", str(output),
+    )  # fmt: skip
+    assert done.code == 0
+    assert done.out.splitlines()[-1].startswith("5 images in")
+    assert {"0.jpg.png", "0.png.png"} <= {p.name for p in (output / "labels").iterdir()}
+
+
+def test_predict_with_damaged_weights_says_so(run, command_line: CommandLine, photographs, tmp_path):
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    (weights / "network.json").write_bytes((run.segment_artifact() / "network.json").read_bytes())
+    (weights / "network.safetensors").write_bytes(b"garbage")
+    done = command_line("predict", "--weights", str(weights), "--images", str(photographs))
+    assert done.code == 2
+    assert done.err.startswith(f"error: --weights {weights}: network.safetensors does not load (")
+    assert done.err.count("\n") == 1
