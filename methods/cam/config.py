@@ -40,7 +40,7 @@ class CamConfig(MethodConfig):
 
 
 NANO_TRAIN = TrainConfig(
-    iterations=250,
+    iterations=200,
     batch_size=16,
     optimiser="adamw",
     learning_rate=1e-3,
@@ -64,6 +64,7 @@ RESNET38D = BackboneConfig(
     "resnet38d", "resnet38d/ilsvrc-cls_rna-a1_cls1000_ep-0001", 8, frozen_stages=2, freeze_bn=True
 )
 """As EPS and PSA train it: first layers and all batch normalisations frozen."""
+SMALL_INFERENCE = CamInferenceConfig(scales=(0.5, 1.0), batch_size=4)
 PAPER_TRAIN = TrainConfig(
     iterations=20000,
     batch_size=8,
@@ -83,7 +84,7 @@ PRESETS = {
     "small": CamConfig(
         BackboneConfig("timm/tf_efficientnet_lite0", "timm/tf_efficientnet_lite0", 16),
         SMALL_TRAIN,
-        CamInferenceConfig(scales=(0.5, 1.0, 1.5), batch_size=4),
+        SMALL_INFERENCE,
         segmenter=SEGMENTERS["small"],
     ),
     "paper": CamConfig(RESNET38D, PAPER_TRAIN),

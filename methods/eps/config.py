@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from datasets.recipe import Recipe
 from methods.base import MethodConfig
-from methods.cam.config import NANO_INFERENCE, NANO_TRAIN, RESNET38D, SMALL_TRAIN
+from methods.cam.config import NANO_INFERENCE, NANO_TRAIN, RESNET38D, SMALL_INFERENCE, SMALL_TRAIN
 from methods.layers.config import BackboneConfig, CamInferenceConfig, CrfConfig, SegmenterConfig, TrainConfig
 from methods.layers.saliency_config import SaliencyConfig
 from methods.refiners.config import RefinerConfig
@@ -74,7 +74,7 @@ PRESETS = {
         BackboneConfig("timm/tf_efficientnet_lite0", "timm/tf_efficientnet_lite0", 16),
         SMALL_TRAIN,
         SaliencyConfig(source="rembg"),
-        inference=CamInferenceConfig(scales=(0.5, 1.0, 1.5), batch_size=4),
+        inference=SMALL_INFERENCE,
         segmenter=SEGMENTERS["small"],
     ),
     "paper": EpsConfig(

@@ -15,7 +15,7 @@ SEGMENTERS: Mapping[str, SegmenterConfig] = {
         head_dilation=2,
         head_norm=True,
         train=TrainConfig(
-            iterations=600,
+            iterations=500,
             batch_size=16,
             optimiser="adamw",
             learning_rate=3e-3,
@@ -25,7 +25,6 @@ SEGMENTERS: Mapping[str, SegmenterConfig] = {
             warmup=20,
             recipe=Recipe(crop=80, scale=(0.9, 1.4), brightness=0.2, contrast=0.3, saturation=0.4, hue=0.5),
         ),
-        test_scales=(1.0, 1.3),
         test_flip=True,
         test_batch_size=32,
     ),
