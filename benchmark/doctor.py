@@ -120,7 +120,7 @@ def _devices() -> Iterator[tuple[str, str]]:
 
 
 def _weights() -> Iterator[tuple[str, str]]:
-    from methods.layers.weights import locate
+    from methods.layers.weights import HUBS, candidates, locate
     from methods.registry import all_methods
 
     root = os.environ.get("WSSS_WEIGHTS")
@@ -135,13 +135,13 @@ def _weights() -> Iterator[tuple[str, str]]:
             if path is not None:
                 yield "ok", f"{scale}: {reference} at {path}"
             else:
-                yield (
-                    ("bad" if scale == "nano" else "note"),
-                    (
-                        f"{scale}: {reference} is not on this machine; it is fetched when needed, "
-                        "or put its file into $WSSS_WEIGHTS"
-                    ),
-                )
+                file = f"put {candidates(reference)[0]} into $WSSS_WEIGHTS"
+                fetched = reference.partition("/")[0] in HUBS
+                remedy = f"it is fetched when needed, or {file}" if fetched else file
+                if scale == "nano":  # shipped, so the checkout is not whole
+                    yield "bad", f"nano: {reference} is missing; restore methods/pretrained with git checkout"
+                else:
+                    yield "note", f"{scale}: {reference} is not on this machine; {remedy}"
 
 
 def _references(name: str, scale: str) -> set[str]:

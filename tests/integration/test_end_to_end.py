@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,11 +63,11 @@ def execute(folder: Path, arguments: tuple[str, ...]) -> Run:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("end-to-end")
     place = ("--output", str(folder / "run"), f"runtime.store={folder / 'store'}")
     options = ("--methods", "all", "--device", "cpu")
-    yield execute(folder, ("run", *options, *place, *data(folder / "data"), *sizes(STANDARD)))
+    return execute(folder, ("run", *options, *place, *data(folder / "data"), *sizes(STANDARD)))
 
 
 def test_the_board_has_every_method_and_every_stage(run):

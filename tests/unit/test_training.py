@@ -18,7 +18,7 @@ from benchmark.training import train
 ITERATIONS = 9
 
 
-class Interruption(Exception):
+class InterruptionError(Exception):
     pass
 
 
@@ -36,7 +36,7 @@ class Losses:
 
     def __call__(self, network: nn.Module, batch: torch.Tensor) -> dict[str, torch.Tensor]:
         if self.calls == self.interrupted_at:
-            raise Interruption
+            raise InterruptionError
         predicted = network(batch)
         factor = float("inf") if self.calls == self.infinite_at else 1.0
         self.calls += 1
@@ -78,7 +78,7 @@ def make(folder: Path, seed: int, every: int = 2, **options: int) -> SimpleNames
 @pytest.mark.parametrize("stop", [1, 4, 5, 8])
 def test_resuming_equals_an_uninterrupted_run(tmp_path, stop):
     whole = make(tmp_path / "whole", seed=0)
-    with pytest.raises(Interruption):
+    with pytest.raises(InterruptionError):
         make(tmp_path / "parts", seed=0, interrupted_at=stop)
     resumed = make(tmp_path / "parts", seed=0 if stop == 1 else 99)  # before a checkpoint all starts anew
     assert resumed.calls == ITERATIONS - stop // 2 * 2
@@ -90,7 +90,7 @@ def test_resuming_equals_an_uninterrupted_run(tmp_path, stop):
 def test_resuming_after_several_interruptions(tmp_path):
     whole = make(tmp_path / "whole", seed=0)
     for _ in range(3):
-        with pytest.raises(Interruption):
+        with pytest.raises(InterruptionError):
             make(tmp_path / "parts", seed=0, interrupted_at=3)
     resumed = make(tmp_path / "parts", seed=7)
     assert resumed.calls == ITERATIONS - 6
@@ -116,7 +116,7 @@ def test_the_history_holds_the_mean_of_every_interval(tmp_path):
 
 def test_the_history_holds_when_the_interval_changes_on_resuming(tmp_path):
     every_one = make(tmp_path / "one", seed=0, every=1).history
-    with pytest.raises(Interruption):
+    with pytest.raises(InterruptionError):
         make(tmp_path / "run", seed=0, every=2, interrupted_at=3)
     history = make(tmp_path / "run", seed=0, every=6).history
     assert [entry["iteration"] for entry in history] == [2, 6, 9]
