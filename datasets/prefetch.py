@@ -72,9 +72,11 @@ def prefetched(
 
     waited: told how long the consumer waited for each.
 
-    Each thread computes alone: teams of threads below the workers would fight over the cores. (Torch gives
-    the same setting to threads started later; the caller's own is untouched.)
+    Each thread computes alone: teams of threads below the workers would fight over the cores.
     """
+    # A worker's setting becomes the default of every thread that has not asked yet. Asking settles the caller's
+    # own number first; otherwise the training would go on with one thread.
+    torch.get_num_threads()
     stopped = threading.Event()
     pool = ThreadPoolExecutor(workers, "loader", initializer=torch.set_num_threads, initargs=(1,))
     pending: deque[Future[Made]] = deque()

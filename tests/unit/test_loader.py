@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
+import sys
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -239,3 +244,28 @@ def test_cuda_equals_cpu(samples: list[Sample]) -> None:
         strict=True,
     ):
         torch.testing.assert_close(on_gpu.images.cpu(), on_cpu.images, atol=1e-5, rtol=0)
+
+
+def test_workers_leave_the_callers_threads_alone(tmp_path: Path) -> None:
+    """In a fresh process, since a thread asks for its number of threads only once."""
+    script = """
+import os, sys, torch
+from pathlib import Path
+from datasets.base import Sample
+from datasets.images import write_labels
+from datasets.loader import image_batches
+from datasets.recipe import IMAGENET
+path = Path(sys.argv[1])
+write_labels(path, torch.zeros(8, 8, dtype=torch.uint8))
+list(image_batches([Sample("a", path, ())], 1, IMAGENET, 1, torch.device("cpu")))
+print(torch.get_num_threads())
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "a.png")],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.stdout.strip() == "2", done.stderr
