@@ -6,8 +6,6 @@ import gc
 import os
 import subprocess
 import sys
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
