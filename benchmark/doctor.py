@@ -165,10 +165,9 @@ def _data(name: str, config: DatasetConfig) -> Iterator[tuple[str, str]]:
     try:
         dataset = implementation(config)  # type: ignore[call-arg]
         dataset.prepare()
-        for split in ("train", "val"):
-            masks = "with masks" if dataset.has_masks(split) else "without masks"
-            yield "ok", f"{split}: {len(dataset.ids(split))} images {masks}"
+        for note in dataset.notes():
+            yield "ok", note
         for problem in dataset.problems():
-            yield "bad", f"{problem.what}; {problem.remedy}"
+            yield "bad" if problem.broken else "note", f"{problem.what}; {problem.remedy}"
     except DataError as error:
         yield "bad", str(error)

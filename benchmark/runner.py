@@ -81,7 +81,7 @@ class Runner:
                 "bytes": entry.bytes,
             }
         )
-        if planned.score_key is not None and self._plan.dataset.has_masks(planned.split):
+        if planned.score_key is not None and self._plan.dataset.masked(planned.split):
             scores, _ = self._obtain(
                 planned.score_name,
                 planned.score_key,
@@ -194,7 +194,7 @@ class Runner:
         """
         plan, rows = self._plan, []
         for stage, split in (("cam", "train"), ("pseudo_label", "train"), ("segmentation", "val")):
-            if plan.dataset.has_masks(split):
+            if plan.dataset.masked(split):
                 try:
                     entry, _ = self._obtain(
                         "score-references",

@@ -74,10 +74,14 @@ class TrainingView:
 
 @dataclass(frozen=True)
 class Problem:
-    """One finding of `Dataset.problems`: what is wrong, where, and the remedy."""
+    """One finding of `Dataset.problems`: what is wrong, where, and the remedy.
+
+    broken: False for what is fine to run with but worth knowing, such as a subset of the official images
+    """
 
     what: str
     remedy: str
+    broken: bool = True
 
 
 @dataclass(frozen=True)
@@ -135,8 +139,17 @@ class Dataset(ABC):
     def problems(self) -> Sequence[Problem]:
         """Everything found wrong, for `doctor`; empty when all is well. Must not raise."""
 
+    def notes(self) -> Sequence[str]:
+        """What was found, for `doctor`, one line each: lists in use, counts. Raises DataError."""
+        counts = {s: len(self.ids(s)) for s in ("train", "val")}
+        return [f"{s}: {n} images, {self.masked(s)} with masks" for s, n in counts.items()]
+
+    def masked(self, split: str) -> int:
+        """Number of images of a split that have masks; scores are computed on these."""
+        return sum(self.mask_path(i) is not None for i in self.ids(split))
+
     def has_masks(self, split: str) -> bool:
-        return all(self.mask_path(i) is not None for i in self.ids(split))
+        return self.masked(split) == len(self.ids(split))
 
     def samples(self, split: str) -> tuple[Sample, ...]:
         return tuple(self.sample(i) for i in self.ids(split))
