@@ -88,7 +88,11 @@ def run(
 
     names = method_names(methods)
     config = compose(names, dataset, scale, protocol, [f"runtime.device={device}", *(overrides or [])])
-    plan = make_plan(config, parse_seeds(seeds), until, world_size=int(os.environ.get("WORLD_SIZE", "1")))
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            "several processes (torchrun) are not supported yet; start one process, it uses one GPU"
+        )
+    plan = make_plan(config, parse_seeds(seeds), until)
     if dry_run:
         from benchmark.dry_run import print_plan
 

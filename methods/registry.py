@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
+import sys
 from functools import cache
 from importlib.metadata import entry_points
 
@@ -24,7 +25,13 @@ def all_methods() -> dict[str, Method]:
             if method is not None:
                 found[method.name] = method
     for entry in entry_points(group=ENTRY_POINT_GROUP):
-        method = entry.load()
+        try:
+            method = entry.load()
+        except Exception as error:  # a broken plug-in must not take the others with it
+            print(f"warning: method plug-in {entry.value} does not load: {error}", file=sys.stderr)
+            continue
+        if method.name in found:
+            raise MethodError(f"method plug-in {entry.value} takes the name {method.name!r}; rename it")
         found[method.name] = method
     return dict(sorted(found.items(), key=lambda item: (not item[1].in_all, item[0])))
 

@@ -75,6 +75,7 @@ def not_runnable(name: str) -> Toy:
 class _EntryPoint:
     def __init__(self, method: Method) -> None:
         self.method = method
+        self.value = f"toys:{method.name}"
 
     def load(self) -> Method:
         return self.method
