@@ -126,7 +126,7 @@ def score_cams(
     )
     tuning, remaining = (matrices_at_thresholds(group) for group in groups)
     everything = tuning + remaining
-    sweep = [round(k * step, 10) for k in range(round(sweep_max / step) + 1)]
+    sweep = [round(k * step, 10) for k in range(int(sweep_max / step + 1e-6) + 1)]
     positions = np.searchsorted(thresholds, np.asarray(sweep, np.float32))
 
     def curve(matrices: np.ndarray) -> np.ndarray:

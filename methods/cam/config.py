@@ -70,7 +70,7 @@ PAPER_TRAIN = TrainConfig(
     batch_size=8,
     learning_rate=0.01,
     momentum=5e-4,
-    weight_decay=0.0,
+    weight_decay=5e-4,
     recipe=Recipe(crop=448, resize_long=(448, 768), brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1),
 )
 
