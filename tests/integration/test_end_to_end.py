@@ -138,7 +138,7 @@ def test_report_writes_the_same_page_again(run, command_line: CommandLine, tmp_p
 def test_doctor_finds_the_data_and_the_shipped_weights(run, command_line: CommandLine):
     done = command_line("doctor", "--dataset", "shapes", *data(run.folder / "data"))
     lines = [line.split() for line in done.out.splitlines()]
-    assert ["ok", "train:", "24", "images", "with", "masks"] in lines
+    assert ["ok", "train:", "24", "images,", "24", "with", "masks"] in lines
     assert any(words[:3] == ["ok", "nano:", "nano/resnet38d_nano"] for words in lines)
     assert done.code == 0, done.out
 
