@@ -38,13 +38,17 @@ class Supervision(StrEnum):
 
 
 class Kind(StrEnum):
-    """Kinds of artifacts. The evaluator scores CAM, PSEUDO_LABEL and PREDICTION, whoever made them."""
+    """Kinds of artifacts. The evaluator scores CAM, PSEUDO_LABEL and PREDICTION, whoever made them.
+
+    TRAINING_LABEL: label maps, with holes, that another stage learns from
+    """
 
     WEIGHTS = "weights"
     SALIENCY = "saliency"
     CAM = "cam"
     PSEUDO_LABEL = "pseudo_label"
     PREDICTION = "prediction"
+    TRAINING_LABEL = "training_label"
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ class Stage:
     pretrained: references of weights it starts from (`methods.layers.weights`); their content is in the key
     seeded:     False where the result does not depend on the seed (one artifact serves all seeds)
     fixed_threshold: for a CAM, the method's own background threshold in [0, 1]
+    scored_as:  what its scores are called in the records; None: by its kind, and these are the board's. Give a
+                name of its own to what comes on the way to an artifact of the same kind (a CAM before refinement)
     """
 
     name: str
@@ -70,6 +76,7 @@ class Stage:
     pretrained: tuple[str, ...] = ()
     seeded: bool = True
     fixed_threshold: float | None = None
+    scored_as: str | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,39 @@ class Reported:
     metric: str
     value: float
     note: str = ""
+
+
+@dataclass(frozen=True)
+class ExperimentRow:
+    """One row of an experiment's table.
+
+    label:    what the paper calls it
+    reported: the paper's numbers in percent, one a column; None where it prints none
+    scores:   what is read for each column: names of scores in the records (cam, cam_original, segmentation)
+    settings: overrides of the method's settings, e.g. "modulation.strength=0.6"
+    method:   another entry whose row this is (a baseline); None: the experiment's own
+    """
+
+    label: str
+    reported: tuple[float | None, ...]
+    scores: tuple[str, ...] = ("cam",)
+    settings: tuple[str, ...] = ()
+    method: str | None = None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A named ablation, run by one command: settings by row, beside the paper's numbers (its data set, `dataset`).
+
+    until: the kind of artifact after which the stages stop
+    """
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[ExperimentRow, ...]
+    until: Kind = Kind.CAM
+    dataset: str = "voc2012"
 
 
 @dataclass(frozen=True)
@@ -124,6 +164,7 @@ class Method(ABC):
     """Settings by scale: nano, small, paper."""
     deviations: ClassVar[Sequence[Deviation]] = ()
     reported: ClassVar[Sequence[Reported]] = ()
+    experiments: ClassVar[Sequence[Experiment]] = ()
 
     @abstractmethod
     def stages(self, config: Any, view: TrainingView, shared: Shared) -> Sequence[Stage]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from methods.base import Shared, Stage
 from methods.layers.config import SegmenterConfig
-from methods.refiners import pseudo_label_stage
+from methods.refiners import refiner_stages
 from methods.refiners.config import RefinerConfig
 from methods.segmenters import segmentation_stages
 
@@ -13,5 +13,5 @@ def stages_after_cam(
     cam: Stage, refiner: RefinerConfig, segmenter: SegmenterConfig, shared: Shared
 ) -> list[Stage]:
     """Stages from the CAM to predictions; the protocol's shared parts replace the method's own."""
-    refined = pseudo_label_stage(shared.refiner or refiner, cam)
-    return [refined, *segmentation_stages(shared.segmenter or segmenter, refined.name)]
+    refined = refiner_stages(shared.refiner or refiner, cam)
+    return [*refined, *segmentation_stages(shared.segmenter or segmenter, refined[-1].name)]

@@ -9,15 +9,15 @@ from datasets.images import read_image, write_labels
 from methods.artifacts import CamReader, label_map_path
 from methods.base import StageContext
 from methods.layers.crf import CrfPool
-from methods.refiners.config import RefinerConfig
+from methods.refiners.config import PseudoLabelConfig
 
 
-def pseudo_label(context: StageContext, settings: RefinerConfig) -> None:
+def pseudo_label(context: StageContext, settings: PseudoLabelConfig) -> None:
     """Write a label map of every training image: argmax of the CRF's posterior.
 
     The unary probabilities are the upsampled CAM scores and the constant background score, divided by their sum.
     """
-    assert settings.background_threshold is not None
+    assert settings.crf is not None
     threshold = settings.background_threshold
     cams = CamReader(context.inputs["cam"].path)
     with CrfPool(settings.crf) as pool:

@@ -8,12 +8,11 @@ from datasets.images import write_labels
 from methods.artifacts import CamReader, label_map_path
 from methods.base import StageContext
 from methods.layers.cam import pseudo_labels
-from methods.refiners.config import RefinerConfig
+from methods.refiners.config import PseudoLabelConfig
 
 
-def pseudo_label(context: StageContext, settings: RefinerConfig) -> None:
+def pseudo_label(context: StageContext, settings: PseudoLabelConfig) -> None:
     """Write a label map of every training image: argmax of the upsampled CAMs and the constant background."""
-    assert settings.background_threshold is not None
     cams = CamReader(context.inputs["cam"].path)
     for _, samples in context.shards(context.view.samples("train")):
         for sample in samples:

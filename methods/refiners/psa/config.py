@@ -1,0 +1,108 @@
+"""Settings of the refiner PSA. Light to import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from datasets.recipe import Recipe
+from methods.layers.config import BackboneConfig, CrfConfig, TrainConfig
+
+VOC_IMAGES = 10582
+"""Images of train_aug: the paper's epochs are counted in iterations here."""
+
+
+@dataclass(frozen=True)
+class AffinityLabelConfig:
+    """What the affinity labels depend on; see `PsaConfig`."""
+
+    powers: tuple[float, float]
+    crf: CrfConfig
+    crf_stride: int
+
+
+@dataclass(frozen=True)
+class AffinityTrainingConfig:
+    """What the affinity network depends on; see `PsaConfig`."""
+
+    backbone: BackboneConfig
+    init: str
+    train: TrainConfig
+    radius: int
+
+
+@dataclass(frozen=True)
+class WalkConfig:
+    """What the walk depends on; see `PsaConfig`. background: power of 1 - max CAM, or None for the constant."""
+
+    backbone: BackboneConfig
+    radius: int
+    beta: float
+    logt: int
+    background_power: float | None
+    background_threshold: float
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class PsaConfig:
+    """PSA (Ahn and Kwak, CVPR 2018): a network learns which cells are alike, the CAM walks along its affinities.
+
+    backbone:   of the affinity network; init: what its weights have seen
+    train:      of the affinity network; the crop is a multiple of the output stride
+    crf:        under the affinity labels
+    label_powers: low and high power of the background score (1 - max CAM)^power under the affinity labels
+    crf_stride: pixels a cell of the affinity labels' CRF; 1: at the image's size
+    radius:     cells nearer than this are pairs (34 offsets at 5)
+    beta:       power of the affinities in the transition matrix
+    logt:       the walk takes 2^logt steps
+    background_power: power of the walking background score; null: the constant `background_threshold`, which
+                comes out of the walk as it went in
+    batch_size: images of equal size at once
+    """
+
+    backbone: BackboneConfig = field(
+        default_factory=lambda: BackboneConfig(
+            "resnet38d", "resnet38d/res38_cls", 8, frozen_stages=2, freeze_bn=True
+        )
+    )
+    init: str = "imagenet, then VOC's image labels"
+    train: TrainConfig = field(
+        default_factory=lambda: TrainConfig(
+            iterations=8 * (VOC_IMAGES // 8),
+            batch_size=8,
+            learning_rate=0.1,
+            momentum=5e-4,  # PolyOptimizer's: the weight decay in momentum's place
+            weight_decay=5e-4,
+            head_multiplier=10.0,
+            bias_multiplier=2.0,
+            recipe=Recipe(crop=448, brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1),
+        )
+    )
+    crf: CrfConfig = field(default_factory=lambda: CrfConfig(10, 3.0, 3.0, 80.0, 13.0, 10.0))
+    label_powers: tuple[float, float] = (4.0, 32.0)
+    crf_stride: int = 1
+    radius: int = 5
+    beta: float = 8.0
+    logt: int = 8
+    background_power: float | None = 16.0
+    batch_size: int = 8
+
+    def labels(self) -> AffinityLabelConfig:
+        """The part that the affinity labels depend on."""
+        return AffinityLabelConfig(self.label_powers, self.crf, self.crf_stride)
+
+    def training(self) -> AffinityTrainingConfig:
+        """The part that the affinity network depends on."""
+        return AffinityTrainingConfig(self.backbone, self.init, self.train, self.radius)
+
+    def walk(self, background_threshold: float) -> WalkConfig:
+        """The part that the walk depends on, besides the network's weights."""
+        return WalkConfig(
+            self.backbone,
+            self.radius,
+            self.beta,
+            self.logt,
+            self.background_power,
+            background_threshold if self.background_power is None else 0.0,
+            self.batch_size,
+        )

@@ -1,0 +1,148 @@
+"""Stages of PSA: affinity labels, affinity network, random walk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn.utils.rnn import pad_sequence
+
+from datasets.base import Companion, Sample
+from datasets.images import read_image, write_labels
+from datasets.loader import Batch
+from methods.artifacts import Cam, CamReader, label_map_path
+from methods.base import MethodError, StageContext
+from methods.layers.backbones import build_backbone
+from methods.layers.cam import resize
+from methods.layers.crf import CrfPool
+from methods.layers.optim import build_optimiser, schedule
+from methods.refiners.affinity_labels import confident_labels
+from methods.refiners.psa.config import AffinityLabelConfig, AffinityTrainingConfig, WalkConfig
+from methods.refiners.psa.network import AffinityNetwork, affinity_losses, pair_affinities
+from methods.refiners.random_walk import SparseTransition, disc_offsets, random_walk
+
+
+def label(context: StageContext, settings: AffinityLabelConfig) -> None:
+    """Write a label map of every training image: the foreground and background that two CRFs are sure of.
+
+    Either CRF starts from the CAM and the background score (1 - max CAM)^power; see `confident_labels`.
+    """
+    cams = CamReader(context.inputs["cam"].path)
+    with CrfPool(settings.crf) as pool:
+        for _, samples in context.shards(context.view.samples("train")):
+            posteriors = pool.map(_crf_jobs(samples, cams, settings))
+            for sample in samples:
+                cam = cams[sample.id]
+                values = torch.tensor([0, *(c + 1 for c in cam.classes)], dtype=torch.uint8)
+                low, high = (values[torch.from_numpy(next(posteriors)).argmax(0)] for _ in settings.powers)
+                labels = F.interpolate(
+                    confident_labels(low, high)[None, None], cam.size, mode="nearest-exact"
+                )
+                write_labels(label_map_path(context.output, sample.id), labels[0, 0])
+                context.advance(1)
+
+
+def _crf_jobs(
+    samples: Sequence[Sample], cams: CamReader, settings: AffinityLabelConfig
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(image, probabilities) for each sample and power."""
+    for sample in samples:
+        cam = cams[sample.id]
+        size = (-(-cam.size[0] // settings.crf_stride), -(-cam.size[1] // settings.crf_stride))
+        image = read_image(sample.image)
+        if size != cam.size:
+            image = F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
+        pixels = image.permute(1, 2, 0).contiguous().numpy()
+        maps = _resized(cam, size)
+        for power in settings.powers:
+            scores = torch.cat([background_score(maps, power), maps]).clamp_min(1e-5)
+            yield pixels, (scores / scores.sum(0)).numpy()
+
+
+def _resized(cam: Cam, size: tuple[int, int]) -> torch.Tensor:
+    if not cam.classes:
+        return torch.zeros(0, *size)
+    return resize(torch.from_numpy(cam.maps).float()[None], size)[0]
+
+
+def background_score(maps: torch.Tensor, power: float) -> torch.Tensor:
+    """(1 - max over K)^power: (..., K, h, w) in [0, 1] -> (..., 1, h, w); 1 where there are no maps."""
+    highest = F.pad(maps, (0, 0, 0, 0, 0, 1)).amax(-3, keepdim=True)
+    return (1 - highest) ** power
+
+
+def train(context: StageContext, settings: AffinityTrainingConfig) -> None:
+    """Train the affinity network on the affinity labels. Writes network.safetensors."""
+    backbone = build_backbone(settings.backbone, context.weights_path(settings.backbone.weights))
+    crop, stride = settings.train.recipe.crop, backbone.output_stride
+    if crop % stride:
+        raise MethodError(
+            f"refiner.psa.train.recipe.crop={crop} is no multiple of the backbone's output stride {stride}; "
+            f"choose {crop // stride * stride}"
+        )
+    network = AffinityNetwork(backbone)
+    offsets = disc_offsets(settings.radius)
+    directory = context.inputs["labels"].path
+    batches = context.train_batches(
+        context.view.samples("train"),
+        settings.train.recipe,
+        backbone.normalisation,
+        settings.train.batch_size,
+        {"labels": Companion(lambda i: label_map_path(directory, i), "labels")},
+    )
+
+    def losses(network: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
+        affinities = pair_affinities(network(batch.images), offsets)
+        return affinity_losses(affinities, batch.companions["labels"], stride, offsets)
+
+    context.train(
+        network,
+        build_optimiser(network, network.head, settings.train),
+        losses,
+        batches,
+        settings.train.iterations,
+        schedule(settings.train),
+    )
+    save_file(network.state_dict(), context.output / "network.safetensors")
+
+
+@torch.inference_mode()
+def pseudo_label(context: StageContext, settings: WalkConfig) -> None:
+    """Write a label map of every training image: argmax of the walked CAM and background, upsampled.
+
+    They walk at the network's stride, to which they are averaged; the image is padded to whole cells.
+    """
+    network = AffinityNetwork(build_backbone(settings.backbone))
+    network.load_state_dict(load_file(context.inputs["affinity"].path / "network.safetensors"))
+    network.to(context.device).eval()
+    cams = CamReader(context.inputs["cam"].path)
+    offsets = disc_offsets(settings.radius)
+    stride, normalisation = network.backbone.output_stride, network.backbone.normalisation
+    for _, samples in context.shards(context.view.samples("train")):
+        for batch in context.images(samples, normalisation, settings.batch_size):
+            height, width = batch.size
+            features = network(F.pad(batch.images, (0, -width % stride, 0, -height % stride)))
+            transition = SparseTransition(offsets, pair_affinities(features, offsets), settings.beta)
+            found = [cams[i] for i in batch.ids]
+            maps = pad_sequence([_resized(cam, batch.size) for cam in found], batch_first=True)
+            scores = _with_background(maps.to(context.device), settings)
+            cells = F.avg_pool2d(scores, stride, ceil_mode=True)
+            walked = random_walk(cells, transition, 2**settings.logt)
+            padded = (walked.shape[-2] * stride, walked.shape[-1] * stride)
+            winners = resize(walked, padded)[..., :height, :width].argmax(1).cpu()
+            for sample_id, cam, winner in zip(batch.ids, found, winners):
+                values = torch.zeros(scores.shape[1], dtype=torch.uint8)
+                values[1 : len(cam.classes) + 1] = torch.tensor(cam.classes, dtype=torch.uint8) + 1
+                write_labels(label_map_path(context.output, sample_id), values[winner])
+
+
+def _with_background(maps: torch.Tensor, settings: WalkConfig) -> torch.Tensor:
+    """(B, K, H, W) -> (B, 1 + K, H, W), the background first."""
+    if settings.background_power is not None:
+        return torch.cat([background_score(maps, settings.background_power), maps], 1)
+    constant = maps.new_full((len(maps), 1, *maps.shape[-2:]), settings.background_threshold)
+    return torch.cat([constant, maps], 1)
