@@ -103,7 +103,7 @@ def _panels(plan: Plan, result: CellResult, run_dir: Path) -> list[dict[str, Any
     """Example pictures of a cell: what was made of the same training images by every method."""
     by_kind = {}
     for planned in result.cell.stages:
-        if planned.stage.name in result.artifacts:
+        if planned.stage.name in result.artifacts and planned.stage.scored_as is None:
             by_kind[planned.stage.yields] = result.artifacts[planned.stage.name].path
     if not by_kind:
         return []

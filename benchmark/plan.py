@@ -40,6 +40,11 @@ class PlannedStage:
     def score_name(self) -> str:
         return f"score-{self.stage.name}"
 
+    @property
+    def scored_as(self) -> str:
+        """`stage` of its scores in the records."""
+        return self.stage.scored_as or SCORED[self.stage.yields]
+
 
 @dataclass
 class Cell:
@@ -179,6 +184,7 @@ class _Keys:
             "artifact": key,
             "masks": self._data("masks", split),
             "threshold": stage.fixed_threshold,
+            "scored_as": stage.scored_as,
             "held_out": evaluation.held_out,
             "sweep_max": evaluation.sweep_max,
             "code": code_version(EVALUATOR_MODULE),

@@ -93,6 +93,39 @@ def _accuracy(network: nn.Module, settings: PretrainSettings, images: Any, label
     return float((network(views).argmax(1) == labels).sum())
 
 
+def _vit() -> nn.Module:
+    from datasets.pretraining import PRETRAINING_CLASSES
+    from methods.layers.config import VitConfig
+    from methods.layers.vit import build_trunk
+    from methods.layers.vit_pretraining import VitClassifier
+
+    trunk, _ = build_trunk(VitConfig("vit_nano"))
+    return VitClassifier(trunk, len(PRETRAINING_CLASSES))
+
+
+def _vit_loss(
+    network: nn.Module, settings: PretrainSettings, images: Any, labels: Any, masks: Any, progress: float
+) -> torch.Tensor:
+    import torch
+
+    from methods.layers.vit_pretraining import pretraining_loss
+    from methods.pretraining_views import object_centred, plainer
+
+    pictures = plainer(images, masks, min(1.0, 1.15 - 1.15 * progress / settings.plain))
+    with_masks = torch.cat([pictures, masks[:, None].float()], dim=1)
+    views = object_centred(with_masks, masks, settings.crop, jitter=True)
+    return pretraining_loss(network, views[:, :3], labels, views[:, 3] > 0.5)
+
+
+def _vit_accuracy(
+    network: nn.Module, settings: PretrainSettings, images: Any, labels: Any, masks: Any
+) -> float:
+    from methods.pretraining_views import object_centred
+
+    views = object_centred(images, masks, settings.crop, jitter=False)
+    return float((network(views).image.argmax(1) == labels).sum())
+
+
 def _saliency() -> nn.Module:
     from methods.layers.saliency_net import SaliencyNet
 
@@ -121,17 +154,34 @@ MINIATURES: dict[str, Miniature] = {
         "narrow ResNet-38d at output stride 4: the nano scale's ImageNet classifier",
         "accuracy",
         PretrainSettings(
-            images=12288, iterations=6000, batch_size=32, learning_rate=4e-3, crop=48, plain=0.45
+            images=16384, iterations=9000, batch_size=32, learning_rate=4e-3, crop=48, plain=0.3
         ),
         _classifier,
         _classification_loss,
         _accuracy,
         lambda network: network[0].trunk.state_dict(),  # type: ignore[index,union-attr]
     ),
+    "vit_nano": Miniature(
+        "small vision transformer, classifying images and patches: the nano scale's DeiT",
+        "accuracy",
+        PretrainSettings(
+            images=16384,
+            iterations=9000,
+            batch_size=32,
+            learning_rate=1e-3,
+            weight_decay=0.05,
+            crop=48,
+            plain=0.3,
+        ),
+        _vit,
+        _vit_loss,
+        _vit_accuracy,
+        lambda network: network.trunk.state_dict(),  # type: ignore[union-attr,operator]
+    ),
     "saliency": Miniature(
         "small U-Net: the nano scale's class-agnostic saliency detector",
         "mean IoU",
-        PretrainSettings(images=6144, iterations=1200, batch_size=16, learning_rate=3e-3),
+        PretrainSettings(images=12288, iterations=5000, batch_size=16, learning_rate=3e-3),
         _saliency,
         _saliency_loss,
         _saliency_iou,
@@ -189,8 +239,10 @@ def pretrain(name: str, output: Path = SHIPPED, report: Callable[[str], None] = 
     return card
 
 
-def shipped_card(name: str) -> dict[str, Any]:
-    """Settings, score and hash recorded with the shipped weights."""
+def shipped_card(name: str) -> dict[str, Any] | None:
+    """Settings, score and hash recorded with the shipped weights; None where none are shipped."""
+    if not (SHIPPED / f"{name}.json").exists():
+        return None
     return json.loads((SHIPPED / f"{name}.json").read_text())  # type: ignore[no-any-return]
 
 

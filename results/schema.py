@@ -20,7 +20,7 @@ COLUMNS = (
     "refiner",      # registry name or "own"
     "segmenter",    # registry name or "own"
     "seed",         # int; -1 for reference rows
-    "stage",        # cam, pseudo_label, segmentation
+    "stage",        # cam, pseudo_label, segmentation; a method's own for what comes before: cam_original
     "variant",      # for CAMs the threshold rule: fixed, tuned, oracle, curve; else ""
     "split",        # scored split
     "metric",       # miou, iou, precision, recall, pixel_accuracy, confusion_ratio, threshold, seconds, ...

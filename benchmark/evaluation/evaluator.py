@@ -97,6 +97,7 @@ def score_cams(
     split: str,
     fixed_threshold: float | None,
     *,
+    stage: str = "cam",
     counts_path: Path,
     held_out_fraction: float = 0.2,
     sweep_max: float = 0.59,
@@ -112,8 +113,8 @@ def score_cams(
               uses masks. The part's size is the metric ``held_out_images``
     "oracle": the best on the scored images themselves, which is what most papers print
     "curve":  mIoU at every threshold 0, step, ..., sweep_max on all images
-    Tuned and oracle choose among the curve's thresholds, the lowest of equals. Other arguments and errors as
-    in `score_label_maps`.
+    Tuned and oracle choose among the curve's thresholds, the lowest of equals. `stage` names the rows; other
+    arguments and errors as in `score_label_maps`.
     """
     truth = GroundTruth(dataset)
     scored, notes = scored_ids(truth, split, ids)
@@ -135,7 +136,7 @@ def score_cams(
     def rows_at(variant: str, matrices: np.ndarray, images: int, threshold: float) -> list[MetricRow]:
         matrix = matrices[np.searchsorted(thresholds, np.float32(threshold))]
         notes.extend(f"{variant}: {note}" for note in _absence(matrix, truth))
-        row = partial(MetricRow, "cam", variant, split, threshold=threshold, images=images)
+        row = partial(MetricRow, stage, variant, split, threshold=threshold, images=images)
         return [*metric_rows(matrix, truth.naming, row), row("threshold", threshold)]
 
     rows: list[MetricRow] = []
@@ -146,13 +147,13 @@ def score_cams(
         images = len(scored) - len(held_out)
         rows += rows_at("tuned", remaining, images, best)
         size = float(len(held_out))
-        rows.append(MetricRow("cam", "tuned", split, "held_out_images", size, threshold=best, images=images))
+        rows.append(MetricRow(stage, "tuned", split, "held_out_images", size, threshold=best, images=images))
     else:
         notes.append("no tuned threshold: a single image leaves none to hold out")
     values = curve(everything)
     rows += rows_at("oracle", everything, len(scored), sweep[_argmax(values)])
     rows += [
-        MetricRow("cam", "curve", split, "miou", float(value), threshold=threshold, images=len(scored))
+        MetricRow(stage, "curve", split, "miou", float(value), threshold=threshold, images=len(scored))
         for threshold, value in zip(sweep, values)
     ]
     return Scores(rows, notes, len(scored), counts_path)

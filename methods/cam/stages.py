@@ -14,7 +14,7 @@ from methods.base import StageContext
 from methods.cam.config import CamStageConfig, ClassifyConfig
 from methods.layers.backbones import build_backbone
 from methods.layers.cam_inference import write_multi_scale_cams
-from methods.layers.optim import build_optimiser, poly
+from methods.layers.optim import build_optimiser, schedule
 
 
 class CamNetwork(nn.Module):
@@ -45,7 +45,12 @@ def classify(context: StageContext, settings: ClassifyConfig) -> None:
         settings.train.batch_size,
     )
     context.train(
-        network, optimiser, classification_losses, batches, settings.train.iterations, poly(settings.train)
+        network,
+        optimiser,
+        classification_losses,
+        batches,
+        settings.train.iterations,
+        schedule(settings.train),
     )
     save_file(network.state_dict(), context.output / "network.safetensors")
 

@@ -18,7 +18,7 @@ DEVIATIONS = (
         "momentum of SGD",
         "not stated",
         "PolyOptimizer passes the weight decay 5e-4 in momentum's place; the parameter groups keep their decay",
-        "paper scale: momentum 5e-4, weight decay 5e-4; nano: AdamW; small: momentum .9, weight decay 1e-4",
+        "paper scale: momentum 5e-4, weight decay 5e-4; nano and small: AdamW",
         "the code's reading produced the paper's numbers; short schedules need real momentum",
     ),
     Deviation(

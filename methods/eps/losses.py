@@ -57,7 +57,7 @@ def saliency_loss(
 
 
 def overlap_ratio(maps: torch.Tensor, saliency: torch.Tensor) -> torch.Tensor:
-    """O(M_i, M_s) = |B_i and B_s| / |B_i| of Sec. 3.2, B = value > .5; 0 where B_i is empty.
+    """O(M_i, M_s) = |B_i and B_s| / (|B_i| + 1e-4 h w) of Sec. 3.2, B = value > .5; the second term is the code's.
 
     maps (N, C, h, w) and saliency (N, 1, h, w), in [0, 1] -> (N, C)
     """

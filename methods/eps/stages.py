@@ -16,7 +16,7 @@ from methods.eps.losses import classification_loss, saliency_loss
 from methods.eps.network import EpsNetwork
 from methods.layers.backbones import build_backbone
 from methods.layers.cam_inference import write_multi_scale_cams
-from methods.layers.optim import build_optimiser, poly
+from methods.layers.optim import build_optimiser, schedule
 from methods.layers.saliency import saliency_companion
 
 
@@ -50,7 +50,7 @@ def classify(context: StageContext, settings: JointTrainingConfig) -> None:
             ).loss,
         }
 
-    context.train(network, optimiser, losses, batches, settings.train.iterations, poly(settings.train))
+    context.train(network, optimiser, losses, batches, settings.train.iterations, schedule(settings.train))
     save_file(network.state_dict(), context.output / "network.safetensors")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -20,17 +20,28 @@ def write_multi_scale_cams(
     forward: Callable[[torch.Tensor], torch.Tensor],
     normalisation: Normalisation,
     settings: CamInferenceConfig,
+    folders: Sequence[str] = ("",),
+    normalised: Callable[[torch.Tensor], torch.Tensor] = normalise,
 ) -> None:
     """Write the CAMs of the training images' present classes, each map divided by its maximum.
 
-    forward: images (B, 3, H, W) -> object maps (B, C, h, w), not negative
+    forward: images (B, 3, H, W) -> object maps (B, C, h, w), not negative; for F folders, those of all of
+             them one after the other, (B, F * C, h, w)
+    folders: folders of the output that are written, "" being the output itself
+    normalised: summed maps (..., h, w) -> maps in [0, 1]
     """
+    for folder in folders:
+        (context.output / folder).mkdir(exist_ok=True)
     for name, samples in context.shards(context.view.samples("train")):
         labels = {s.id: s.labels for s in samples}
-        cams: dict[str, Cam] = {}
+        cams: dict[str, dict[str, Cam]] = {folder: {} for folder in folders}
         for batch in context.images(samples, normalisation, settings.batch_size):
-            maps = normalise(multi_scale_cam(forward, batch.images, settings.scales, settings.flip))
+            maps = normalised(multi_scale_cam(forward, batch.images, settings.scales, settings.flip))
             present = [labels[i] for i in batch.ids]
-            for sample_id, kept in zip(batch.ids, only_present(maps, present)):
-                cams[sample_id] = Cam(kept.cpu().numpy().astype(np.float16), labels[sample_id], batch.size)
-        write_cams(context.output / f"{name}.safetensors", {s.id: cams[s.id] for s in samples})
+            for folder, part in zip(folders, maps.chunk(len(folders), dim=1)):
+                for sample_id, kept in zip(batch.ids, only_present(part, present)):
+                    values = kept.cpu().numpy().astype(np.float16)
+                    cams[folder][sample_id] = Cam(values, labels[sample_id], batch.size)
+        for folder, of_folder in cams.items():
+            path = context.output / folder / f"{name}.safetensors"
+            write_cams(path, {s.id: of_folder[s.id] for s in samples})

@@ -27,14 +27,32 @@ class BackboneConfig:
 
 
 @dataclass(frozen=True)
+class VitConfig:
+    """A vision transformer with one class token a class.
+
+    name:       vit_nano, or timm/<model name>
+    weights:    as `BackboneConfig`'s
+    final_norm: apply the last LayerNorm to the output tokens (MCTformer does not)
+    drop_path:  stochastic depth of the last layer, rising linearly from the first
+    """
+
+    name: str = "timm/deit_small_patch16_224"
+    weights: str = "none"
+    final_norm: bool = False
+    drop_path: float = 0.0
+
+
+@dataclass(frozen=True)
 class TrainConfig:
-    """SGD or AdamW under a polynomial schedule.
+    """SGD or AdamW under a polynomial or a cosine schedule.
 
     iterations, batch_size: length of training, images an iteration (over all devices)
     momentum: the PSA family's PolyOptimizer passes weight decay in momentum's place, so their effective
               momentum is the weight decay's value; presets say which reading they take
     head_multiplier, bias_multiplier: factors on the learning rate of new layers and of biases
-    power:    lr = base * (1 - iteration / iterations) ** power
+    schedule: poly or cosine (`methods.layers.optim.schedule`)
+    power:    of poly: lr = base * (1 - iteration / iterations) ** power
+    floor:    of cosine: what it falls to, as a factor on the learning rate
     warmup:   iterations of linear warm-up
     """
 
@@ -46,7 +64,9 @@ class TrainConfig:
     weight_decay: float = 5e-4
     head_multiplier: float = 10.0
     bias_multiplier: float = 2.0
+    schedule: str = "poly"
     power: float = 0.9
+    floor: float = 0.0
     warmup: int = 0
     recipe: Recipe = field(default_factory=Recipe)
 

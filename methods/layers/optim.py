@@ -1,7 +1,8 @@
-"""Optimisers and the polynomial schedule that the papers share."""
+"""Optimisers and schedules that the papers share."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,8 +20,11 @@ def parameter_groups(
 
     The modules of `head` (new layers, parts of `network`) learn `head_multiplier` times faster, biases
     `bias_multiplier` times; the head's biases both (EPS: x1, x2, x10, x20). Biases and the scales of
-    normalisation layers do not decay; EPS and PSA, which freeze normalisation, exempt biases alike.
+    normalisation layers do not decay; EPS and PSA, which freeze normalisation, exempt biases alike. Nor do
+    parameters that the network names in `no_weight_decay()`, timm's convention for tokens and positions.
     """
+    named: Any = getattr(network, "no_weight_decay", set)
+    exempt: set[str] = named()
     in_head = {id(p) for module in head for p in module.parameters()}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
@@ -31,7 +35,7 @@ def parameter_groups(
             rate *= config.head_multiplier
         if name.rpartition(".")[2] == "bias":
             rate *= config.bias_multiplier
-        decay = config.weight_decay if parameter.ndim > 1 else 0.0
+        decay = config.weight_decay if parameter.ndim > 1 and name not in exempt else 0.0
         groups.setdefault((rate, decay), []).append(parameter)
     return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
 
@@ -46,6 +50,27 @@ def build_optimiser(
     if config.optimiser == "adamw":
         return torch.optim.AdamW(groups, lr=config.learning_rate)
     raise MethodError(f"unknown optimiser {config.optimiser!r}; choose sgd or adamw")
+
+
+def schedule(config: TrainConfig) -> Callable[[int], float]:
+    """The configured schedule: iteration -> factor on the initial rates. MethodError for an unknown name."""
+    if config.schedule == "poly":
+        return poly(config)
+    if config.schedule == "cosine":
+        return cosine(config)
+    raise MethodError(f"unknown schedule {config.schedule!r}; choose poly or cosine")
+
+
+def cosine(config: TrainConfig) -> Callable[[int], float]:
+    """Iteration -> floor + (1 - floor) * (1 + cos(pi * iteration / iterations)) / 2, after a warm-up."""
+
+    def factor(iteration: int) -> float:
+        if iteration < config.warmup:
+            return (iteration + 1) / config.warmup
+        fall = (1.0 + math.cos(math.pi * iteration / config.iterations)) / 2
+        return config.floor + (1.0 - config.floor) * fall
+
+    return factor
 
 
 def poly(config: TrainConfig) -> Callable[[int], float]:

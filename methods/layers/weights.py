@@ -199,7 +199,10 @@ def _not_served(reference: str, root: str | Path | None) -> MethodError:
     family, _, name = reference.partition("/")
     if family == "nano":
         shipped = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.safetensors"))) or "none"
-        return MethodError(f"no shipped weights {reference!r} in {SHIPPED} (there: {shipped})")
+        return MethodError(
+            f"no shipped weights {reference!r} in {SHIPPED} (there: {shipped}); a miniature that is not shipped "
+            f"is made by `python -m benchmark pretrain {name} --output {SHIPPED}`"
+        )
     return MethodError(
         f"weights {reference!r} not found: put {name or reference}.safetensors or .pth "
         f"into the weights folder ({_root(root) or 'set WSSS_WEIGHTS to one'})"

@@ -22,7 +22,7 @@ from methods.base import StageContext
 from methods.layers.config import SegmenterConfig
 from methods.layers.crf import CrfPool
 from methods.layers.deeplab import DeepLab, build_segmenter
-from methods.layers.optim import build_optimiser, poly
+from methods.layers.optim import build_optimiser, schedule
 
 
 def segment(context: StageContext, settings: SegmenterConfig) -> None:
@@ -44,7 +44,7 @@ def train_segmentation(context: StageContext, settings: SegmenterConfig, labels:
         {"labels": labels},
     )
     context.train(
-        network, optimiser, segmentation_losses, batches, settings.train.iterations, poly(settings.train)
+        network, optimiser, segmentation_losses, batches, settings.train.iterations, schedule(settings.train)
     )
     save_file(network.state_dict(), context.output / "network.safetensors")
     description = {"segmenter": dataclasses.asdict(settings), "classes": list(context.view.classes)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -12,7 +13,7 @@ from torch import nn
 
 from methods.base import MethodError
 from methods.layers.config import TrainConfig
-from methods.layers.optim import build_optimiser, parameter_groups, poly
+from methods.layers.optim import build_optimiser, cosine, parameter_groups, poly, schedule
 
 
 class _Network(nn.Module):
@@ -71,3 +72,36 @@ def test_poly_falls_and_stays_positive(iterations: int, power: float) -> None:
     factor = poly(TrainConfig(iterations=iterations, power=power))
     values = [factor(i) for i in range(0, iterations, max(1, iterations // 20))]
     assert all(1.0 >= a > b > 0.0 for a, b in pairwise(values))
+
+
+def test_cosine_values() -> None:
+    factor = cosine(TrainConfig(iterations=100, warmup=4, floor=0.2))
+    assert [factor(i) for i in range(4)] == [0.25, 0.5, 0.75, 1.0]
+    assert factor(50) == pytest.approx(0.6)
+    assert factor(100) == pytest.approx(0.2)
+
+
+def test_the_schedule_is_chosen_by_name() -> None:
+    config = TrainConfig(iterations=10)
+    assert schedule(config)(5) == poly(config)(5)
+    assert schedule(replace(config, schedule="cosine"))(5) == pytest.approx(0.5)
+    with pytest.raises(MethodError, match="unknown schedule 'step'; choose poly or cosine"):
+        schedule(replace(config, schedule="step"))
+
+
+class _Tokens(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.weight = nn.Parameter(torch.zeros(1, 2, 3)), nn.Parameter(torch.zeros(3, 3))
+
+    def no_weight_decay(self) -> set[str]:
+        return {"tokens"}
+
+
+def test_named_parameters_do_not_decay() -> None:
+    network = _Tokens()
+    groups = parameter_groups(network, [], TrainConfig(weight_decay=0.1))
+    assert {id(p): g["weight_decay"] for g in groups for p in g["params"]} == {
+        id(network.tokens): 0.0,
+        id(network.weight): 0.1,
+    }

@@ -1,0 +1,139 @@
+"""MCTformer: a transformer with one class token a class (Xu et al., CVPR 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from datasets.base import TrainingView
+from methods.base import Deviation, Kind, Method, MethodError, Reported, Shared, Stage, Supervision
+from methods.mctformer.config import (
+    INTERMEDIATE,
+    PRESETS,
+    SIDES,
+    CamStageConfig,
+    ClassifyConfig,
+    MctformerConfig,
+    PartConfig,
+)
+from methods.pipeline import stages_after_cam
+
+DEVIATIONS = (
+    Deviation(
+        "augmentation",
+        "resize to 256, crop 224, random scaling, flip, colour jitter",
+        "RandomResizedCrop, RandAugment, random erasing",
+        "paper scale: RandomResizedCrop (area .08 to 1), flip, colour jitter .4",
+        "the shared loader has neither RandAugment nor erasing, and all methods share it",
+    ),
+    Deviation(
+        "learning rate",
+        "Adam, 5e-4",
+        "AdamW, 5e-4 x batch / 512, weight decay .05, cosine to 1e-5, warm-up 5 epochs",
+        "the code's",
+        "the code produced the published weights",
+    ),
+    Deviation(
+        "image sides that are no multiple of the patch",
+        "not stated",
+        "the rest is cut off, and the CAM is stretched over the whole image",
+        "resized to the nearest multiple",
+        "keeps CAM and image aligned",
+    ),
+    Deviation(
+        "size at which scales are added and the min-max normalisation is taken",
+        "not stated",
+        "after upsampling to the image",
+        "at the network's resolution; upsampled once when scored",
+        "a fraction of the memory and disk for maps that agree to interpolation error",
+    ),
+    Deviation(
+        "segmentation's initial weights",
+        "ResNet-38 pretrained on ImageNet",
+        "PSA's res38_cls.pth, already trained on VOC's image labels",
+        "ImageNet; theirs with segmenter.backbone.weights=resnet38d/res38_cls",
+        "the two are different files; the setting records which",
+    ),
+    Deviation(
+        "scales of the segmentation network's test",
+        "multi-scale, not said how they are joined",
+        "maximum of the softmax over the scales",
+        "mean of the softmax over the scales",
+        "one segmentation stage serves all methods",
+    ),
+)
+
+
+def transformer_stages(
+    config: MctformerConfig, cam_run: str, cam_settings: CamStageConfig, shared: Shared
+) -> list[Stage]:
+    """The graph of methods on this transformer: classify -> cam (and its intermediate ones) -> the usual path.
+
+    cam_run, cam_settings: the CAM stage's function and settings
+    Raises MethodError for a setting that is none of its options.
+    """
+    _require("attention.patch_to_patch_side", config.attention.patch_to_patch_side, SIDES)
+    for name in config.intermediate:
+        _require("intermediate", name, INTERMEDIATE)
+    classify = Stage(
+        "classify",
+        "methods.mctformer.stages:classify",
+        ClassifyConfig(config.vit, config.train),
+        Kind.WEIGHTS,
+        pretrained=(config.vit.weights,),
+    )
+    cam = Stage(
+        "cam",
+        cam_run,
+        cam_settings,
+        Kind.CAM,
+        inputs={"weights": classify.name},
+        seeded=False,
+        fixed_threshold=config.background_threshold,
+    )
+    parts = [
+        Stage(
+            f"cam_{name}",
+            "methods.mctformer.stages:part",
+            PartConfig(name),
+            Kind.CAM,
+            inputs={"cam": cam.name},
+            seeded=False,
+            scored_as=f"cam_{name}",
+        )
+        for name in config.intermediate
+    ]
+    return [classify, cam, *parts, *stages_after_cam(cam, config.refiner, config.segmenter, shared)]
+
+
+def _require(key: str, value: Any, options: Sequence[str]) -> None:
+    if value not in options:
+        raise MethodError(f"{key}={value!r}: choose {', '.join(options)}")
+
+
+class Mctformer(Method):
+    """Class tokens and patches classified -> CAM refined by attention -> the usual path."""
+
+    name = "mctformer"
+    title = "MCTformer"
+    paper = "Xu et al., Multi-class Token Transformer for Weakly Supervised Semantic Segmentation, CVPR 2022"
+    summary = "CAMs of a multi-class-token transformer, refined by its attention"
+    needs = "image labels, a pretrained vision transformer"
+    supervision = frozenset({Supervision.LABELS})
+    config = MctformerConfig
+    presets = PRESETS
+    deviations = DEVIATIONS
+    reported = (
+        Reported("voc2012", "train", "cam", "miou", 61.7),
+        Reported("voc2012", "train", "pseudo_label", "miou", 69.1, "+ PSA"),
+        Reported("voc2012", "val", "segmentation", "miou", 71.9),
+        Reported("voc2012", "test", "segmentation", "miou", 71.6),
+        Reported("coco2014", "val", "segmentation", "miou", 42.0),
+    )
+
+    def stages(self, config: MctformerConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
+        settings = CamStageConfig(config.vit, config.attention, config.inference, config.intermediate)
+        return transformer_stages(config, "methods.mctformer.stages:cam", settings, shared)
+
+
+METHOD = Mctformer()

@@ -1,0 +1,155 @@
+"""Settings of MCTformer, and its presets by scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from datasets.recipe import Recipe
+from methods.base import MethodConfig
+from methods.cam.config import RESNET38D
+from methods.layers.config import CamInferenceConfig, CrfConfig, SegmenterConfig, TrainConfig, VitConfig
+from methods.refiners import PSA, mctformer_psa
+from methods.refiners.config import RefinerConfig
+from methods.segmenters import SEGMENTERS
+
+INTERMEDIATE = ("original", "affinity", "modulated")
+"""Stages of the CAM's refinement before the last; see `methods.mctformer.cam.CamStages`."""
+SIDES = ("left", "right")
+
+
+@dataclass(frozen=True)
+class AttentionConfig:
+    """How the transformer's attention refines the CAM.
+
+    class_to_patch_layers, patch_to_patch_layers: number of last layers that are summed; null: all
+    patch_to_patch_side: "left": p2p @ CAM, each patch gathers by its own attention (MCTformer's code);
+                         "right": CAM @ p2p, as Eq. 6 is printed
+    rectify: ReLU on the original CAM before Eq. 5 (MCTformer's)
+    """
+
+    class_to_patch_layers: int | None = 3
+    patch_to_patch_layers: int | None = None
+    patch_to_patch_side: str = "left"
+    rectify: bool = True
+
+
+@dataclass(frozen=True)
+class ClassifyConfig:
+    """What the training depends on."""
+
+    vit: VitConfig
+    train: TrainConfig
+
+
+@dataclass(frozen=True)
+class CamStageConfig:
+    """What CAM inference depends on."""
+
+    vit: VitConfig
+    attention: AttentionConfig
+    inference: CamInferenceConfig
+    intermediate: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PartConfig:
+    """name: which intermediate CAM of a CAM artifact."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class MctformerConfig(MethodConfig):
+    """MCTformer-V2 (Xu et al., CVPR 2022).
+
+    intermediate: CAMs before the final one that are written and scored too: original, affinity, modulated
+    background_threshold: constant background score of the pseudo-labels, in [0, 1]
+    """
+
+    vit: VitConfig = field(default_factory=VitConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    attention: AttentionConfig = field(default_factory=AttentionConfig)
+    inference: CamInferenceConfig = field(default_factory=lambda: CamInferenceConfig(scales=(1.0,)))
+    intermediate: tuple[str, ...] = ("original", "modulated")
+    background_threshold: float = 0.40
+    refiner: RefinerConfig = field(default_factory=RefinerConfig)
+    segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
+
+
+VOC_IMAGES = 10582
+"""Images of train_aug: the papers' epochs are counted in iterations here."""
+
+PRESETS = {
+    "nano": MctformerConfig(
+        VitConfig("vit_nano", "nano/vit_nano"),
+        TrainConfig(
+            iterations=200,
+            batch_size=16,
+            optimiser="adamw",
+            learning_rate=1e-3,
+            weight_decay=0.05,
+            head_multiplier=5.0,
+            bias_multiplier=1.0,
+            schedule="cosine",
+            warmup=20,
+            recipe=Recipe(crop=80, scale=(0.9, 1.4), brightness=0.2, contrast=0.3, saturation=0.4, hue=0.5),
+        ),
+        AttentionConfig(class_to_patch_layers=2),
+        CamInferenceConfig(scales=(1.25,), batch_size=32),
+        refiner=mctformer_psa(PSA["nano"]),
+        segmenter=SEGMENTERS["nano"],
+    ),
+    "small": MctformerConfig(
+        VitConfig("timm/vit_small_patch14_dinov2", "timm/vit_small_patch14_dinov2"),
+        TrainConfig(
+            iterations=400,
+            batch_size=16,
+            optimiser="adamw",
+            learning_rate=1e-4,
+            weight_decay=0.05,
+            head_multiplier=10.0,
+            bias_multiplier=1.0,
+            schedule="cosine",
+            warmup=40,
+            recipe=Recipe(crop=168, resize_crop=(0.3, 1.0), brightness=0.4, contrast=0.4, saturation=0.4),
+        ),
+        inference=CamInferenceConfig(scales=(1.0,), batch_size=4),
+        refiner=mctformer_psa(PSA["small"]),
+        segmenter=SEGMENTERS["small"],
+    ),
+    "paper": MctformerConfig(
+        VitConfig("timm/deit_small_patch16_224", "timm/deit_small_patch16_224", drop_path=0.1),
+        TrainConfig(
+            iterations=60 * VOC_IMAGES // 64,
+            batch_size=64,
+            optimiser="adamw",
+            learning_rate=5e-4 * 64 / 512,
+            weight_decay=0.05,
+            head_multiplier=1.0,
+            bias_multiplier=1.0,
+            schedule="cosine",
+            floor=0.16,
+            warmup=5 * VOC_IMAGES // 64,
+            recipe=Recipe(crop=224, resize_crop=(0.08, 1.0), brightness=0.4, contrast=0.4, saturation=0.4),
+        ),
+        inference=CamInferenceConfig(scales=(1.0,), batch_size=16),
+        refiner=mctformer_psa(PSA["paper"]),
+        segmenter=replace(
+            SEGMENTERS["paper"],
+            backbone=RESNET38D,
+            head="largefov_resnet38d",
+            train=TrainConfig(
+                iterations=30 * VOC_IMAGES // 4,
+                batch_size=4,
+                learning_rate=7e-4,
+                momentum=1e-5,
+                weight_decay=0.0,
+                head_multiplier=10.0,
+                bias_multiplier=1.0,
+                recipe=Recipe(crop=321, scale=(0.7, 1.3)),
+            ),
+            test_flip=False,
+            test_crf=CrfConfig(10, 4.0, 3.0, 83.0, 5.0, 3.0),
+        ),
+    ),
+}

@@ -1,0 +1,71 @@
+"""Stages of MCTformer; its training and the splitting of CAM artifacts serve semantic modulation too."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from datasets.loader import Batch
+from methods.base import StageContext
+from methods.layers.cam_inference import write_multi_scale_cams
+from methods.layers.optim import build_optimiser, schedule
+from methods.mctformer.cam import CamStages, cam_stages, min_max
+from methods.mctformer.config import CamStageConfig, ClassifyConfig, PartConfig
+from methods.mctformer.network import MctformerNetwork, build_network, classification_losses
+
+
+def classify(context: StageContext, settings: ClassifyConfig) -> None:
+    """Train the transformer with image labels (Eq. 7 to 11)."""
+    weights = context.weights_path(settings.vit.weights)
+    network = build_network(settings.vit, len(context.view.classes), weights)
+    optimiser = build_optimiser(network, [network.head], settings.train)
+    batches = context.train_batches(
+        context.view.samples("train"),
+        settings.train.recipe,
+        network.vit.normalisation,
+        settings.train.batch_size,
+    )
+
+    def losses(network: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
+        return classification_losses(network(batch.images), batch.labels)
+
+    context.train(network, optimiser, losses, batches, settings.train.iterations, schedule(settings.train))
+    save_file(network.state_dict(), context.output / "network.safetensors")
+
+
+def cam(context: StageContext, settings: CamStageConfig) -> None:
+    """CAMs refined by class-to-patch and patch-to-patch attention, and those before, from one inference."""
+    write_cam_stages(
+        context, settings, lambda network, images: cam_stages(network, images, settings.attention)
+    )
+
+
+def write_cam_stages(
+    context: StageContext,
+    settings: CamStageConfig,
+    refine: Callable[[MctformerNetwork, torch.Tensor], CamStages],
+) -> None:
+    """Write the final CAMs, and each intermediate one to a folder of its name.
+
+    refine: network, normalised images (B, 3, H, W) -> CAMs
+    """
+    network = build_network(settings.vit, len(context.view.classes))
+    network.load_state_dict(load_file(context.inputs["weights"].path / "network.safetensors"))
+    network.to(context.device).eval()
+
+    def forward(images: torch.Tensor) -> torch.Tensor:
+        cams = refine(network, images)
+        return torch.cat([cams.final, *(getattr(cams, name) for name in settings.intermediate)], dim=1)
+
+    folders = ("", *settings.intermediate)
+    write_multi_scale_cams(context, forward, network.vit.normalisation, settings.inference, folders, min_max)
+
+
+def part(context: StageContext, settings: PartConfig) -> None:
+    """An intermediate CAM as an artifact of its own, so that it is scored."""
+    for shard in sorted((context.inputs["cam"].path / settings.name).glob("*.safetensors")):
+        shutil.copyfile(shard, context.output / shard.name)

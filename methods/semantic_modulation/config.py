@@ -1,0 +1,48 @@
+"""Settings of semantic modulation, and its presets by scale: MCTformer's, with the modulation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+from methods.mctformer.config import PRESETS as MCTFORMER
+from methods.mctformer.config import CamStageConfig, MctformerConfig
+
+RANKINGS = ("summed", "each_layer")
+
+
+@dataclass(frozen=True)
+class ModulationConfig:
+    """Semantic modulation of class-to-patch attention (Eq. 3, 4).
+
+    ratio:        ρ, share of the patches that count as semantically related to one, in (0, 1]
+    strength:     α, from 0; 0 is MCTformer and computes nothing
+    ranking:      "summed": the patch-to-patch attention that also refines the CAM ranks the patches;
+                  "each_layer": every layer's own does, and its class-to-patch attention is modulated alone
+    include_self: a patch may be related to itself, as the ranking has it
+    """
+
+    ratio: float = 0.3
+    strength: float = 1.2
+    ranking: str = "summed"
+    include_self: bool = True
+
+
+@dataclass(frozen=True)
+class ModulatedCamConfig(CamStageConfig):
+    """What CAM inference depends on."""
+
+    modulation: ModulationConfig
+
+
+@dataclass(frozen=True)
+class SemanticModulationConfig(MctformerConfig):
+    """Semantic modulation (Li et al., Journal of Software 2025): MCTformer's settings, and the modulation's."""
+
+    modulation: ModulationConfig = field(default_factory=ModulationConfig)
+
+
+PRESETS = {
+    scale: SemanticModulationConfig(**{f.name: getattr(preset, f.name) for f in fields(preset)})
+    for scale, preset in MCTFORMER.items()
+}
+"""MCTformer's trained weights serve both entries: the training stage is the same."""

@@ -1,0 +1,87 @@
+"""Named ablations: rows of settings run through the real command line, beside the paper's numbers."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+
+from benchmark import experiments
+from benchmark.config import ConfigError
+from methods.base import Experiment, ExperimentRow, Kind
+from methods.registry import all_methods
+from tests.toys import CommandLine, Toy, command_line, not_runnable, third_party
+
+__all__ = ["command_line", "third_party"]  # fixtures
+
+
+def toy() -> Toy:
+    method = Toy("toy")
+    method.experiments = (  # type: ignore[misc]
+        Experiment(
+            "fill",
+            "What every pixel is given",
+            ("pseudo-label",),
+            (
+                ExperimentRow("background", (12.5,), ("pseudo_label",), ("value=0",)),
+                ExperimentRow("class 1", (None,), ("pseudo_label",), ("value=1",)),
+                ExperimentRow("the other entry", (50.0,), ("pseudo_label",), method="other"),
+            ),
+            until=Kind.PSEUDO_LABEL,
+        ),
+    )
+    return method
+
+
+def arguments(command: CommandLine) -> tuple[str, ...]:
+    data = ("dataset.train=6", "dataset.val=2", f"dataset.root={command.folder / 'data'}")
+    return ("experiment", "toy/fill", "--device", "cpu", "--seeds", "0,1", "--output", str(command.output),
+            f"runtime.store={command.store}", *data)  # fmt: skip
+
+
+def test_every_row_stands_beside_the_papers_number(command_line: CommandLine, third_party) -> None:
+    third_party(toy(), Toy("other"))
+    done = command_line(*arguments(command_line), "method.toy.note=kept")
+    assert done.code == 0, done.err
+    lines = {
+        line.split("  ")[1].strip(): line.split()
+        for line in done.out.splitlines()
+        if "–" in line or "±" in line
+    }
+    assert lines["background"][1] == "12.50"
+    assert lines["class 1"][2] == "–"
+    with (command_line.output / "toy-fill.csv").open() as file:
+        rows = {row["row"]: row for row in csv.DictReader(file)}
+    assert rows["background"]["seeds"] == "2"
+    assert rows["background"]["mean"] == rows["the other entry"]["mean"] != rows["class 1"]["mean"]
+    assert float(rows["background"]["deviation"]) == 0.0
+    html = (command_line.output / "toy-fill.html").read_text()
+    assert "What every pixel is given" in html
+    assert "12.5" in html
+
+
+def test_a_row_that_fails_is_named_and_the_others_are_there(command_line: CommandLine, third_party) -> None:
+    third_party(toy(), not_runnable("other"))
+    done = command_line(*arguments(command_line))
+    assert done.code == 1
+    assert "failed: the other entry: seed 0 not run: needs text embeddings" in done.out
+    assert (command_line.output / "toy-fill.csv").is_file()
+
+
+def test_unknown_experiments_name_what_there_is(third_party) -> None:
+    third_party(toy())
+    with pytest.raises(ConfigError, match=r"unknown experiment 'toy/fil'; did you mean 'toy/fill'\?"):
+        experiments.find_experiment("toy/fil")
+
+
+def test_experiments_of_all_methods_are_consistent() -> None:
+    for method in all_methods().values():
+        names = [e.name for e in method.experiments]
+        assert len(set(names)) == len(names)
+        for experiment in method.experiments:
+            labels = [row.label for row in experiment.rows]
+            assert len(set(labels)) == len(labels)
+            for row in experiment.rows:
+                assert len(row.reported) == len(row.scores) == len(experiment.columns)
+                if row.method is not None:
+                    assert row.method in all_methods()
