@@ -1,8 +1,7 @@
-"""The command line: run, list, doctor, report, predict, pretrain."""
+"""The command line: run, list, experiment, doctor, report, predict, pretrain."""
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -88,20 +87,24 @@ def run(
 
     names = method_names(methods)
     config = compose(names, dataset, scale, protocol, [f"runtime.device={device}", *(overrides or [])])
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ConfigError(
-            "several processes (torchrun) are not supported yet; start one process, it uses one GPU"
-        )
-    plan = make_plan(config, parse_seeds(seeds), until)
     if dry_run:
         from benchmark.dry_run import print_plan
 
-        print_plan(plan)
+        print_plan(make_plan(config, parse_seeds(seeds), until))
         return
     from benchmark.board import write_board
-    from benchmark.runner import Runner
+    from benchmark.distributed import Team, world_size
+    from benchmark.runner import Runner, make_fabric
 
-    runner = Runner(plan)
+    team = Team(make_fabric(config.runtime)) if world_size() > 1 else None
+    if team and not team.leads:
+        team.wait()  # rank 0 has planned, so generated data are there
+        Runner(make_plan(config, parse_seeds(seeds), until), team).follow()
+        return
+    plan = make_plan(config, parse_seeds(seeds), until)
+    if team:
+        team.wait()
+    runner = Runner(plan, team)
     results = runner.run()
     run_dir = (
         output or Path("results/runs") / f"{config.dataset.name}-{config.scale.name}-{config.protocol.name}"
@@ -138,8 +141,41 @@ def list_() -> None:
     section(
         "Data sets", [(c.name, c.summary, c.needs) for c in map(datasets.dataset_class, datasets.names())]
     )
+    section(
+        "Experiments",
+        [(f"{m.name}/{e.name}", e.title, "") for m in all_methods().values() for e in m.experiments],
+    )
     section("Scales", [(n, f"{s} (data set {DEFAULT_DATASET[n]})", "") for n, s in SCALES.items()])
     section("Protocols", [(n, s, "") for n, s in PROTOCOLS.items()])
+
+
+@app.command()
+def experiment(
+    name: Annotated[str, typer.Argument(help="METHOD/EXPERIMENT; see `list`.")],
+    overrides: Overrides = None,
+    dataset: Annotated[str | None, typer.Option(help="Data set; by default the scale's own.")] = None,
+    scale: Annotated[str, typer.Option(help=f"One of {', '.join(SCALES)}.")] = "nano",
+    protocol: Annotated[str, typer.Option(help=f"One of {', '.join(PROTOCOLS)}.")] = "paper",
+    seeds: Annotated[str, typer.Option(help="Comma-separated, e.g. 0,1,2.")] = "0",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    output: Annotated[Path | None, typer.Option(help="Folder of the table.")] = None,
+) -> None:
+    """Run a method's named ablation and print its table beside the paper's numbers. Running again resumes."""
+    from benchmark.experiments import Options, find_experiment, print_table, run_experiment, write_table
+
+    method, chosen = find_experiment(name)
+    dataset = dataset or DEFAULT_DATASET.get(scale)
+    settings = (f"runtime.device={device}", *(overrides or []))
+    options = Options(dataset, scale, protocol, parse_seeds(seeds), settings)
+    measured, failures = run_experiment(method, chosen, options)
+    print_table(measured, method, chosen, options)
+    folder = output or Path("results/runs") / f"{dataset}-{scale}-{protocol}" / "experiments"
+    for path in write_table(measured, method, chosen, options, folder):
+        console.print(f"{path.suffix[1:]}: {path}", markup=False)
+    for failure in failures:
+        console.print(f"failed: {failure}", markup=False)
+    if failures:
+        sys.exit(1)
 
 
 @app.command()
@@ -197,11 +233,11 @@ def pretrain(
     if name != "all" and name not in MINIATURES:
         raise ConfigError(f"unknown miniature {name!r}; there are {', '.join(MINIATURES)}")
     for each in MINIATURES if name == "all" else [name]:
+        shipped = shipped_card(each)  # before `output` may become the place they are shipped from
         card = pretrain(each, output, lambda text: console.print(text, markup=False))
-        shipped = shipped_card(each)
+        beside = f"shipped {shipped['score']:.4f}" if shipped else "none shipped"
         console.print(
-            f"{each}: {card['metric']} {card['score']:.4f} on held-out pictures; shipped {shipped['score']:.4f}",
-            markup=False,
+            f"{each}: {card['metric']} {card['score']:.4f} on held-out pictures; {beside}", markup=False
         )
 
 

@@ -37,10 +37,13 @@ class RunContext:
         seed: int,
         progress: Progress,
         masks: Companion | None,
+        checkpoints: Path | None = None,
     ) -> None:
+        """checkpoints: folder of the training's newest states; None: the output's own"""
         self.view, self.inputs, self.output, self.seed = view, inputs, output, seed
         self.device: torch.device = fabric.device
         self._fabric, self._runtime, self._progress, self._masks = fabric, runtime, progress, masks
+        self._checkpoints = checkpoints or output / SCRATCH
         self._trainings = 0
 
     def masks(self) -> Companion:
@@ -109,7 +112,7 @@ class RunContext:
             batches,
             iterations,
             learning_rate,
-            checkpoint=self.output / SCRATCH / f"checkpoint-{self._trainings}.pt",
+            checkpoint=self._checkpoints / f"checkpoint-{self._trainings}.pt",
             history=self.output / f"losses-{self._trainings}.json",
             checkpoint_every=self._runtime.checkpoint_every,
             progress=self._progress,

@@ -8,13 +8,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from benchmark import provenance
 from benchmark.config import plain
 from benchmark.console import console, duration, stage_progress
-from benchmark.plan import SCORED, Cell, Plan, PlannedStage
-from benchmark.store import Entry, Store, disk_is_full
+from benchmark.distributed import Team, world_size
+from benchmark.plan import Cell, Plan, PlannedStage
+from benchmark.store import SCRATCH, Entry, Store, disk_is_full
 from datasets.base import DataError
 from methods.base import Artifact, Kind, MethodError, Supervision
 
@@ -37,15 +39,37 @@ class CellResult:
 class Runner:
     """Runs the cells of one plan."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, team: Team | None = None) -> None:
+        """team: the processes of a run under torchrun; this one is rank 0 if it calls `run`."""
         self._plan = plan
-        self._fabric: Fabric | None = None
+        self._team = team
+        self._fabric: Fabric | None = team.fabric if team else None
         self.reference_failures: list[str] = []
         """Why reference rows are missing, one line each; filled by `references`."""
 
     def run(self) -> list[CellResult]:
         """Run every cell in order. KeyboardInterrupt passes through: what is finished stays stored."""
-        return [self._run_cell(cell) for cell in self._plan.cells]
+        results = [self._run_cell(cell) for cell in self._plan.cells]
+        if self._team:
+            self._team.dismiss()
+        return results
+
+    def follow(self) -> None:
+        """What the other processes of a team do: train when rank 0 does."""
+        team, store = self._team, self._plan.store
+        assert team is not None
+        while (order := team.next_stage()) is not None:
+            cell = self._plan.cells[order[0]]
+            planned = cell.stages[order[1]]
+            error = None
+            checkpoints = store.work_path(planned.stage.name, planned.key) / SCRATCH
+            with TemporaryDirectory() as output:
+                (Path(output) / SCRATCH).mkdir()
+                try:
+                    self._call(cell, planned, Path(output), "", checkpoints)
+                except Exception as raised:  # rank 0 makes it the cell's row
+                    error = one_line(raised, store.root)
+            team.agree(error)
 
     def _run_cell(self, cell: Cell) -> CellResult:
         result = CellResult(cell)
@@ -114,6 +138,31 @@ class Runner:
         return entry, False
 
     def _execute(self, cell: Cell, planned: PlannedStage, work: Path, title: str) -> Mapping[str, Any]:
+        """Make an artifact in `work`, with the whole team where it is trained; what its manifest says of it."""
+        if self._team and planned.stage.yields == Kind.WEIGHTS:
+            self._team.begin(self._plan.cells.index(cell), cell.stages.index(planned))
+            try:
+                self._call(cell, planned, work, title)
+            except Exception as error:
+                self._team.agree(one_line(error, self._plan.store.root))
+                raise
+            if (failure := self._team.agree(None)) is not None:
+                raise MethodError(failure)
+        else:
+            self._call(cell, planned, work, title)
+        return {
+            "kind": planned.stage.yields.value,
+            "run": planned.stage.run,
+            "settings": plain(planned.stage.settings),
+            "inputs": {role: up.key for role, up in planned.inputs.items()},
+            "seed": cell.seed if planned.stage.seeded else None,
+            "provenance": provenance.collect(self._get_fabric().device),
+        }
+
+    def _call(
+        self, cell: Cell, planned: PlannedStage, work: Path, title: str, checkpoints: Path | None = None
+    ) -> None:
+        """The stage's function; arguments as `RunContext`'s."""
         from contextlib import nullcontext
 
         from benchmark.context import RunContext, mask_companion
@@ -137,6 +186,7 @@ class Runner:
             seed=seed,
             progress=progress,
             masks=mask_companion(plan.dataset) if may_see_masks else None,
+            checkpoints=checkpoints,
         )
         module, function = stage.run.split(":")
         run = getattr(importlib.import_module(module), function)
@@ -146,14 +196,6 @@ class Runner:
                 run(context, stage.settings)
         finally:
             progress.stop()  # a bar that a failure left on the screen would break the next one's
-        return {
-            "kind": stage.yields.value,
-            "run": stage.run,
-            "settings": plain(stage.settings),
-            "inputs": {role: up.key for role, up in planned.inputs.items()},
-            "seed": seed if stage.seeded else None,
-            "provenance": provenance.collect(self._get_fabric().device),
-        }
 
     def _score(self, planned: PlannedStage, entry: Entry, work: Path, title: str) -> Mapping[str, Any]:
         from benchmark.evaluation.evaluator import score_cams, score_label_maps
@@ -169,6 +211,7 @@ class Runner:
                     dataset,
                     planned.split,
                     planned.stage.fixed_threshold,
+                    stage=planned.scored_as,
                     counts_path=counts,
                     held_out_fraction=config.held_out,
                     sweep_max=config.sweep_max,
@@ -179,7 +222,7 @@ class Runner:
                     entry.path,
                     dataset,
                     planned.split,
-                    stage=SCORED[kind],
+                    stage=planned.scored_as,
                     counts_path=counts,
                     progress=progress.advance,
                 )
@@ -233,11 +276,12 @@ def make_fabric(runtime: Any) -> Fabric:
     if runtime.device == "cuda" and not torch.cuda.is_available():
         raise MethodError("--device cuda: no CUDA device is visible; use --device cpu or check `doctor`")
     accelerator = {"auto": "auto", "cpu": "cpu", "cuda": "cuda"}[runtime.device]
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if runtime.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
-    fabric = Fabric(accelerator=accelerator, devices=world_size, precision=runtime.precision)
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    nodes = world_size() // local
+    fabric = Fabric(accelerator=accelerator, devices=local, num_nodes=nodes, precision=runtime.precision)
     fabric.launch()
     return fabric
 

@@ -81,9 +81,13 @@ class Store:
             if self.find(stage, key) is not None:
                 yield None
                 return
-            work = self.root / "work" / stage / key
+            work = self.work_path(stage, key)
             (work / SCRATCH).mkdir(parents=True, exist_ok=True)
             yield work
+
+    def work_path(self, stage: str, key: str) -> Path:
+        """Where an artifact is made before it is committed."""
+        return self.root / "work" / stage / key
 
     def commit(self, stage: str, key: str, work: Path, manifest: Mapping[str, Any]) -> Entry:
         """Turn a work directory into an artifact; its scratch folder and what a kill left half-written go."""

@@ -6,7 +6,7 @@ import json
 import random
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -40,13 +40,17 @@ def train(
 
     checkpoint: file of the newest state, read if it exists and replaced atomically
     history:    JSON file written at the end: mean of each loss term over every `checkpoint_every` iterations
+    Under torchrun every process has its slice of each batch and gradients are averaged; batch normalisation takes
+    the statistics of the slice, rank 0's running ones are kept.
     Raises FloatingPointError when the loss is not finite; looked at whenever a checkpoint is due.
     """
     base_rates = [group["lr"] for group in optimizer.param_groups]
     state: dict[str, Any] = {"iteration": 0, "history": []}
     network.to(fabric.device)  # before the optimiser's state is read: it follows its parameters
     if checkpoint.exists():
-        state = _restore(checkpoint, network, optimizer)
+        state = _restore(checkpoint, fabric, network, optimizer)
+    elif fabric.global_rank > 0:  # the same network everywhere, but each process drops its own channels
+        torch.manual_seed(torch.initial_seed() + fabric.global_rank)
     wrapped, fabric_optimizer = fabric.setup(network, optimizer)
     wrapped.train()
     sums: dict[str, torch.Tensor] = {}
@@ -67,7 +71,10 @@ def train(
         done = iteration + 1
         if done % checkpoint_every == 0 or done == iterations:
             count = done - (state["history"][-1]["iteration"] if state["history"] else 0)
-            means = {name: float(value) / count for name, value in sums.items()}
+            means = {
+                name: float(cast(torch.Tensor, fabric.all_reduce(value))) / count
+                for name, value in sums.items()
+            }
             if not all(np.isfinite(v) for v in means.values()):
                 found = ", ".join(f"{name} {value}" for name, value in means.items())
                 raise FloatingPointError(
@@ -75,10 +82,9 @@ def train(
                 )
             state["history"].append({"iteration": done, **means})
             sums = {}
-            if fabric.is_global_zero:
-                for group, rate in zip(optimizer.param_groups, base_rates):
-                    group["lr"] = rate
-                _save(checkpoint, network, optimizer, {"iteration": done, "history": state["history"]})
+            for group, rate in zip(optimizer.param_groups, base_rates):
+                group["lr"] = rate
+            _save(checkpoint, fabric, network, optimizer, {"iteration": done, "history": state["history"]})
             progress.note(" ".join(f"{k} {v:.4f}" for k, v in means.items()))
         progress.advance(1)
     progress.stop()
@@ -87,28 +93,52 @@ def train(
     fabric.barrier()
 
 
-def _save(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+def _save(
+    path: Path, fabric: Fabric, network: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
+) -> None:
+    """Rank 0 writes; all processes take part, since each has random numbers of its own."""
     state = {
         **state,
         "network": network.state_dict(),
         "optimizer": optimizer.state_dict(),
-        "torch_rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "precision": fabric.strategy.precision.state_dict(),  # the loss scale of 16-mixed
+        "torch_rng": _of_all(torch.get_rng_state(), fabric),
+        "cuda_rng": _of_all(torch.cuda.get_rng_state(fabric.device), fabric) if _on_cuda(fabric) else None,
     }
+    if not fabric.is_global_zero:
+        return
     temporary = path.with_suffix(".tmp")
     with temporary.open("wb") as file:  # torch's own writer hides why it failed (a full disk, say)
         torch.save(state, file)
     temporary.replace(path)
 
 
-def _restore(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def _restore(
+    path: Path, fabric: Fabric, network: nn.Module, optimizer: torch.optim.Optimizer
+) -> dict[str, Any]:
     state = torch.load(path, weights_only=True, map_location="cpu")
     network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])
-    torch.set_rng_state(state["torch_rng"])
-    if state["cuda_rng"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda_rng"])
+    fabric.strategy.precision.load_state_dict(state["precision"])
+    torch.set_rng_state(_own(state["torch_rng"], fabric))
+    if state["cuda_rng"] is not None and _on_cuda(fabric):
+        torch.cuda.set_rng_state(_own(state["cuda_rng"], fabric), fabric.device)
     return {"iteration": state["iteration"], "history": state["history"]}
+
+
+def _of_all(state: torch.Tensor, fabric: Fabric) -> torch.Tensor:
+    """Every process's state, (processes, n); of a single one (n,)."""
+    return cast(torch.Tensor, fabric.all_gather(state)).cpu()
+
+
+def _own(states: torch.Tensor, fabric: Fabric) -> torch.Tensor:
+    """This process's generator state of those saved, (processes, n) or (n,); reused where there were fewer."""
+    states = states.reshape(-1, states.shape[-1])
+    return states[fabric.global_rank % len(states)].clone()
+
+
+def _on_cuda(fabric: Fabric) -> bool:
+    return fabric.device.type == "cuda"
 
 
 def seed_everything(seed: int) -> None:

@@ -99,14 +99,6 @@ def test_a_device_set_as_override_holds(command_line, third_party):
     assert "unknown device 'tpu'" in command_line("run", "--methods", "one", "runtime.device=tpu").err
 
 
-def test_several_processes_are_refused_before_anything_runs(command_line, third_party, monkeypatch):
-    third_party(Toy("toy"))
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    outcome = command_line.run("toy")
-    assert outcome.code == 2
-    assert "several processes (torchrun) are not supported yet" in outcome.err
-
-
 def test_a_broken_plug_in_is_named_and_left_out(command_line, monkeypatch, capsys):
     class Broken:
         value = "theirs:METHOD"

@@ -1,0 +1,66 @@
+"""`torchrun --nproc_per_node 2`: the same samples, the same network, one store, one board."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.conftest import ROOT
+from tests.tiny import data, sizes
+
+pytestmark = pytest.mark.slow
+
+TORCHRUN = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0", "--standalone")
+EXACT = ("method.cam.backbone.freeze_bn=true", "method.cam.train.recipe.crop=64")
+"""Batch normalisation takes the statistics of a process's slice; without them the gradients are equal."""
+
+
+def run(folder: Path, *launcher: str, more: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    arguments = [
+        *("run", "--methods", "cam", "--until", "cam", "--device", "cpu", "--output", str(folder / "board")),
+        *(f"runtime.store={folder / 'store'}", "runtime.checkpoint_every=3"),
+        *(*sizes(["cam"]), *data(folder.parent / "data"), *EXACT, *more),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, *launcher, "-m", "benchmark", *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    (path,) = (folder / "store" / "artifacts" / "classify").glob("*/network.safetensors")
+    return load_file(path)
+
+
+def test_two_processes_train_what_one_does(tmp_path):
+    alone, together = run(tmp_path / "one"), run(tmp_path / "two", *TORCHRUN)
+    assert alone.returncode == 0, alone.stderr
+    assert together.returncode == 0, together.stderr
+    expected, found = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-2, atol=1e-4, msg=name)
+    assert together.stdout.count("Report:") == 1, "rank 0 alone speaks"
+
+    again = run(tmp_path / "two", *TORCHRUN)
+    assert again.returncode == 0, again.stderr
+    assert "classify" not in again.stdout, "everything was stored"
+
+
+def test_a_failure_in_training_is_a_row_and_ends_all_processes(tmp_path):
+    outcome = run(tmp_path / "two", *TORCHRUN, more=("method.cam.train.learning_rate=1e30",))
+    assert outcome.returncode != 0
+    assert "failed: cam seed 0: FloatingPointError: the loss is not finite" in outcome.stdout
+    assert "Report:" in outcome.stdout
