@@ -3,8 +3,9 @@
 It stands for what ImageNet, DUTS and the like are to real benchmarks: another distribution with other
 classes. It shares with `shapes` only the primitives of `datasets.drawing`; none of the benchmark's classes,
 contexts or drawing code occurs here. A class is a fixed arrangement of two to four random parts; colour,
-texture and pose vary. Bands, stripes, waves and parallel lines belong to the background, so a saliency model
-learns to leave them out.
+texture and pose vary; some instances are drawn out to long ones, some carry rows of marks. Bands, stripes,
+waves and parallel lines across the picture belong to the background, so a saliency model learns to leave
+them out, and to tell them from an object's own.
 """
 
 from __future__ import annotations
@@ -164,14 +165,15 @@ def _object(
 ) -> None:
     """Draws one instance of a class (its unit is `half` pixels) and adds its pixels to `mask`, in place."""
     size = canvas.shape[1]
-    reach = 1.25 * half
+    length = draws.uniform(1.2, 1.7) if draws.chance(0.3) else 1.0
+    reach = 1.25 * half * length
     y0, y1 = max(int(centre[1] - reach), 0), min(int(centre[1] + reach) + 1, size)
     x0, x1 = max(int(centre[0] - reach), 0), min(int(centre[0] + reach) + 1, size)
     region, seen = canvas[:, y0:y1, x0:x1], mask[y0:y1, x0:x1]
     columns, rows = (np.arange(x0, x1) - centre[0])[None, :], (np.arange(y0, y1) - centre[1])[:, None]
     x, y = turn(columns / half, rows / half, draws.uniform(-0.6, 0.6))
     stretch = draws.uniform(0.85, 1.18)
-    x, y = x * (stretch if draws.chance(0.5) else -stretch), y / stretch
+    x, y = x * (stretch if draws.chance(0.5) else -stretch) / length, y / stretch * length
     around = region.mean(axis=(1, 2), keepdims=True)
     colours = [colour_apart(draws, [around], 0.35)]
     colours.append(colour_apart(draws, [around, colours[0]], 0.3))
@@ -185,6 +187,22 @@ def _object(
         edge = 1.0 - 0.2 * np.clip(1.0 + distance / 2.0, 0.0, 1.0)
         paint(region, coats[part.colour] * edge, coverage(distance))
         seen |= distance < 0.0
+    if draws.chance(0.35):
+        body = half * _part_distance(_class_parts(label)[0], x, y, 0.0)
+        marks = np.maximum(half * _row(draws, x, y), body + draws.uniform(1.0, 3.0))
+        paint(region, coats[1 + draws.integer(2)], coverage(marks) * (body < 0.0))
+
+
+def _row(draws: Draws, x: Array, y: Array) -> Array:
+    """Signed distance (local units) of one or two rows of equal marks: boxes or discs."""
+    period, fill = draws.uniform(0.15, 0.4), draws.uniform(0.25, 0.4)
+    u = (x + draws.uniform(0.0, period)) % period - 0.5 * period
+    v = y - draws.uniform(-0.3, 0.3)
+    if draws.chance(0.4):
+        v = np.abs(v) - draws.uniform(0.1, 0.25)
+    if draws.chance(0.6):
+        return box(u, v, (0.0, 0.0), (fill * period, draws.uniform(0.04, 0.15)))
+    return circle(u, v, (0.0, 0.0), fill * period)
 
 
 # ---------------------------------------------------------------- backgrounds

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datasets.recipe import Recipe
 from methods.base import MethodConfig
 from methods.layers.config import BackboneConfig, CamInferenceConfig, SegmenterConfig, TrainConfig
+from methods.refiners import PSA
 from methods.refiners.config import RefinerConfig
 from methods.segmenters import SEGMENTERS
 
@@ -53,18 +54,20 @@ NANO_TRAIN = TrainConfig(
 NANO_INFERENCE = CamInferenceConfig(scales=(1.0, 1.5), batch_size=32)
 """Output stride 4 makes the miniature's cells as fine as the papers' largest scales."""
 SMALL_TRAIN = TrainConfig(
-    iterations=400,
-    batch_size=8,
-    learning_rate=0.01,
-    momentum=0.9,
-    weight_decay=1e-4,
-    recipe=Recipe(crop=224, resize_long=(224, 384), brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1),
+    iterations=220,
+    batch_size=16,
+    optimiser="adamw",
+    learning_rate=1e-3,
+    weight_decay=0.01,
+    bias_multiplier=1.0,
+    warmup=10,
+    recipe=Recipe(crop=192, resize_long=(192, 288), brightness=0.2, contrast=0.2, saturation=0.2),
 )
 RESNET38D = BackboneConfig(
     "resnet38d", "resnet38d/ilsvrc-cls_rna-a1_cls1000_ep-0001", 8, frozen_stages=2, freeze_bn=True
 )
 """As EPS and PSA train it: first layers and all batch normalisations frozen."""
-SMALL_INFERENCE = CamInferenceConfig(scales=(0.5, 1.0), batch_size=4)
+SMALL_INFERENCE = CamInferenceConfig(scales=(0.75, 1.0), batch_size=4)
 PAPER_TRAIN = TrainConfig(
     iterations=20000,
     batch_size=8,
@@ -79,12 +82,14 @@ PRESETS = {
         BackboneConfig("resnet38d_nano", "nano/resnet38d_nano", 4),
         NANO_TRAIN,
         NANO_INFERENCE,
+        refiner=RefinerConfig(psa=PSA["nano"]),
         segmenter=SEGMENTERS["nano"],
     ),
     "small": CamConfig(
         BackboneConfig("timm/tf_efficientnet_lite0", "timm/tf_efficientnet_lite0", 16),
         SMALL_TRAIN,
         SMALL_INFERENCE,
+        refiner=RefinerConfig(psa=PSA["small"]),
         segmenter=SEGMENTERS["small"],
     ),
     "paper": CamConfig(RESNET38D, PAPER_TRAIN),

@@ -13,6 +13,7 @@ from torch import nn
 from datasets.recipe import IMAGENET, Normalisation
 from methods.base import MethodError
 from methods.layers.config import BackboneConfig
+from methods.layers.depthwise import faster_on_cpu
 from methods.layers.resnet38d import ResNet38d
 from methods.layers.weights import load_into, load_state
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from torchvision.models import ResNet
 
 NANO: dict[str, Sequence[Any]] = {
-    "widths": (16, 24, 32, 40, 48, 64, 96),
+    "widths": (16, 32, 32, 32, 32, 64, 64),
     "depths": (1, 1, 1, 1),
     "strides": (2, 2, 1, 1),
     "dropout": (0.0, 0.0),
@@ -210,6 +211,7 @@ def _timm(model_name: str, stride: int, freeze: dict[str, Any]) -> tuple[Backbon
             f"timm/{model_name} cannot be built with output_stride={stride}; "
             f"choose another stride or a convolutional network such as timm/tf_efficientnet_lite0"
         ) from error
+    faster_on_cpu(trunk)
     settings = trunk.pretrained_cfg
     groups = group_parameters(trunk, trunk.group_matcher(coarse=True))
     backbone = _TimmBackbone(
