@@ -95,26 +95,24 @@ def _accuracy(network: nn.Module, settings: PretrainSettings, images: Any, label
 
 def _vit() -> nn.Module:
     from datasets.pretraining import PRETRAINING_CLASSES
-    from methods.layers.config import VitConfig
+    from methods.layers.backbones import build_backbone
+    from methods.layers.config import BackboneConfig, VitConfig
     from methods.layers.vit import build_trunk
-    from methods.layers.vit_pretraining import VitClassifier
+    from methods.layers.vit_pretraining import TaughtViT
 
     trunk, _ = build_trunk(VitConfig("vit_nano"))
-    return VitClassifier(trunk, len(PRETRAINING_CLASSES))
+    teacher = BackboneConfig("resnet38d_nano", "nano/resnet38d_nano", 4, freeze_bn=True)
+    path = SHIPPED / "resnet38d_nano.safetensors"
+    return TaughtViT(trunk, len(PRETRAINING_CLASSES), build_backbone(teacher, path))
 
 
 def _vit_loss(
     network: nn.Module, settings: PretrainSettings, images: Any, labels: Any, masks: Any, progress: float
 ) -> torch.Tensor:
-    import torch
-
     from methods.layers.vit_pretraining import pretraining_loss
-    from methods.pretraining_views import object_centred, plainer
+    from methods.pretraining_views import object_centred
 
-    pictures = plainer(images, masks, min(1.0, 1.15 - 1.15 * progress / settings.plain))
-    with_masks = torch.cat([pictures, masks[:, None].float()], dim=1)
-    views = object_centred(with_masks, masks, settings.crop, jitter=True)
-    return pretraining_loss(network, views[:, :3], labels, views[:, 3] > 0.5)
+    return pretraining_loss(network, object_centred(images, masks, settings.crop, jitter=True), labels)
 
 
 def _vit_accuracy(
@@ -162,16 +160,10 @@ MINIATURES: dict[str, Miniature] = {
         lambda network: network[0].trunk.state_dict(),  # type: ignore[index,union-attr]
     ),
     "vit_nano": Miniature(
-        "small vision transformer, classifying images and patches: the nano scale's DeiT",
+        "small vision transformer, taught by resnet38d_nano: the nano scale's DeiT",
         "accuracy",
         PretrainSettings(
-            images=16384,
-            iterations=9000,
-            batch_size=32,
-            learning_rate=1e-3,
-            weight_decay=0.05,
-            crop=48,
-            plain=0.3,
+            images=16384, iterations=5000, batch_size=32, learning_rate=1e-3, weight_decay=0.05, crop=48
         ),
         _vit,
         _vit_loss,

@@ -61,7 +61,7 @@ SMALL_TRAIN = TrainConfig(
     weight_decay=0.01,
     bias_multiplier=1.0,
     warmup=10,
-    recipe=Recipe(crop=192, resize_long=(192, 288), brightness=0.2, contrast=0.2, saturation=0.2),
+    recipe=Recipe(crop=224, resize_long=(224, 288), brightness=0.2, contrast=0.2, saturation=0.2),
 )
 RESNET38D = BackboneConfig(
     "resnet38d", "resnet38d/ilsvrc-cls_rna-a1_cls1000_ep-0001", 8, frozen_stages=2, freeze_bn=True

@@ -25,7 +25,7 @@ class SemanticModulation(Method):
     summary = "class-to-patch attention corrected by that of semantically related patches"
     needs = "image labels, a pretrained vision transformer"
     supervision = frozenset({Supervision.LABELS})
-    in_all = False  # until its miniature is pretrained and shipped: see the README
+    in_all = True
     config = SemanticModulationConfig
     presets = PRESETS
     deviations = (

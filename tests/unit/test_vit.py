@@ -14,10 +14,12 @@ from torch.testing import assert_close
 from methods.base import MethodError
 from methods.layers.config import VitConfig
 from methods.layers.vit import Attention, MultiClassTokenViT, build_trunk, whole_patches
+from methods.layers.vit_pretraining import pretraining_loss
 from methods.layers.weights import load_into
 from methods.mctformer.cam import cam_stages
 from methods.mctformer.config import AttentionConfig
 from methods.mctformer.network import MctformerNetwork
+from methods.miniatures import MINIATURES
 from tests.conftest import golden
 
 TINY = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 3, "num_heads": 2, "num_classes": 0}
@@ -195,3 +197,14 @@ def test_the_miniature_is_small() -> None:
     trunk, normalisation = build_trunk(VitConfig("vit_nano"))
     assert sum(p.numel() for p in trunk.parameters()) < 600_000
     assert normalisation.mean[0] == pytest.approx(0.485)
+
+
+def test_the_miniature_is_taught_and_its_teacher_is_not():
+    network = MINIATURES["vit_nano"].build().train()
+    before = {name: value.clone() for name, value in network.teacher.state_dict().items()}
+    images, labels = torch.randn(2, 3, 48, 48), torch.tensor([3, 7])
+    loss = pretraining_loss(network, images, labels)
+    loss.backward()
+    assert all(torch.equal(before[n], v) for n, v in network.teacher.state_dict().items())
+    assert all(p.grad is None for p in network.teacher.parameters())
+    assert all(p.grad is not None for p in network.trunk.parameters())
