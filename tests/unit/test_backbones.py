@@ -29,7 +29,7 @@ def _seed() -> None:
 @pytest.mark.parametrize(
     ("name", "stride", "channels"),
     [
-        ("resnet38d_nano", 4, 96),
+        ("resnet38d_nano", 4, 64),
         ("vgg16", 8, 512),
         ("resnet50", 8, 2048),
         ("resnet50", 16, 2048),

@@ -29,7 +29,7 @@ def test_aspp_sums_four_dilated_branches() -> None:
     head = build_segmenter(SegmenterConfig(NANO, "aspp"), classes=2).head
     convolutions = [m for m in head.modules() if isinstance(m, nn.Conv2d)]
     assert [c.dilation for c in convolutions] == [(6, 6), (12, 12), (18, 18), (24, 24)]
-    features = torch.rand(1, 96, 9, 9)
+    features = torch.rand(1, 64, 9, 9)
     torch.testing.assert_close(head(features), sum(c(features) for c in convolutions))
 
 

@@ -182,7 +182,7 @@ def test_every_cam_is_scored_under_its_own_name_and_the_final_one_goes_on() -> N
     cams = {s.name: s.scored_as for s in stages if s.yields == Kind.CAM}
     assert cams == {"cam": None, "cam_original": "cam_original", "cam_modulated": "cam_modulated"}
     (labels,) = (s for s in stages if s.yields == Kind.PSEUDO_LABEL)
-    assert set(labels.inputs.values()) == {"cam"}
+    assert set(labels.inputs.values()) == {"cam", "affinity"}
 
 
 @pytest.mark.parametrize(
