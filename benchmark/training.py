@@ -46,7 +46,9 @@ def train(
     """
     base_rates = [group["lr"] for group in optimizer.param_groups]
     state: dict[str, Any] = {"iteration": 0, "history": []}
-    network.to(fabric.device)  # before the optimiser's state is read: it follows its parameters
+    # Before the optimiser's state is read: it follows its parameters. Convolutions are a fifth faster with channels
+    # last (ResNet-38d's miniature on CPU; tensor cores on GPU), and everything behind them follows their layout.
+    network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if checkpoint.exists():
         state = _restore(checkpoint, fabric, network, optimizer)
     elif fabric.global_rank > 0:  # the same network everywhere, but each process drops its own channels
@@ -88,6 +90,7 @@ def train(
             progress.note(" ".join(f"{k} {v:.4f}" for k, v in means.items()))
         progress.advance(1)
     progress.stop()
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # what files hold
     if fabric.is_global_zero:
         history.write_text(json.dumps(state["history"]))
     fabric.barrier()

@@ -43,12 +43,15 @@ def parameter_groups(
 def build_optimiser(
     network: nn.Module, head: Sequence[nn.Module], config: TrainConfig
 ) -> torch.optim.Optimizer:
-    """SGD (`config.momentum`) or AdamW over `parameter_groups`; MethodError for another name."""
+    """SGD (`config.momentum`) or AdamW over `parameter_groups`; MethodError for another name.
+
+    Fused: one pass over all parameters, of which the miniatures have many small ones.
+    """
     groups = parameter_groups(network, head, config)
     if config.optimiser == "sgd":
-        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, fused=True)
     if config.optimiser == "adamw":
-        return torch.optim.AdamW(groups, lr=config.learning_rate)
+        return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
     raise MethodError(f"unknown optimiser {config.optimiser!r}; choose sgd or adamw")
 
 
