@@ -18,7 +18,7 @@ import datasets
 from datasets.base import DatasetConfig
 from methods.base import MethodConfig, Shared
 from methods.layers.config import SegmenterConfig
-from methods.refiners import PSA
+from methods.refiners import IRN, PSA
 from methods.refiners.config import RefinerConfig
 from methods.registry import find_method
 from methods.segmenters import SEGMENTERS
@@ -177,7 +177,7 @@ def _check_ranges(config: RunConfig) -> None:
 
 def _protocol(name: str, scale: str) -> ProtocolConfig:
     if name == "unified":
-        return ProtocolConfig(name, RefinerConfig("crf", psa=PSA[scale]), SEGMENTERS[scale])
+        return ProtocolConfig(name, RefinerConfig("crf", psa=PSA[scale], irn=IRN[scale]), SEGMENTERS[scale])
     return ProtocolConfig(name)
 
 

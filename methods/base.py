@@ -63,6 +63,7 @@ class Stage:
     pretrained: references of weights it starts from (`methods.layers.weights`); their content is in the key
     seeded:     False where the result does not depend on the seed (one artifact serves all seeds)
     fixed_threshold: for a CAM, the method's own background threshold in [0, 1]
+    seen_masks: its pretrained weights were trained on pixel masks (of another data set): the board says so
     scored_as:  what its scores are called in the records; None: by its kind, and these are the board's. Give a
                 name of its own to what comes on the way to an artifact of the same kind (a CAM before refinement)
     """
@@ -76,6 +77,7 @@ class Stage:
     pretrained: tuple[str, ...] = ()
     seeded: bool = True
     fixed_threshold: float | None = None
+    seen_masks: bool = False
     scored_as: str | None = None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datasets.recipe import Recipe
 from methods.base import MethodConfig
 from methods.layers.config import BackboneConfig, CamInferenceConfig, SegmenterConfig, TrainConfig
-from methods.refiners import PSA
+from methods.refiners import IRN, PSA
 from methods.refiners.config import RefinerConfig
 from methods.segmenters import SEGMENTERS
 
@@ -54,7 +54,7 @@ NANO_TRAIN = TrainConfig(
 NANO_INFERENCE = CamInferenceConfig(scales=(1.0, 1.5), batch_size=32)
 """Output stride 4 makes the miniature's cells as fine as the papers' largest scales."""
 SMALL_TRAIN = TrainConfig(
-    iterations=220,
+    iterations=320,
     batch_size=16,
     optimiser="adamw",
     learning_rate=1e-3,
@@ -82,14 +82,14 @@ PRESETS = {
         BackboneConfig("resnet38d_nano", "nano/resnet38d_nano", 4),
         NANO_TRAIN,
         NANO_INFERENCE,
-        refiner=RefinerConfig(psa=PSA["nano"]),
+        refiner=RefinerConfig(psa=PSA["nano"], irn=IRN["nano"]),
         segmenter=SEGMENTERS["nano"],
     ),
     "small": CamConfig(
         BackboneConfig("timm/tf_efficientnet_lite0", "timm/tf_efficientnet_lite0", 16),
         SMALL_TRAIN,
         SMALL_INFERENCE,
-        refiner=RefinerConfig(psa=PSA["small"]),
+        refiner=RefinerConfig(psa=PSA["small"], irn=IRN["small"]),
         segmenter=SEGMENTERS["small"],
     ),
     "paper": CamConfig(RESNET38D, PAPER_TRAIN),

@@ -9,7 +9,7 @@ from methods.base import MethodConfig
 from methods.cam.config import NANO_INFERENCE, NANO_TRAIN, RESNET38D, SMALL_INFERENCE, SMALL_TRAIN
 from methods.layers.config import BackboneConfig, CamInferenceConfig, CrfConfig, SegmenterConfig, TrainConfig
 from methods.layers.saliency_config import SaliencyConfig
-from methods.refiners import PSA
+from methods.refiners import IRN, PSA
 from methods.refiners.config import RefinerConfig
 from methods.segmenters import SEGMENTERS
 
@@ -69,7 +69,7 @@ PRESETS = {
         NANO_TRAIN,
         SaliencyConfig(source="nano"),
         inference=NANO_INFERENCE,
-        refiner=RefinerConfig(psa=PSA["nano"]),
+        refiner=RefinerConfig(psa=PSA["nano"], irn=IRN["nano"]),
         segmenter=SEGMENTERS["nano"],
     ),
     "small": EpsConfig(
@@ -77,7 +77,7 @@ PRESETS = {
         SMALL_TRAIN,
         SaliencyConfig(source="rembg"),
         inference=SMALL_INFERENCE,
-        refiner=RefinerConfig(psa=PSA["small"]),
+        refiner=RefinerConfig(psa=PSA["small"], irn=IRN["small"]),
         segmenter=SEGMENTERS["small"],
     ),
     "paper": EpsConfig(

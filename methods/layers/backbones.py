@@ -1,8 +1,8 @@
-"""Feature extractors by name: ResNet-38d, DeepLab's VGG16 and ResNets (torchvision), and any timm network."""
+"""Feature extractors by name: ResNet-38d, DeepLab's VGG16 and ResNets, and any timm network."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from torch import nn
 
 from datasets.recipe import IMAGENET, Normalisation
 from methods.base import MethodError
+from methods.layers import caffe_resnet
 from methods.layers.config import BackboneConfig
 from methods.layers.depthwise import faster_on_cpu
 from methods.layers.resnet38d import ResNet38d
@@ -36,7 +37,7 @@ class Backbone(nn.Module):
     """A trunk with what its users need to know about it.
 
     forward: (B, 3, H, W) -> (B, channels, ceil(H / output_stride), ceil(W / output_stride)); timm networks
-             that cut the image into patches (ConvNeXt) round down instead
+             that cut the image into patches (ConvNeXt) round down instead, resnet101_caffe may add a cell
     trunk:         the network itself; its state dictionary has the names of the weight files
     channels:      channels of the last feature map
     normalisation: of the images it was trained on
@@ -97,21 +98,28 @@ def build_backbone(config: BackboneConfig, weights_path: Path | None = None) -> 
     """
     freeze: dict[str, Any] = {"frozen_stages": config.frozen_stages, "freeze_bn": config.freeze_bn}
     name, stride = config.name, config.output_stride
+    renamed: Callable[[Mapping[str, torch.Tensor]], Mapping[str, torch.Tensor]] = dict
     if name in ("resnet38d", "resnet38d_nano"):
-        backbone, head = _resnet38d(name, stride, freeze), "fc8.*"
+        backbone, heads = _resnet38d(name, stride, freeze), ["fc8.*"]
     elif name == "vgg16":
-        backbone, head = _vgg16(stride, freeze), "classifier.*"
+        backbone, heads = _vgg16(stride, freeze), ["classifier.*"]
     elif name in ("resnet50", "resnet101"):
-        backbone, head = _torchvision_resnet(name, stride, freeze), "fc.*"
+        backbone, heads = _torchvision_resnet(name, stride, freeze), ["fc.*"]
+    elif name == "resnet101_caffe":
+        backbone, heads = _caffe_resnet(stride, freeze), caffe_resnet.HEADS
+        renamed = caffe_resnet.torchvision_names
     elif name.startswith("timm/"):
         backbone, head = _timm(name.removeprefix("timm/"), stride, freeze)
+        heads = [head]
     else:
         raise MethodError(
-            f"unknown backbone {name!r}; "
-            f"choose resnet38d, resnet38d_nano, vgg16, resnet50, resnet101 or timm/<model>"
+            f"unknown backbone {name!r}; choose "
+            f"resnet38d, resnet38d_nano, vgg16, resnet50, resnet101, resnet101_caffe or timm/<model>"
         )
     if weights_path is not None:
-        load_into(backbone.trunk, load_state(weights_path), allow_unexpected=[head], source=weights_path)
+        load_into(
+            backbone.trunk, renamed(load_state(weights_path)), allow_unexpected=heads, source=weights_path
+        )
     return backbone
 
 
@@ -185,6 +193,19 @@ def _torchvision_resnet(name: str, stride: int, freeze: dict[str, Any]) -> Backb
         channels=2048,
         output_stride=stride,
         normalisation=IMAGENET,
+        stages=trunk.stages,
+        **freeze,
+    )
+
+
+def _caffe_resnet(stride: int, freeze: dict[str, Any]) -> Backbone:
+    _require_stride("resnet101_caffe", stride, (8,))
+    trunk = _ResNetTrunk(caffe_resnet.caffe_resnet101())
+    return Backbone(
+        trunk,
+        channels=2048,
+        output_stride=stride,
+        normalisation=caffe_resnet.NORMALISATION,
         stages=trunk.stages,
         **freeze,
     )

@@ -11,7 +11,8 @@ from datasets.recipe import Recipe
 class BackboneConfig:
     """A feature extractor.
 
-    name:          resnet38d, resnet38d_nano, vgg16, resnet101, or timm/<model name>
+    name:          resnet38d, resnet38d_nano, vgg16, resnet50, resnet101, resnet101_caffe (the network of the
+                   DeepLab authors' own weights), or timm/<model name>
     weights:       reference understood by `methods.layers.weights`: "none" (random initialisation),
                    "nano/<name>" (shipped), "timm/<name>", "torchvision/<name>", or a path
     output_stride: input pixels per feature cell
@@ -108,6 +109,8 @@ class SegmenterConfig:
     head_norm: batch normalisation in V1's head; as published there is none, and a new head then needs
                thousands of iterations, which the nano scale does not have
     init: what the weights have seen; "coco-masks" is flagged on the board as having seen pixel masks
+    loss_scales: factors on the crop at which the network learns besides 1; with any, at the pixelwise maximum
+               over all too (the reference V2: 0.75 and 0.5)
     test_scales, test_flip, test_crf: test-time settings
     """
 
@@ -117,6 +120,7 @@ class SegmenterConfig:
     head_norm: bool = False
     init: str = "imagenet"
     train: TrainConfig = field(default_factory=TrainConfig)
+    loss_scales: tuple[float, ...] = ()
     test_scales: tuple[float, ...] = (1.0,)
     test_flip: bool = False
     test_crf: CrfConfig | None = None

@@ -8,7 +8,7 @@ from datasets.recipe import Recipe
 from methods.base import MethodConfig
 from methods.cam.config import RESNET38D
 from methods.layers.config import CamInferenceConfig, CrfConfig, SegmenterConfig, TrainConfig, VitConfig
-from methods.refiners import PSA, mctformer_psa
+from methods.refiners import IRN, PSA, mctformer_psa
 from methods.refiners.config import RefinerConfig
 from methods.segmenters import SEGMENTERS
 
@@ -96,7 +96,7 @@ PRESETS = {
         ),
         AttentionConfig(class_to_patch_layers=2),
         CamInferenceConfig(scales=(1.25,), batch_size=32),
-        refiner=mctformer_psa(PSA["nano"]),
+        refiner=mctformer_psa(PSA["nano"], IRN["nano"]),
         segmenter=SEGMENTERS["nano"],
     ),
     "small": MctformerConfig(
@@ -114,7 +114,7 @@ PRESETS = {
             recipe=Recipe(crop=168, resize_crop=(0.3, 1.0), brightness=0.4, contrast=0.4, saturation=0.4),
         ),
         inference=CamInferenceConfig(scales=(1.0,), batch_size=4),
-        refiner=mctformer_psa(PSA["small"]),
+        refiner=mctformer_psa(PSA["small"], IRN["small"]),
         segmenter=SEGMENTERS["small"],
     ),
     "paper": MctformerConfig(
@@ -133,7 +133,7 @@ PRESETS = {
             recipe=Recipe(crop=224, resize_crop=(0.08, 1.0), brightness=0.4, contrast=0.4, saturation=0.4),
         ),
         inference=CamInferenceConfig(scales=(1.0,), batch_size=16),
-        refiner=mctformer_psa(PSA["paper"]),
+        refiner=mctformer_psa(PSA["paper"], IRN["paper"]),
         segmenter=replace(
             SEGMENTERS["paper"],
             backbone=RESNET38D,

@@ -8,13 +8,18 @@ from dataclasses import replace
 from datasets.recipe import Recipe
 from methods.base import Kind, MethodError, Stage
 from methods.layers.config import BackboneConfig, CrfConfig, TrainConfig
-from methods.refiners.config import PseudoLabelConfig, RefinerConfig
+from methods.refiners.config import ParStageConfig, PseudoLabelConfig, RefinerConfig
+from methods.refiners.gc.config import GcStageConfig, check_correction
+from methods.refiners.irn.config import IrnConfig
 from methods.refiners.psa.config import PsaConfig
 
 REFINERS = {
     "none": "methods.refiners.threshold:pseudo_label",
     "crf": "methods.refiners.crf:pseudo_label",
     "psa": "methods.refiners.psa.stages:pseudo_label",
+    "irn": "methods.refiners.irn.stages:pseudo_label",
+    "par": "methods.refiners.par:pseudo_label",
+    "gc": "methods.refiners.gc.stages:pseudo_label",
 }
 
 PSA: Mapping[str, PsaConfig] = {
@@ -55,15 +60,66 @@ PSA: Mapping[str, PsaConfig] = {
 }
 """PSA's settings by scale (paper: the reference code's settings for ResNet-38d)."""
 
+IRN: Mapping[str, IrnConfig] = {
+    # Published for grids of 125 x 94 cells and crops of 128. Where the grid is smaller, paths are shorter and the
+    # walk has fewer steps, so that it goes as far across (a step's length grows with the radius, the way with
+    # the square root of the steps); paths in training stay twice as long as in the walk.
+    "nano": IrnConfig(  # 24 x 18 cells
+        BackboneConfig("resnet38d_nano", "nano/resnet38d_nano", 4),
+        init="the miniature's own world",
+        train=TrainConfig(
+            iterations=60,
+            batch_size=16,
+            optimiser="adamw",
+            learning_rate=2e-3,
+            weight_decay=0.01,
+            head_multiplier=5.0,
+            bias_multiplier=1.0,
+            warmup=10,
+            recipe=Recipe(crop=80, scale=(0.9, 1.4), brightness=0.2, contrast=0.3, saturation=0.4, hue=0.5),
+        ),
+        crf=CrfConfig(5, 3.0, 3.0, 12.0, 5.0, 10.0),
+        crf_stride=2,
+        training_radius=5,
+        radius=3,
+        exp_times=5,
+        batch_size=32,
+    ),
+    "small": IrnConfig(  # 80 x 60 cells
+        BackboneConfig("timm/tf_efficientnet_lite0", "timm/tf_efficientnet_lite0", 16),
+        init="imagenet",
+        train=TrainConfig(
+            iterations=100,
+            batch_size=8,
+            learning_rate=0.02,
+            momentum=0.9,
+            weight_decay=1e-4,
+            head_multiplier=10.0,
+            bias_multiplier=1.0,
+            recipe=Recipe(crop=256, scale=(0.75, 1.5)),
+        ),
+        crf_stride=2,
+        training_radius=7,
+        radius=4,
+        exp_times=7,
+    ),
+    "paper": IrnConfig(),
+}
+"""IRNet's settings by scale (paper: the published code's for ResNet-50)."""
 
-def mctformer_psa(psa: PsaConfig) -> RefinerConfig:
-    """PSA as MCTformer runs it: other powers and CRF under the labels, and a constant background that walks."""
+
+def mctformer_psa(psa: PsaConfig, irn: IrnConfig = IRN["paper"]) -> RefinerConfig:
+    """PSA as MCTformer runs it: other powers and CRF under the labels, and a constant background that walks.
+
+    irn: for those who choose that refiner instead
+    """
     size = psa.crf.bilateral_sxy * 83 / 80  # miniature pictures have smaller kernels
     crf = replace(psa.crf, gaussian_sxy=4.0, bilateral_sxy=size, bilateral_srgb=5.0, bilateral_compat=3.0)
     return RefinerConfig(
         "psa",
         background_threshold=0.39,
         psa=replace(psa, crf=crf, label_powers=(1.0, 12.0), background_power=None, logt=min(psa.logt, 6)),
+        irn=irn,
     )
 
 
@@ -74,6 +130,8 @@ def refiner_stages(config: RefinerConfig, cam: Stage) -> list[Stage]:
     """
     if config.name not in REFINERS:
         raise MethodError(f"unknown refiner {config.name!r}; there are {', '.join(REFINERS)}")
+    if config.name == "irn":
+        return _irn_stages(config.irn, cam)
     threshold = cam.fixed_threshold if config.background_threshold is None else config.background_threshold
     if threshold is None and not (config.name == "psa" and config.psa.background_power is not None):
         raise MethodError(
@@ -81,31 +139,69 @@ def refiner_stages(config: RefinerConfig, cam: Stage) -> list[Stage]:
         )
     if config.name == "psa":
         return _psa_stages(config.psa, threshold or 0.0, cam)
+    if config.name == "par":
+        par = ParStageConfig(threshold or 0.0, config.par.dilations, config.par.iterations)
+        return [_pseudo_label_stage("par", par, cam)]
+    if config.name == "gc":
+        return _gc_stages(config, threshold or 0.0, cam)
     crf = config.crf if config.name == "crf" else None
     return [_pseudo_label_stage(config.name, PseudoLabelConfig(threshold or 0.0, crf), cam)]
 
 
+def uncorrected_stage(cam: Stage, threshold: float) -> Stage:
+    """The labels that Gaussian correction starts from, so that they are scored too, under a name of their own."""
+    name = "pseudo_label_uncorrected"
+    plain = _pseudo_label_stage("none", PseudoLabelConfig(threshold), cam)
+    return replace(plain, name=name, scored_as=name)
+
+
+def _gc_stages(config: RefinerConfig, threshold: float, cam: Stage) -> list[Stage]:
+    backbone = config.gc.backbone or config.psa.backbone
+    settings = GcStageConfig(backbone, config.gc.correction, threshold, config.gc.batch_size)
+    check_correction("refiner.gc.correction", config.gc.correction)
+    corrected = _pseudo_label_stage("gc", settings, cam)
+    return [uncorrected_stage(cam, threshold), replace(corrected, pretrained=(backbone.weights,))]
+
+
 def _psa_stages(psa: PsaConfig, threshold: float, cam: Stage) -> list[Stage]:
-    labels = Stage(
-        "affinity_label",
-        "methods.refiners.psa.stages:label",
-        psa.labels(),
+    learned = _learned_stages("psa", "affinity", psa.labels(), psa.training(), psa.backbone.weights, cam)
+    return [*learned, _walk_stage("psa", psa.walk(threshold), cam, learned[-1])]
+
+
+def _irn_stages(irn: IrnConfig, cam: Stage) -> list[Stage]:
+    learned = _learned_stages("irn", "inter_pixel", irn.labels(), irn.training(), irn.backbone.weights, cam)
+    return [*learned, _walk_stage("irn", irn.walk(), cam, learned[-1])]
+
+
+def _learned_stages(
+    refiner: str, learned: str, labels: object, training: object, weights: str, cam: Stage
+) -> list[Stage]:
+    """Label maps made of the CAM, and a network that starts from `weights` and learns from them."""
+    label = Stage(
+        f"{learned}_label",
+        f"methods.refiners.{refiner}.stages:label",
+        labels,
         Kind.TRAINING_LABEL,
         inputs={"cam": cam.name},
         splits=cam.splits,
         seeded=False,
     )
-    affinity = Stage(
-        "affinity",
-        "methods.refiners.psa.stages:train",
-        psa.training(),
+    train = Stage(
+        learned,
+        f"methods.refiners.{refiner}.stages:train",
+        training,
         Kind.WEIGHTS,
-        inputs={"labels": labels.name},
+        inputs={"labels": label.name},
         splits=cam.splits,
-        pretrained=(psa.backbone.weights,),
+        pretrained=(weights,),
     )
-    walk = _pseudo_label_stage("psa", psa.walk(threshold), cam)
-    return [labels, affinity, replace(walk, inputs={"cam": cam.name, "affinity": affinity.name})]
+    return [label, train]
+
+
+def _walk_stage(refiner: str, settings: object, cam: Stage, learned: Stage) -> Stage:
+    """The CAM walks along what a network has learned."""
+    stage = _pseudo_label_stage(refiner, settings, cam)
+    return replace(stage, inputs={"cam": cam.name, learned.name: learned.name})
 
 
 def _pseudo_label_stage(name: str, settings: object, cam: Stage) -> Stage:

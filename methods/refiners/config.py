@@ -5,21 +5,45 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from methods.layers.config import CrfConfig
+from methods.refiners.gc.config import GcConfig
+from methods.refiners.irn.config import IrnConfig
 from methods.refiners.psa.config import PsaConfig
 
 
 @dataclass(frozen=True)
-class RefinerConfig:
-    """name: "none" (constant background threshold), "crf" (dense CRF on the thresholded CAM's scores) or "psa".
+class ParConfig:
+    """PAR (Ru et al., CVPR 2022): distances of the eight neighbours in pixels, number of rounds."""
 
-    background_threshold: score of the constant background map, in [0, 1]; None: the CAM's own fixed threshold
-    crf, psa: of the refiner of that name only; `methods.refiners.PSA` has the latter by scale
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 12, 24)
+    iterations: int = 10
+
+
+@dataclass(frozen=True)
+class ParStageConfig:
+    """What the pseudo-labels of "par" depend on; see `ParConfig`."""
+
+    background_threshold: float
+    dilations: tuple[int, ...]
+    iterations: int
+
+
+@dataclass(frozen=True)
+class RefinerConfig:
+    """name: "none" (constant background threshold), "crf" (dense CRF on the thresholded CAM's scores), "psa", "irn",
+    "par" (pixel-adaptive refinement) or "gc" (Gaussian correction).
+
+    background_threshold: score of the constant background map, in [0, 1]; None: the CAM's own fixed threshold.
+                          Not of "irn", whose walk changes the scale of scores: it has its own
+    crf, psa, irn, par, gc: of the refiner of that name only; `methods.refiners.PSA` and `IRN` have the latter by scale
     """
 
     name: str = "none"
     background_threshold: float | None = None
     crf: CrfConfig = field(default_factory=lambda: CrfConfig(10, 3.0, 3.0, 80.0, 13.0, 10.0))
     psa: PsaConfig = field(default_factory=PsaConfig)
+    irn: IrnConfig = field(default_factory=IrnConfig)
+    par: ParConfig = field(default_factory=ParConfig)
+    gc: GcConfig = field(default_factory=GcConfig)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
 from datasets.recipe import Recipe
-from methods.base import Kind, Stage
-from methods.layers.config import BackboneConfig, SegmenterConfig, TrainConfig
+from methods.base import Kind, MethodError, Stage
+from methods.layers.config import BackboneConfig, CrfConfig, SegmenterConfig, TrainConfig
 
 SEGMENTERS: Mapping[str, SegmenterConfig] = {
     "nano": SegmenterConfig(
@@ -61,8 +63,59 @@ SEGMENTERS: Mapping[str, SegmenterConfig] = {
 """The unified protocol's segmentation network by scale (paper: the reference DeepLab V2 recipe)."""
 
 
+COCO_MASKS = "coco-masks"
+"""`SegmenterConfig.init` of weights that have seen pixel masks."""
+
+
+def deeplab_v2(backbone: BackboneConfig, init: str, iterations: int) -> SegmenterConfig:
+    """DeepLab V2 with ResNet-101 as CA-CL trains it: SEGMENTERS["paper"] at another rate and for longer.
+
+    The paper prints one learning rate, .005, and no factors: it is taken for all layers. The reference code
+    has 2.5e-4, x10 for new layers and x20 for their biases, which is .005 for the latter alone. Crop and scales
+    are the reference's, and so is the loss at three scales and their maximum; at test its three scales are
+    averaged here, where it takes the maximum. The paper has a CRF at test and not its parameters: deeplab-pytorch's.
+    """
+    paper = SEGMENTERS["paper"]
+    return replace(
+        paper,
+        backbone=backbone,
+        init=init,
+        train=replace(
+            paper.train,
+            iterations=iterations,
+            batch_size=10,
+            learning_rate=0.005,
+            head_multiplier=1.0,
+            bias_multiplier=1.0,
+        ),
+        loss_scales=(0.75, 0.5),
+        test_scales=(0.5, 0.75, 1.0),
+        test_flip=False,
+        test_crf=CrfConfig(10, 1.0, 3.0, 67.0, 3.0, 4.0),
+    )
+
+
+DEEPLAB_V2_COCO = deeplab_v2(
+    BackboneConfig("resnet101_caffe", "deeplab/deeplabv1_resnet101-coco", 8, freeze_bn=True),
+    init=COCO_MASKS,
+    iterations=40000,
+)
+"""CA-CL's on VOC. The weights were trained on COCO's pixel masks; by path: segmenter.backbone.weights=FILE."""
+
+DEEPLAB_V2_IMAGENET = deeplab_v2(
+    BackboneConfig("resnet101", "torchvision/resnet101", 8, freeze_bn=True),
+    init="imagenet",
+    iterations=100000,
+)
+"""CA-CL's on COCO."""
+
+
 def segmentation_stages(config: SegmenterConfig, labels: str = "pseudo_label") -> list[Stage]:
-    """Train on the label maps of stage `labels`, then predict the validation images."""
+    """Train on the label maps of stage `labels`, then predict the validation images.
+
+    Raises MethodError where `check_init` does.
+    """
+    check_init(config)
     segment = Stage(
         "segment",
         "methods.segmenters.stages:segment",
@@ -70,8 +123,18 @@ def segmentation_stages(config: SegmenterConfig, labels: str = "pseudo_label") -
         Kind.WEIGHTS,
         inputs={"labels": labels},
         pretrained=(config.backbone.weights,),
+        seen_masks=config.init == COCO_MASKS,
     )
     return [segment, predict_stage(config)]
+
+
+def check_init(config: SegmenterConfig) -> None:
+    """MethodError where the weights' file names COCO and `init` does not say that they have seen its masks."""
+    if "coco" in Path(config.backbone.weights).name.lower() and config.init != COCO_MASKS:
+        raise MethodError(
+            f"segmenter.backbone.weights={config.backbone.weights} is named after COCO, whose pixel masks it has "
+            f"then seen, but segmenter.init={config.init!r}; set segmenter.init={COCO_MASKS}"
+        )
 
 
 def predict_stage(config: SegmenterConfig) -> Stage:

@@ -23,6 +23,7 @@ from methods.layers.config import SegmenterConfig
 from methods.layers.crf import CrfPool
 from methods.layers.deeplab import DeepLab, build_segmenter
 from methods.layers.optim import build_optimiser, schedule
+from methods.segmenters.multi_scale import MultiScale, multi_scale_losses
 
 
 def segment(context: StageContext, settings: SegmenterConfig) -> None:
@@ -32,7 +33,10 @@ def segment(context: StageContext, settings: SegmenterConfig) -> None:
 
 
 def train_segmentation(context: StageContext, settings: SegmenterConfig, labels: Companion) -> None:
-    """Train the network on label maps; pixel-wise cross-entropy, 255 ignored. Writes network.safetensors."""
+    """Train the network on label maps; pixel-wise cross-entropy, 255 ignored. Writes network.safetensors.
+
+    With `loss_scales` it learns from several scales at once, see `MultiScale`.
+    """
     weights = context.weights_path(settings.backbone.weights)
     network = build_segmenter(settings, len(context.view.classes), weights)
     optimiser = build_optimiser(network, [network.head], settings.train)
@@ -43,9 +47,11 @@ def train_segmentation(context: StageContext, settings: SegmenterConfig, labels:
         settings.train.batch_size,
         {"labels": labels},
     )
-    context.train(
-        network, optimiser, segmentation_losses, batches, settings.train.iterations, schedule(settings.train)
-    )
+    learner: nn.Module = network
+    losses = segmentation_losses
+    if settings.loss_scales:
+        learner, losses = MultiScale(network, settings.loss_scales), multi_scale_losses
+    context.train(learner, optimiser, losses, batches, settings.train.iterations, schedule(settings.train))
     save_file(network.state_dict(), context.output / "network.safetensors")
     description = {"segmenter": dataclasses.asdict(settings), "classes": list(context.view.classes)}
     (context.output / "network.json").write_text(json.dumps(description))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datasets.base import TrainingView
 from methods.base import Kind, Method, MethodConfig, Shared, Stage, Supervision
 from methods.layers.config import SegmenterConfig
-from methods.segmenters import SEGMENTERS, predict_stage
+from methods.segmenters import COCO_MASKS, SEGMENTERS, check_init, predict_stage
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,14 @@ class Supervised(Method):
 
     def stages(self, config: SupervisedConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
         segmenter = shared.segmenter or config.segmenter
+        check_init(segmenter)
         segment = Stage(
             "segment",
             "methods.supervised.stages:segment",
             segmenter,
             Kind.WEIGHTS,
             pretrained=(segmenter.backbone.weights,),
+            seen_masks=segmenter.init == COCO_MASKS,
         )
         return [segment, predict_stage(segmenter)]
 

@@ -1,0 +1,1 @@
+"""Refiner `gc`: Gaussian correction of the thresholded CAM's labels."""

@@ -1,0 +1,69 @@
+"""Stage of Gaussian correction: the CAM's thresholded labels, corrected by a network's features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from datasets.images import write_labels
+from datasets.recipe import Normalisation
+from methods.artifacts import Cam, CamReader, label_map_path
+from methods.base import StageContext
+from methods.layers.backbones import build_backbone
+from methods.layers.cam import resize
+from methods.refiners.gc.config import CorrectionConfig, GcStageConfig
+from methods.refiners.gc.correction import gaussian_correction
+
+
+def pseudo_label(context: StageContext, settings: GcStageConfig) -> None:
+    """Write corrected label maps of the training images, by the features of a pretrained backbone."""
+    backbone = build_backbone(settings.backbone, context.weights_path(settings.backbone.weights))
+    backbone.to(context.device).eval()
+    write_corrected(
+        context,
+        backbone,
+        backbone.normalisation,
+        settings.correction,
+        settings.background_threshold,
+        settings.batch_size,
+    )
+
+
+@torch.inference_mode()
+def write_corrected(
+    context: StageContext,
+    features: Callable[[torch.Tensor], torch.Tensor],
+    normalisation: Normalisation,
+    correction: CorrectionConfig,
+    background_threshold: float,
+    batch_size: int,
+) -> None:
+    """Write a label map of every training image: CAM (input `cam`) against a constant background, corrected.
+
+    features: images (B, 3, H, W) -> (B, D, h, w)
+    """
+    cams = CamReader(context.inputs["cam"].path)
+    for _, samples in context.shards(context.view.samples("train")):
+        for batch in context.images(samples, normalisation, batch_size):
+            found = [cams[i] for i in batch.ids]
+            maps = pad_sequence([_resized(cam, batch.size) for cam in found], batch_first=True)
+            maps = maps.to(context.device)
+            confidence, winner = maps.max(1)
+            values = torch.zeros(maps.shape[:2], dtype=torch.int64)
+            for row, cam in zip(values, found):
+                row[: len(cam.classes)] = torch.tensor(cam.classes, dtype=torch.int64) + 1
+            values = values.to(context.device)
+            labels = values.gather(1, winner.flatten(1)).view_as(winner)
+            labels = torch.where(confidence > background_threshold, labels, 0)
+            corrected = gaussian_correction(labels, maps, features(batch.images).float(), correction)
+            for sample_id, label_map in zip(batch.ids, corrected.to(torch.uint8).cpu()):
+                write_labels(label_map_path(context.output, sample_id), label_map)
+
+
+def _resized(cam: Cam, size: tuple[int, int]) -> torch.Tensor:
+    """Maps (K, H, W) at the image's size; one of zeros where there is no class."""
+    if not cam.classes:
+        return torch.zeros(1, *size)
+    return resize(torch.from_numpy(cam.maps).float()[None], size)[0]

@@ -1,0 +1,120 @@
+"""Settings of the refiner IRNet. Light to import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from datasets.recipe import Recipe
+from methods.layers.config import BackboneConfig, CrfConfig, TrainConfig
+
+VOC_IMAGES = 10582
+"""Images of train_aug: the paper's epochs are counted in iterations here."""
+
+
+@dataclass(frozen=True)
+class InterPixelLabelConfig:
+    """What the inter-pixel labels depend on; see `IrnConfig`."""
+
+    confident_foreground: float
+    confident_background: float
+    label_probability: float
+    crf: CrfConfig
+    crf_stride: int
+
+
+@dataclass(frozen=True)
+class InterPixelTrainingConfig:
+    """What the network depends on; see `IrnConfig`."""
+
+    backbone: BackboneConfig
+    init: str
+    train: TrainConfig
+    radius: int
+
+
+@dataclass(frozen=True)
+class EdgeWalkConfig:
+    """What the walk depends on, besides the network's weights; see `IrnConfig`."""
+
+    backbone: BackboneConfig
+    radius: int
+    beta: float
+    exp_times: int
+    background_threshold: float
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class IrnConfig:
+    """IRNet (Ahn, Cho and Kwak, CVPR 2019): a network learns where classes end, the CAM walks up to these edges.
+
+    The defaults are the published code's. Its trunk is not dilated (stride 16 by a last stage without stride);
+    torchvision's at stride 16 is. The code pads pictures to 512 pixels, here they keep their size.
+
+    backbone:   its features are used as they are, none of it is trained; init: what its weights have seen
+    train:      of the two branches; `head_multiplier` is that of the displacement branch
+    crf:        under the inter-pixel labels, run from a label map instead of from probabilities
+    confident_foreground: background score below which a CAM is foreground for sure, in [0, 1]
+    confident_background: background score above which it is background for sure, in [0, 1]
+    label_probability: probability of a pixel's own label in the CRF's unary term, in (0, 1)
+    crf_stride: pixels a cell of that CRF; 1: at the image's size
+    training_radius: cells nearer than this are pairs in training (152 paths at 10)
+    radius:     and in the walk (34 paths at 5)
+    beta:       power of the affinities in the transition matrix
+    exp_times:  the walk takes 2^exp_times steps
+    background_threshold: score of the constant background beside the walked CAM, whose maximum is 1
+    batch_size: images of equal size at once
+    """
+
+    backbone: BackboneConfig = field(
+        default_factory=lambda: BackboneConfig("resnet50", "torchvision/resnet50", 16)
+    )
+    init: str = "imagenet"
+    train: TrainConfig = field(
+        default_factory=lambda: TrainConfig(
+            iterations=3 * (VOC_IMAGES // 32),
+            batch_size=32,
+            learning_rate=0.1,
+            momentum=1e-4,  # PolyOptimizer's: the weight decay in momentum's place
+            weight_decay=1e-4,
+            head_multiplier=10.0,
+            bias_multiplier=1.0,
+            recipe=Recipe(crop=512, scale=(0.5, 1.5)),
+        )
+    )
+    crf: CrfConfig = field(default_factory=lambda: CrfConfig(10, 3.0, 3.0, 50.0, 5.0, 10.0))
+    confident_foreground: float = 0.30
+    confident_background: float = 0.05
+    label_probability: float = 0.7
+    crf_stride: int = 1
+    training_radius: int = 10
+    radius: int = 5
+    beta: float = 10.0
+    exp_times: int = 8
+    background_threshold: float = 0.25
+    batch_size: int = 8
+
+    def labels(self) -> InterPixelLabelConfig:
+        """The part that the inter-pixel labels depend on."""
+        return InterPixelLabelConfig(
+            self.confident_foreground,
+            self.confident_background,
+            self.label_probability,
+            self.crf,
+            self.crf_stride,
+        )
+
+    def training(self) -> InterPixelTrainingConfig:
+        """The part that the network depends on."""
+        return InterPixelTrainingConfig(self.backbone, self.init, self.train, self.training_radius)
+
+    def walk(self) -> EdgeWalkConfig:
+        """The part that the walk depends on, besides the network's weights."""
+        return EdgeWalkConfig(
+            self.backbone,
+            self.radius,
+            self.beta,
+            self.exp_times,
+            self.background_threshold,
+            self.batch_size,
+        )

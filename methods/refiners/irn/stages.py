@@ -1,0 +1,171 @@
+"""Stages of IRNet: inter-pixel labels, network, random walk up to the edges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn.utils.rnn import pad_sequence
+
+from datasets.base import IGNORE, Companion, Sample
+from datasets.images import read_image, write_labels
+from datasets.loader import Batch
+from methods.artifacts import Cam, CamReader, label_map_path
+from methods.base import MethodError, StageContext
+from methods.layers.backbones import build_backbone
+from methods.layers.cam import resize
+from methods.layers.crf import CrfPool
+from methods.layers.optim import build_optimiser, schedule
+from methods.refiners.irn.config import EdgeWalkConfig, InterPixelLabelConfig, InterPixelTrainingConfig
+from methods.refiners.irn.network import InterPixelNetwork, inter_pixel_losses, smallest_crop
+from methods.refiners.irn.paths import walk_to_edges
+
+
+def label(context: StageContext, settings: InterPixelLabelConfig) -> None:
+    """Write a label map of every training image: foreground and background that are confident, 255 elsewhere.
+
+    A CRF starts from the CAM against the high background score, another from that against the low one; see
+    `confident_labels`.
+    """
+    cams = CamReader(context.inputs["cam"].path)
+    with CrfPool(settings.crf) as pool:
+        for _, samples in context.shards(context.view.samples("train")):
+            posteriors = pool.map(_crf_jobs(samples, cams, settings))
+            for sample in samples:
+                cam = cams[sample.id]
+                labels = torch.zeros(cam.size, dtype=torch.uint8)  # without a class all is background
+                if cam.classes:
+                    values = torch.tensor([0, *(c + 1 for c in cam.classes)], dtype=torch.uint8)
+                    foreground, background = (
+                        values[torch.from_numpy(next(posteriors)).argmax(0)] for _ in range(2)
+                    )
+                    found = confident_labels(foreground, background)
+                    labels = F.interpolate(found[None, None], cam.size, mode="nearest-exact")[0, 0]
+                write_labels(label_map_path(context.output, sample.id), labels)
+                context.advance(1)
+
+
+def confident_labels(foreground: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
+    """Label map of two of one image; 0 background, c + 1 class c, 255 ignored.
+
+    foreground: (..., H, W), made with the high background score: what is no background in it is taken
+    background: made with the low one: of the rest, what is background in it too is taken
+    """
+    rest = torch.where(background == 0, 0, IGNORE)
+    return torch.where(foreground == 0, rest, foreground).to(foreground.dtype)
+
+
+def _crf_jobs(
+    samples: Sequence[Sample], cams: CamReader, settings: InterPixelLabelConfig
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(image, probabilities) for each sample that has classes and each threshold."""
+    for sample in samples:
+        cam = cams[sample.id]
+        if not cam.classes:
+            continue
+        size = (-(-cam.size[0] // settings.crf_stride), -(-cam.size[1] // settings.crf_stride))
+        image = read_image(sample.image)
+        if size != cam.size:
+            image = F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
+        pixels = image.permute(1, 2, 0).contiguous().numpy()
+        maps = _resized(cam, size)
+        for threshold in (settings.confident_foreground, settings.confident_background):
+            scores = torch.cat([torch.full((1, *size), threshold), maps])
+            yield pixels, label_probabilities(scores, settings.label_probability).numpy()
+
+
+def label_probabilities(scores: torch.Tensor, own: float) -> torch.Tensor:
+    """Scores (L, H, W), L > 1 -> probabilities: `own` of the highest label, the others share the rest."""
+    won = F.one_hot(scores.argmax(0), len(scores)).movedim(-1, 0).bool()
+    return torch.where(won, own, (1 - own) / (len(scores) - 1))
+
+
+def _resized(cam: Cam, size: tuple[int, int]) -> torch.Tensor:
+    """(K, *size); for an image without classes one map of zeros, which is all background."""
+    if not cam.classes:
+        return torch.zeros(1, *size)
+    return resize(torch.from_numpy(cam.maps).float()[None], size)[0]
+
+
+def train(context: StageContext, settings: InterPixelTrainingConfig) -> None:
+    """Train the branches on the inter-pixel labels. Writes network.safetensors."""
+    backbone = build_backbone(settings.backbone, context.weights_path(settings.backbone.weights))
+    network = InterPixelNetwork(backbone)
+    crop, least = settings.train.recipe.crop, smallest_crop(network.stride, settings.radius)
+    if crop < least:
+        raise MethodError(
+            f"refiner.irn.train.recipe.crop={crop} has no pairs of cells at "
+            f"refiner.irn.training_radius={settings.radius}; choose {least} or more, or a smaller radius"
+        )
+    directory = context.inputs["labels"].path
+    batches = context.train_batches(
+        context.view.samples("train"),
+        settings.train.recipe,
+        backbone.normalisation,
+        settings.train.batch_size,
+        {"labels": Companion(lambda i: label_map_path(directory, i), "labels")},
+    )
+    stride, radius = network.stride, settings.radius
+
+    def losses(network: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
+        edges, displacements = network(batch.images)
+        labels = batch.companions["labels"]
+        return inter_pixel_losses(edges.sigmoid(), displacements, labels, stride, radius)
+
+    context.train(
+        network,
+        build_optimiser(network, network.displacement_branch, settings.train),
+        losses,
+        batches,
+        settings.train.iterations,
+        schedule(settings.train),
+    )
+    network.mean_displacement.copy_(mean_displacement(context, network, settings.train.batch_size))
+    save_file(network.state_dict(), context.output / "network.safetensors")
+
+
+@torch.inference_mode()
+def mean_displacement(context: StageContext, network: InterPixelNetwork, batch_size: int) -> torch.Tensor:
+    """Mean (2,) over the training images of their mean displacements, as (dy, dx)."""
+    network.eval()
+    samples = context.view.samples("train")
+    total = torch.zeros(2, device=context.device)
+    for batch in context.images(samples, network.backbone.normalisation, batch_size):
+        total += network(batch.images)[1].mean((2, 3)).sum(0)
+    return total / len(samples)
+
+
+@torch.inference_mode()
+def pseudo_label(context: StageContext, settings: EdgeWalkConfig) -> None:
+    """Write a label map of every training image: argmax of a constant and the walked CAM, upsampled, / maximum.
+
+    The maximum is that over all classes of the image: a class that little is left of loses its pixels.
+    """
+    network = InterPixelNetwork(build_backbone(settings.backbone))
+    network.load_state_dict(load_file(context.inputs["inter_pixel"].path / "network.safetensors"))
+    network.to(context.device).eval()
+    cams = CamReader(context.inputs["cam"].path)
+    for _, samples in context.shards(context.view.samples("train")):
+        for batch in context.images(samples, network.backbone.normalisation, settings.batch_size):
+            edges = network.boundaries(batch.images)
+            grid = (edges.shape[-2], edges.shape[-1])
+            found = [cams[i] for i in batch.ids]
+            maps = pad_sequence([_resized(cam, grid) for cam in found], batch_first=True)
+            walked = walk_to_edges(
+                maps.to(context.device), edges, settings.radius, settings.beta, settings.exp_times
+            )
+            winners = _winners(resize(walked, batch.size), settings.background_threshold).cpu()
+            for sample_id, cam, winner in zip(batch.ids, found, winners):
+                values = torch.zeros(maps.shape[1] + 1, dtype=torch.uint8)
+                values[1 : len(cam.classes) + 1] = torch.tensor(cam.classes, dtype=torch.uint8) + 1
+                write_labels(label_map_path(context.output, sample_id), values[winner])
+
+
+def _winners(walked: torch.Tensor, background_threshold: float) -> torch.Tensor:
+    """(B, K, H, W), not negative -> (B, H, W): 0 background, k + 1 the k-th map; all background for zeros."""
+    highest = walked.amax((1, 2, 3), keepdim=True).clamp_min(torch.finfo(walked.dtype).tiny)
+    return F.pad(walked / highest, (0, 0, 0, 0, 1, 0), value=background_threshold).argmax(1)

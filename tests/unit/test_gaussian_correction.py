@@ -1,0 +1,319 @@
+"""Gaussian correction: EM against scikit-learn, degenerate images, the rules against loops, the refiner."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.mixture import GaussianMixture
+
+from benchmark.config import RuntimeConfig
+from benchmark.console import stage_progress
+from benchmark.context import RunContext
+from benchmark.runner import make_fabric
+from datasets.base import IGNORE, Sample, TrainingView
+from datasets.images import read_labels
+from methods.artifacts import Cam, label_map_path, write_cams
+from methods.base import Artifact, Kind, MethodError, Stage
+from methods.layers.gaussian_mixture import Start, fit_two_gaussians, lower_posterior
+from methods.refiners import PSA, refiner_stages
+from methods.refiners.config import RefinerConfig
+from methods.refiners.gc import stages
+from methods.refiners.gc.config import CorrectionConfig, GcConfig
+from methods.refiners.gc.correction import (
+    correct_by_neighbours,
+    gaussian_correction,
+    neighbour_similarities,
+    noise_probability,
+)
+from tests.trees import write_image
+
+CAM = Stage("cam", "tests:cam", None, Kind.CAM, fixed_threshold=0.3)
+SETTINGS = CorrectionConfig()
+
+# --- EM ---------------------------------------------------------------------------------------------------
+
+
+def images(count: int = 100, pixels: int = 400) -> tuple[np.ndarray, np.ndarray, Start]:
+    """Confidences in [0, 1] of two overlapping kinds of pixels, which of them count, and where EM starts."""
+    source = np.random.default_rng(0)
+    share = source.uniform(0.2, 0.8, (count, 1))
+    centres = np.stack([source.uniform(0.05, 0.4, count), source.uniform(0.5, 0.95, count)], 1)
+    widths = source.uniform(0.03, 0.15, (count, 2))
+    kind = (source.random((count, pixels)) > share).astype(int)
+    rows = np.arange(count)[:, None]
+    values = centres[rows, kind] + widths[rows, kind] * source.standard_normal((count, pixels))
+    mask = source.random((count, pixels)) < 0.8
+    start = [
+        source.uniform(0.1, 0.9, (count, 2)),
+        source.uniform(0.01, 0.1, (count, 2)),
+        np.ones((count, 2)) / 2,
+    ]
+    return values.clip(0, 1), mask, Start(*(torch.from_numpy(s) for s in start))
+
+
+def sklearns(values: np.ndarray, start: Start, row: int) -> GaussianMixture:
+    mixture = GaussianMixture(
+        2,
+        means_init=start.means[row, :, None].numpy(),
+        weights_init=start.weights[row].numpy(),
+        precisions_init=(1 / start.variances[row])[:, None, None].numpy(),
+        init_params="random",
+        random_state=0,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some have not converged after all iterations, as ours
+        return mixture.fit(values[:, None])
+
+
+def test_em_is_scikit_learns_from_the_same_start():
+    values, mask, start = images()
+    found = fit_two_gaussians(torch.from_numpy(values), torch.from_numpy(mask), start)
+    noise = lower_posterior(torch.from_numpy(values), found)
+    assert found.valid.all()
+    for row in range(len(values)):
+        expected = sklearns(values[row, mask[row]], start, row)
+        order = expected.means_[:, 0].argsort()
+        for ours, theirs in (
+            (found.means, expected.means_[:, 0]),
+            (found.variances, expected.covariances_[:, 0, 0]),
+            (found.weights, expected.weights_),
+        ):
+            np.testing.assert_allclose(ours[row].numpy(), theirs[order], rtol=1e-4, atol=1e-6)
+        posterior = expected.predict_proba(values[row, :, None])[:, order[0]]
+        np.testing.assert_allclose(noise[row].numpy(), posterior, atol=1e-4)
+
+
+def test_single_precision_is_close():
+    values, mask, start = images()
+    exact = fit_two_gaussians(torch.from_numpy(values), torch.from_numpy(mask), start)
+    single = fit_two_gaussians(
+        torch.from_numpy(values).float(), torch.from_numpy(mask), Start(*(s.float() for s in start))
+    )
+    for ours, theirs in zip(single[:3], exact[:3]):
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_rows_do_not_see_each_other_nor_what_is_masked():
+    values, mask, _ = (torch.from_numpy(a) if isinstance(a, np.ndarray) else a for a in images(6))
+    together = fit_two_gaussians(values, mask)
+    moved = torch.where(mask, values, 17.0)
+    for row in range(6):
+        alone = fit_two_gaussians(moved[row : row + 1], mask[row : row + 1])
+        for ours, theirs in zip(alone, together):
+            torch.testing.assert_close(ours[0], theirs[row])
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 10**6))
+def test_the_lower_component_is_first_and_its_posterior_a_probability(seed):
+    values = torch.rand(3, 50, generator=torch.Generator().manual_seed(seed))
+    found = fit_two_gaussians(values)
+    assert (found.means[:, 0] <= found.means[:, 1]).all()
+    assert ((found.weights.sum(1) - 1).abs() < 1e-5).all()
+    posterior = lower_posterior(values, found)
+    assert ((posterior >= 0) & (posterior <= 1)).all()
+
+
+DEGENERATE = {
+    "nothing": torch.zeros(1, 2, 8, 8),
+    "equal": torch.full((1, 2, 8, 8), 0.6),
+    "one pixel": F.pad(torch.ones(1, 2, 1, 1), (4, 3, 4, 3)),
+    "two equal pixels": F.pad(torch.full((1, 2, 1, 2), 0.5), (4, 2, 4, 3)),
+    "almost equal": 0.5 + 1e-7 * torch.rand(1, 2, 8, 8, generator=torch.Generator().manual_seed(0)),
+}
+
+
+@pytest.mark.parametrize("scope", ["image", "class"])
+@pytest.mark.parametrize("name", DEGENERATE)
+def test_degenerate_images_keep_their_labels(name, scope):
+    cams = DEGENERATE[name]
+    labels = torch.randint(0, 3, (1, 8, 8), generator=torch.Generator().manual_seed(0))
+    chosen = replace(SETTINGS, scope=scope)
+    assert noise_probability(cams, chosen).isfinite().all()
+    features = torch.randn(1, 4, 8, 8)
+    assert torch.equal(gaussian_correction(labels, cams, features, chosen), labels)
+
+
+def test_an_empty_component_is_no_mixture():
+    start = Start(torch.tensor([[0.5, 90.0]]), torch.tensor([[0.1, 1e-3]]), torch.tensor([[0.5, 0.5]]))
+    found = fit_two_gaussians(torch.rand(1, 40), start=start)
+    assert not found.valid.any()
+    assert all(part.isfinite().all() for part in found[:3])
+    assert (lower_posterior(torch.rand(1, 40), found) == 0).all()
+
+
+def test_a_degenerate_image_does_not_disturb_the_others():
+    torch.manual_seed(0)
+    good = torch.cat([0.2 + 0.05 * torch.randn(1, 1, 16, 8), 0.8 + 0.05 * torch.randn(1, 1, 16, 8)], 3)
+    cams = torch.cat([good, torch.zeros_like(good), torch.full_like(good, 0.4)])
+    torch.testing.assert_close(noise_probability(cams, SETTINGS)[:1], noise_probability(good, SETTINGS))
+
+
+def test_noise_is_the_low_part_and_pixels_outside_have_none():
+    torch.manual_seed(0)
+    cams = torch.zeros(1, 1, 16, 24)
+    cams[..., 8:16] = 0.2 + 0.03 * torch.randn(16, 8)
+    cams[..., 16:] = 0.8 + 0.03 * torch.randn(16, 8)
+    noise = noise_probability(cams, SETTINGS)
+    assert (noise[..., :8] == 0).all()
+    assert noise[..., 8:16].min() > 0.99
+    assert noise[..., 16:].max() < 0.01
+    valid = torch.ones(1, 16, 24, dtype=torch.bool)
+    valid[:, :4] = False
+    assert (noise_probability(cams, SETTINGS, valid)[:, :4] == 0).all()
+    everything = noise_probability(cams, replace(SETTINGS, min_confidence=-1.0))
+    assert everything[..., :8].min() > 0.99
+
+
+def test_each_class_has_its_own_mixture():
+    torch.manual_seed(0)
+    cams = torch.zeros(1, 2, 16, 32)
+    for column, (k, centre) in enumerate(((0, 0.5), (0, 0.9), (1, 0.1), (1, 0.5))):
+        cams[:, k, :, 8 * column : 8 * column + 8] = centre + 0.02 * torch.randn(16, 8)
+    noise = noise_probability(cams, replace(SETTINGS, scope="class"))
+    parts = [noise[..., 8 * c : 8 * c + 8].mean().item() for c in range(4)]
+    assert parts == pytest.approx([1, 0, 1, 0], abs=0.01)
+
+
+# --- rules ------------------------------------------------------------------------------------------------
+
+
+def by_loops(labels, noise, features, settings: CorrectionConfig) -> torch.Tensor:
+    """Eq. 18 to 21, pixel by pixel, features at the labels' size."""
+    result = labels.clone()
+    batch, height, width = labels.shape
+    for b in range(batch):
+        for y in range(height):
+            for x in range(width):
+                g = float(noise[b, y, x])
+                if not (g > settings.high or settings.low < g < settings.high):
+                    continue
+                around = [(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)]
+                around = [(i, j) for i, j in around if 0 <= i < height and 0 <= j < width]
+                cosines = [
+                    float(torch.cosine_similarity(features[b, :, y, x], features[b, :, i, j], 0))
+                    for i, j in around
+                ]
+                if min(cosines) < settings.similarity:
+                    result[b, y, x] = 0
+                elif g > settings.high:
+                    result[b, y, x] = IGNORE
+                else:
+                    result[b, y, x] = labels[(b, *around[int(np.argmax(cosines))])]
+    return result
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(0, 10**6), st.integers(2, 9), st.integers(2, 9), st.floats(-0.9, 0.95))
+def test_rules_are_those_of_the_paper(seed, height, width, similarity):
+    source = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 4, (2, height, width), generator=source)
+    noise = torch.rand(2, height, width, generator=source)
+    features = torch.randn(2, 3, height, width, generator=source, dtype=torch.float64)
+    chosen = replace(SETTINGS, similarity=similarity)
+    expected = by_loops(labels, noise, features, chosen)
+    assert torch.equal(correct_by_neighbours(labels, noise, features, chosen), expected)
+
+
+def test_a_pixel_that_is_surely_clean_keeps_its_label():
+    labels = torch.randint(0, 4, (1, 6, 6))
+    features = torch.randn(1, 3, 6, 6)
+    assert torch.equal(correct_by_neighbours(labels, torch.full((1, 6, 6), 0.2), features, SETTINGS), labels)
+
+
+def test_coarse_features_have_neighbours_one_cell_apart():
+    """Two cells of 4 x 4 pixels, alike: the uncertain half takes the labels four pixels to the right."""
+    labels = torch.zeros(1, 4, 8, dtype=torch.int64)
+    labels[..., 4:] = torch.tensor([1, 2, 3, 4])
+    noise = torch.zeros(1, 4, 8)
+    noise[..., :4] = 0.5
+    features = torch.ones(1, 2, 1, 2)
+    corrected = correct_by_neighbours(labels, noise, features, SETTINGS)
+    assert corrected[0, 0].tolist() == [1, 2, 3, 4, 1, 2, 3, 4]
+    features[0, 1, 0, 1] = -1
+    assert correct_by_neighbours(labels, noise, features, SETTINGS)[0, 0].tolist() == [0] * 4 + [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (5, 1)])
+def test_a_single_row_or_column_of_cells(size):
+    assert neighbour_similarities(torch.randn(1, 3, *size)).shape == (1, 4, *size)
+    labels, noise = torch.ones(1, 10, 10, dtype=torch.int64), torch.full((1, 10, 10), 0.5)
+    same = torch.ones(1, 3, *size)
+    assert torch.equal(correct_by_neighbours(labels, noise, same, SETTINGS), labels)
+
+
+# --- refiner ----------------------------------------------------------------------------------------------
+
+REFINER = RefinerConfig("gc", psa=PSA["nano"])
+SIZES = [(32, 40), (32, 40), (30, 37)]
+
+
+def test_the_refiner_scores_the_uncorrected_labels_under_their_own_name():
+    plain, corrected = refiner_stages(REFINER, CAM)
+    assert (plain.name, plain.scored_as) == ("pseudo_label_uncorrected", "pseudo_label_uncorrected")
+    assert (corrected.name, corrected.scored_as) == ("pseudo_label", None)
+    assert corrected.pretrained == ("nano/resnet38d_nano",)
+    assert corrected.settings.background_threshold == 0.3
+    assert [s.inputs for s in (plain, corrected)] == [{"cam": "cam"}] * 2
+
+
+def test_psas_other_settings_do_not_change_the_correction():
+    other = replace(REFINER, psa=replace(REFINER.psa, logt=1))
+    assert refiner_stages(REFINER, CAM) == refiner_stages(other, CAM)
+
+
+@pytest.mark.parametrize(
+    ("correction", "message"),
+    [
+        (CorrectionConfig(scope="pixel"), r"scope='pixel': choose image, class"),
+        (CorrectionConfig(low=0.9), r"low=0.9 and high=0.85 must satisfy"),
+    ],
+)
+def test_settings_that_make_no_correction(correction, message):
+    with pytest.raises(MethodError, match=message):
+        refiner_stages(replace(REFINER, gc=GcConfig(correction=correction)), CAM)
+
+
+@pytest.mark.parametrize("name", ["gc", "par"])
+def test_labels_have_their_images_size_and_classes(tmp_path: Path, name: str):
+    samples = []
+    for i, (height, width) in enumerate(SIZES):
+        path = tmp_path / "images" / f"{i}.png"
+        write_image(path, i, size=(width, height))
+        samples.append(Sample(str(i), path, () if i == 2 else (0, 2)))
+    view = TrainingView("test", ("a", "b", "c"), {"train": tuple(samples)})
+    source = np.random.default_rng(0)
+    (tmp_path / "cam").mkdir()
+    write_cams(
+        tmp_path / "cam" / "shard.safetensors",
+        {
+            s.id: Cam(source.random((len(s.labels), 8, 10)).astype(np.float16), s.labels, size)
+            for s, size in zip(samples, SIZES)
+        },
+    )
+    stage = refiner_stages(replace(REFINER, name=name), CAM)[-1]
+    runtime = RuntimeConfig(device="cpu", workers=1)
+    output = tmp_path / "labels-of"
+    (output / ".scratch").mkdir(parents=True)
+    inputs = {"cam": Artifact(tmp_path / "cam", "", Kind.CAM)}
+    context = RunContext(make_fabric(runtime), runtime, view, inputs, output, 0, stage_progress("x"), None)
+    if name == "gc":
+        stages.pseudo_label(context, stage.settings)
+    else:
+        from methods.refiners import par
+
+        par.pseudo_label(context, stage.settings)
+    for sample, size in zip(samples, SIZES):
+        labels = read_labels(label_map_path(output, sample.id))
+        assert labels.shape == size
+        assert set(labels.unique().tolist()) <= {0, 1, 3, IGNORE}
+        if not sample.labels:
+            assert (labels == 0).all()
