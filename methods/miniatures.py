@@ -1,8 +1,8 @@
 """Pretraining of the miniature networks that ship with the project, each reproducible from here.
 
-They play the parts of ImageNet and saliency models at the nano scale, so they are trained on a generated world
-of their own (`datasets.pretraining`), never on benchmark images. The shipped file's hash is what counts; a
-re-run must match its score, not its bits.
+They play the parts of ImageNet, saliency and CLIP models at the nano scale, so they are trained on generated
+worlds of their own (`datasets.pretraining`, `datasets.pretraining_captions`), never on benchmark images. The
+shipped file's hash is what counts; a re-run must match its score, not its bits.
 """
 
 from __future__ import annotations
@@ -39,15 +39,32 @@ class PretrainSettings:
     seed: int = 1
 
 
+def _abstract_pictures(settings: PretrainSettings, start: int, count: int) -> tuple[Any, Any, Any]:
+    import torch
+
+    from datasets.pretraining import pretraining_batch
+
+    batch = pretraining_batch(settings.seed, start, count, settings.size)
+    return torch.from_numpy(batch.images), torch.from_numpy(batch.labels), torch.from_numpy(batch.masks)
+
+
+def _normalised(images: torch.Tensor) -> torch.Tensor:
+    from methods.pretraining_views import normalised
+
+    return normalised(images)
+
+
 @dataclass(frozen=True)
 class Miniature:
     """A miniature: how to build it, its loss, its score on held-out pictures and what of it is shipped.
 
     build:   () -> network
-    loss:    (network, settings, images (B, 3, S, S) normalised, labels (B,), masks (B, S, S), progress in
-             [0, 1]) -> scalar
+    loss:    (network, settings, images (B, 3, S, S), labels (B,), masks (B, S, S), progress in [0, 1])
+             -> scalar
     score:   (network, settings, images, labels, masks) -> score of each picture summed, in [0, B]
     shipped: network -> the state dict that is kept
+    pictures: (settings, start, count) -> images (B, 3, S, S) uint8, labels (B,), masks (B, S, S)
+    scaled:  images uint8 -> what loss and score are given: with ImageNet's statistics, unless said otherwise
     """
 
     summary: str
@@ -57,6 +74,8 @@ class Miniature:
     loss: Callable[..., torch.Tensor]
     score: Callable[..., float]
     shipped: Callable[[nn.Module], dict[str, torch.Tensor]]
+    pictures: Callable[[PretrainSettings, int, int], tuple[Any, Any, Any]] = _abstract_pictures
+    scaled: Callable[[torch.Tensor], torch.Tensor] = _normalised
 
 
 def _classifier() -> nn.Module:
@@ -147,6 +166,40 @@ def _saliency_iou(
     return float(((predicted & truth).sum((1, 2)) / union).sum())
 
 
+def _captioned_pictures(settings: PretrainSettings, start: int, count: int) -> tuple[Any, Any, Any]:
+    """Images, their styles, and the noun of each pixel."""
+    import torch
+
+    from datasets.pretraining_captions import captioned_pictures
+
+    batch = captioned_pictures(settings.seed, start, count, settings.size)
+    return torch.from_numpy(batch.images), torch.from_numpy(batch.styles), torch.from_numpy(batch.nouns)
+
+
+def _clip() -> nn.Module:
+    from methods.clip_pretraining import ClipPretraining
+
+    return ClipPretraining()
+
+
+def _clip_loss(
+    network: nn.Module, settings: PretrainSettings, images: Any, styles: Any, nouns: Any, progress: float
+) -> torch.Tensor:
+    from methods.clip_pretraining import ClipPretraining, pretraining_loss
+
+    assert isinstance(network, ClipPretraining)
+    return pretraining_loss(network, images, styles, nouns, progress)
+
+
+def _clip_accuracy(
+    network: nn.Module, settings: PretrainSettings, images: Any, styles: Any, nouns: Any
+) -> float:
+    from methods.clip_pretraining import ClipPretraining, zero_shot_score
+
+    assert isinstance(network, ClipPretraining)
+    return zero_shot_score(network, images, nouns)
+
+
 MINIATURES: dict[str, Miniature] = {
     "resnet38d_nano": Miniature(
         "narrow ResNet-38d at output stride 4: the nano scale's ImageNet classifier",
@@ -179,6 +232,17 @@ MINIATURES: dict[str, Miniature] = {
         _saliency_iou,
         lambda network: network.state_dict(),
     ),
+    "clip": Miniature(
+        "narrow open_clip model with CLIP's tokenizer: the nano scale's CLIP",
+        "zero-shot accuracy",
+        PretrainSettings(images=12288, iterations=4400, batch_size=32, learning_rate=2e-3, size=72),
+        _clip,
+        _clip_loss,
+        _clip_accuracy,
+        lambda network: network.shipped(),  # type: ignore[union-attr,operator]
+        _captioned_pictures,
+        lambda images: images.float() / 255,
+    ),
 }
 
 
@@ -190,8 +254,6 @@ def pretrain(name: str, output: Path = SHIPPED, report: Callable[[str], None] = 
     import torch
     from safetensors.torch import save_file
 
-    from methods.pretraining_views import normalised
-
     miniature, settings = MINIATURES[name], MINIATURES[name].settings
     torch.manual_seed(settings.seed)
     network = miniature.build()
@@ -201,13 +263,13 @@ def pretrain(name: str, output: Path = SHIPPED, report: Callable[[str], None] = 
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, settings.learning_rate, total_steps=settings.iterations, pct_start=0.15
     )
-    images, labels, masks = _pictures(settings, 0, settings.images)
+    images, labels, masks = miniature.pictures(settings, 0, settings.images)
     network.train()
     total, every = 0.0, max(1, settings.iterations // 10)
     for iteration in range(settings.iterations):
         chosen = torch.randint(0, settings.images, (settings.batch_size,))
         progress = iteration / settings.iterations
-        batch = (normalised(images[chosen]), labels[chosen], masks[chosen])
+        batch = (miniature.scaled(images[chosen]), labels[chosen], masks[chosen])
         loss = miniature.loss(network, settings, *batch, progress)
         optimiser.zero_grad()
         loss.backward()
@@ -242,25 +304,14 @@ def _score(miniature: Miniature, network: nn.Module) -> float:
     """Score on pictures that training has not seen."""
     import torch
 
-    from methods.pretraining_views import normalised
-
     settings = miniature.settings
-    images, labels, masks = _pictures(settings, settings.images, settings.held_out)
+    images, labels, masks = miniature.pictures(settings, settings.images, settings.held_out)
     network.eval()
     with torch.inference_mode():
         return (
             sum(
-                miniature.score(network, settings, normalised(i), y, m)
+                miniature.score(network, settings, miniature.scaled(i), y, m)
                 for i, y, m in zip(images.split(128), labels.split(128), masks.split(128))
             )
             / settings.held_out
         )
-
-
-def _pictures(settings: PretrainSettings, start: int, count: int) -> tuple[Any, Any, Any]:
-    import torch
-
-    from datasets.pretraining import pretraining_batch
-
-    batch = pretraining_batch(settings.seed, start, count, settings.size)
-    return torch.from_numpy(batch.images), torch.from_numpy(batch.labels), torch.from_numpy(batch.masks)

@@ -1,8 +1,8 @@
 """Pretrained weights by reference: where their file is, what it contains, and loading it without surprises.
 
 References: ``none`` (random initialisation), ``nano/<name>`` (shipped with the project), ``timm/<model>``,
-``torchvision/<model>``, ``rembg/<model>``, ``<family>/<name>`` for files that no library serves
-(``resnet38d/res38_cls``), or a file's path.
+``torchvision/<model>``, ``open_clip/<model>.<tag>``, ``rembg/<model>``, ``<family>/<name>`` for files that no
+library serves (``resnet38d/res38_cls``), or a file's path.
 The folder `root` (setting, or the environment variable WSSS_WEIGHTS) is searched before any download.
 Light to import (no torch): planning a run asks for fingerprints.
 """
@@ -39,7 +39,7 @@ USUAL_NAMES: Mapping[str, tuple[str, ...]] = {
 """Names under which these files circulate, tried after `<model>.<suffix>`."""
 
 FILE_SUFFIXES = {".safetensors", ".pth", ".pt", ".bin", ".onnx"}
-HUBS = ("timm", "torchvision", "rembg")
+HUBS = ("timm", "torchvision", "open_clip", "rembg")
 
 
 def locate(reference: str, root: str | Path | None = None) -> Path | None:
@@ -181,6 +181,7 @@ def fetch(reference: str, root: str | Path | None = None) -> Path | None:
     library: Callable[[str], dict[str, torch.Tensor]] = {
         "timm": _from_timm,
         "torchvision": _from_torchvision,
+        "open_clip": _from_open_clip,
     }[family]
     try:
         state = library(name)
@@ -225,6 +226,18 @@ def _from_torchvision(name: str) -> dict[str, torch.Tensor]:
     # Version 1 of the weights is what the papers of this field started from.
     weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
     return dict(weights.get_state_dict(progress=False, check_hash=True))
+
+
+def _from_open_clip(name: str) -> dict[str, torch.Tensor]:
+    import open_clip
+
+    model, _, tag = name.partition(".")
+    if (model, tag) not in open_clip.list_pretrained():
+        raise MethodError(
+            f"open_clip has no weights {tag!r} of a model {model!r}; write open_clip/<model>.<tag>, "
+            "as open_clip.list_pretrained() names them"
+        )
+    return open_clip.create_model(model, pretrained=tag).state_dict()  # type: ignore[no-any-return]
 
 
 def _keep(reference: str, state: Mapping[str, torch.Tensor]) -> Path:

@@ -1,0 +1,116 @@
+"""Settings of CA-CL, and its presets by scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from methods.cam.config import NANO_INFERENCE, NANO_TRAIN, SMALL_INFERENCE, SMALL_TRAIN
+from methods.clims.config import (
+    NANO_CLIP,
+    NANO_GUIDED,
+    RESNET50,
+    RESNET50_CLASSIFIER,
+    SMALL_GUIDED,
+    VOC_TRAIN_AUG,
+    GuidedConfig,
+    GuidedTrainingConfig,
+)
+from methods.clims.config import PAPER_TRAIN as CLIMS_TRAIN
+from methods.layers.config import BackboneConfig, TrainConfig
+from methods.refiners import IRN, PSA
+from methods.refiners.config import RefinerConfig
+from methods.segmenters import DEEPLAB_V2_COCO, SEGMENTERS
+
+GATES = ("straight_through", "sigmoid")
+REDUCTIONS = ("sum", "mean")
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """α, β and γ of Eq. 14."""
+
+    contrast: float = 40.0
+    suppression: float = 1.0
+    area: float = 0.4
+
+
+@dataclass(frozen=True)
+class SuppressionConfig:
+    """The threshold θ of CSBS (Eq. 10, 11) and its loss.
+
+    initial:       θ at the start, a similarity in [-1, 1] (the paper gives none; CLIMS's fixed one is .26)
+    learned:       whether θ follows the gradient (Eq. 11)
+    learning_rate: η of Eq. 11, under the training's schedule; AdamW moves θ by about this each iteration
+    lower, upper:  bounds that θ is kept in: the loss falls as θ rises, so nothing else ends its rise
+    gate, steepness: surrogate of the 0/1 gate's gradient (`losses.background_suppression`)
+    reduction:     of the loss over a batch: "sum" or "mean" over its images
+    """
+
+    initial: float = 0.26
+    learned: bool = True
+    learning_rate: float = 1e-5
+    lower: float = 0.2
+    upper: float = 0.3
+    gate: str = "straight_through"
+    steepness: float = 50.0
+    reduction: str = "sum"
+
+
+@dataclass(frozen=True)
+class CaClConfig(GuidedConfig):
+    """CA-CL (Bai et al., Acta Electronica Sinica 2025).
+
+    weights:     of the losses (Eq. 14)
+    margin:      of L_ITC (Eq. 6), a difference of similarities
+    suppression: CSBS; weights.suppression=0 leaves it out
+    """
+
+    weights: LossWeights = field(default_factory=LossWeights)
+    margin: float = 0.5
+    suppression: SuppressionConfig = field(default_factory=SuppressionConfig)
+
+
+@dataclass(frozen=True)
+class CaClTrainingConfig(GuidedTrainingConfig):
+    """What the guided training depends on; see `CaClConfig`."""
+
+    weights: LossWeights
+    margin: float
+    suppression: SuppressionConfig
+
+
+PAPER_TRAIN = replace(CLIMS_TRAIN, iterations=20 * VOC_TRAIN_AUG // 16, schedule="cosine")
+
+
+def _cosine(train: TrainConfig) -> TrainConfig:
+    return replace(train, schedule="cosine")
+
+
+PRESETS = {
+    "nano": CaClConfig(
+        BackboneConfig("resnet38d_nano", "nano/resnet38d_nano", 4),
+        NANO_CLIP,
+        classifier=NANO_TRAIN,
+        train=_cosine(NANO_GUIDED),
+        inference=NANO_INFERENCE,
+        suppression=SuppressionConfig(learning_rate=2e-4),
+        refiner=RefinerConfig("irn", psa=PSA["nano"], irn=IRN["nano"]),
+        segmenter=SEGMENTERS["nano"],
+    ),
+    "small": CaClConfig(
+        BackboneConfig("timm/tf_efficientnet_lite0", "timm/tf_efficientnet_lite0", 16),
+        classifier=SMALL_TRAIN,
+        train=_cosine(SMALL_GUIDED),
+        inference=SMALL_INFERENCE,
+        suppression=SuppressionConfig(learning_rate=2e-4),
+        refiner=RefinerConfig("irn", psa=PSA["small"], irn=IRN["small"]),
+        segmenter=SEGMENTERS["small"],
+    ),
+    "paper": CaClConfig(
+        RESNET50,
+        classifier=RESNET50_CLASSIFIER,
+        train=PAPER_TRAIN,
+        refiner=RefinerConfig("irn", irn=IRN["paper"]),
+        segmenter=DEEPLAB_V2_COCO,
+    ),
+}

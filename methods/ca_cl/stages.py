@@ -1,0 +1,140 @@
+"""The guided training of CA-CL; its CAM stage is CLIMS's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from datasets.loader import Batch
+from methods.base import StageContext
+from methods.ca_cl.config import CaClTrainingConfig
+from methods.ca_cl.losses import background_suppression, image_text_contrast, select_prompts
+from methods.ca_cl.network import Guided, GuidedNetwork
+from methods.clims.losses import area_regularisation
+from methods.clims.regions import Regions, encode_regions
+from methods.clims.stages import guiding_clip, initial_network, text_features
+from methods.layers.optim import build_optimiser, schedule
+
+
+def guide(context: StageContext, settings: CaClTrainingConfig) -> None:
+    """Train the CAM network and θ (Eq. 14). Writes network.safetensors (the CAM network) and guidance.json."""
+    network = build_network(context, settings)
+    clip = guiding_clip(context, settings)
+    class_texts = text_features(clip, settings.texts.of_classes())
+    background_texts = text_features(clip, settings.texts.of_backgrounds())
+    normalisation: Any = network.cam.backbone.normalisation
+    batches = context.train_batches(
+        context.view.samples("train"), settings.train.recipe, normalisation, settings.train.batch_size
+    )
+
+    def losses(wrapped: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
+        network.project_threshold()
+        guided: Guided = wrapped(batch.images)
+        regions = encode_regions(
+            clip, batch.images, guided.maps, batch.labels, normalisation, settings.composition
+        )
+        return weighted_losses(network, guided, regions, class_texts, background_texts, settings)
+
+    context.train(
+        network,
+        build_guided_optimiser(network, settings),
+        losses,
+        batches,
+        settings.train.iterations,
+        schedule(settings.train),
+    )
+    network.project_threshold()
+    save_file(network.cam.state_dict(), context.output / "network.safetensors")
+    write_guidance(context.output / "guidance.json", network, context.view.classes, settings)
+
+
+def build_network(context: StageContext, settings: CaClTrainingConfig) -> GuidedNetwork:
+    """The CAM network to start from, with θ."""
+    learned = settings.suppression.learned and settings.weights.suppression > 0
+    return GuidedNetwork(
+        initial_network(context, settings),
+        settings.suppression,
+        learned,
+        len(settings.texts.prompts),
+        settings.train.iterations,
+    )
+
+
+def build_guided_optimiser(network: GuidedNetwork, settings: CaClTrainingConfig) -> torch.optim.Optimizer:
+    """The CAM network's groups, and one of θ with its own rate and no decay."""
+    optimiser = build_optimiser(network.cam, [network.cam.classifier], settings.train)
+    if network.threshold.requires_grad:
+        rate = settings.suppression.learning_rate
+        optimiser.add_param_group({"params": [network.threshold], "lr": rate, "weight_decay": 0.0})
+    return optimiser
+
+
+def weighted_losses(
+    network: GuidedNetwork,
+    guided: Guided,
+    regions: Regions,
+    class_texts: torch.Tensor,
+    background_texts: torch.Tensor,
+    settings: CaClTrainingConfig,
+) -> dict[str, torch.Tensor]:
+    """The terms of Eq. 14, weighted; a term of weight 0 is left out. The network notes what was chosen.
+
+    class_texts (C, m, D), background_texts (C, m n, D): unit-norm features
+    """
+    weights, suppression = settings.weights, settings.suppression
+    candidates = class_texts[regions.classes]
+    prompts = select_prompts(_similarity(regions.foreground, candidates))
+    text = candidates[torch.arange(len(prompts), device=prompts.device), prompts]
+    terms = {
+        "contrast": weights.contrast
+        * image_text_contrast(
+            (regions.foreground * text).sum(1), (regions.background * text).sum(1), settings.margin
+        )
+    }
+    selected = None
+    if weights.suppression > 0:
+        loss, selected = background_suppression(
+            _similarity(regions.foreground, background_texts[regions.classes]),
+            guided.threshold,
+            suppression.gate,
+            suppression.steepness,
+            len(guided.maps),
+            suppression.reduction,
+        )
+        terms["suppression"] = weights.suppression * loss
+    if weights.area > 0:
+        terms["area"] = weights.area * area_regularisation(guided.maps)
+    network.record(regions.classes, prompts, selected)
+    return terms
+
+
+def _similarity(features: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
+    """Unit-norm features (N, D), texts (N, L, D) -> cosines (N, L)."""
+    return torch.einsum("nd,nld->nl", features, texts)
+
+
+def write_guidance(
+    path: Path, network: GuidedNetwork, classes: Sequence[str], settings: CaClTrainingConfig
+) -> None:
+    """What training chose, as JSON.
+
+    prompt_choices: class -> how often each prompt was chosen; final_threshold: θ after training;
+    threshold, selected: by iteration, θ and the background texts suppressed per image and class
+    """
+    content = {
+        "prompts": list(settings.texts.prompts),
+        "prompt_choices": {
+            name: [int(count) for count in counts]
+            for name, counts in zip(classes, network.prompt_choices.tolist())
+        },
+        "final_threshold": round(network.threshold.item(), 6),
+        "threshold": [round(value, 6) for value in network.thresholds.tolist()],
+        "selected": [round(value, 4) for value in network.selected.tolist()],
+    }
+    path.write_text(json.dumps(content))

@@ -1,0 +1,119 @@
+"""CLIMS: cross language image matching (Xie et al., CVPR 2022), the baseline of CA-CL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from datasets.base import TrainingView
+from methods.base import Deviation, Method, MethodError, Reported, Shared, Stage, Supervision
+from methods.clims.config import PRESETS, ClimsConfig, ClimsTrainingConfig
+from methods.clims.graph import guided_stages
+from methods.layers.clip_config import require_covered
+from methods.layers.words import resolve_texts
+
+GUIDED_DEVIATIONS = (
+    Deviation(
+        "CLIP's normalisation",
+        "not stated",
+        "CLIMS hands over images normalised with ImageNet's statistics",
+        "CLIP's own; clip.normalise=imagenet for the code's",
+        "CLIP was trained with its own",
+    ),
+    Deviation(
+        "resampling of image and map to CLIP's input",
+        "not stated",
+        "bilinear with aligned corners, not smoothed, then multiplied",
+        "bilinear without aligned corners, the image smoothed when shrunk, then multiplied",
+        "CLIP was trained on smoothed images; aligned corners shift map against image",
+    ),
+    Deviation(
+        "multiplied image",
+        "X P",
+        "the normalised image: what a map leaves out becomes the mean colour",
+        "the normalised image; composition=pixels makes it black",
+        "the paper does not say; the code's",
+    ),
+    Deviation(
+        "CAM at inference",
+        "sigmoid",
+        "ReLU of the logits, summed over scales and mirror images, / maximum",
+        "the code's; activation=sigmoid for the paper's",
+        "the code produced the published numbers",
+    ),
+    Deviation(
+        "momentum of SGD",
+        "not stated",
+        "PolyOptimizer passes the weight decay 1e-4 in momentum's place",
+        "paper scale: momentum 1e-4; nano and small: AdamW",
+        "the code's reading produced CLIMS's numbers; short schedules need real momentum",
+    ),
+    Deviation(
+        "last block of ResNet-50 at stride 16",
+        "not stated",
+        "stride removed, not dilated",
+        "stride removed, dilated by 2",
+        "keeps the pretrained filters' field of view; torchvision's option",
+    ),
+)
+
+
+class Clims(Method):
+    """Classifier -> training with CLIP's guidance -> CAM -> segmentation network."""
+
+    name = "clims"
+    title = "CLIMS"
+    paper = "Xie et al., CLIMS: Cross Language Image Matching for WSSS, CVPR 2022"
+    summary = "CAMs that CLIP matches with class and background texts"
+    needs = "image labels, class names, a CLIP (open_clip weights, or the miniature at nano)"
+    supervision = frozenset({Supervision.LABELS, Supervision.TEXT})
+    config = ClimsConfig
+    presets = PRESETS
+    deviations = (
+        *GUIDED_DEVIATIONS,
+        Deviation(
+            "common background words",
+            "one set for all classes",
+            "10 words for VOC, 87 for COCO",
+            "VOC's 10; for COCO 40 of our own, reviewed; text.words=FILE for others",
+            "the words are data of the method, kept with the class names",
+        ),
+        Deviation(
+            "class names",
+            "the class's name",
+            '"player" for person',
+            "paper scale: the code's; text.names for others",
+            "the code produced the published numbers",
+        ),
+    )
+    reported = (
+        Reported("voc2012", "train", "cam", "miou", 56.6, "ResNet-50"),
+        Reported("voc2012", "train", "pseudo_label", "miou", 70.5, "+ IRNet"),
+        Reported("voc2012", "val", "segmentation", "miou", 70.4, "as printed in CA-CL Tab. 2"),
+        Reported("voc2012", "test", "segmentation", "miou", 70.0, "as printed in CA-CL Tab. 2"),
+    )
+
+    def stages(self, config: ClimsConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
+        texts = resolve_texts(config.text, view)
+        if view.classes and not texts.common:
+            raise MethodError(
+                "the word list has no `common` background words, which CLIMS suppresses; add some"
+            )
+        texts = replace(
+            texts, background=(), prompts=texts.prompts[:1]
+        )  # what it does not use changes no key
+        require_covered(config.clip, texts)
+        settings = ClimsTrainingConfig(
+            config.backbone,
+            config.clip,
+            texts,
+            config.train,
+            config.composition,
+            config.initialisation,
+            config.weights,
+            config.threshold,
+        )
+        return guided_stages(config, "methods.clims.stages:guide", settings, shared)
+
+
+METHOD = Clims()

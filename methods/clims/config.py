@@ -1,0 +1,158 @@
+"""Settings of CLIMS, and its presets by scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from datasets.recipe import Recipe
+from methods.base import MethodConfig
+from methods.cam.config import NANO_INFERENCE, NANO_TRAIN, SMALL_INFERENCE, SMALL_TRAIN
+from methods.layers.clip_config import NANO, ClipConfig
+from methods.layers.config import BackboneConfig, CamInferenceConfig, SegmenterConfig, TrainConfig
+from methods.layers.words import TextConfig, Texts
+from methods.refiners import IRN, PSA
+from methods.refiners.config import RefinerConfig
+from methods.segmenters import SEGMENTERS
+
+INITIALISATIONS = ("classifier", "backbone")
+COMPOSITIONS = ("normalised", "pixels")
+ACTIVATIONS = ("relu", "sigmoid")
+
+VOC_TRAIN_AUG = 10582
+"""Images that the papers train with."""
+CLIMS_TEXT = TextConfig(prompts=("a photo of {}.",))
+
+
+@dataclass(frozen=True)
+class GuidedConfig(MethodConfig):
+    """What methods share that train a CAM network under CLIP's guidance.
+
+    initialisation: "classifier", a CAM classifier trained with `classifier` (CLIMS's code), or "backbone", the
+                    pretrained backbone and a new classifier
+    classifier:     training of that classifier; as `cam`'s, the artifact is shared with it
+    composition:    what regions are multiplied with, "normalised" or "pixels" (`methods.clims.regions`)
+    activation:     of the maps at inference: "relu" (the reference code) or "sigmoid" (as in training)
+    background_threshold: fixed background score in [0, 1]
+    """
+
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    clip: ClipConfig = field(default_factory=ClipConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    initialisation: str = "classifier"
+    classifier: TrainConfig = field(default_factory=TrainConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    composition: str = "normalised"
+    inference: CamInferenceConfig = field(default_factory=CamInferenceConfig)
+    activation: str = "relu"
+    background_threshold: float = 0.15
+    refiner: RefinerConfig = field(default_factory=RefinerConfig)
+    segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the four terms (CLIMS Sec. 4.1; COCO: 2, 14, 1.25, .2)."""
+
+    object_text: float = 10.0
+    background_text: float = 24.0
+    co_occurring: float = 1.0
+    area: float = 0.2
+
+
+@dataclass(frozen=True)
+class ClimsConfig(GuidedConfig):
+    """CLIMS (Xie et al., CVPR 2022).
+
+    weights:   of the losses
+    threshold: similarity above which a background text is suppressed, in [-1, 1] (VOC .26, COCO .285)
+    """
+
+    text: TextConfig = field(default_factory=lambda: CLIMS_TEXT)
+    weights: LossWeights = field(default_factory=LossWeights)
+    threshold: float = 0.26
+
+
+@dataclass(frozen=True)
+class GuidedTrainingConfig:
+    """What a guided training depends on; `initialisation` is in the stage's inputs as well."""
+
+    backbone: BackboneConfig
+    clip: ClipConfig
+    texts: Texts
+    train: TrainConfig
+    composition: str
+    initialisation: str
+
+
+@dataclass(frozen=True)
+class ClimsTrainingConfig(GuidedTrainingConfig):
+    """What CLIMS's training depends on; see `ClimsConfig`."""
+
+    weights: LossWeights
+    threshold: float
+
+
+@dataclass(frozen=True)
+class GuidedCamConfig:
+    """What CAM inference depends on."""
+
+    backbone: BackboneConfig
+    inference: CamInferenceConfig
+    activation: str
+
+
+RESNET50 = BackboneConfig("resnet50", "torchvision/resnet50", 16, frozen_stages=1)
+"""First convolution and its normalisation frozen, as in CLIMS's code."""
+_IRN_RECIPE = Recipe(crop=512, resize_long=(320, 640))
+RESNET50_CLASSIFIER = TrainConfig(
+    iterations=5 * VOC_TRAIN_AUG // 16,
+    batch_size=16,
+    learning_rate=0.1,
+    momentum=1e-4,
+    weight_decay=1e-4,
+    bias_multiplier=1.0,
+    recipe=_IRN_RECIPE,
+)
+"""IRNet's CAM classifier, which CLIMS starts from."""
+PAPER_TRAIN = TrainConfig(
+    iterations=15 * VOC_TRAIN_AUG // 16,
+    batch_size=16,
+    learning_rate=2.5e-4,
+    momentum=1e-4,
+    weight_decay=1e-4,
+    bias_multiplier=1.0,
+    recipe=_IRN_RECIPE,
+)
+NANO_GUIDED = replace(NANO_TRAIN, iterations=150, learning_rate=2e-4, warmup=10)
+SMALL_GUIDED = replace(SMALL_TRAIN, iterations=150, batch_size=8, learning_rate=1e-4)
+NANO_CLIP = ClipConfig(NANO, "nano/clip")
+
+PRESETS = {
+    "nano": ClimsConfig(
+        BackboneConfig("resnet38d_nano", "nano/resnet38d_nano", 4),
+        NANO_CLIP,
+        classifier=NANO_TRAIN,
+        train=NANO_GUIDED,
+        inference=NANO_INFERENCE,
+        refiner=RefinerConfig("irn", psa=PSA["nano"], irn=IRN["nano"]),
+        segmenter=SEGMENTERS["nano"],
+    ),
+    "small": ClimsConfig(
+        BackboneConfig("timm/tf_efficientnet_lite0", "timm/tf_efficientnet_lite0", 16),
+        classifier=SMALL_TRAIN,
+        train=SMALL_GUIDED,
+        inference=SMALL_INFERENCE,
+        refiner=RefinerConfig("irn", psa=PSA["small"], irn=IRN["small"]),
+        segmenter=SEGMENTERS["small"],
+    ),
+    "paper": ClimsConfig(
+        RESNET50,
+        text=replace(CLIMS_TEXT, names=("person=player",)),
+        classifier=RESNET50_CLASSIFIER,
+        train=PAPER_TRAIN,
+        refiner=RefinerConfig(
+            "irn", irn=replace(IRN["paper"], confident_background=0.1, background_threshold=0.2)
+        ),
+        segmenter=SEGMENTERS["paper"],
+    ),
+}

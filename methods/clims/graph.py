@@ -1,0 +1,58 @@
+"""The graph of methods that train a CAM network under CLIP's guidance."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from methods.base import Kind, MethodError, Shared, Stage
+from methods.cam.config import ClassifyConfig
+from methods.clims.config import (
+    ACTIVATIONS,
+    COMPOSITIONS,
+    INITIALISATIONS,
+    GuidedCamConfig,
+    GuidedConfig,
+    GuidedTrainingConfig,
+)
+from methods.pipeline import stages_after_cam
+
+
+def guided_stages(
+    config: GuidedConfig, run: str, settings: GuidedTrainingConfig, shared: Shared
+) -> list[Stage]:
+    """(classify ->) guide -> cam -> the usual path. The classifier's stage is that of `cam`.
+
+    run, settings: the guided training's function and settings
+    Raises MethodError for a setting that is none of its options.
+    """
+    require("initialisation", config.initialisation, INITIALISATIONS)
+    require("composition", config.composition, COMPOSITIONS)
+    require("activation", config.activation, ACTIVATIONS)
+    classify = Stage(
+        "classify",
+        "methods.cam.stages:classify",
+        ClassifyConfig(config.backbone, config.classifier),
+        Kind.WEIGHTS,
+        pretrained=(config.backbone.weights,),
+    )
+    guide = Stage("guide", run, settings, Kind.WEIGHTS, pretrained=(config.clip.weights,))
+    if config.initialisation == "classifier":
+        first = [classify, replace(guide, inputs={"weights": classify.name})]
+    else:
+        first = [replace(guide, pretrained=(config.backbone.weights, config.clip.weights))]
+    cam = Stage(
+        "cam",
+        "methods.clims.stages:cam",
+        GuidedCamConfig(config.backbone, config.inference, config.activation),
+        Kind.CAM,
+        inputs={"weights": guide.name},
+        seeded=False,
+        fixed_threshold=config.background_threshold,
+    )
+    return [*first, cam, *stages_after_cam(cam, config.refiner, config.segmenter, shared)]
+
+
+def require(setting: str, value: str, options: tuple[str, ...]) -> None:
+    """MethodError that names the options if `value` is none of them."""
+    if value not in options:
+        raise MethodError(f"{setting}={value!r}: choose {', '.join(options)}")

@@ -1,0 +1,96 @@
+"""Stages of CLIMS, and what guided trainings share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from datasets.loader import Batch
+from methods.base import StageContext
+from methods.cam.stages import CamNetwork
+from methods.clims.config import ClimsTrainingConfig, GuidedCamConfig, GuidedTrainingConfig
+from methods.clims.losses import (
+    area_regularisation,
+    background_text_matching,
+    co_occurring_background_suppression,
+    object_text_matching,
+)
+from methods.clims.regions import encode_regions
+from methods.layers.backbones import build_backbone
+from methods.layers.cam_inference import write_multi_scale_cams
+from methods.layers.clip import ClipModel, load_clip
+from methods.layers.optim import build_optimiser, schedule
+
+
+def guide(context: StageContext, settings: ClimsTrainingConfig) -> None:
+    """Train the CAM network so that CLIP finds the class in what its map keeps, and not in what it leaves out."""
+    network = initial_network(context, settings)
+    clip = guiding_clip(context, settings)
+    class_text = text_features(clip, settings.texts.of_classes())[:, 0]
+    common = clip.encode_texts(settings.texts.of_common_background())
+    optimiser = build_optimiser(network, [network.classifier], settings.train)
+    normalisation: Any = network.backbone.normalisation
+    batches = context.train_batches(
+        context.view.samples("train"), settings.train.recipe, normalisation, settings.train.batch_size
+    )
+    weights = settings.weights
+
+    def losses(wrapped: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
+        maps = wrapped(batch.images).sigmoid()
+        regions = encode_regions(clip, batch.images, maps, batch.labels, normalisation, settings.composition)
+        text = class_text[regions.classes]
+        return {
+            "object_text": weights.object_text * object_text_matching((regions.foreground * text).sum(1)),
+            "background_text": weights.background_text
+            * background_text_matching((regions.background * text).sum(1)),
+            "co_occurring": weights.co_occurring
+            * co_occurring_background_suppression(regions.foreground @ common.T, settings.threshold),
+            "area": weights.area * area_regularisation(maps),
+        }
+
+    context.train(network, optimiser, losses, batches, settings.train.iterations, schedule(settings.train))
+    save_file(network.state_dict(), context.output / "network.safetensors")
+
+
+def initial_network(context: StageContext, settings: GuidedTrainingConfig) -> CamNetwork:
+    """The CAM network to train on: a trained classifier, or a pretrained backbone with a new one."""
+    classes = len(context.view.classes)
+    if settings.initialisation == "classifier":
+        network = cam_network(settings, classes)
+        network.load_state_dict(load_file(context.inputs["weights"].path / "network.safetensors"))
+        return network
+    backbone = build_backbone(settings.backbone, context.weights_path(settings.backbone.weights))
+    return CamNetwork(backbone, backbone.channels, classes)
+
+
+def cam_network(settings: GuidedTrainingConfig | GuidedCamConfig, classes: int) -> CamNetwork:
+    """The network with random weights."""
+    backbone = build_backbone(settings.backbone)
+    return CamNetwork(backbone, backbone.channels, classes)
+
+
+def guiding_clip(context: StageContext, settings: GuidedTrainingConfig) -> ClipModel:
+    """The frozen CLIP, on the context's device."""
+    return load_clip(settings.clip, context.weights_path(settings.clip.weights)).to(context.device)
+
+
+def text_features(clip: ClipModel, texts: Sequence[Sequence[str]]) -> torch.Tensor:
+    """C lists of L texts -> unit-norm features (C, L, D); computed once a training."""
+    features = clip.encode_texts([text for of_class in texts for text in of_class])
+    return features.unflatten(0, (len(texts), -1))
+
+
+def cam(context: StageContext, settings: GuidedCamConfig) -> None:
+    """Multi-scale CAMs of the training images: activation, sum over scales and mirror images, / maximum."""
+    network = cam_network(settings, len(context.view.classes))
+    network.load_state_dict(load_file(context.inputs["weights"].path / "network.safetensors"))
+    network.to(context.device).eval()
+    activation = torch.relu if settings.activation == "relu" else torch.sigmoid
+    normalisation: Any = network.backbone.normalisation
+    write_multi_scale_cams(
+        context, lambda images: activation(network(images)), normalisation, settings.inference
+    )

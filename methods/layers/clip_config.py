@@ -1,0 +1,48 @@
+"""Settings of CLIP, the vision-language network that methods guide their training with. Light to import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from methods.base import MethodError, NotRunnable
+from methods.layers.words import Texts
+
+NANO = "clip_nano"
+NORMALISATIONS = ("clip", "imagenet")
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """A frozen CLIP.
+
+    name:      an open_clip model, or clip_nano (the miniature). OpenAI's weights were trained with QuickGELU:
+               their models are open_clip's of the ending ``-quickgelu``
+    weights:   reference understood by `methods.layers.weights`: ``open_clip/<model>.<tag>``, ``nano/clip``, a path,
+               or ``none`` (random initialisation)
+    normalise: of the images: ``clip``, those CLIP was trained on, or ``imagenet``, as CLIMS's code hands them over
+    """
+
+    name: str = "ViT-B-32-quickgelu"
+    weights: str = "open_clip/ViT-B-32-quickgelu.openai"
+    normalise: str = "clip"
+
+
+def require_covered(config: ClipConfig, texts: Texts) -> None:
+    """The miniature knows the words it was shown, and no others.
+
+    Raises NotRunnable that names words it does not know, MethodError for an unknown normalisation.
+    """
+    if config.normalise not in NORMALISATIONS:
+        raise MethodError(f"clip.normalise={config.normalise!r}: choose {', '.join(NORMALISATIONS)}")
+    if config.name != NANO:
+        return
+    from methods.layers.clip_nano import vocabulary
+
+    words = dict.fromkeys((*texts.names, *(w for words in texts.background for w in words), *texts.common))
+    unknown = [word for word in words if word not in vocabulary()]
+    if unknown:
+        raise NotRunnable(
+            f"the miniature CLIP does not know {len(unknown)} of {len(words)} words "
+            f"({', '.join(unknown[:3])}{', ...' if unknown[3:] else ''}); needs a CLIP that does: "
+            "set clip.name=ViT-B-32-quickgelu clip.weights=open_clip/ViT-B-32-quickgelu.openai"
+        )

@@ -1,0 +1,113 @@
+"""The frozen CLIP: unit norms, gradients to images only, empty batches, what is wrong with weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch.testing import assert_close
+
+from datasets.recipe import IMAGENET, Normalisation
+from methods.base import MethodError
+from methods.layers import weights
+from methods.layers.clip import ClipModel, load_clip
+from methods.layers.clip_config import NANO, ClipConfig
+from methods.layers.clip_nano import build_clip_nano, clip_nano_tokenizer
+
+OPENAI = Normalisation(open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+
+
+@pytest.fixture(scope="module")
+def clip() -> ClipModel:
+    return load_clip(ClipConfig(NANO, "none"))
+
+
+def test_features_have_unit_norm_and_images_receive_gradients(clip: ClipModel) -> None:
+    images = torch.rand(2, 3, 50, 70, requires_grad=True)
+    features = clip.encode_images(images)
+    assert_close(features.norm(dim=1), torch.ones(2))
+    features[:, 0].sum().backward()
+    assert images.grad is not None
+    assert images.grad.abs().sum() > 0
+    assert not any(p.requires_grad for p in clip.parameters())
+
+
+def test_texts_have_unit_norm_however_many(clip: ClipModel) -> None:
+    texts = [f"a photo of {i}." for i in range(3)]
+    features = clip.encode_texts(texts)
+    assert_close(features.norm(dim=1), torch.ones(3))
+    assert_close(clip.encode_texts(texts * 100)[-3:], features)
+    assert not features.requires_grad
+
+
+def test_stays_in_evaluation_mode(clip: ClipModel) -> None:
+    assert not clip.train().training
+    assert not any(module.training for module in clip.modules())
+
+
+def test_empty_batches_keep_their_graph(clip: ClipModel) -> None:
+    images = torch.zeros(0, 3, *clip.image_size, requires_grad=True)
+    features = clip.encode_normalised(images)
+    assert features.shape[0] == 0
+    features.sum().backward()
+    assert images.grad is not None
+
+
+def test_normalisation_is_a_setting(clip: ClipModel) -> None:
+    image = torch.rand(1, 3, *clip.image_size)
+    assert clip.resize(image) is image
+    mean, std = (torch.tensor(v)[:, None, None] for v in OPENAI)
+    assert_close(clip.normalise(image), (image - mean) / std)
+    other = load_clip(ClipConfig(NANO, "none", normalise="imagenet"))
+    assert_close(other.mean.flatten(), torch.tensor(IMAGENET.mean))
+
+
+def small_model() -> dict:
+    """A vision transformer of open_clip's, tiny."""
+    text = {"context_length": 20, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
+    vision = {"image_size": 32, "layers": 1, "width": 16, "head_width": 8, "patch_size": 16}
+    return {"embed_dim": 8, "vision_cfg": vision, "text_cfg": text}
+
+
+def test_any_open_clip_model_and_its_own_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny", small_model())
+    torch.manual_seed(0)
+    state = open_clip.create_model("tiny").state_dict()
+    save_file(state, tmp_path / "tiny.safetensors")
+    loaded = load_clip(ClipConfig("tiny", str(tmp_path / "tiny.safetensors")), tmp_path / "tiny.safetensors")
+    assert loaded.image_size == (32, 32)
+    assert all(torch.equal(value, state[key]) for key, value in loaded.model.state_dict().items())
+    assert loaded.encode_images(torch.rand(2, 3, 32, 32)).shape == (2, 8)
+    assert loaded.encode_texts(["a", "b", "c"]).shape == (3, 8)
+    del state["visual.proj"]
+    save_file(state, tmp_path / "wrong.safetensors")
+    with pytest.raises(MethodError, match=r"wrong\.safetensors do not fit CLIP .*visual\.proj"):
+        load_clip(ClipConfig("tiny", "x"), tmp_path / "wrong.safetensors")
+
+
+def test_unknown_models_and_tags() -> None:
+    with pytest.raises(MethodError, match="open_clip has no model 'ViT-X'"):
+        load_clip(ClipConfig("ViT-X", "none"))
+    with pytest.raises(MethodError, match="open_clip has no weights 'opnai' of a model 'ViT-B-32'"):
+        weights.fetch("open_clip/ViT-B-32.opnai")
+
+
+def test_the_default_weights_are_known_to_open_clip_and_have_its_activation() -> None:
+    model, _, tag = ClipConfig().weights.removeprefix("open_clip/").partition(".")
+    assert model == ClipConfig().name
+    known = open_clip.get_pretrained_cfg(model, tag)
+    config = open_clip.get_model_config(model)
+    assert known["quick_gelu"] is config["quick_gelu"] is True
+    assert weights.fingerprint(ClipConfig().weights).startswith("hub:") or weights.locate(
+        ClipConfig().weights
+    )
+
+
+def test_the_miniature_uses_its_own_tokenizer() -> None:
+    model = ClipModel(build_clip_nano(), clip_nano_tokenizer(), OPENAI)
+    assert_close(
+        model.encode_texts(["a train"]), load_clip(ClipConfig(NANO, "none")).encode_texts(["a train"])
+    )

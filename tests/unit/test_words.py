@@ -1,0 +1,134 @@
+"""Word lists and prompts: the shipped ones, a user's own, and what is wrong with a file."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from datasets.base import TrainingView
+from datasets.shapes import Shapes
+from datasets.voc import CLASSES
+from methods.base import MethodError, NotRunnable
+from methods.layers.clip_config import NANO, ClipConfig, require_covered
+from methods.layers.words import PROMPTS, SHIPPED, TextConfig, resolve_texts
+
+
+def view(name: str, classes: tuple[str, ...]) -> TrainingView:
+    return TrainingView(name, classes, {"train": ()})
+
+
+def lists(folder: Path, text: str) -> str:
+    path = folder / "mine.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_importing_imports_no_torch() -> None:
+    code = "import sys, methods.layers.words, methods.ca_cl, methods.clims; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(("name", "classes"), [("voc2012", CLASSES), ("shapes", Shapes.classes)])
+def test_shipped_lists_have_every_class(name: str, classes: tuple[str, ...]) -> None:
+    texts = resolve_texts(TextConfig(), view(name, classes))
+    assert len(texts.names) == len(texts.background) == len(classes)
+    assert {len(words) for words in texts.background} == {5}
+    assert texts.common
+    assert texts.prompts == PROMPTS
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_words_are_seven_distinct_ones_and_no_class(path: Path) -> None:
+    import yaml
+
+    classes = tuple(yaml.safe_load(path.read_text())["classes"])
+    texts = resolve_texts(TextConfig(words_per_class=7), view(path.stem, classes))
+    for name, words in zip(classes, texts.background):
+        assert len(set(words)) == 7, name
+        assert not set(words) & {*classes, *texts.names}, name
+
+
+def test_coco_has_eighty_classes() -> None:
+    import yaml
+
+    assert len(yaml.safe_load((SHIPPED / "coco2014.yaml").read_text())["classes"]) == 80
+
+
+def test_the_miniature_knows_the_words_of_shapes_and_not_others() -> None:
+    shapes = resolve_texts(TextConfig(words_per_class=7), view("shapes", Shapes.classes))
+    require_covered(ClipConfig(NANO, "nano/clip"), shapes)
+    voc = resolve_texts(TextConfig(), view("voc2012", CLASSES))
+    require_covered(ClipConfig(), voc)
+    with pytest.raises(NotRunnable, match=r"does not know \d+ of \d+ words \(.*\); needs a CLIP that does"):
+        require_covered(ClipConfig(NANO, "nano/clip"), voc)
+    with pytest.raises(MethodError, match=r"clip\.normalise='none': choose clip, imagenet"):
+        require_covered(ClipConfig(normalise="none"), voc)
+
+
+def test_texts_fill_prompts_in_order() -> None:
+    texts = resolve_texts(
+        TextConfig(words_per_class=2, prompts=("a {}.", "the {}."), names=("person=player", "nobody=x")),
+        view("voc2012", ("person", "diningtable")),
+    )
+    assert texts.of_classes() == [["a player.", "the player."], ["a dining table.", "the dining table."]]
+    assert texts.of_backgrounds()[1] == ["a plate.", "the plate.", "a tablecloth.", "the tablecloth."]
+    assert texts.of_common_background()[0] == "a tree."
+
+
+def test_a_users_own_list_and_prompts(tmp_path: Path) -> None:
+    words = lists(tmp_path, "classes:\n  gear: {text: cogwheel, words: [oil, bench]}\n")
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("\nan x-ray of {}\n")
+    config = TextConfig(words=words, words_per_class=1, prompts_file=str(prompts))
+    texts = resolve_texts(config, view("folder", ("gear",)))
+    assert texts.of_classes() == [["an x-ray of cogwheel"]]
+    assert texts.background == (("oil",),)
+    assert texts.common == ()
+
+
+def test_data_without_a_list_is_not_runnable() -> None:
+    with pytest.raises(NotRunnable, match=r"no list of background words for folder; .* text\.words=FILE"):
+        resolve_texts(TextConfig(), view("folder", ("gear",)))
+
+
+def test_a_view_without_classes_needs_no_list() -> None:
+    assert resolve_texts(TextConfig(), view("doctor", ())).names == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("classes: {a: {words: [x]}}", r"mine\.yaml: no background words for class 'gear'; add"),
+        ("classes: {gear: {words: [x]}}", r"mine\.yaml: class 'gear' has 1 background words, .*=2; add some"),
+        ("classes: {gear: [x, y]}", r"mine\.yaml: class 'gear' must be"),
+        ("classes: {gear: {words: [on, x]}}", r"mine\.yaml: class 'gear' must be a list of words \(quote"),
+        ("classes: {gear: {words: x}}", r"mine\.yaml: class 'gear' must be a list of words"),
+        ("classes: {gear: {text: 7, words: [x, y]}}", r"text of class 'gear'"),
+        ("gear: [x, y]", r"mine\.yaml: no word list \(no `classes`\)"),
+        ("classes: {gear: [", r"mine\.yaml, line \d+: not YAML"),
+    ],
+)
+def test_a_faulty_list_is_one_clear_line(tmp_path: Path, text: str, message: str) -> None:
+    config = TextConfig(words=lists(tmp_path, text), words_per_class=2)
+    with pytest.raises(MethodError, match=message) as error:
+        resolve_texts(config, view("folder", ("gear",)))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (TextConfig(prompts=("a photo.",)), r"text\.prompts: prompt 'a photo\.' must have \{\} once"),
+        (TextConfig(prompts=()), r"text\.prompts: no prompt"),
+        (TextConfig(prompts_file="absent.txt"), r"cannot read absent\.txt"),
+        (TextConfig(words="absent.yaml"), r"cannot read absent\.yaml"),
+        (TextConfig(words_per_class=0), r"words_per_class=0"),
+        (TextConfig(names=("player",)), r"text\.names: 'player' must be class=text"),
+    ],
+)
+def test_faulty_settings(config: TextConfig, message: str) -> None:
+    with pytest.raises(MethodError, match=message):
+        resolve_texts(config, view("voc2012", ("person",)))
