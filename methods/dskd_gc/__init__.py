@@ -1,0 +1,260 @@
+"""DSKD-GC: dual-stage distillation and Gaussian correction, in one training (Bai et al., 2025)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from datasets.base import TrainingView
+from methods.base import Deviation, Kind, Method, MethodError, Reported, Shared, Stage, Supervision
+from methods.dskd_gc.config import (
+    AVERAGES,
+    AXES,
+    NETWORKS,
+    POOLINGS,
+    PRESETS,
+    REFINEMENTS,
+    SEGMENTATION_LOSSES,
+    CamStageConfig,
+    CorrectedLabelConfig,
+    DskdConfig,
+    PredictConfig,
+)
+from methods.dskd_gc.experiments import EXPERIMENTS
+from methods.refiners import refiner_stages, uncorrected_stage
+from methods.refiners.gc.config import check_correction
+from methods.segmenters import segmentation_stages
+
+SHARED_DEVIATIONS = (
+    Deviation(
+        "image sides that are no multiple of the patch",
+        "not stated",
+        "ToCo's: validation images are resized to 448²",
+        "resized to the nearest multiple",
+        "keeps the image's shape, and CAM and image aligned",
+    ),
+    Deviation(
+        "scales of the test, and of the CAM",
+        "not stated",
+        "ToCo's: maximum over mirror images, sum over scales; CRF at test",
+        "mean of the softmax at test, sum for CAMs; the same scales, the same CRF",
+        "one inference serves all methods",
+    ),
+    Deviation(
+        "initial weights",
+        "ViT-B, ImageNet",
+        "ToCo's: jx_vit_base_p16_224, timm's vit_base_patch16_224.orig_in21k_ft_in1k",
+        "that file, by its timm name",
+        "the bare timm name is another file today; ToCo reports 69.8 with DeiT-B's weights and 71.1 with these",
+    ),
+)
+DEVIATIONS = (
+    Deviation(
+        "exponential average of the student",
+        "Eq. 6: student = β teacher + (1 − β) student; .996 to 1 is called the teacher's momentum",
+        "not published",
+        "student = m student + (1 − m) teacher; distillation.average=literal for the printed one",
+        "with β = .996 the printed one is a copy of the teacher",
+    ),
+    Deviation(
+        "classification loss",
+        "of the class token (Eq. 8)",
+        "ToCo's: of the max-pooled patch tokens",
+        "both, by one classifier; weights.patch_classification=0 for the printed one",
+        "the CAM is made of patch tokens, on which the class token's weights alone were never trained",
+    ),
+    Deviation(
+        "pooling of patch tokens",
+        "not stated",
+        "ToCo's: the maximum",
+        "the maximum at paper scale, the mean at nano and small",
+        "the maximum trains one token a channel at a time; CAM 19.1 against 18.1 on one seed at nano, no more is known",
+    ),
+    Deviation(
+        "loss of the auxiliary classifier",
+        "not in the total (Eq. 23)",
+        "ToCo's: 1.0 x binary cross-entropy of the pooled tokens",
+        "ToCo's",
+        "without it the auxiliary CAM, which labels the tokens, is never trained",
+    ),
+    Deviation(
+        "patch contrast",
+        "cos; both means in full (Eq. 4)",
+        "ToCo's: |cos|, half of either mean, one added to the number of pairs; one label a class",
+        "ToCo's; contrast.absolute=false for cos",
+        "λ1 = .2 is ToCo's, for its form",
+    ),
+    Deviation(
+        "which losses act when",
+        "not stated",
+        "not published",
+        "classification, auxiliary and patch contrast throughout; similarity in the warm-up; distillation and "
+        "segmentation after it",
+        "the order of the paper's Sec. 1.2",
+    ),
+    Deviation(
+        "mirroring after the warm-up",
+        "the teacher sees the mirror image in the warm-up; not said afterwards",
+        "not published",
+        "throughout",
+        "the two views of Eq. 10 would else be one",
+    ),
+    Deviation(
+        "temperatures of the projected tokens",
+        "softmax, without any (Eq. 10)",
+        "DINO's, whose projector it is: .1 and .04",
+        "DINO's; settings distillation.temperatures",
+        "projections are cosines: over thousands of them a plain softmax is all but even",
+    ),
+    Deviation(
+        "centring of the student's projections",
+        "not stated",
+        "DINO's: their moving average is taken off, momentum .9",
+        "DINO's; distillation.centring=null for none",
+        "without it the loss fell below .005 within a hundred iterations at nano, as where all projections are one",
+    ),
+    Deviation(
+        "τ",
+        "not stated",
+        "not published",
+        ".5",
+        "half-way between what patch contrast drives tokens to: 1 within an object, 0 across its border",
+    ),
+    Deviation(
+        "mixture of the noise",
+        "of the CAM's confidences; not said of which pixels, nor whether an image's or a class's",
+        "not published",
+        "an image's highest CAM where above .01; correction.scope, correction.min_confidence",
+        "zeros after the ReLU, most of an image, would be a component of their own; they stay background",
+    ),
+    Deviation(
+        "features of the neighbours",
+        "of pixels; resolution not stated",
+        "not published",
+        "last patch tokens, neighbours one token apart; similarities are interpolated to pixels",
+        "pixels within one patch have the same feature",
+    ),
+    Deviation(
+        "degenerate mixtures",
+        "not stated",
+        "not published",
+        "equal values, an empty component or no class leave the labels as they are",
+        "there is no noise to tell apart",
+    ),
+    Deviation(
+        "batch size, weight decay, learning rate's warm-up",
+        "not stated",
+        "ToCo's: 4, .01, 1 500 iterations; heads x10",
+        "ToCo's, with the paper's cosine",
+        "the method is built on it",
+    ),
+    *SHARED_DEVIATIONS,
+)
+
+
+def single_stage(name: str, config: DskdConfig, shared: Shared) -> list[Stage]:
+    """The graph: train -> cam -> pseudo_label, and the network's own predictions.
+
+    Under a protocol with a segmentation network for all, the pseudo-labels train that one. Raises MethodError for
+    a setting that is none of its options.
+    """
+    _check(name, config)
+    train = Stage(
+        "train",
+        "methods.dskd_gc.stages:train",
+        config.training(),
+        Kind.WEIGHTS,
+        pretrained=(config.vit.weights,),
+    )
+    cam = Stage(
+        "cam",
+        "methods.dskd_gc.stages:cam",
+        CamStageConfig(config.network, config.which, config.inference),
+        Kind.CAM,
+        inputs={"weights": train.name},
+        seeded=False,
+        fixed_threshold=config.background_threshold,
+    )
+    if shared.refiner is not None or config.labels.refinement != "gc":
+        refined = refiner_stages(shared.refiner or config.refiner, cam)
+    else:
+        refined = _corrected(config, cam, train)
+    if shared.segmenter is not None:
+        return [train, cam, *refined, *segmentation_stages(shared.segmenter, refined[-1].name)]
+    predict = Stage(
+        "predict",
+        "methods.dskd_gc.stages:predict",
+        PredictConfig(config.network, config.which, config.test),
+        Kind.PREDICTION,
+        inputs={"weights": train.name},
+        splits=("val",),
+        seeded=False,
+    )
+    return [train, cam, *refined, predict]
+
+
+def _corrected(config: DskdConfig, cam: Stage, train: Stage) -> list[Stage]:
+    corrected = Stage(
+        "pseudo_label",
+        "methods.dskd_gc.stages:pseudo_label",
+        CorrectedLabelConfig(
+            config.network,
+            config.which,
+            config.correction,
+            config.background_threshold,
+            config.inference.batch_size,
+        ),
+        Kind.PSEUDO_LABEL,
+        inputs={"cam": cam.name, "weights": train.name},
+        seeded=False,
+    )
+    return [uncorrected_stage(cam, config.background_threshold), corrected]
+
+
+def _check(name: str, config: DskdConfig) -> None:
+    for key, value, options in (
+        ("labels.refinement", config.labels.refinement, REFINEMENTS),
+        ("labels.loss", config.labels.loss, SEGMENTATION_LOSSES),
+        ("distillation.average", config.distillation.average, AVERAGES),
+        ("distillation.similarity", config.distillation.similarity, AXES),
+        ("pooling", config.pooling, POOLINGS),
+        ("which", config.which, NETWORKS),
+    ):
+        if value not in options:
+            raise MethodError(f"method.{name}.{key}={value!r}: choose {', '.join(options)}")
+    for key, share in (("warm_up", config.phases.warm_up), ("segmentation", config.phases.segmentation)):
+        if not 0 <= share <= 1:
+            raise MethodError(f"method.{name}.phases.{key}={share}: a share of the iterations, 0 to 1")
+    if config.which == "student" and not config.weights.distils:
+        raise MethodError(
+            f"method.{name}.which=student: there is none without weights.similarity or weights.uncertain"
+        )
+    check_correction(f"method.{name}.correction", config.correction)
+
+
+class DskdGc(Method):
+    """Teacher and student -> CAM -> labels corrected by a Gaussian mixture; the teacher's decoder predicts."""
+
+    name = "dskd_gc"
+    title = "DSKD + GC"
+    paper = "Bai et al., Dual-stage guided WSSS with Gaussian correction, J. Image and Graphics 30(12), 2025"
+    summary = "single-stage: distillation between teacher and student, pseudo-labels corrected by a mixture"
+    needs = "image labels, a pretrained vision transformer"
+    supervision = frozenset({Supervision.LABELS})
+    in_all = True
+    config = DskdConfig
+    presets = PRESETS
+    deviations = DEVIATIONS
+    reported = (
+        Reported("voc2012", "val", "segmentation", "miou", 74.8, "Tab. 4"),
+        Reported("voc2012", "val", "segmentation", "miou", 69.67, "Tab. 1, the ablation's end"),
+        Reported("voc2012", "test", "segmentation", "miou", 73.9, "Tab. 4"),
+        Reported("voc2012", "train", "cam", "miou", 71.429, "Tab. 2; the split is not said"),
+        Reported("coco2014", "val", "segmentation", "miou", 42.3, "Tab. 5"),
+    )
+    experiments = EXPERIMENTS
+
+    def stages(self, config: DskdConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
+        return single_stage(self.name, config, shared)
+
+
+METHOD = DskdGc()

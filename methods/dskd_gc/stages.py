@@ -1,0 +1,212 @@
+"""Stages of DSKD-GC and ToCo: one training; CAM, corrected pseudo-labels and predictions from its network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+
+from datasets.base import IGNORE
+from datasets.images import write_labels
+from datasets.loader import Batch
+from methods.artifacts import label_map_path
+from methods.base import StageContext
+from methods.dskd_gc.config import (
+    CamStageConfig,
+    CorrectedLabelConfig,
+    NetworkConfig,
+    PredictConfig,
+    TrainingConfig,
+)
+from methods.dskd_gc.labels import training_labels
+from methods.dskd_gc.losses import (
+    balanced_segmentation_loss,
+    classification_loss,
+    region_of_interest,
+    segmentation_loss,
+    similarity_loss,
+    uncertain_distillation_loss,
+)
+from methods.dskd_gc.network import Branch, DskdNetwork, Output, build_branch, phases
+from methods.layers.cam import multi_scale_cam, normalise
+from methods.layers.cam_inference import write_multi_scale_cams
+from methods.layers.crf import CrfPool
+from methods.layers.optim import build_optimiser, parameter_groups, schedule
+from methods.layers.token_losses import class_token_contrast, patch_token_contrast, token_labels
+from methods.refiners.gc.stages import write_corrected
+from methods.segmenters.stages import refined_by_crf, segmentation_probabilities
+
+
+def train(context: StageContext, settings: TrainingConfig) -> None:
+    """Train teacher and student through their phases. Writes teacher.safetensors and student.safetensors.
+
+    A phase is a training of its own, which goes on with the weights, the optimiser's state and the batches of the
+    one before: what learns differs, and distributed training has to know.
+    """
+    weights = context.weights_path(settings.network.vit.weights)
+    teacher = build_branch(settings.network, len(context.view.classes), settings.distillation, weights)
+    network = DskdNetwork(teacher, settings)
+    optimiser = optimiser_of(network, settings)
+    batches = context.train_batches(
+        context.view.samples("train"),
+        settings.train.recipe,
+        teacher.encoder.normalisation,
+        settings.train.batch_size,
+    )
+    rate = schedule(settings.train)
+    for phase in phases(settings):
+        network.begin(phase)
+        context.train(
+            network,
+            optimiser,
+            lambda wrapped, batch: losses(wrapped(batch.images, batch.labels), batch, network, settings),
+            _batches_from(phase.start, batches),
+            phase.stop - phase.start,
+            _rate_from(phase.start, rate),
+        )
+    save_file(network.teacher.state_dict(), context.output / "teacher.safetensors")
+    if network.student is not None:
+        save_file(network.student.state_dict(), context.output / "student.safetensors")
+
+
+def _batches_from(
+    start: int, batches: Callable[[int, int], Iterator[Batch]]
+) -> Callable[[int, int], Iterator[Batch]]:
+    return lambda first, last: batches(start + first, start + last)
+
+
+def _rate_from(start: int, rate: Callable[[int], float]) -> Callable[[int], float]:
+    return lambda iteration: rate(start + iteration)
+
+
+def optimiser_of(network: DskdNetwork, settings: TrainingConfig) -> torch.optim.Optimizer:
+    """The teacher's parameters at the base rate, its heads faster, the student's transformer slower."""
+    optimiser = build_optimiser(network.teacher, network.teacher.heads(), settings.train)
+    if network.student is not None and settings.distillation is not None:
+        slower = settings.train.learning_rate * settings.distillation.student_rate
+        for group in parameter_groups(
+            network.student.encoder, [], replace(settings.train, learning_rate=slower)
+        ):
+            optimiser.add_param_group(group)
+    if network.class_contrast is not None:
+        head = network.class_contrast.head
+        for group in parameter_groups(head, [head], settings.train):
+            optimiser.add_param_group(group)
+    return optimiser
+
+
+def losses(
+    output: Output, batch: Batch, network: DskdNetwork, settings: TrainingConfig
+) -> Mapping[str, torch.Tensor]:
+    """The weighted terms of Eq. 23 that act in the network's phase."""
+    weights, contrast = settings.weights, settings.contrast
+    classified = {
+        "classification": (output.class_scores, weights.classification),
+        "patch_classification": (output.patch_scores, weights.patch_classification),
+        "auxiliary": (output.auxiliary_scores, weights.auxiliary),
+    }
+    terms = {
+        name: weight * classification_loss(scores, batch.labels)
+        for name, (scores, weight) in classified.items()
+        if weight > 0
+    }
+    valid = batch.valid if network.student is None else batch.valid.flip(-1)  # as the teacher's view
+    if weights.patch_contrast > 0:
+        labels = token_labels(output.auxiliary_cam, contrast.low, contrast.high)
+        inside = F.interpolate(valid.float(), labels.shape[-2:], mode="area")[:, 0] > 0.5
+        labels = torch.where(inside, labels, IGNORE)
+        terms["patch_contrast"] = weights.patch_contrast * patch_token_contrast(
+            output.patches, labels, contrast.absolute
+        )
+    if settings.distillation is not None:
+        terms |= _distillation(output, settings)
+    if output.contrasted is not None and settings.class_contrast is not None:
+        terms["class_contrast"] = weights.class_contrast * class_token_contrast(
+            *output.contrasted, temperature=settings.class_contrast.temperature
+        )
+    if output.logits is not None:
+        terms["segmentation"] = weights.segmentation * _segmentation(
+            output.logits, output, batch, valid[:, 0], network, settings
+        )
+    return terms
+
+
+def _distillation(output: Output, settings: TrainingConfig) -> dict[str, torch.Tensor]:
+    weights, distillation = settings.weights, settings.distillation
+    assert distillation is not None
+    if output.student_middle is not None:
+        loss = similarity_loss(output.middle, output.student_middle, distillation.similarity)
+        return {"similarity": weights.similarity * loss}
+    assert output.projected is not None
+    assert output.student_projected is not None
+    region = region_of_interest(output.cam, distillation.low, distillation.high)
+    loss = uncertain_distillation_loss(
+        output.student_projected, output.projected, region, distillation.temperatures
+    )
+    return {"uncertain": weights.uncertain * loss}
+
+
+def _segmentation(
+    logits: torch.Tensor,
+    output: Output,
+    batch: Batch,
+    valid: torch.Tensor,
+    network: DskdNetwork,
+    settings: TrainingConfig,
+) -> torch.Tensor:
+    cam, scales = output.cam, settings.labels.scales
+    if scales:
+        with torch.no_grad():
+            maps = multi_scale_cam(network.teacher.activations, output.images, scales, flip=True)
+        cam = normalise(maps) * batch.labels[:, :, None, None]
+    labels = training_labels(output.images, cam, output.patches, valid, settings.labels, settings.correction)
+    loss = balanced_segmentation_loss if settings.labels.loss == "balanced" else segmentation_loss
+    logits = F.interpolate(logits, labels.shape[-2:], mode="bilinear", align_corners=False)
+    return loss(logits, labels)
+
+
+def cam(context: StageContext, settings: CamStageConfig) -> None:
+    """Multi-scale CAMs of the training images (Eq. 1)."""
+    branch = _trained(context, settings.network, settings.which)
+    write_multi_scale_cams(context, branch.activations, branch.encoder.normalisation, settings.inference)
+
+
+def pseudo_label(context: StageContext, settings: CorrectedLabelConfig) -> None:
+    """Pseudo-labels corrected by the network's own patch tokens (Sec. 1.3)."""
+    branch = _trained(context, settings.network, settings.which)
+    write_corrected(
+        context,
+        branch.features,
+        branch.encoder.normalisation,
+        settings.correction,
+        settings.background_threshold,
+        settings.batch_size,
+    )
+
+
+@torch.inference_mode()
+def predict(context: StageContext, settings: PredictConfig) -> None:
+    """Write the decoder's label map of every validation image, and of the training images that reports show."""
+    branch, test = _trained(context, settings.network, settings.which), settings.test
+    with CrfPool(test.crf) if test.crf is not None else nullcontext() as pool:
+        for _, samples in context.shards((*context.view.samples("val"), *context.view.examples())):
+            paths = {s.id: s.image for s in samples}
+            for batch in context.images(samples, branch.encoder.normalisation, test.batch_size):
+                scores = segmentation_probabilities(branch, batch.images, test.scales, test.flip)
+                labels = scores.argmax(1).to(torch.uint8).cpu()
+                if pool is not None:
+                    labels = refined_by_crf(scores.cpu(), labels, [paths[i] for i in batch.ids], pool)
+                for sample_id, label_map in zip(batch.ids, labels):
+                    write_labels(label_map_path(context.output, sample_id), label_map)
+
+
+def _trained(context: StageContext, config: NetworkConfig, which: str) -> Branch:
+    """The trained teacher or student, without its projector, which inference does not need."""
+    branch = build_branch(config, len(context.view.classes))
+    state = load_file(context.inputs["weights"].path / f"{which}.safetensors")
+    branch.load_state_dict({k: v for k, v in state.items() if not k.startswith("projector.")})
+    return branch.to(context.device).eval()

@@ -1,0 +1,51 @@
+"""ToCo: token contrast for single-stage weakly supervised segmentation (Ru et al., CVPR 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from datasets.base import TrainingView
+from methods.base import Deviation, Method, Reported, Shared, Stage, Supervision
+from methods.dskd_gc import SHARED_DEVIATIONS, single_stage
+from methods.toco.config import PRESETS, TocoConfig
+
+
+class Toco(Method):
+    """One training -> CAM -> labels; its decoder predicts."""
+
+    name = "toco"
+    title = "ToCo"
+    paper = "Ru et al., Token Contrast for Weakly-Supervised Semantic Segmentation, CVPR 2023"
+    summary = "single-stage: contrast of patch tokens and of class tokens"
+    needs = "image labels, a pretrained vision transformer"
+    supervision = frozenset({Supervision.LABELS})
+    config = TocoConfig
+    presets = PRESETS
+    deviations = (
+        Deviation(
+            "energy loss",
+            "a regularisation of the decoder (weight .05)",
+            "dense energy over colour and position, in C++",
+            "left out",
+            "PAR already carries the labels to colour edges; what DSKD-GC builds on has none either",
+        ),
+        Deviation(
+            "views of the class token contrast",
+            "two global views, local crops",
+            "global views: two more random crops, with blur and solarisation; local crops of one of them",
+            "global views: the training image and its mirror image; local crops of the training image",
+            "the shared loader gives one crop of an image; the tokens compared are of the same kinds",
+        ),
+        *SHARED_DEVIATIONS,
+    )
+    reported = (
+        Reported("voc2012", "val", "segmentation", "miou", 71.1),
+        Reported("voc2012", "test", "segmentation", "miou", 72.2),
+        Reported("voc2012", "val", "segmentation", "miou", 69.8, "DeiT-B, ImageNet-1k"),
+    )
+
+    def stages(self, config: TocoConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
+        return single_stage(self.name, config, shared)
+
+
+METHOD = Toco()

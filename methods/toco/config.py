@@ -1,0 +1,38 @@
+"""ToCo's settings: DSKD-GC's network and training with ToCo's losses, labels and schedule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+from datasets.recipe import Recipe
+from methods.dskd_gc.config import PRESETS as DSKD_GC
+from methods.dskd_gc.config import DskdConfig
+
+
+@dataclass(frozen=True)
+class TocoConfig(DskdConfig):
+    """ToCo (Ru et al., CVPR 2023): no student, class token contrast, pseudo-labels refined by PAR."""
+
+
+def _toco(config: DskdConfig) -> TocoConfig:
+    own = TocoConfig(**{f.name: getattr(config, f.name) for f in fields(config)})
+    weights = replace(own.weights, classification=0.0, similarity=0.0, uncertain=0.0, class_contrast=0.5)
+    labels = replace(own.labels, refinement="par", loss="balanced")
+    return replace(own, weights=weights, labels=labels)
+
+
+def _paper(config: TocoConfig) -> TocoConfig:
+    """As the reference code trains on VOC."""
+    recipe = Recipe(crop=448, scale=(0.5, 2.0))
+    return replace(
+        config,
+        train=replace(config.train, schedule="poly", recipe=recipe),
+        labels=replace(config.labels, scales=(1.0, 0.5, 1.5)),
+    )
+
+
+PRESETS = {
+    "nano": _toco(DSKD_GC["nano"]),
+    "small": _toco(DSKD_GC["small"]),
+    "paper": _paper(_toco(DSKD_GC["paper"])),
+}
