@@ -18,6 +18,9 @@ from methods.artifacts import CamReader, label_map_path
 from methods.base import Kind, Method
 from results.schema import CellRecord, Record
 
+MASKS_BEFORE = "M*"
+"""Mark of an entry that starts from weights trained on another data set's pixel masks."""
+
 
 def write_board(
     plan: Plan, results: Sequence[CellResult], references: Sequence[dict[str, Any]], run_dir: Path
@@ -74,7 +77,7 @@ def _cell_record(plan: Plan, result: CellResult, identity: dict[str, Any], run_d
         **identity,
         status=result.status,
         reason=result.reason,
-        method_info=method_info(method),
+        method_info=method_info(method, any(p.stage.seen_masks for p in result.cell.stages)),
         settings={
             "dataset": plain(plan.config.dataset),
             "protocol": plain(plan.config.protocol),
@@ -87,13 +90,14 @@ def _cell_record(plan: Plan, result: CellResult, identity: dict[str, Any], run_d
     )
 
 
-def method_info(method: Method) -> dict[str, Any]:
-    """What the board says of a method."""
+def method_info(method: Method, seen_masks: bool = False) -> dict[str, Any]:
+    """What the board says of a method; seen_masks: one of its stages starts from weights trained on pixel masks."""
+    supervision = [s.value for s in sorted(method.supervision, key=lambda s: s.name)]
     return {
         "title": method.title,
         "paper": method.paper,
         "summary": method.summary,
-        "supervision": "+".join(s.value for s in sorted(method.supervision, key=lambda s: s.name)),
+        "supervision": "+".join([*supervision, *([MASKS_BEFORE] if seen_masks else [])]),
         "deviations": [dataclasses.asdict(d) for d in method.deviations],
         "reported": [dataclasses.asdict(r) for r in method.reported],
     }
