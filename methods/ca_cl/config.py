@@ -93,7 +93,8 @@ PRESETS = {
         classifier=NANO_TRAIN,
         train=_cosine(NANO_GUIDED),
         inference=NANO_INFERENCE,
-        suppression=SuppressionConfig(learning_rate=2e-4),
+        # The miniature's cosines are larger: .3 for an object and its own context, .45 for the context itself.
+        suppression=SuppressionConfig(initial=0.4, lower=0.35, upper=0.45, learning_rate=2e-4),
         refiner=RefinerConfig("irn", psa=PSA["nano"], irn=IRN["nano"]),
         segmenter=SEGMENTERS["nano"],
     ),
