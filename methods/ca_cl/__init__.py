@@ -47,7 +47,7 @@ DEVIATIONS = (
         "where θ goes",
         "initial value, learning rate and end not stated",
         "CLIMS: fixed, .26 (COCO .285)",
-        "starts at .26, kept in [.2, .3]; its course and what it selects are in guidance.json",
+        "starts at .26, kept in [.2, .3] (nano: .4, [.35, .45]); its course and what it selects are in guidance.json",
         "the loss falls as θ rises: without a bound it rises until nothing is selected",
     ),
     Deviation(
