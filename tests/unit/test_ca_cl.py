@@ -217,7 +217,7 @@ def test_the_threshold_has_a_rate_of_its_own_and_stays_in_its_bounds() -> None:
     assert (group["lr"], group["weight_decay"]) == (settings.suppression.learning_rate, 0.0)
     network.threshold.data += 1
     network.project_threshold()
-    assert_close(network.threshold.item(), settings.suppression.upper)
+    assert_close(network.threshold.item(), network.bounds[1])
 
 
 # --- losses of a batch ------------------------------------------------------------------------------------
@@ -419,8 +419,8 @@ def test_ca_cl_stages(tmp_path: Path, initialisation: str) -> None:
     guidance = json.loads((paths["guide"] / "guidance.json").read_text())
     assert sum(map(sum, guidance["prompt_choices"].values())) in range(4, 9)  # 1 or 2 classes an image
     assert len(guidance["threshold"]) == len(guidance["selected"]) == 2
-    assert guidance["threshold"][0] == pytest.approx(0.26)
-    assert 0.2 <= guidance["final_threshold"] <= 0.3
+    assert guidance["threshold"][0] == pytest.approx(config.suppression.initial)
+    assert config.suppression.lower <= guidance["final_threshold"] <= config.suppression.upper
     (history,) = paths["guide"].glob("losses-*.json")
     assert {"contrast", "suppression", "area"} <= set(json.loads(history.read_text())[-1])
     reader = CamReader(paths["cam"])
