@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datasets.base import Dataset
 
-_MODULES = {"shapes": "datasets.shapes", "voc2012": "datasets.voc", "folder": "datasets.folder"}
+_MODULES = {
+    "shapes": "datasets.shapes",
+    "bluefilm": "datasets.bluefilm",
+    "voc2012": "datasets.voc",
+    "folder": "datasets.folder",
+}
 
 
 def names() -> list[str]:

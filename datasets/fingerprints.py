@@ -8,7 +8,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -42,18 +42,34 @@ def content_fingerprint(files: Sequence[tuple[str, Path]], extra: str = "", cach
     return result.hexdigest()
 
 
-def dataset_fingerprint(dataset: Dataset, part: Literal["images", "masks"], split: str) -> str:
-    """What `Dataset.fingerprint` promises, for any data set whose images and masks are files."""
+def dataset_fingerprint(
+    dataset: Dataset,
+    part: Literal["images", "masks"],
+    split: str,
+    originals: Mapping[Path, Path | None] | None = None,
+    how: str = "",
+) -> str:
+    """What `Dataset.fingerprint` promises, for any data set whose images and masks are files.
+
+    originals: for files made from others, what they were made from: its content counts (None: nothing's)
+    how: the way they were made
+    """
+    originals = originals or {}
     if part == "images":
         samples = dataset.samples(split)
         extra = json.dumps([dataset.classes, [s.labels for s in samples]])
-        return content_fingerprint([(s.id, s.image) for s in samples], f"images {extra}")
-    files = []
+        images = [(s.id, originals.get(s.image, s.image)) for s in samples]
+        return content_fingerprint(_existing(images), f"images {extra}{how}")
+    files: list[tuple[str, Path | None]] = []
     for i in dataset.ids(split):
         maps = (("mask", dataset.mask_path(i)), ("context", dataset.context_path(i)))
-        files += [(f"{kind} {i}", path) for kind, path in maps if path is not None]
+        files += [(f"{kind} {i}", originals.get(path, path)) for kind, path in maps if path is not None]
     extra = json.dumps([dataset.classes, [[c.name, c.object_class, c.value] for c in dataset.contexts]])
-    return content_fingerprint(files, f"masks {extra}")
+    return content_fingerprint(_existing(files), f"masks {extra}{how}")
+
+
+def _existing(files: Iterable[tuple[str, Path | None]]) -> list[tuple[str, Path]]:
+    return [(name, path) for name, path in files if path is not None]
 
 
 def file_digests(paths: Sequence[Path], cache: Path | None = None) -> list[str]:

@@ -1,4 +1,4 @@
-"""Your own images: a folder of images, a CSV of image-level labels and, for what is scored, masks."""
+"""Your own images: with a CSV of image-level labels or in folders named after classes; masks for what is scored."""
 
 from __future__ import annotations
 
@@ -11,30 +11,41 @@ from typing import Literal
 
 from datasets.base import DataError, Dataset, DatasetConfig, Problem, Sample
 from datasets.fingerprints import dataset_fingerprint
+from datasets.folder_copies import MaskJob, copy_images, copy_masks, empty_masks, headers, significant_bits
+from datasets.folder_layouts import (
+    MASK_FOLDERS,
+    Listing,
+    declared_classes,
+    from_class_folders,
+    from_label_file,
+    has_class_folders,
+)
 from datasets.inspection import as_problem, first_names, sampled_problems
-from datasets.label_file import LabelFile, read_class_file, read_label_file
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-OTHER_SUFFIXES = (".bmp", ".tif", ".tiff", ".gif")
-"""Images that the decoder does not read: found, to say so."""
 
 
 @dataclass(frozen=True)
 class FolderConfig(DatasetConfig):
     """Your own data.
 
-    root:    folder with the images, the label file and perhaps masks
+    root:    folder with the images, the label file and perhaps masks; or, without a label file, with a folder
+             of images for each class and perhaps one named ``good`` (see `Folder`)
     labels:  CSV under root (``index.csv`` is found too). Columns: `id` (or image, file, filename), `labels`
              (or image_labels, classes, class), perhaps `split` (or suggested_split) with train or val. An id
              is a path under `images`, with or without its ending. Several labels are separated by ``;``,
              ``,``, ``|`` or, unless the cell is one class name, spaces
     classes: a file under root (a name a line, perhaps numbered, perhaps ``background`` first), or names
-             separated by commas. Empty: ``classes.txt`` where it exists, else all names of the CSV, sorted
+             separated by commas. Empty: ``classes.txt`` where it exists, else all names found, sorted
     images:  folder of images under root (JPEG, PNG, WebP)
-    masks:   folder of masks under root, ``<id>.png``, optional: 0 background, i the i-th class, 255 ignored
-    val_fraction: without a split column, the share of images that becomes val, in (0, 1); by hash of the id
+    masks:   folder of masks under root, optional. With a label file ``<id>.png``: 0 background, i the i-th
+             class, 255 ignored. With class folders see `Folder`
+    val_fraction: where no split is given, the share of images that becomes val, in (0, 1); by hash of the id
     seed:    of that draw
-    allow_empty: keep images without a label (nothing but background) instead of refusing them
+    allow_empty: keep images without a label (nothing but background) instead of refusing them; those of
+             ``good`` are always kept
+    bits:    significant bits of 16-bit greyscale images, 8..16: 2^bits - 1 is white. 0: 16, unless the images
+             are too dark for that, which is an error that names the remedy
+    longest_side: images whose longest side exceeds this are reduced to it, in pixels, 0 for never. Methods take
+             images whole, so this bounds the memory of a run; masks are reduced too, and scores are at that size
     """
 
     name: str = "folder"
@@ -45,14 +56,51 @@ class FolderConfig(DatasetConfig):
     val_fraction: float = 0.2
     seed: int = 0
     allow_empty: bool = False
+    bits: int = 0
+    longest_side: int = 1024
+
+
+@dataclass(frozen=True)
+class _Usable:
+    """What methods are handed: files as they lie, or copies of them.
+
+    originals: copy -> file, None for what was made of nothing
+    background: (id, width, height) of images whose mask was made of nothing, for they have no label
+    reduced, converted: numbers of images made smaller, taken from 16 bits
+    """
+
+    samples: dict[str, Sample]
+    masks: dict[str, Path]
+    originals: dict[Path, Path | None]
+    background: tuple[tuple[str, int, int], ...]
+    bits: int
+    reduced: int
+    converted: int
 
 
 class Folder(Dataset):
-    """Your own images. Without masks there are labels, weights and panels, and scores say "no masks"."""
+    """Your own images. Without masks there are labels, weights and panels, and scores say "no masks".
+
+    With a label file: ``images/``, ``labels.csv``, perhaps ``masks/`` (see `FolderConfig`).
+
+    Without one, a folder for each class, under root or root's ``images``: ``scratch/*.jpg``, ``dent/*.jpg``, and
+    ``good/*.jpg`` (any case) for images without a defect, which train as background. ``train/<class>`` beside
+    ``val/<class>`` (or test) give the split, else it is drawn. MVTec AD opens as it is: as its train folder has
+    good images only, its images are pooled. Masks (0, and any one other value for the defect) are found in
+    ``masks/<class>/<name>.png``, ``ground_truth/<class>/<name>_mask.png`` or ``<class>/masks/<name>.png``.
+
+    In both, an image without a label needs no mask where others have one: it is all background. Greyscale is
+    expanded to three channels. Images that are too large or have fewer significant bits than their file are
+    copied once, to the user's cache folder.
+    """
 
     name = "folder"
-    summary = "your own: images/, labels.csv (id, labels), optional masks/ and classes.txt"
-    needs = "dataset.root=PATH of a folder with images/ and labels.csv"
+    summary = (
+        "your own: images/, labels.csv, optional masks/ and classes.txt; or a folder for each class and good/"
+    )
+    needs = (
+        "dataset.root=PATH of a folder with images/ and labels.csv, or with a folder of images for each class"
+    )
     config = FolderConfig
 
     def __init__(self, config: FolderConfig) -> None:
@@ -69,120 +117,105 @@ class Folder(Dataset):
 
     @cached_property
     def classes(self) -> tuple[str, ...]:  # type: ignore[override]
-        return self._labels.classes
+        return self._listing.classes
 
     def prepare(self) -> None:
-        """Read the label file and find every image. Raises DataError."""
+        """Read the labels, find every image, and copy those that cannot be used as they are. Raises DataError."""
         for split, ids in self._splits.items():
             if not ids:
-                file, column = self._labels.path, self._labels.split_column
-                if column:
-                    raise DataError(f"{file}: no image is in {split}; correct column {column}")
+                source, split_by = self._listing.source, self._listing.split_by
+                if split_by:
+                    raise DataError(f"{source}: no image is in {split}; correct {split_by}")
                 raise DataError(
-                    f"{file}: val_fraction={self.settings.val_fraction} puts none of {len(self._samples)}"
+                    f"{source}: val_fraction={self.settings.val_fraction} puts none of {len(self._listing.samples)}"
                     f" images in {split}; change dataset.val_fraction or add a split column"
                 )
+        _ = self._usable
 
     def ids(self, split: str) -> tuple[str, ...]:
         return self._splits[split]
 
     def sample(self, sample_id: str) -> Sample:
-        return self._samples[sample_id]
+        return self._usable.samples[sample_id]
 
     def mask_path(self, sample_id: str) -> Path | None:
-        return self._masks.get(sample_id)
+        return self._usable.masks.get(sample_id)
+
+    def mask_directories(self) -> tuple[Path, ...]:
+        """Also those of the masks that copies were made of."""
+        originals = {path.parent for path in self._listing.masks.values()}
+        return tuple(originals | set(super().mask_directories()))
 
     def fingerprint(self, part: Literal["images", "masks"], split: str) -> str:
-        return dataset_fingerprint(self, part, split)
+        usable = self._usable
+        how = ""
+        if usable.reduced or usable.converted:
+            how += f" longest side {self.settings.longest_side}, {usable.bits} bits"
+        if self._listing.binary:
+            how += " masks of class folders"
+        if part == "masks" and (background := [b for b in usable.background if b[0] in self._splits[split]]):
+            how += f" background {background}"
+        return dataset_fingerprint(self, part, split, usable.originals, how)
 
     def problems(self) -> Sequence[Problem]:
-        """The label file's first fault, masks missing for some images, and what a sample of images shows."""
+        """The first fault of labels or files, masks missing for some images, and what a sample of images shows."""
         try:
             self.prepare()
         except DataError as error:
             return [as_problem(error)]
         found = []
+        masks = self.root / self.settings.masks
         for split, ids in self._splits.items():
-            missing = [i for i in ids if i not in self._masks]
-            if missing and (self.root / self.settings.masks).is_dir():
+            missing = [i for i in ids if i not in self._usable.masks]
+            if missing and (self._listing.masks or masks.is_dir()):
                 what = f"{len(missing)} of {len(ids)} {split} images have no mask ({first_names(missing)})"
-                remedy = f"add them under {self.root / self.settings.masks}, named <id>.png"
-                found.append(Problem(f"folder: {what}", remedy))
+                name = "<class>/<name>.png" if self._listing.binary else "<id>.png"
+                found.append(Problem(f"folder: {what}", f"add them under {masks}, named {name}"))
         return found + sampled_problems(self)
 
     def notes(self) -> list[str]:
-        """What was found, for `doctor`: counts, the label file, where classes and split come from."""
-        column = self._labels.split_column
-        split = f"column {column}" if column else f"hash of the id, val_fraction {self.settings.val_fraction}"
+        """What was found, for `doctor`: counts, where labels, classes and split come from, what was copied."""
+        listing, usable = self._listing, self._usable
+        split = listing.split_by or f"hash of the id, val_fraction {self.settings.val_fraction}"
         lines = [
             f"train: {len(self.ids('train'))} images, val: {len(self.ids('val'))} images, by {split}",
-            f"labels: {self._labels.path.name}",
+            f"labels: {f'folders of {listing.source}' if listing.binary else listing.source.name}",
             f"{len(self.classes)} classes: {', '.join(self.classes)}",
-            f"{len(self._masks)} masks" if self._masks else "no masks: nothing is scored",
+            f"{len(usable.masks)} masks" if usable.masks else "no masks: nothing is scored",
+            *listing.remarks,
         ]
-        if self._labels.left_out:
-            lines.append(f"{self._labels.left_out} images of a split named test are left out")
+        if empty := sum(not s.labels for s in listing.samples.values()):
+            lines.append(f"{empty} images without an object: all background")
+        if usable.reduced:
+            side = self.settings.longest_side
+            lines.append(f"{usable.reduced} images reduced to {side} pixels, the size of their scores")
+        if usable.converted:
+            lines.append(f"{usable.converted} 16-bit images of {usable.bits} significant bits")
         return lines
 
     @cached_property
-    def _labels(self) -> LabelFile:
-        file = self.root / self.settings.labels
-        if not file.is_file() and self.settings.labels == FolderConfig.labels:
-            file = self.root / "index.csv"
-        if not file.is_file():
+    def _listing(self) -> Listing:
+        settings = self.settings
+        classes = declared_classes(self.root, settings.classes)
+        for name in (settings.labels, *(["index.csv"] if settings.labels == FolderConfig.labels else [])):
+            if (file := self.root / name).is_file():
+                images, masks = self.root / settings.images, self.root / settings.masks
+                return from_label_file(file, classes, images, masks, settings.allow_empty)
+        images = self.root / settings.images
+        place = images if images.is_dir() else self.root
+        if settings.labels != FolderConfig.labels or not has_class_folders(place, settings.masks):
             raise DataError(
-                f"folder: no {self.settings.labels} in {self.root}; add a CSV with columns id and labels,"
-                " or set dataset.labels"
+                f"folder: no {settings.labels} in {self.root}; add a CSV with columns id and labels,"
+                " or set dataset.labels, or sort the images into a folder for each class"
             )
-        return read_label_file(file, self._declared_classes(), self.settings.allow_empty)
-
-    def _declared_classes(self) -> tuple[str, ...] | None:
-        """Class names as given, or None to take them from the label file."""
-        given = self.settings.classes
-        if not given:
-            file = self.root / "classes.txt"
-            return read_class_file(file) if file.is_file() else None
-        if (self.root / given).is_file():
-            return read_class_file(self.root / given)
-        if given.endswith(".txt"):
-            raise DataError(f"folder: no class file {self.root / given}; correct dataset.classes")
-        return tuple(name.strip() for name in given.split(",") if name.strip())
-
-    @cached_property
-    def _samples(self) -> dict[str, Sample]:
-        """By id, which is the image's path under `images` without its ending."""
-        folder = self.root / self.settings.images
-        if not folder.is_dir():
-            raise DataError(f"folder: no image folder {folder}; create it or set dataset.images")
-        by_path, by_stem = _index_images(folder)
-        samples: dict[str, Sample] = {}
-        first_row: dict[str, int] = {}
-        for row in self._labels.rows:
-            where = f"{self._labels.path} row {row.number}"
-            name = row.id.removeprefix(f"{self.settings.images}/") if row.id not in by_path else row.id
-            candidates = [name] if name in by_path else by_stem.get(name, [])
-            if not candidates:
-                raise DataError(f"{where}: no image {row.id!r} in {folder}; add the image or remove the row")
-            if len(candidates) > 1:
-                raise DataError(f"{where}: id {row.id!r} fits {first_names(candidates)}; give the ending too")
-            path = by_path[candidates[0]]
-            if path.suffix.lower() in OTHER_SUFFIXES:
-                raise DataError(f"{where}: {path.name} is neither JPEG, PNG nor WebP; convert it to PNG")
-            sample_id = candidates[0][: -len(path.suffix)]
-            if sample_id in samples:
-                raise DataError(
-                    f"{where}: id {row.id!r} repeats row {first_row[sample_id]}; remove one of them"
-                )
-            first_row[sample_id] = row.number
-            samples[sample_id] = Sample(sample_id, path, row.labels)
-        return samples
+        beside = self.root if place != self.root else None
+        return from_class_folders(place, classes, settings.masks, beside)
 
     @cached_property
     def _splits(self) -> dict[str, tuple[str, ...]]:
-        """Rows and samples run in the same order."""
         splits: dict[str, list[str]] = {"train": [], "val": []}
-        for row, sample_id in zip(self._labels.rows, self._samples, strict=True):
-            splits[row.split or self._drawn_split(sample_id)].append(sample_id)
+        for sample_id, split in self._listing.splits.items():
+            splits[split or self._drawn_split(sample_id)].append(sample_id)
         return {split: tuple(ids) for split, ids in splits.items()}
 
     def _drawn_split(self, sample_id: str) -> str:
@@ -191,25 +224,57 @@ class Folder(Dataset):
         return "val" if int.from_bytes(digest[:8], "big") < self.settings.val_fraction * 2**64 else "train"
 
     @cached_property
-    def _masks(self) -> dict[str, Path]:
-        folder = self.root / self.settings.masks
-        if not folder.is_dir():
-            return {}
-        found = {p.relative_to(folder).with_suffix("").as_posix(): p for p in folder.rglob("*.png")}
-        return {i: found[i] for i in self._samples if i in found}
+    def _usable(self) -> _Usable:
+        listing, side = self._listing, self.settings.longest_side
+        if not (self.settings.bits == 0 or 8 <= self.settings.bits <= 16) or (side != 0 and side < 32):
+            raise DataError(
+                f"folder: bits={self.settings.bits}, longest_side={side}: bits must be 0 or 8..16,"
+                " longest_side 0 or at least 32"
+            )
+        self._require_masks_apart()
+        samples = listing.samples
+        found = dict(zip(samples, headers([s.image for s in samples.values()]), strict=True))
+        sizes = {i: header.reduced(side) for i, header in found.items()}
+        deep = [i for i, header in found.items() if header.deep]
+        bits = significant_bits([samples[i].image for i in deep], self.settings.bits)
+        reduced = {i for i, header in found.items() if header.size != sizes[i]}
+        converted = set(deep) if bits < 16 else set()
+        images = copy_images({samples[i].image: sizes[i] for i in samples if i in reduced | converted}, bits)
+        jobs = [
+            MaskJob(path, found[i].size, sizes[i], self._mask_value(samples[i]))
+            for i, path in listing.masks.items()
+            if listing.binary or i in reduced
+        ]
+        copies = copy_masks(jobs, len(listing.classes))
+        masks = {i: copies.get(path, path) for i, path in listing.masks.items()}
+        without = [i for i, s in samples.items() if listing.masks and not s.labels and i not in masks]
+        empty = empty_masks(sizes[i] for i in without)
+        masks |= {i: empty[sizes[i]] for i in without}
+        return _Usable(
+            {i: Sample(i, images.get(s.image, s.image), s.labels) for i, s in samples.items()},
+            masks,
+            {copy: path for path, copy in (images | copies).items()} | dict.fromkeys(empty.values()),
+            tuple((i, *sizes[i]) for i in without),
+            bits,
+            len(reduced),
+            len(converted),
+        )
 
+    def _mask_value(self, sample: Sample) -> int | None:
+        """Class id of the defect in a mask that only tells defect from background; None for other masks."""
+        if not self._listing.binary:
+            return None
+        return sample.labels[0] + 1 if sample.labels else 0
 
-def _index_images(folder: Path) -> tuple[dict[str, Path], dict[str, list[str]]]:
-    """Images by relative path, and relative paths by relative path without the ending."""
-    by_path = {
-        p.relative_to(folder).as_posix(): p
-        for p in sorted(folder.rglob("*"))
-        if p.suffix.lower() in IMAGE_SUFFIXES + OTHER_SUFFIXES
-    }
-    by_stem: dict[str, list[str]] = {}
-    for name, path in by_path.items():
-        by_stem.setdefault(name[: -len(path.suffix)], []).append(name)
-    return by_path, by_stem
+    def _require_masks_apart(self) -> None:
+        """Folders of masks are shut while methods train."""
+        folders = {parent for s in self._listing.samples.values() for parent in s.image.parents}
+        for mask in self._listing.masks.values():
+            if mask.parent in folders:
+                raise DataError(
+                    f"folder: {mask.parent} holds masks and images; move the masks into a folder of their own"
+                    f" ({', '.join(MASK_FOLDERS)}, or dataset.masks)"
+                )
 
 
 DATASET = Folder

@@ -83,7 +83,7 @@ def read_label_file(path: Path, classes: tuple[str, ...] | None, allow_empty: bo
                 f"{where}: image {image_id!r} has no labels; add one, or set dataset.allow_empty=true to"
                 " keep it as background only"
             )
-        labels = tuple(sorted({_class_index(where, name, classes) for name in names}))
+        labels = tuple(sorted({class_index(where, name, classes) for name in names}))
         rows.append(LabelRow(number, image_id, labels, split))
     return LabelFile(path, classes, tuple(rows), split_column, left_out)
 
@@ -176,7 +176,8 @@ def _names(cell: str, known: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in names if name and name.lower() != BACKGROUND)
 
 
-def _class_index(where: str, name: str, classes: tuple[str, ...]) -> int:
+def class_index(where: str, name: str, classes: tuple[str, ...]) -> int:
+    """Index of a class name; DataError that begins with `where` and suggests the closest name."""
     if name in classes:
         return classes.index(name)
     close = difflib.get_close_matches(name, classes, n=1, cutoff=0.0)[0]

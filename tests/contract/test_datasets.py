@@ -15,6 +15,7 @@ from PIL import Image
 
 import datasets
 from datasets.base import IGNORE, Dataset, DatasetConfig
+from datasets.bluefilm import BlueFilmConfig
 from datasets.folder import FolderConfig
 from datasets.shapes import ShapesConfig
 from datasets.voc import VocConfig
@@ -25,6 +26,10 @@ SPLITS = ("train", "val")
 
 def shapes(root: Path) -> DatasetConfig:
     return ShapesConfig(train=6, val=4, root=str(root))
+
+
+def bluefilm(root: Path) -> DatasetConfig:
+    return BlueFilmConfig(train=6, val=4, good=0.5, root=str(root))
 
 
 def voc2012(root: Path) -> DatasetConfig:
@@ -43,7 +48,12 @@ def folder(root: Path) -> DatasetConfig:
     return FolderConfig(root=str(root))
 
 
-MAKERS: dict[str, Callable[[Path], DatasetConfig]] = {"shapes": shapes, "voc2012": voc2012, "folder": folder}
+MAKERS: dict[str, Callable[[Path], DatasetConfig]] = {
+    "shapes": shapes,
+    "bluefilm": bluefilm,
+    "voc2012": voc2012,
+    "folder": folder,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -145,6 +155,6 @@ def test_problems_of_a_missing_root_name_the_remedy(name: str, root: str | None,
 
 
 def test_declarations_import_without_torch() -> None:
-    modules = ", ".join(f"datasets.{name}" for name in ("base", "shapes", "voc", "folder"))
+    modules = ", ".join(f"datasets.{name}" for name in ("base", "shapes", "bluefilm", "voc", "folder"))
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

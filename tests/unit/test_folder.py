@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from datasets.base import DataError
 from datasets.folder import Folder, FolderConfig
 from datasets.label_file import read_class_file
-from tests.trees import write_folder, write_image
+from methods.artifacts import CamReader, label_map_path
+from results.io import read_run
+from tests.tiny import sizes
+from tests.toys import CommandLine, command_line
+from tests.trees import write_folder, write_image, write_mask
 
+__all__ = ["command_line"]  # fixture
+
+CLASSES = ("good", "dent", "rust")
 ROWS = ["a,rust,train", "b,rust;dent,train", "c,dent,val"]
 
 
@@ -188,3 +198,253 @@ def test_real_defects_open_as_they_are(shared: Path) -> None:
     assert (len(found.ids("train")), len(found.ids("val"))) == (905, 225)
     assert found.has_masks("train")
     assert found.problems() == []
+
+
+# ---------------------------------------------------------------- a folder for each class
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+def write_class_folders(root: Path, *folders: str, count: int = 6) -> Path:
+    for k, folder in enumerate(folders):
+        for i in range(count):
+            write_image(root / folder / f"{i}.{('jpg', 'png')[i % 2]}", 10 * k + i)
+    return root
+
+
+def mask(found: Folder, sample_id: str) -> np.ndarray:
+    path = found.mask_path(sample_id)
+    assert path is not None
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+@pytest.mark.parametrize("images", ["", "images/"])
+def test_folders_are_classes_and_good_has_none(tmp_path: Path, images: str) -> None:
+    folders = (f"{images}Scratch", f"{images}GOOD", f"{images}dent", ".hidden")
+    found = dataset(write_class_folders(tmp_path, *folders), val_fraction=0.4)
+    found.prepare()
+    assert found.classes == ("Scratch", "dent")
+    assert labels(found)["Scratch/0"] == ["Scratch"]
+    assert labels(found)["dent/1"] == ["dent"]
+    assert labels(found)["GOOD/2"] == []
+    assert len(labels(found)) == 18
+    assert found.problems() == []
+    assert "6 images without an object: all background" in found.notes()
+    assert "no masks: nothing is scored" in found.notes()
+
+
+@pytest.mark.parametrize(
+    ("split", "held", "left_out"), [("val", "val", ()), ("test", "test", ()), ("val", "val", ("test",))]
+)
+def test_split_folders(tmp_path: Path, split: str, held: str, left_out: tuple[str, ...]) -> None:
+    parts = ("train", split, *left_out)
+    write_class_folders(tmp_path, *(f"{p}/{c}" for p in parts for c in ("dent", "good")), count=2)
+    (tmp_path / "classes.txt").write_text("rust\ndent\n")
+    found = dataset(tmp_path)
+    assert found.ids("train") == ("train/dent/0", "train/dent/1", "train/good/0", "train/good/1")
+    assert found.ids("val") == tuple(i.replace("train", held) for i in found.ids("train"))
+    assert found.classes == ("rust", "dent")
+    assert found.sample("train/dent/0").labels == (1,)
+    assert ("images of the folder test are left out" in found.notes()) == bool(left_out)
+
+
+def test_mvtec_opens_as_it_is(tmp_path: Path) -> None:
+    write_class_folders(tmp_path, "train/good", "test/good", "test/crack", "test/scratch", count=4)
+    for name in ("crack", "scratch"):
+        for i in range(4):
+            write_mask(tmp_path / "ground_truth" / name / f"{i}_mask.png", [0, 255])
+    found = dataset(tmp_path, val_fraction=0.5)
+    assert len(found.ids("train")) + len(found.ids("val")) == 16
+    assert found.has_masks("train")
+    assert found.has_masks("val")
+    assert set(np.unique(mask(found, "test/crack/0"))) == {0, 1}
+    assert set(np.unique(mask(found, "test/scratch/1"))) == {0, 2}
+    assert mask(found, "train/good/0").max() == 0
+    assert mask(found, "train/good/0").shape == (16, 24)
+    assert any("pooled with test" in note for note in found.notes())
+    assert found.problems() == []
+    assert tmp_path / "ground_truth" / "crack" in found.mask_directories()
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["masks/dent/0.png", "Masks/dent/0_mask.PNG", "dent/masks/0.png", "ground_truth/dent/0.png"],
+)
+def test_places_of_masks(tmp_path: Path, place: str) -> None:
+    write_class_folders(tmp_path, "dent", "good", count=2)
+    write_mask(tmp_path / place, [0, 7])
+    found = dataset(tmp_path, val_fraction=0.5)
+    assert set(labels(found)) == {"dent/0", "dent/1", "good/0", "good/1"}
+    assert set(np.unique(mask(found, "dent/0"))) == {0, 1}
+    assert found.mask_path("dent/1") is None
+
+
+@pytest.mark.parametrize(
+    ("folders", "files", "settings", "message"),
+    [
+        (["good"], [], {}, r"no labels\.csv in .*sort the images into a folder for each class"),
+        (["good", "GOOD"], [], {}, "good images only; add a folder of images for each class"),
+        (["dent", "rust"], ["a.jpg"], {}, r"1 images beside the class folders \(a\.jpg\)"),
+        (["dent", "rust"], ["dent/0.png"], {}, r"dent: 0\.jpg, 0\.png have one name; rename"),
+        (["dent", "rust"], ["dent/x.bmp"], {}, r"dent: x\.bmp is neither JPEG, PNG nor WebP"),
+        (["dent", "rust"], ["more/"], {}, "more: no images in this class folder"),
+        (["dent", "rsut"], [], {"classes": "dent,rust"}, "rsut: unknown class 'rsut' .*did you mean 'rust'"),
+        (["train/dent", "dent"], [], {}, "folder dent beside train; put class folders into train and val"),
+        (["train/dent", "val/dent"], ["masks/dent/0.png"], {}, "fits images train/dent/0 and val/dent/0"),
+        (["dent", "rust"], ["masks/dent/0.png", "dent/masks/0.png"], {}, r"0\.jpg: 2 masks fit .*keep one"),
+        (["dent", "rust"], ["masks/dent/0.png"], {}, r"dent/0\.png: holds values .* besides 0"),
+        (["dent", "rust"], [], {"bits": 3}, r"bits must be 0 or 8\.\.16"),
+        (["dent", "rust"], [], {"longest_side": 8}, "longest_side 0 or at least 32"),
+    ],
+)
+def test_faults_of_class_folders(
+    tmp_path: Path, folders: list[str], files: list[str], settings: dict[str, Any], message: str
+) -> None:
+    write_class_folders(tmp_path, *folders, count=4)
+    for file in files:
+        if file.endswith("/"):
+            (tmp_path / file).mkdir()
+        elif "mask" in file:
+            write_mask(tmp_path / file, [0, 3, 9])
+        else:
+            write_image(tmp_path / file)
+    found = dataset(tmp_path, val_fraction=0.5, **settings)
+    with pytest.raises(DataError, match=message) as error:
+        found.prepare()
+    assert "\n" not in str(error.value)
+    (problem,) = dataset(tmp_path, **settings).problems()
+    assert problem.remedy
+
+
+def test_a_mask_of_a_good_image_must_be_empty(tmp_path: Path) -> None:
+    write_class_folders(tmp_path, "dent", "good", count=2)
+    write_mask(tmp_path / "masks" / "good" / "0.png", [0])
+    assert mask(dataset(tmp_path), "good/0").max() == 0
+    write_mask(tmp_path / "masks" / "good" / "0.png", [0, 255])
+    with pytest.raises(DataError, match=r"0\.png: marks a defect in a good image"):
+        dataset(tmp_path).mask_path("good/0")
+
+
+def test_a_mask_of_another_size_names_the_file_itself(tmp_path: Path) -> None:
+    write_class_folders(tmp_path, "dent", "good", count=2)
+    write_mask(tmp_path / "masks" / "dent" / "0.png", [0, 255], (16, 16))
+    message = r"dent/0\.png: mask of 16x16 for an image of 24x16 .*export the mask at its image's size"
+    with pytest.raises(DataError, match=message):
+        dataset(tmp_path).sample("dent/0")
+
+
+def test_masks_among_images_are_refused(tmp_path: Path) -> None:
+    write_folder(tmp_path, ROWS, masks=False)
+    with pytest.raises(DataError, match="images holds masks and images; move the masks"):
+        dataset(tmp_path, masks="images").sample("a")
+
+
+# ---------------------------------------------------------------- deep, large and empty images
+
+
+def write_deep(path: Path, highest: int) -> None:
+    values = np.linspace(0, highest, 24 * 16).astype(np.uint16).reshape(16, 24)
+    Image.fromarray(values).save(path)
+
+
+def decoded(found: Folder, sample_id: str) -> np.ndarray:
+    from datasets.images import read_image
+
+    return read_image(found.sample(sample_id).image).numpy()
+
+
+def test_deep_images_that_fill_their_range_stay_as_they_are(tmp_path: Path) -> None:
+    write_folder(tmp_path, ROWS)
+    for name in "abc":
+        write_deep(tmp_path / "images" / f"{name}.png", 65535)
+    found = dataset(tmp_path)
+    assert found.sample("a").image == tmp_path / "images" / "a.png"
+    assert decoded(found, "a").shape == (3, 16, 24)
+    assert (decoded(found, "a").min(), decoded(found, "a").max()) == (0, 255)
+
+
+def test_deep_images_with_fewer_bits_need_to_say_so(tmp_path: Path) -> None:
+    write_folder(tmp_path, ROWS)
+    for name, highest in zip("abc", (1000, 2000, 4095), strict=True):
+        write_deep(tmp_path / "images" / f"{name}.png", highest)
+    with pytest.raises(DataError, match=r"reach 4095 of 65535 would be nearly black; set dataset\.bits=12"):
+        dataset(tmp_path).prepare()
+    found = dataset(tmp_path, bits=12)
+    assert [decoded(found, i).max() for i in "abc"] == [62, 125, 255]
+    assert "3 16-bit images of 12 significant bits" in found.notes()
+    assert found.problems() == []
+    assert found.fingerprint("images", "train") != dataset(tmp_path, bits=16).fingerprint("images", "train")
+    with pytest.raises(DataError, match=r"c\.png: holds 4095, more than 11 bits; correct dataset\.bits"):
+        dataset(tmp_path, bits=11).prepare()
+
+
+def test_large_images_are_reduced_once_with_their_masks(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "data", ROWS)
+    write_image(root / "images" / "a.png", 0, (400, 300))
+    write_mask(root / "masks" / "a.png", [0, 1, 2], (400, 300))
+    found = dataset(root, longest_side=64)
+    assert decoded(found, "a").shape == (3, 48, 64)
+    assert mask(found, "a").shape == (48, 64)
+    assert set(np.unique(mask(found, "a"))) == {0, 1, 2}
+    assert found.sample("b").image == root / "images" / "b.png"
+    assert found.mask_path("b") == root / "masks" / "b.png"
+    assert "1 images reduced to 64 pixels, the size of their scores" in found.notes()
+    assert found.problems() == []
+    assert {root / "masks", found.mask_path("a").parent} == set(found.mask_directories())
+    made = found.sample("a").image.stat().st_mtime_ns
+    shutil.copytree(root, tmp_path / "moved")
+    again = dataset(tmp_path / "moved", longest_side=64)
+    assert again.sample("a").image.stat().st_mtime_ns == made
+    for part in ("images", "masks"):
+        assert again.fingerprint(part, "train") == found.fingerprint(part, "train")
+        assert again.fingerprint(part, "train") != dataset(root).fingerprint(part, "train")
+    write_image(root / "images" / "a.png", 5, (400, 300))
+    assert dataset(root, longest_side=64).sample("a").image != found.sample("a").image
+
+
+def test_what_is_too_large_to_decode_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(tmp_path, ROWS)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(DataError, match=r"a\.png: more than \d+ million pixels; reduce it or cut it"):
+        dataset(tmp_path).prepare()
+
+
+def test_images_without_labels_need_no_mask_where_others_have_one(tmp_path: Path) -> None:
+    write_folder(tmp_path, [*ROWS, "d,,train"])
+    (tmp_path / "masks" / "d.png").unlink()
+    found = dataset(tmp_path, allow_empty=True)
+    assert mask(found, "d").shape == (16, 24)
+    assert mask(found, "d").max() == 0
+    assert found.has_masks("train")
+
+
+def test_images_without_objects_train_as_background(command_line: CommandLine, tmp_path: Path) -> None:
+    """All stages of `cam`: no map in the CAM, labels of background only, a prediction, scores of all images."""
+    root = write_class_folders(tmp_path / "data", *(f"{s}/{c}" for s in ("train", "val") for c in CLASSES))
+    for split in ("train", "val"):
+        for name in CLASSES[1:]:
+            for i in range(6):
+                write_mask(root / split / "masks" / name / f"{i}.png", [0, 0, 255])
+    weights = ("method.cam.backbone.weights=none", "method.cam.segmenter.backbone.weights=none")
+    place = ("--dataset", "folder", f"dataset.root={root}")
+    done = command_line.run_on("cam", *place, *sizes(["cam"]), *weights)
+    assert done.code == 0, done.out + done.err
+    run = read_run(command_line.output)
+    (cell,) = run.cells
+    assert cell["status"] == "done"
+    artifacts = {s["name"]: command_line.store / "artifacts" / s["name"] / s["key"] for s in cell["stages"]}
+    cams = dict(CamReader(artifacts["cam"]))
+    assert cams["train/good/0"].maps.shape[0] == 0
+    assert cams["train/dent/0"].maps.shape[0] == 1
+    for sample_id, values in (("train/good/0", {0}), ("train/dent/0", {0, 1})):
+        with Image.open(label_map_path(artifacts["pseudo_label"], sample_id)) as labels_made:
+            assert set(np.unique(np.asarray(labels_made))) <= values
+    with Image.open(label_map_path(artifacts["predict"], "val/good/0")) as prediction:
+        assert prediction.size == (24, 16)
+    scored = run.records[(run.records.metric == "miou") & (run.records.method == "cam")]
+    assert set(scored[scored.stage == "pseudo_label"].images) == {18}
+    assert set(scored[scored.stage == "segmentation"].images) == {18}

@@ -10,7 +10,7 @@ import pytest
 from benchmark import code_version, plan
 from benchmark.config import ConfigError, compose
 from benchmark.plan import Plan, make_plan
-from datasets import shapes
+from datasets.generated import load_pixels, save_pixels
 from tests.trees import write_folder
 
 DATA = ("dataset.train=4", "dataset.val=2")
@@ -109,7 +109,7 @@ def test_a_masks_change_counts_for_scores_and_mask_supervision_only(tmp_path, ro
 
     before = plan_it()
     mask = folder / "masks" / "a.png"
-    shapes._save(mask, 255 * (shapes._load(mask) == 1).astype("uint8"))
+    save_pixels(mask, 255 * (load_pixels(mask) == 1).astype("uint8"))
     after = plan_it()
     assert changed(keys(before, "cam"), keys(after, "cam")) == {"score-cam", "score-pseudo_label"}
     assert {"segment", "predict"} <= changed(keys(before, "supervised"), keys(after, "supervised"))
@@ -123,7 +123,7 @@ def test_an_images_change_counts(tmp_path, root):
 
     before = keys(plan_it(), "cam")
     image = folder / "images" / "a.png"
-    shapes._save(image, 255 - shapes._load(image))
+    save_pixels(image, 255 - load_pixels(image))
     assert {"classify", "cam"} <= changed(before, keys(plan_it(), "cam"))
 
 

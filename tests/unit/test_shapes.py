@@ -143,7 +143,7 @@ def test_concurrent_and_interrupted_preparation(tmp_path: Path, monkeypatch: pyt
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("datasets.shapes._save", stop)
+        patched.setattr("datasets.generated.save_pixels", stop)
         with pytest.raises(KeyboardInterrupt):
             Shapes(config).prepare()
     assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == []

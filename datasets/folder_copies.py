@@ -1,0 +1,243 @@
+"""Copies of images and masks that cannot be used as they lie: too large, deep in bits, masks without classes.
+
+A copy is named after the content it was made from and how, so a stale one is never used, and a changed file
+makes a new one. Copies are lossless PNG in the user's cache folder.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image, ImageOps
+from platformdirs import user_cache_path
+
+from datasets.base import IGNORE, DataError
+from datasets.fingerprints import file_digests
+
+_DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+"""Pillow's modes of greyscale with 16 bits."""
+_SAMPLED = 8
+"""16-bit images that are looked at to see whether they fill their range."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Header:
+    """Of an image, from its file's header: (width, height) upright, and whether it is 16-bit greyscale."""
+
+    size: tuple[int, int]
+    deep: bool
+
+    def reduced(self, longest_side: int) -> tuple[int, int]:
+        """(width, height) that fits `longest_side`, 0 for any."""
+        longest = max(self.size)
+        if not longest_side or longest <= longest_side:
+            return self.size
+        width, height = (max(1, round(side * longest_side / longest)) for side in self.size)
+        return width, height
+
+
+@dataclass(frozen=True)
+class MaskJob:
+    """A mask to be copied: its image's upright size and the size wanted, (width, height); `value` as in `copy_masks`."""
+
+    path: Path
+    image_size: tuple[int, int]
+    size: tuple[int, int]
+    value: int | None
+
+
+def headers(paths: Sequence[Path]) -> list[Header]:
+    """Headers of image files. Raises DataError for one that is no image, or too large to decode."""
+    return _parallel(_header, paths)
+
+
+def _header(path: Path) -> Header:
+    with _opened(path) as image:
+        width, height = image.size
+        exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
+        turned = image.format in ("JPEG", "PNG") and exif.get(0x0112) in (5, 6, 7, 8)
+        return Header((height, width) if turned else (width, height), image.mode in _DEEP)
+
+
+def _opened(path: Path) -> Image.Image:
+    try:
+        return Image.open(path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such image; restore it, or remove it from the list of images") from None
+    except Image.DecompressionBombError:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+        raise DataError(f"{path}: more than {limit} million pixels; reduce it or cut it into parts") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise _undecodable(path, error) from error
+
+
+def significant_bits(paths: Sequence[Path], bits: int) -> int:
+    """How many bits of 16-bit images count: `bits`, or 16 if it is 0 and the images fill their range.
+
+    Cameras with 10, 12 or 14 bits fill the lowest of the 16; taken as 16 bits such images would be nearly
+    black. Raises DataError where some images that are sampled show that and `bits` is 0.
+    """
+    if bits or not paths:
+        return bits or 16
+    sampled = [paths[k * len(paths) // _SAMPLED] for k in range(_SAMPLED)] if len(paths) > _SAMPLED else paths
+    highest = max(_parallel(lambda path: int(_pixels(path).max()), sampled))
+    if highest < 2**14:
+        likely = next(b for b in (8, 10, 12, 14) if highest < 2**b)
+        raise DataError(
+            f"{sampled[0]}: 16-bit images that reach {highest} of 65535 would be nearly black;"
+            f" set dataset.bits={likely} if the camera has {likely} bits, 16 to keep them as they are"
+        )
+    return 16
+
+
+def copy_images(files: Mapping[Path, tuple[int, int]], bits: int) -> dict[Path, Path]:
+    """8-bit copies of images at the given sizes (width, height); path -> copy. Smoothed when shrinking.
+
+    bits: significant bits of 16-bit greyscale: 2^bits - 1 becomes 255
+    Raises DataError for a file that cannot be decoded, or that holds more than `bits` bits.
+    """
+
+    def make(path: Path, target: Path) -> None:
+        pixels = _pixels(path, max(files[path]))
+        if pixels.dtype != np.uint8:
+            if (highest := int(pixels.max())) >= 2**bits:
+                raise DataError(f"{path}: holds {highest}, more than {bits} bits; correct dataset.bits")
+            full = np.uint32(2**bits - 1)
+            pixels = ((pixels.astype(np.uint32) * np.uint32(255) + full // 2) // full).astype(np.uint8)
+        image = Image.fromarray(pixels)
+        size = files[path]
+        if image.size != size:
+            image = image.resize(size, Image.Resampling.BILINEAR)
+        _save(image, target)
+
+    how = {p: f"{size[0]}x{size[1]}-{bits}" for p, size in files.items()}
+    return _copies("images", how, make)
+
+
+def copy_masks(jobs: Sequence[MaskJob], classes: int) -> dict[Path, Path]:
+    """Copies of masks with class ids, at the given sizes (nearest); path -> copy.
+
+    A job's `value` is the class id of a mask that only tells defect (one value other than 0) from background;
+    None for masks that hold class ids 0..`classes` and 255 already. Raises DataError for a mask that is
+    broken, of another size than its image, or with other values (`value` 0: with any but 0).
+    """
+    by_path = {job.path: job for job in jobs}
+
+    def make(path: Path, target: Path) -> None:
+        job = by_path[path]
+        mask = _mask_pixels(path)
+        if mask.shape != job.image_size[::-1]:
+            found = f"{mask.shape[1]}x{mask.shape[0]}"
+            wanted = f"{job.image_size[0]}x{job.image_size[1]}"
+            raise DataError(
+                f"{path}: mask of {found} for an image of {wanted} (width x height);"
+                " export the mask at its image's size"
+            )
+        values = [int(v) for v in np.flatnonzero(np.bincount(mask.ravel(), minlength=256))]
+        if job.value is not None:
+            if len(inside := [v for v in values if v]) > 1:
+                raise DataError(
+                    f"{path}: holds values {', '.join(map(str, inside[:4]))} besides 0; masks of class folders"
+                    " have 0 and one other value"
+                )
+            if values != [0] and job.value == 0:
+                raise DataError(f"{path}: marks a defect in a good image; move the image or remove the mask")
+            mask = np.where(mask > 0, np.uint8(job.value), np.uint8(0))
+        elif wrong := [v for v in values if v > classes and v != IGNORE]:
+            raise DataError(
+                f"{path}: class id {wrong[0]} is not in 0..{classes} and not {IGNORE}; check the class list"
+            )
+        _save(Image.fromarray(mask).resize(job.size, Image.Resampling.NEAREST), target)
+
+    how = {p: f"{j.size[0]}x{j.size[1]}-{j.value}-{classes}" for p, j in by_path.items()}
+    return _copies("masks", how, make)
+
+
+def empty_masks(sizes: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Path]:
+    """Masks of background only, by (width, height)."""
+    made = {size: copies_folder("masks") / f"background-{size[0]}x{size[1]}.png" for size in set(sizes)}
+    for size, path in made.items():
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _save(Image.new("L", size), path)
+    return made
+
+
+def copies_folder(kind: str) -> Path:
+    """Where copies are kept; kind: "images" or "masks"."""
+    return user_cache_path("wsss-benchmark") / "folder-copies" / kind
+
+
+def _copies(kind: str, how: Mapping[Path, str], make: Callable[[Path, Path], None]) -> dict[Path, Path]:
+    folder = copies_folder(kind)
+    paths = list(how)
+    targets = {p: folder / f"{d}-{how[p]}.png" for p, d in zip(paths, file_digests(paths), strict=True)}
+    missing = {target: path for path, target in targets.items() if not target.exists()}
+    if missing:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _parallel(lambda job: make(job[1], job[0]), list(missing.items()))
+        except OSError as error:
+            raise DataError(
+                f"folder: cannot write to {folder} ({error.strerror or error}); free some space there,"
+                " or set XDG_CACHE_HOME to a folder that can be written"
+            ) from error
+    return targets
+
+
+def _parallel(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """A few threads: each holds one decoded image, so memory stays that of a few images."""
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        return list(pool.map(function, items))
+
+
+def _pixels(path: Path, longest_side: int = 0) -> np.ndarray:
+    """Upright: uint8 (H, W, 3), uint8 (H, W) for greyscale, or uint16 (H, W).
+
+    longest_side: if given, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, but not smaller than this
+    """
+    with _opened(path) as image:
+        try:
+            if longest_side:
+                image.draft(None, (longest_side, longest_side))
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode in _DEEP:
+                return np.asarray(upright).astype(np.uint16)
+            return np.asarray(upright.convert("L" if upright.mode in ("1", "L", "LA") else "RGB"))
+        except (OSError, SyntaxError, ValueError) as error:
+            raise _undecodable(path, error) from error
+
+
+def _mask_pixels(path: Path) -> np.ndarray:
+    with _opened(path) as image:
+        if image.mode not in ("L", "P", "1"):
+            raise DataError(
+                f"{path}: mask of mode {image.mode}, not 8-bit single-channel; save it as a greyscale PNG"
+            )
+        try:
+            return np.asarray(image).astype(np.uint8)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise _undecodable(path, error) from error
+
+
+def _undecodable(path: Path, error: Exception) -> DataError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return DataError(
+        f"{path}: cannot be decoded ({reason}); restore or convert it (JPEG, PNG), or remove it from the list"
+    )
+
+
+def _save(image: Image.Image, target: Path) -> None:
+    """Complete or not at all; processes that make the same copy do not disturb each other."""
+    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+    image.save(temporary, format="PNG", compress_level=1)
+    temporary.replace(target)
