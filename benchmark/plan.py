@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmark.code_version import code_version
 from benchmark.config import RunConfig, choose, plain
+from benchmark.distributed import world_size
 from benchmark.store import Entry, Store, content_key
 from datasets import dataset_class
 from datasets.base import Dataset
@@ -84,7 +85,7 @@ class Plan:
                     yield planned, self.store.find(planned.stage.name, planned.key)
 
 
-def make_plan(config: RunConfig, seeds: Sequence[int], until: str | None = None, world_size: int = 1) -> Plan:
+def make_plan(config: RunConfig, seeds: Sequence[int], until: str | None = None) -> Plan:
     """Plan every (method, seed). Raises DataError when the data set cannot be read.
 
     until: stop after the stages that yield this kind (cam, pseudo_label, ...) and what they need; a method
@@ -95,7 +96,7 @@ def make_plan(config: RunConfig, seeds: Sequence[int], until: str | None = None,
     dataset = dataset_class(config.dataset.name)(config.dataset)  # type: ignore[call-arg]
     dataset.prepare()
     store = Store(Path(config.runtime.store))
-    keys = _Keys(config, dataset, world_size)
+    keys = _Keys(config, dataset, world_size())
     view = dataset.training_view()
     cells = [
         _plan_cell(config, find_method(name), seed, view, keys, until)

@@ -103,9 +103,11 @@ def _network(weights: Path, settings: Any, classes: int) -> Any:
 def _description(weights: Path) -> dict[str, Any]:
     try:
         description = json.loads((weights / "network.json").read_text())
-    except (OSError, json.JSONDecodeError):
+        if not {"segmenter", "classes"} <= description.keys():
+            raise KeyError
+    except (OSError, ValueError, KeyError, AttributeError):
         raise ConfigError(
-            f"--weights {weights}: no network.json there; give the folder of a finished `segment` stage, "
+            f"--weights {weights}: no network.json of a segmentation network there; give the folder of a finished `segment` stage, "
             "e.g. results/runs/store/artifacts/segment/<key>"
         ) from None
     return description  # type: ignore[no-any-return]

@@ -279,6 +279,8 @@ def make_fabric(runtime: Any) -> Fabric:
     if runtime.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
+        # Else every new tensor is filled with NaN first, which nothing here relies on.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     nodes = world_size() // local
     fabric = Fabric(accelerator=accelerator, devices=local, num_nodes=nodes, precision=runtime.precision)

@@ -94,7 +94,10 @@ def read_class_file(path: Path) -> tuple[str, ...]:
     Lines are names, perhaps numbered (``1 inclusion``); ``background`` may stand first. Numbers must rise by
     one from 0 (background) or 1. Raises DataError.
     """
-    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: is not UTF-8; save it as such") from None
     lines = [line for line in lines if line]
     matches = [_NUMBERED.match(line) for line in lines]
     names = lines

@@ -39,6 +39,7 @@ CLASSES = (
 )
 """In the official order: class i has mask value i + 1."""
 
+MASK_FOLDERS = ("SegmentationClass", "SegmentationClassAug", "SegmentationObject")
 OFFICIAL = {"train": 1464, "train_aug": 10582, "val": 1449}
 """Images in each list of the full data set."""
 
@@ -122,6 +123,10 @@ class Voc2012(Dataset):
                 return self.folder / folder / f"{sample_id}.png"
         return None
 
+    def mask_directories(self) -> tuple[Path, ...]:
+        """All that hold pixel labels, whether or not the lists name masks there: each tells of the others."""
+        return tuple(self.folder / name for name in MASK_FOLDERS)
+
     def fingerprint(self, part: Literal["images", "masks"], split: str) -> str:
         return dataset_fingerprint(self, part, split)
 
@@ -168,8 +173,7 @@ class Voc2012(Dataset):
 
     @cached_property
     def _masks(self) -> dict[str, frozenset[str]]:
-        folders = ("SegmentationClass", "SegmentationClassAug")
-        return {name: _listing(self.folder / name) for name in folders}
+        return {name: _listing(self.folder / name) for name in MASK_FOLDERS[:2]}
 
     def _missing(self) -> list[tuple[str, str]]:
         """(what, remedy) for listed ids without a file of their own."""

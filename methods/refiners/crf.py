@@ -26,8 +26,10 @@ def pseudo_label(context: StageContext, settings: PseudoLabelConfig) -> None:
             def jobs(samples=samples):  # type: ignore[no-untyped-def]
                 for sample in samples:
                     cam = cams[sample.id]
-                    maps = torch.from_numpy(cam.maps).float()[None]
-                    maps = interpolate(maps, cam.size, mode="bilinear", align_corners=False)[0]
+                    maps = torch.zeros(0, *cam.size)
+                    if cam.classes:  # else there is the background alone
+                        maps = torch.from_numpy(cam.maps).float()[None]
+                        maps = interpolate(maps, cam.size, mode="bilinear", align_corners=False)[0]
                     scores = torch.cat([torch.full((1, *cam.size), threshold), maps]).clamp_min(1e-5)
                     image = read_image(sample.image).permute(1, 2, 0).contiguous().numpy()
                     yield image, (scores / scores.sum(0)).numpy()

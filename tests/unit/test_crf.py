@@ -89,3 +89,11 @@ def test_pool_takes_few_jobs_ahead() -> None:
 def test_errors_of_workers_reach_the_caller() -> None:
     with CrfPool(TOCO, 2) as pool, pytest.raises(Exception, match=r"(?i)shape|dimension|size|unary|bad"):
         list(pool.map([(np.zeros((4, 5, 3), np.uint8), np.full((2, 3, 3), 0.5, np.float32))]))
+
+
+def test_an_image_without_objects_is_background() -> None:
+    """As methods.refiners.crf hands it in: one map, the background's."""
+    image = np.random.default_rng(0).integers(0, 255, (12, 16, 3), dtype=np.uint8)
+    assert np.array_equal(
+        dense_crf(image, np.ones((1, 12, 16), np.float32), CrfConfig()).argmax(0), np.zeros((12, 16))
+    )

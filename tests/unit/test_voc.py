@@ -38,6 +38,12 @@ def test_labels_come_from_annotations_not_from_masks(folder: Path) -> None:
     assert [CLASSES[i] for i in dataset(folder).sample("2007_000001").labels] == ["cat", "person"]
 
 
+def test_all_folders_of_pixel_labels_are_closed_to_training(folder: Path) -> None:
+    """Also those that no listed image's mask comes from."""
+    closed = {path.name for path in dataset(folder).mask_directories()}
+    assert closed == {"SegmentationClass", "SegmentationClassAug", "SegmentationObject"}
+
+
 def test_parts_and_unknown_objects_are_no_labels(tmp_path: Path) -> None:
     (tmp_path / "a.xml").write_text(annotation(["person", "head", "person"]))
     assert read_labels(tmp_path / "a.xml") == (CLASSES.index("person"),)
