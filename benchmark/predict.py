@@ -107,8 +107,8 @@ def _description(weights: Path) -> dict[str, Any]:
             raise KeyError
     except (OSError, ValueError, KeyError, AttributeError):
         raise ConfigError(
-            f"--weights {weights}: no network.json of a segmentation network there; give the folder of a finished `segment` stage, "
-            "e.g. results/runs/store/artifacts/segment/<key>"
+            f"--weights {weights}: no network.json of a segmentation network there; "
+            "give the folder of a finished `segment` stage, e.g. results/runs/store/artifacts/segment/<key>"
         ) from None
     return description  # type: ignore[no-any-return]
 
