@@ -137,7 +137,7 @@ def compose(
     nodes: dict[str, Any] = {
         "dataset": datasets.dataset_class(dataset).config(name=dataset),
         "scale": ScaleConfig(scale),
-        "protocol": _protocol(protocol, scale),
+        "protocol": protocol_defaults(protocol, scale),
         "evaluation": EvaluationConfig(),
         "runtime": RuntimeConfig(),
     }
@@ -175,7 +175,8 @@ def _check_ranges(config: RunConfig) -> None:
             raise ConfigError(f"{key}={fraction}: must lie between 0 and 1")
 
 
-def _protocol(name: str, scale: str) -> ProtocolConfig:
+def protocol_defaults(name: str, scale: str) -> ProtocolConfig:
+    """A protocol's settings before any override."""
     if name == "unified":
         return ProtocolConfig(name, RefinerConfig("crf", psa=PSA[scale], irn=IRN[scale]), SEGMENTERS[scale])
     return ProtocolConfig(name)
