@@ -90,7 +90,8 @@ def run(
     if dry_run:
         from benchmark.dry_run import print_plan
 
-        print_plan(make_plan(config, parse_seeds(seeds), until))
+        if not print_plan(make_plan(config, parse_seeds(seeds), until, fetching=False)):
+            sys.exit(1)
         return
     from benchmark.board import write_board
     from benchmark.distributed import Team, world_size

@@ -49,6 +49,11 @@ class Runner:
 
     def run(self) -> list[CellResult]:
         """Run every cell in order. KeyboardInterrupt passes through: what is finished stays stored."""
+        for cell in self._plan.cells:  # said before hours of others' work
+            if cell.status != "planned":
+                console.print(
+                    f"{cell.method.name} · seed {cell.seed}: {cell.status}: {cell.reason}", markup=False
+                )
         results = [self._run_cell(cell) for cell in self._plan.cells]
         if self._team:
             self._team.dismiss()
@@ -76,7 +81,6 @@ class Runner:
         title = f"{cell.method.name} · seed {cell.seed}"
         if cell.status != "planned":
             result.status, result.reason = cell.status, cell.reason
-            console.print(f"{title}: {cell.status}: {cell.reason}", markup=False)
             return result
         try:
             for planned in cell.stages:
