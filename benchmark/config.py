@@ -206,7 +206,7 @@ def _hydra_compose(nodes: Mapping[str, Any], overrides: list[str]) -> dict[str, 
             _check_key(override, base)
         try:
             config = hydra_compose("benchmark_run", overrides=overrides)
-            return {key: OmegaConf.to_object(OmegaConf.select(config, key)) for key in nodes}
+            return {key: _frozen(OmegaConf.to_object(OmegaConf.select(config, key))) for key in nodes}
         except (HydraException, OmegaConfBaseException) as error:
             reason = str(error.__cause__ or error).strip().splitlines()[0]
             for override in overrides:  # name the one at fault
@@ -218,6 +218,14 @@ def _hydra_compose(nodes: Mapping[str, Any], overrides: list[str]) -> dict[str, 
                     remedy = f"; put quotes around the value: '{key}=\"{value}\"'" if quoted else ""
                     raise ConfigError(f"setting {override!r} is not valid: {reason}{remedy}") from None
             raise ConfigError(reason) from None
+
+
+def _frozen(value: Any) -> Any:
+    """OmegaConf makes a list of every tuple; a composed setting equals its preset, tuples included."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        parts = {f.name: _frozen(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return dataclasses.replace(value, **parts)
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def writable(node: Any) -> Any:

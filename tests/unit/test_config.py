@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import datasets
 from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, ConfigError, compose, plain
+from datasets.augment import draw
 from datasets.shapes import ShapesConfig
 from methods.base import MethodError
 from methods.eps.config import EpsConfig
@@ -27,7 +29,7 @@ def test_every_preset_composes_to_itself(scale, protocol):
     for name in names:
         preset = all_methods()[name].presets[scale]
         assert type(config.method[name]) is type(preset)
-        assert plain(config.method[name]) == plain(preset)
+        assert config.method[name] == preset  # a list is no tuple
 
 
 def test_overrides_land_in_the_dataclasses():
@@ -43,11 +45,20 @@ def test_overrides_land_in_the_dataclasses():
     )
     assert isinstance(config.method["eps"], EpsConfig)
     assert config.method["eps"].foreground_weight == 0.4
-    assert list(config.method["eps"].inference.scales) == [1.0]
+    assert config.method["eps"].inference.scales == (1.0,)
     assert config.method["cam"].backbone.weights == "none"
     assert isinstance(config.dataset, ShapesConfig)
     assert config.dataset.train == 24
     assert config.runtime.weights_root == "/some/folder"
+
+
+def test_a_composed_recipe_draws_what_the_preset_says():
+    composed = compose(["cam"]).method["cam"].train.recipe
+    preset = all_methods()["cam"].presets["nano"].train.recipe
+    arguments = (0, np.zeros(4, int), np.arange(4), np.tile([72, 96], (4, 1)))
+    drawn, meant = draw(composed, *arguments), draw(preset, *arguments)
+    np.testing.assert_array_equal(drawn.rows.resized, meant.rows.resized)
+    assert len(set(drawn.rows.resized)) > 1  # the preset's sizes are random
 
 
 def test_overrides_leave_the_presets_alone():
