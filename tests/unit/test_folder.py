@@ -148,8 +148,22 @@ def test_drawn_split_is_stable(tmp_path: Path) -> None:
     assert set(found.ids("val")) == set(more.ids("val")) - {"new"}
     other = dataset(tmp_path / "a", seed=1)
     assert set(other.ids("val")) != set(found.ids("val"))
-    with pytest.raises(DataError, match=r"val_fraction=0\.0 puts none of 200 images in val"):
-        dataset(tmp_path / "a", val_fraction=0.0).prepare()
+    with pytest.raises(DataError, match=r"val_fraction=1e-09 puts none of 200 images in val"):
+        dataset(tmp_path / "a", val_fraction=1e-9).prepare()
+    with pytest.raises(DataError, match=r"dataset\.val_fraction=1\.0: must be in \(0, 1\)"):
+        dataset(tmp_path / "a", val_fraction=1.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"bits": 3}, r"dataset\.bits=3: must be 0 or in \[8, 16\]"),
+        ({"longest_side": 8}, r"dataset\.longest_side=8: must be 0 or at least 32"),
+    ],
+)
+def test_settings_out_of_range(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        dataset(tmp_path, **settings)
 
 
 def test_without_masks(tmp_path: Path) -> None:
@@ -297,8 +311,6 @@ def test_places_of_masks(tmp_path: Path, place: str) -> None:
         (["train/dent", "val/dent"], ["masks/dent/0.png"], {}, "fits images train/dent/0 and val/dent/0"),
         (["dent", "rust"], ["masks/dent/0.png", "dent/masks/0.png"], {}, r"0\.jpg: 2 masks fit .*keep one"),
         (["dent", "rust"], ["masks/dent/0.png"], {}, r"dent/0\.png: holds values .* besides 0"),
-        (["dent", "rust"], [], {"bits": 3}, r"bits must be 0 or 8\.\.16"),
-        (["dent", "rust"], [], {"longest_side": 8}, "longest_side 0 or at least 32"),
     ],
 )
 def test_faults_of_class_folders(
