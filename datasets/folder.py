@@ -33,7 +33,8 @@ class FolderConfig(DatasetConfig):
     labels:  CSV under root (``index.csv`` is found too). Columns: `id` (or image, file, filename), `labels`
              (or image_labels, classes, class), perhaps `split` (or suggested_split) with train or val. An id
              is a path under `images`, with or without its ending. Several labels are separated by ``;``,
-             ``,``, ``|`` or, unless the cell is one class name, spaces
+             ``,``, ``|`` or spaces; a name of several words needs one of the first three, be it at its end
+             (``pitted surface;``), or its line in `classes`
     classes: a file under root (a name a line, perhaps numbered, perhaps ``background`` first), or names
              separated by commas. Empty: ``classes.txt`` where it exists, else all names found, sorted
     images:  folder of images under root (JPEG, PNG, WebP)

@@ -58,6 +58,40 @@ def test_class_names_may_contain_spaces(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("cell", "names"),
+    [
+        ("pitted surface", ["pitted surface"]),
+        ("rust pitted surface", ["pitted surface", "rust"]),
+        ("pitted surface rust", ["pitted surface", "rust"]),
+        ("pitted  surface | rust", ["pitted surface", "rust"]),
+        ("surface", ["surface"]),
+    ],
+)
+@pytest.mark.parametrize("declared", [True, False], ids=["in classes.txt", "by a semicolon"])
+def test_names_of_several_words(tmp_path: Path, cell: str, names: list[str], declared: bool) -> None:
+    """The longest declared name is taken; without a class file, names that a separator has set apart are."""
+    rows = [f"a,{cell},train", "b,pitted surface;,train", "c,surface;rust,val"]
+    root = write_folder(tmp_path, rows)
+    if declared:
+        (root / "classes.txt").write_text("pitted surface\nrust\nsurface\n")
+    found = dataset(root)
+    assert found.classes == ("pitted surface", "rust", "surface")
+    assert labels(found)["a"] == names
+
+
+def test_words_that_may_be_one_name_are_asked_about(tmp_path: Path) -> None:
+    rows = ["a,pitted surface,train", "b,rust pitted surface,train", "c,rust dent,val", "d,rust,val"]
+    root = write_folder(tmp_path, rows)
+    with pytest.raises(DataError, match=r"'pitted' and 'surface' always stand together; .*pitted surface;"):
+        _ = dataset(root).classes
+    (root / "classes.txt").write_text("rust\ndent\npitted\nsurface\n")
+    assert labels(dataset(root))["a"] == ["pitted", "surface"]
+    (root / "classes.txt").unlink()
+    write_folder(tmp_path, ["a,pitted surface;,train", *rows[1:]])
+    assert dataset(root).classes == ("dent", "pitted surface", "rust")
+
+
+@pytest.mark.parametrize(
     ("header", "delimiter"), [("File,Classes,Suggested_Split", ","), ("image;image_labels;split", ";")]
 )
 def test_aliases_and_delimiters(tmp_path: Path, header: str, delimiter: str) -> None:
