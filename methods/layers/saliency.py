@@ -16,7 +16,7 @@ from datasets.base import Companion, Sample
 from datasets.images import image_size, read_image, read_map
 from methods.base import MethodError, StageContext
 from methods.layers.rembg_models import check_installed, open_session
-from methods.layers.saliency_config import SOURCES, SaliencyConfig, map_path, require_maps
+from methods.layers.saliency_config import SaliencyConfig, map_path, require_maps
 from methods.layers.saliency_net import NORMALISATION, SaliencyNet
 from methods.layers.weights import load_into, load_state
 
@@ -35,8 +35,6 @@ def detect(context: StageContext, settings: SaliencyConfig) -> None:
         "rembg": _detect_with_rembg,
         "nano": _detect_with_nano,
     }
-    if settings.source not in sources:
-        raise MethodError(f"saliency.source={settings.source!r}: choose {', '.join(SOURCES)}")
     _maps(context.output).mkdir(parents=True, exist_ok=True)
     sources[settings.source](context, settings)
 

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode
 
 from datasets.base import Sample, TrainingView
+from datasets.limits import first_fault
 from datasets.loader import ImageBatch, image_batches
 from datasets.recipe import Normalisation
 from methods.base import MethodError, NotRunnable
@@ -119,13 +120,9 @@ def test_other_maps_in_the_folder_are_other_settings(
     assert resolve(nano, view) == nano
 
 
-def test_unknown_source(tmp_path: Path, samples: list[Sample]) -> None:
-    context = Context(samples, tmp_path)
+def test_unknown_source() -> None:
     settings = SaliencyConfig(source="pfan")
-    with pytest.raises(MethodError, match="choose folder, rembg, nano"):
-        detect(context, settings)
-    with pytest.raises(MethodError, match="choose folder, rembg, nano"):
-        resolve(settings, context.view)
+    assert first_fault(settings, "saliency") == "saliency.source=pfan: there are folder, rembg, nano"
 
 
 @pytest.mark.parametrize(
