@@ -99,7 +99,7 @@ def method_info(method: Method, seen_masks: bool = False) -> dict[str, Any]:
         "summary": method.summary,
         "supervision": "+".join([*supervision, *([MASKS_BEFORE] if seen_masks else [])]),
         "deviations": [dataclasses.asdict(d) for d in method.deviations],
-        "reported": [dataclasses.asdict(r) for r in method.reported],
+        "reported_as": method.reported_as,
     }
 
 
