@@ -107,6 +107,8 @@ def _reason(row: Mapping[str, Any], cell: Mapping[str, Any], number: ReportedNum
         return f"the networks of scale {row['scale']} are not the paper's"
     if number.protocol != row["protocol"]:
         return f"{row['protocol']} protocol here, the authors' own in the paper"
+    if row.get("changes"):
+        return f"settings changed here: {row['changes']}"
     if number.images and row["images"] and number.images != row["images"]:
         return f"{number.images} images in the paper, {row['images']} here"
     refiner = row["refiner"] if row["refiner"] != "own" else (settings.get("refiner") or {}).get("name", "")
