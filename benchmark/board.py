@@ -70,7 +70,19 @@ def _rows(
             for s in result.stages
         ]
         cells.append(_cell_record(plan, result, identity, run_dir))
+        _resample(plan, result, run_dir)
     return records, cells
+
+
+def _resample(plan: Plan, result: CellResult, run_dir: Path) -> None:
+    """Leave in the run folder what the reports' intervals and tests need of the per-image counts."""
+    from benchmark.evaluation.bootstrap import write_resamples
+
+    for planned, rows in result.scores:
+        if planned.score_key is not None and rows:
+            counts = plan.store.path(planned.score_name, planned.score_key) / "counts.parquet"
+            held_out = plan.config.evaluation.held_out
+            write_resamples(run_dir, planned.key, planned.score_key, counts, rows, held_out)
 
 
 def _identity(plan: Plan, method: str, seed: int) -> dict[str, Any]:
@@ -116,7 +128,7 @@ def method_info(method: Method, seen_masks: bool = False) -> dict[str, Any]:
         "summary": method.summary,
         "supervision": "+".join([*supervision, *([MASKS_BEFORE] if seen_masks else [])]),
         "deviations": [dataclasses.asdict(d) for d in method.deviations],
-        "reported": [dataclasses.asdict(r) for r in method.reported],
+        "reported_as": method.reported_as,
     }
 
 

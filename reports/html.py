@@ -35,10 +35,10 @@ from results.aggregate import (
     confusion_pairs,
     fixed_thresholds,
     per_class_iou,
-    reported_against_measured,
     threshold_curves,
     varying,
 )
+from results.comparison import compare_with_papers
 from results.io import Run
 
 _PANEL_PIXELS = 240
@@ -63,7 +63,7 @@ def render(run: Run, board: pd.DataFrame) -> str:
     )
     environment.filters.update(percent=percent, points=points, duration=duration)
     per_class, curves = per_class_iou(run.records), threshold_curves(run.records)
-    fixed, reported = fixed_thresholds(run.records), reported_against_measured(board, run.cells)
+    fixed, reported = fixed_thresholds(run.records), compare_with_papers(run.records, run.cells)
     boards = []
     for number, (identity, part) in enumerate(board.groupby(_BOARD, sort=False)):
         cells = [cell for cell in run.cells if tuple(cell[key] for key in _BOARD) == identity]
@@ -294,7 +294,7 @@ def _reported(labels: Labels, reported: pd.DataFrame) -> list[dict[str, Any]]:
     names = {score.stage: score.title.split()[0] for score in SCORES}
     return [
         row | {"title": labels[entry_key(row)], "stage": names.get(row["stage"], row["stage"])}
-        for row in as_rows(reported)
+        for row in as_rows(reported[reported["reported"].notna()])
     ]
 
 

@@ -105,39 +105,6 @@ def fixed_thresholds(records: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def reported_against_measured(board: pd.DataFrame, cells: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Numbers printed in the papers beside ours, where the data set's name is the same (fractions).
-
-    `KEYS`, `stage`, `split`, `metric`, `reported`, `note`, `measured`, `difference`, `compared_with`: a title
-    of `SCORES`, empty where nothing was measured on that stage and split. A printed CAM score is compared
-    with the oracle threshold, which is what most papers print.
-    """
-    names = {"cam": "cam_oracle", "pseudo_label": "pseudo_label", "segmentation": "segmentation"}
-    scores = {score.name: score for score in SCORES}
-    measured = {tuple(row[key] for key in KEYS): row for row in as_rows(board)}
-    rows = []
-    for cell in _first_of_each(cells):
-        identity = tuple(cell[key] for key in KEYS)
-        for item in cell["method_info"].get("reported") or ():
-            if item["dataset"] != cell["dataset"]:
-                continue
-            score = scores.get(names.get(item["stage"], ""))
-            fits = score is not None and item["metric"] == "miou" and item["split"] == score.split
-            value = measured[identity][f"{score.name}_mean"] if score and fits else float("nan")
-            reported = item["value"] / 100
-            rows.append(
-                dict(zip(KEYS, identity))
-                | {k: item[k] for k in ("stage", "split", "metric")}
-                | {"reported": reported, "note": item.get("note", ""), "measured": value}
-                | {
-                    "difference": value - reported,
-                    "compared_with": score.title if score and value == value else "",
-                }
-            )
-    extra = ["stage", "split", "metric", "reported", "note", "measured", "difference", "compared_with"]
-    return pd.DataFrame(rows, columns=[*KEYS, *extra])
-
-
 def as_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     """A table's rows as dicts by column name."""
     return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]

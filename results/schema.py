@@ -64,7 +64,7 @@ class CellRecord:
     """What happened to one cell (data set x method x scale x protocol x refiner x segmenter x changes x seed).
 
     status:   "done", "failed" or "not run"; `reason` is one line for the latter two
-    method_info: title, paper, supervision ("I+S"), deviations and reported numbers, as plain data
+    method_info: title, paper, supervision ("I+S"), deviations, and `reported_as`, its name in `results/reported`
     settings: the resolved configuration; `changes`: what of it is not the default, as in the records
     stages:   one dict a stage: name, key, kind, seconds, cached (bool), bytes
     provenance: git commit, dirty flag, packages, hardware, determinism, weights' hashes, started, finished

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datasets.base import TrainingView
-from methods.base import Deviation, Kind, Method, Reported, Shared, Stage, Supervision
+from methods.base import Deviation, Kind, Method, Shared, Stage, Supervision
 from methods.mctformer.config import (
     PRESETS,
     CamStageConfig,
@@ -111,13 +111,7 @@ class Mctformer(Method):
     config = MctformerConfig
     presets = PRESETS
     deviations = DEVIATIONS
-    reported = (
-        Reported("voc2012", "train", "cam", "miou", 61.7),
-        Reported("voc2012", "train", "pseudo_label", "miou", 69.1, "+ PSA"),
-        Reported("voc2012", "val", "segmentation", "miou", 71.9),
-        Reported("voc2012", "test", "segmentation", "miou", 71.6),
-        Reported("coco2014", "val", "segmentation", "miou", 42.0),
-    )
+    reported_as = "MCTformer"
 
     def stages(self, config: MctformerConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
         settings = CamStageConfig(config.vit, config.attention, config.inference, config.intermediate)
