@@ -83,34 +83,27 @@ def run(
 ) -> None:
     """Run methods through every stage, score them and write the board. Running again resumes."""
     from benchmark.config import compose
-    from benchmark.plan import make_plan
 
     names = method_names(methods)
     config = compose(names, dataset, scale, protocol, [f"runtime.device={device}", *(overrides or [])])
     if dry_run:
         from benchmark.dry_run import print_plan
+        from benchmark.plan import make_plan
 
         if not print_plan(make_plan(config, parse_seeds(seeds), until, fetching=False)):
             sys.exit(1)
         return
     from benchmark.board import write_board
-    from benchmark.distributed import Team, world_size
-    from benchmark.runner import Runner, make_fabric
+    from benchmark.runner import execute, form_team
     from results.merge import earlier_run
 
     run_dir = output or run_folder(config.dataset.name, scale, protocol)
     earlier_run(run_dir)  # the board is added to it at the end: said now if that cannot be
-    team = Team(make_fabric(config.runtime)) if world_size() > 1 else None
-    if team and not team.leads:
-        team.wait()  # rank 0 has planned, so generated data are there
-        Runner(make_plan(config, parse_seeds(seeds), until), team).follow()
+    done = execute(config, parse_seeds(seeds), until, form_team(config.runtime))
+    if done is None:
         return
-    plan = make_plan(config, parse_seeds(seeds), until)
-    if team:
-        team.wait()
-    runner = Runner(plan, team)
-    results = runner.run()
-    reports = write_board(plan, results, runner.references(), run_dir)
+    runner, results = done
+    reports = write_board(runner.plan, results, runner.references(), run_dir)
     print_board(run_dir)
     console.print(f"\nReport: {reports['html']}", markup=False)
     failed = [r for r in results if r.status == "failed"]
@@ -168,7 +161,10 @@ def experiment(
     dataset = dataset or DEFAULT_DATASET[choose("scale", scale, SCALES)]
     settings = (f"runtime.device={device}", *(overrides or []))
     options = Options(dataset, scale, protocol, parse_seeds(seeds), settings)
-    measured, failures = run_experiment(method, chosen, options)
+    done = run_experiment(method, chosen, options)
+    if done is None:
+        return
+    measured, failures = done
     print_table(measured, method, chosen, options)
     folder = output or run_folder(dataset, scale, protocol) / "experiments"
     for path in write_table(measured, method, chosen, options, folder):

@@ -272,11 +272,12 @@ def _check_key(override: str, config: Any) -> None:
                 f"setting {key!r} has parts; set one of {', '.join(f'{key}.{p}' for p in parts)}"
             )
         return
-    if key.startswith("method.") and key.split(".")[1] not in {
-        k.split(".")[1] for k in known if k.startswith("method.")
-    }:
+    methods = list(dict.fromkeys(k.split(".")[1] for k in known if k.startswith("method.")))
+    if key.startswith("method.") and (name := key.split(".")[1]) not in methods:
+        near = difflib.get_close_matches(name, methods, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
         raise ConfigError(
-            f"setting {key!r}: method {key.split('.')[1]!r} is not part of this run (see --methods)"
+            f"setting {key!r}: method {name!r} is not part of this run; {hint}it has {', '.join(methods)}"
         )
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     hint = f"; did you mean {close[0]!r}?" if close else f"; settings begin with {', '.join(config)}"
