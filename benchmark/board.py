@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,9 @@ def _cell_record(plan: Plan, result: CellResult, identity: dict[str, Any], run_d
             "evaluation": plain(plan.config.evaluation),
             "method": plain(plan.config.method[method.name]),
         },
-        stages=result.stages,
+        stages=[
+            s | {"path": os.path.relpath(result.artifacts[s["name"]].path, run_dir)} for s in result.stages
+        ],
         provenance={**last.get("provenance", {}), "finished": last.get("created", "")},
         panels=_panels(plan, result, identity, run_dir),
     )

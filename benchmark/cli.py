@@ -94,6 +94,7 @@ def run(
             sys.exit(1)
         return
     from benchmark.board import write_board
+    from benchmark.networks import announce
     from benchmark.runner import execute, form_team
     from results.merge import earlier_run
 
@@ -106,6 +107,7 @@ def run(
     reports = write_board(runner.plan, results, runner.references(), run_dir)
     print_board(run_dir)
     console.print(f"\nReport: {reports['html']}", markup=False)
+    announce(results, run_dir)
     failed = [r for r in results if r.status == "failed"]
     for result in failed:
         console.print(
@@ -203,14 +205,29 @@ def report(
 
 @app.command()
 def predict(
-    weights: Annotated[Path, typer.Option(help="Folder of a trained `segment` artifact.")],
     images: Annotated[Path, typer.Option(help="Folder of images to segment.")],
+    run_dir: Annotated[
+        Path | None, typer.Option("--run", help="Folder of a run, e.g. results/runs/shapes-nano-paper.")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="With --run: whose network.")] = None,
+    seed: Annotated[int | None, typer.Option(help="With --run: of which seed.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Instead of --run: folder of a trained network, as `run` prints it.")
+    ] = None,
     output: Annotated[Path, typer.Option(help="Folder for label maps and overlays.")] = Path("predictions"),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Segment unlabelled images with a trained result."""
+    from benchmark.networks import of_run
     from benchmark.predict import predict_folder
 
+    if (run_dir is None) == (weights is None):
+        raise ConfigError("give either --run FOLDER (and --method, --seed) or --weights FOLDER")
+    if weights is None:
+        assert run_dir is not None
+        weights = of_run(run_dir, method, seed)
+    elif method is not None or seed is not None:
+        raise ConfigError("--method and --seed choose a network of a run; give --run instead of --weights")
     count, seconds = predict_folder(weights, images, output, device)
     console.print(
         f"{count} images in {duration(seconds)}: {output}/labels (class ids), {output}/overlays", markup=False

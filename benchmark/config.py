@@ -120,6 +120,27 @@ def plain(value: Any) -> Any:
     return value
 
 
+def typed(kind: type, values: Mapping[str, Any]) -> Any:
+    """A dataclass of `kind` from the plain data that `plain` made of one."""
+    from omegaconf import OmegaConf
+
+    node = writable(OmegaConf.structured(kind))
+    _open_parts(node, values)
+    return OmegaConf.to_object(OmegaConf.merge(node, values))
+
+
+def _open_parts(node: Any, values: Mapping[str, Any]) -> None:
+    """Parts that `values` fill and that have no default, or None, begin from their type's defaults, writable."""
+    from omegaconf import DictConfig, OmegaConf
+
+    for key, value in values.items():
+        child = node._get_node(key, validate_access=False)
+        if isinstance(value, Mapping) and isinstance(child, DictConfig):
+            if child._is_none() or child._is_missing():
+                node[key] = writable(OmegaConf.structured(child._metadata.ref_type))
+            _open_parts(node._get_node(key), value)
+
+
 def compose(
     methods: Sequence[str],
     dataset: str | None = None,

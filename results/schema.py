@@ -66,7 +66,8 @@ class CellRecord:
     status:   "done", "failed" or "not run"; `reason` is one line for the latter two
     method_info: title, paper, supervision ("I+S"), deviations and reported numbers, as plain data
     settings: the resolved configuration; `changes`: what of it is not the default, as in the records
-    stages:   one dict a stage: name, key, kind, seconds, cached (bool), bytes
+    stages:   one dict a stage: name, key, kind, seconds, cached (bool), bytes, path (of the artifact, from the run's
+              folder)
     provenance: git commit, dirty flag, packages, hardware, determinism, weights' hashes, started, finished
     panels:   example images: list of {"id", "labels", "image", "truth", "cam", "pseudo_label", "prediction"},
               values are paths relative to the run folder, or null
