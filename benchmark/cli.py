@@ -10,6 +10,7 @@ import typer
 
 from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, ConfigError, choose
 from benchmark.console import console, duration
+from benchmark.folders import check_writable
 from benchmark.store import disk_is_full
 from datasets.base import DataError
 from methods.base import MethodError
@@ -99,8 +100,13 @@ def run(
     from results.merge import earlier_run
 
     run_dir = output or run_folder(config.dataset.name, scale, protocol)
-    earlier_run(run_dir)  # the board is added to it at the end: said now if that cannot be
-    done = execute(config, parse_seeds(seeds), until, form_team(config.runtime))
+    numbers = parse_seeds(seeds)
+    team = form_team(config.runtime)
+    if team is None or team.leads:  # said now, not after hours
+        check_writable(run_dir, "--output")
+        check_writable(Path(config.runtime.store), "runtime.store")
+        earlier_run(run_dir)
+    done = execute(config, numbers, until, team)
     if done is None:
         return
     runner, results = done
@@ -163,12 +169,12 @@ def experiment(
     dataset = dataset or DEFAULT_DATASET[choose("scale", scale, SCALES)]
     settings = (f"runtime.device={device}", *(overrides or []))
     options = Options(dataset, scale, protocol, parse_seeds(seeds), settings)
-    done = run_experiment(method, chosen, options)
+    folder = output or run_folder(dataset, scale, protocol) / "experiments"
+    done = run_experiment(method, chosen, options, folder)
     if done is None:
         return
     measured, failures = done
     print_table(measured, method, chosen, options)
-    folder = output or run_folder(dataset, scale, protocol) / "experiments"
     for path in write_table(measured, method, chosen, options, folder):
         console.print(f"{path.suffix[1:]}: {path}", markup=False)
     for failure in failures:
@@ -246,6 +252,7 @@ def pretrain(
 
     if name != "all" and name not in MINIATURES:
         raise ConfigError(f"unknown miniature {name!r}; there are {', '.join(MINIATURES)}")
+    check_writable(output, "--output")
     for each in MINIATURES if name == "all" else [name]:
         shipped = shipped_card(each)  # before `output` may become the place they are shipped from
         card = pretrain(each, output, lambda text: console.print(text, markup=False))

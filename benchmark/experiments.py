@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.config import ConfigError, compose
 from benchmark.console import console
+from benchmark.folders import check_writable
 from methods.base import Experiment, Method
 from methods.registry import all_methods, find_method
 
@@ -71,16 +72,20 @@ def find_experiment(reference: str) -> tuple[Method, Experiment]:
 
 
 def run_experiment(
-    method: Method, experiment: Experiment, options: Options
+    method: Method, experiment: Experiment, options: Options, folder: Path
 ) -> tuple[list[Measured], list[str]] | None:
     """Run every row; returns the numbers in the table's order, and why some are missing, one line each.
 
+    folder: where the table will be written; tried before anything runs
     None in processes under torchrun other than rank 0. Raises ConfigError before anything runs.
     """
     from benchmark.runner import execute, form_team
 
     configs = row_configs(method, experiment, options)
     team = form_team(configs[0].runtime)
+    if team is None or team.leads:
+        check_writable(folder, "--output")
+        check_writable(Path(configs[0].runtime.store), "runtime.store")
     measured: list[Measured] = []
     failures: list[str] = []
     for row, config in zip(experiment.rows, configs):

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from benchmark.config import DEVICES, ConfigError, RuntimeConfig, choose
 from benchmark.console import console, stage_progress
+from benchmark.folders import check_writable
 from benchmark.networks import Predictor, load
+from benchmark.store import SCRATCH, disk_is_full
 from datasets.base import DataError, Sample, TrainingView
 from methods.base import MethodError
 
@@ -32,6 +34,7 @@ def predict_folder(weights: Path, images: Path, output: Path, device: str) -> tu
     paths = image_files(images, output)
     if not paths:
         raise ConfigError(f"--images {images}: no image files ({', '.join(sorted(SUFFIXES))}) there")
+    check_writable(output, "--output")
     began = time.perf_counter()
     samples = _readable(paths, images)
     work = output / WORK
@@ -84,7 +87,6 @@ def _segment(predictor: Predictor, samples: Sequence[Sample], work: Path, device
     """Run the stage as a run does, on a view whose validation images are the samples."""
     from benchmark.context import RunContext
     from benchmark.runner import make_fabric, one_line
-    from benchmark.store import SCRATCH, disk_is_full
 
     (work / SCRATCH).mkdir()
     runtime = RuntimeConfig(device=device)
