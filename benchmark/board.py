@@ -90,6 +90,8 @@ def _identity(plan: Plan, method: str, seed: int) -> dict[str, Any]:
 
 def _cell_record(plan: Plan, result: CellResult, identity: dict[str, Any], run_dir: Path) -> CellRecord:
     method = result.cell.method
+    made = [p for p in result.cell.stages if p.stage.name in result.artifacts]
+    weights = {reference: content for planned in made for reference, content in planned.weights.items()}
     last = max((e.manifest for e in result.artifacts.values()), key=lambda m: m["created"], default={})
     return CellRecord(
         **identity,
@@ -105,7 +107,12 @@ def _cell_record(plan: Plan, result: CellResult, identity: dict[str, Any], run_d
         stages=[
             s | {"path": os.path.relpath(result.artifacts[s["name"]].path, run_dir)} for s in result.stages
         ],
-        provenance={**last.get("provenance", {}), "finished": last.get("created", "")},
+        provenance={
+            **last.get("provenance", {}),
+            "weights": weights,
+            "seconds": round(sum(s["seconds"] for s in result.stages), 3),
+            "finished": last.get("created", ""),
+        },
         panels=_panels(plan, result, identity, run_dir),
     )
 

@@ -164,7 +164,7 @@ class Runner:
             "classes": list(self.plan.dataset.classes),
             "inputs": {role: up.key for role, up in planned.inputs.items()},
             "seed": cell.seed if planned.stage.seeded else None,
-            "provenance": provenance.collect(self._get_fabric().device),
+            "provenance": provenance.collect(self._get_fabric().device) | {"weights": planned.weights},
         }
 
     def _call(

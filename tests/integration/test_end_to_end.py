@@ -102,6 +102,7 @@ def test_settings_provenance_and_panels_are_kept_with_the_results(run):
         assert cell["settings"]["dataset"]["train"] == 24
         assert cell["provenance"]["packages"]["torch"]
         assert cell["provenance"]["device"] == "cpu"
+        assert all(len(sha) == 64 for sha in cell["provenance"]["weights"].values())
         assert cell["panels"]
         for panel in cell["panels"]:
             for picture in ("image", "truth", "prediction"):
