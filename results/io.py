@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +38,12 @@ def write_records(run_dir: Path, records: Iterable[Record], cells: Iterable[Cell
     frame = records_frame(records)
     _replace(run_dir / RECORDS_FILE, lambda path: frame.to_parquet(path, index=False))
     _replace(run_dir / RECORDS_CSV, lambda path: frame.to_csv(path, index=False))
-    document = {"schema_version": SCHEMA_VERSION, "cells": [cell.as_dict() for cell in cells]}
+    write_cells(run_dir, [cell.as_dict() for cell in cells])
+
+
+def write_cells(run_dir: Path, cells: Sequence[dict[str, Any]]) -> None:
+    """Write a run's cells (`CellRecord`s as plain data) beside its records."""
+    document = {"schema_version": SCHEMA_VERSION, "cells": list(cells)}
     text = json.dumps(document, indent=1, ensure_ascii=False, default=str)
     _replace(run_dir / CELLS_FILE, lambda path: path.write_text(text + "\n", encoding="utf-8"))
 

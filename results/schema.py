@@ -62,10 +62,12 @@ class CellRecord:
     status:   "done", "failed" or "not run"; `reason` is one line for the latter two
     method_info: title, paper, supervision ("I+S"), deviations and reported numbers, as plain data
     settings: the resolved configuration
-    stages:   one dict a stage: name, key, kind, seconds, cached (bool), bytes
+    stages:   one dict a stage: name, key, kind, seconds, cached (bool), bytes; shown (bool), score, losses, details
+              as `benchmark.traces` explains
     provenance: git commit, dirty flag, packages, hardware, determinism, weights' hashes, started, finished
-    panels:   example images: list of {"id", "labels", "image", "truth", "cam", "pseudo_label", "prediction"},
-              values are paths relative to the run folder, or null
+    panels:   example images: list of {"id", "labels", "image", "truth", "cam", "pseudo_label", "prediction"}, the
+              last five being paths relative to the run folder, or null; "split" and "reasons" (why this image:
+              `benchmark.panels.Example`)
     """
 
     dataset: str
