@@ -285,7 +285,7 @@ def test_page_shows_scores_states_and_panels(page: str) -> None:
     assert any("SAM-Fused" in row and "needs the weights sam_vit_b" in row for row in rows)
     assert any("all background" in row for row in rows)
     assert "A. Author et al., A paper, 2021" in page
-    assert page.count("<svg") == 1
+    assert page.count("<svg") == 2  # gain of each stage, CAM thresholds
     images = parsed.named("img")
     # each with image and truth: two with CAM and pseudo-label of 4 methods, two with the prediction of 5
     assert len(images) == 2 * (2 + 2 * 4) + 2 * (2 + 5)
