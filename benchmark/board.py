@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmark.changes import cell_changes, reference_changes
 from benchmark.config import plain
+from benchmark.console import console
 from benchmark.panels import illustrate
 from benchmark.plan import Plan
 from benchmark.runner import CellResult
@@ -22,11 +24,27 @@ MASKS_BEFORE = "M*"
 def write_board(
     plan: Plan, results: Sequence[CellResult], references: Sequence[dict[str, Any]], run_dir: Path
 ) -> dict[str, Path]:
-    """Write records, cells, panels and reports of a run; returns the report files by name."""
-    from reports import build_reports
-    from results.io import write_records
+    """Add records, cells and panels of a run to its folder and write its reports; returns these by name.
 
-    run_dir.mkdir(parents=True, exist_ok=True)
+    Cells that earlier commands left in the folder stay on the board, see `results.merge`.
+    """
+    from reports import build_reports
+    from results.merge import add_records, run_lock
+
+    with run_lock(run_dir):
+        records, cells = _rows(plan, results, references, run_dir)
+        for cell in add_records(run_dir, records, cells):
+            console.print(
+                f"{cell.method} seed {cell.seed} {cell.status}: the board keeps its earlier result",
+                markup=False,
+            )
+        illustrate(plan, run_dir)
+        return build_reports(run_dir)
+
+
+def _rows(
+    plan: Plan, results: Sequence[CellResult], references: Sequence[dict[str, Any]], run_dir: Path
+) -> tuple[list[Record], list[CellRecord]]:
     records: list[Record] = []
     cells: list[CellRecord] = []
     for row in references:
@@ -50,9 +68,19 @@ def write_board(
             for s in result.stages
         ]
         cells.append(_cell_record(plan, result, identity))
-    write_records(run_dir, records, cells)
-    illustrate(plan, run_dir)
-    return build_reports(run_dir)
+        _resample(plan, result, run_dir)
+    return records, cells
+
+
+def _resample(plan: Plan, result: CellResult, run_dir: Path) -> None:
+    """Leave in the run folder what the reports' intervals and tests need of the per-image counts."""
+    from benchmark.evaluation.bootstrap import write_resamples
+
+    for planned, rows in result.scores:
+        if planned.score_key is not None and rows:
+            counts = plan.store.path(planned.score_name, planned.score_key) / "counts.parquet"
+            held_out = plan.config.evaluation.held_out
+            write_resamples(run_dir, planned.key, planned.score_key, counts, rows, held_out)
 
 
 def _identity(plan: Plan, method: str, seed: int) -> dict[str, Any]:
@@ -65,6 +93,7 @@ def _identity(plan: Plan, method: str, seed: int) -> dict[str, Any]:
         "refiner": config.protocol.refiner.name if config.protocol.refiner else "own",
         "segmenter": config.protocol.segmenter.head if config.protocol.segmenter else "own",
         "seed": seed,
+        "changes": cell_changes(config, method) if method in config.method else reference_changes(config),
     }
 
 
@@ -96,5 +125,5 @@ def method_info(method: Method, seen_masks: bool = False) -> dict[str, Any]:
         "summary": method.summary,
         "supervision": "+".join([*supervision, *([MASKS_BEFORE] if seen_masks else [])]),
         "deviations": [dataclasses.asdict(d) for d in method.deviations],
-        "reported": [dataclasses.asdict(r) for r in method.reported],
+        "reported_as": method.reported_as,
     }

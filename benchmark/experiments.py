@@ -17,6 +17,7 @@ from benchmark.console import console
 from benchmark.plan import make_plan
 from methods.base import Experiment, ExperimentRow, Method
 from methods.registry import all_methods, find_method
+from results.reported import find_reported
 
 if TYPE_CHECKING:
     from benchmark.runner import CellResult
@@ -82,8 +83,8 @@ def run_experiment(
         failures += [
             f"{row.label}: seed {r.cell.seed} {r.status}: {r.reason}" for r in results if r.status != "done"
         ]
-        for column, score, reported in zip(experiment.columns, row.scores, row.reported, strict=True):
-            measured += _measured(row.label, column, score, reported, results)
+        for column, score in zip(experiment.columns, row.scores, strict=True):
+            measured += _measured(row.label, column, score, _printed(row, score), results)
     return measured, failures
 
 
@@ -102,6 +103,12 @@ def _run_row(
 def _concerns(override: str, method: str) -> bool:
     """Whether an override belongs to a row: rows of other entries do not know the method's settings."""
     return not override.startswith("method.") or override.startswith(f"method.{method}.")
+
+
+def _printed(row: ExperimentRow, score: str) -> float | None:
+    """The paper's number of a row at one score, in percent."""
+    number = find_reported(row.reported, score) if row.reported else None
+    return number.printed if number else None
 
 
 def _measured(

@@ -93,30 +93,18 @@ class Deviation:
 
 
 @dataclass(frozen=True)
-class Reported:
-    """A number printed in the paper. `value` in percent."""
-
-    dataset: str
-    split: str
-    stage: str
-    metric: str
-    value: float
-    note: str = ""
-
-
-@dataclass(frozen=True)
 class ExperimentRow:
     """One row of an experiment's table.
 
     label:    what the paper calls it
-    reported: the paper's numbers in percent, one a column; None where it prints none
+    reported: where the paper prints it, "paper/table/row" of `results/reported`; "" if nowhere
     scores:   what is read for each column: names of scores in the records (cam, cam_original, segmentation)
     settings: overrides of the method's settings, e.g. "modulation.strength=0.6"
     method:   another entry whose row this is (a baseline); None: the experiment's own
     """
 
     label: str
-    reported: tuple[float | None, ...]
+    reported: str = ""
     scores: tuple[str, ...] = ("cam",)
     settings: tuple[str, ...] = ()
     method: str | None = None
@@ -139,7 +127,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class MethodConfig:
-    """Base of every method's typed settings."""
+    """Base of every method's typed settings; a field's type may carry its limits (`datasets.limits`)."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +153,8 @@ class Method(ABC):
     presets: ClassVar[Mapping[str, MethodConfig]]
     """Settings by scale: nano, small, paper."""
     deviations: ClassVar[Sequence[Deviation]] = ()
-    reported: ClassVar[Sequence[Reported]] = ()
+    reported_as: ClassVar[str] = ""
+    """`method` of its published numbers in `results/reported`; "": none."""
     experiments: ClassVar[Sequence[Experiment]] = ()
 
     @abstractmethod

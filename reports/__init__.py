@@ -17,13 +17,14 @@ def build_reports(run_dir: Path, output: Path | None = None) -> dict[str, Path]:
     from reports import html, latex, text
     from results.aggregate import leaderboard, per_class_iou
     from results.io import read_run
+    from results.significance import significance
 
     run = read_run(run_dir)
     if not run.cells and run.records.empty:
         raise DataError(f"{run_dir}: the run is empty, there is nothing to report; `run` fills it")
     board = leaderboard(run.records, run.cells)
     contents = {
-        "html": ("report.html", html.render(run, board)),
+        "html": ("report.html", html.render(run, board, significance(run, board).standings)),
         "latex": ("tables.tex", latex.tables(board, per_class_iou(run.records))),
         "csv": ("leaderboard.csv", board.to_csv(index=False)),
         "markdown": ("leaderboard.md", text.markdown_leaderboard(board)),

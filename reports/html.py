@@ -13,9 +13,12 @@ from reports.templating import environment
 from results.io import Run
 
 
-def render(run: Run, board: pd.DataFrame) -> str:
-    """The page for a run and its `leaderboard`."""
-    boards = list(view.boards(run, board))
+def render(run: Run, board: pd.DataFrame, standings: pd.DataFrame | None = None) -> str:
+    """The page for a run and its `leaderboard`.
+
+    standings: `results.significance`'s; where they are known, entries that do not differ significantly share a place
+    """
+    boards = list(view.boards(run, board, standings))
     shown = [
         {"board": b, "lead": summary.lead(b), "facts": summary.facts(b), "sections": board_sections(b)}
         for b in boards

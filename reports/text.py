@@ -56,8 +56,9 @@ def duration(seconds: float) -> str:
 
 
 def entry_label(row: Mapping[str, Any], extra: list[str]) -> str:
-    """An entry's title, with its refiner and segmenter where these tell entries apart (`extra`)."""
-    parts = [str(row[column]) for column in extra if row["status"] != "reference"]
+    """An entry's title, with its refiner, segmenter and settings where these tell entries apart (`extra`)."""
+    columns = [c for c in extra if c == "differs" or row["status"] != "reference"]
+    parts = [str(row[column]) for column in columns if row[column]]
     return f"{row['title']} ({', '.join(parts)})" if parts else str(row["title"])
 
 
@@ -89,12 +90,11 @@ def markdown_leaderboard(board: pd.DataFrame) -> str:
         for row in as_rows(part):
             names = [score.name for score in SCORES] + [CONFUSION + pair for pair in pairs]
             values = [mean_and_deviation(row, name) for name in names]
-            state = [row["title"], row["refiner"], row["segmenter"], row["supervision"], seeds_label(row)]
+            label = entry_label(row, ["differs"])
+            state = [label, row["refiner"], row["segmenter"], row["supervision"], seeds_label(row)]
             lines.append(_markdown_row([*state, *values]))
             if row["reason"]:
-                notes.append(
-                    f"- {_markdown(row['title'])}: {_markdown(row['status'])}: {_markdown(row['reason'])}"
-                )
+                notes.append(f"- {_markdown(label)}: {_markdown(row['status'])}: {_markdown(row['reason'])}")
         parts.append("\n".join(lines + (["", *notes] if notes else [])))
     return "\n\n".join(parts) + "\n"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,8 @@ class Board:
     table:   its part of the leaderboard
     records: its part of the run's records
     path:    the run folder
+    places:  score name -> entry's key -> place among those that it differs from significantly; a score that was not
+             tested is missing
     """
 
     id: str
@@ -67,6 +69,7 @@ class Board:
     records: pd.DataFrame
     cells: Sequence[dict[str, Any]]
     path: Path
+    places: Mapping[str, Mapping[tuple[str, ...], int]] = field(default_factory=dict)
 
     @cached_property
     def extra(self) -> list[str]:
@@ -100,12 +103,19 @@ class Board:
         return {tuple(key): rows for key, rows in groups}
 
 
-def boards(run: Run, table: pd.DataFrame) -> Iterator[Board]:
-    """The boards of a run; `table` is its `leaderboard`."""
+def boards(run: Run, table: pd.DataFrame, standings: pd.DataFrame | None = None) -> Iterator[Board]:
+    """The boards of a run; `table` is its `leaderboard`, `standings` as in `results.significance`."""
+    places: dict[tuple[str, ...], dict[str, dict[tuple[str, ...], int]]] = {}
+    if standings is not None:
+        for row in as_rows(standings[(standings["class_name"] == "") & (standings["rank"] > 0)]):
+            of_board = places.setdefault(tuple(row[key] for key in BOARD), {})
+            of_board.setdefault(row["score"], {})[entry_key(row)] = int(row["rank"])
     records = dict(iter(run.records.groupby(BOARD, sort=False)))
     groups: Any = table.groupby(BOARD, sort=False)
     for number, (identity, part) in enumerate(groups):
         dataset, scale, protocol = identity
         cells = [cell for cell in run.cells if tuple(cell[key] for key in BOARD) == identity]
         here = records.get(identity, run.records.iloc[:0])
-        yield Board(f"board-{number}", dataset, scale, protocol, part, here, cells, run.path)
+        yield Board(
+            f"board-{number}", dataset, scale, protocol, part, here, cells, run.path, places.get(identity, {})
+        )

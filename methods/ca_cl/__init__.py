@@ -6,18 +6,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from datasets.base import TrainingView
-from methods.base import Deviation, Method, MethodError, Reported, Shared, Stage, Supervision
+from methods.base import Deviation, Method, MethodError, Shared, Stage, Supervision
 from methods.ca_cl.config import (
-    GATES,
     PRESETS,
-    REDUCTIONS,
     CaClConfig,
     CaClTrainingConfig,
     SuppressionConfig,
 )
 from methods.ca_cl.experiments import EXPERIMENTS
 from methods.clims import GUIDED_DEVIATIONS
-from methods.clims.graph import guided_stages, require
+from methods.clims.graph import guided_stages
 from methods.layers.clip_config import require_covered
 from methods.layers.words import resolve_texts
 
@@ -97,13 +95,7 @@ class CaCl(Method):
     config = CaClConfig
     presets = PRESETS
     deviations = DEVIATIONS
-    reported = (
-        Reported("voc2012", "train", "cam", "miou", 64.4, "Tab. 1"),
-        Reported("voc2012", "train", "pseudo_label", "miou", 76.0, "+ CRF, IRNet, Tab. 1"),
-        Reported("voc2012", "val", "segmentation", "miou", 71.8, "COCO-pretrained, Tab. 2"),
-        Reported("voc2012", "test", "segmentation", "miou", 71.9, "COCO-pretrained, Tab. 2"),
-        Reported("coco2014", "val", "segmentation", "miou", 43.9, "Tab. 3"),
-    )
+    reported_as = "CA-CL"
     experiments = EXPERIMENTS
 
     def stages(self, config: CaClConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
@@ -125,15 +117,11 @@ class CaCl(Method):
 
 
 def _check(suppression: SuppressionConfig) -> None:
-    require("suppression.gate", suppression.gate, GATES)
-    require("suppression.reduction", suppression.reduction, REDUCTIONS)
     if not suppression.lower <= suppression.initial <= suppression.upper:
         raise MethodError(
             f"suppression.initial={suppression.initial}: must lie in "
             f"[suppression.lower={suppression.lower}, suppression.upper={suppression.upper}]"
         )
-    if suppression.steepness <= 0:
-        raise MethodError(f"suppression.steepness={suppression.steepness}: must be positive")
 
 
 METHOD = CaCl()

@@ -5,15 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datasets.base import TrainingView
-from methods.base import Deviation, Kind, Method, MethodError, Reported, Shared, Stage, Supervision
+from methods.base import Deviation, Kind, Method, MethodError, Shared, Stage, Supervision
 from methods.dskd_gc.config import (
-    AVERAGES,
-    AXES,
-    NETWORKS,
-    POOLINGS,
     PRESETS,
-    REFINEMENTS,
-    SEGMENTATION_LOSSES,
     CamStageConfig,
     CorrectedLabelConfig,
     DskdConfig,
@@ -211,19 +205,6 @@ def _corrected(config: DskdConfig, cam: Stage, train: Stage) -> list[Stage]:
 
 
 def _check(name: str, config: DskdConfig) -> None:
-    for key, value, options in (
-        ("labels.refinement", config.labels.refinement, REFINEMENTS),
-        ("labels.loss", config.labels.loss, SEGMENTATION_LOSSES),
-        ("distillation.average", config.distillation.average, AVERAGES),
-        ("distillation.similarity", config.distillation.similarity, AXES),
-        ("pooling", config.pooling, POOLINGS),
-        ("which", config.which, NETWORKS),
-    ):
-        if value not in options:
-            raise MethodError(f"method.{name}.{key}={value!r}: choose {', '.join(options)}")
-    for key, share in (("warm_up", config.phases.warm_up), ("segmentation", config.phases.segmentation)):
-        if not 0 <= share <= 1:
-            raise MethodError(f"method.{name}.phases.{key}={share}: a share of the iterations, 0 to 1")
     if config.which == "student" and not config.weights.distils:
         raise MethodError(
             f"method.{name}.which=student: there is none without weights.similarity or weights.uncertain"
@@ -244,13 +225,7 @@ class DskdGc(Method):
     config = DskdConfig
     presets = PRESETS
     deviations = DEVIATIONS
-    reported = (
-        Reported("voc2012", "val", "segmentation", "miou", 74.8, "Tab. 4"),
-        Reported("voc2012", "val", "segmentation", "miou", 69.67, "Tab. 1, the ablation's end"),
-        Reported("voc2012", "test", "segmentation", "miou", 73.9, "Tab. 4"),
-        Reported("voc2012", "train", "cam", "miou", 71.429, "Tab. 2; the split is not said"),
-        Reported("coco2014", "val", "segmentation", "miou", 42.3, "Tab. 5"),
-    )
+    reported_as = "DSKD + GC"
     experiments = EXPERIMENTS
 
     def stages(self, config: DskdConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from datasets.base import TrainingView
-from methods.base import Deviation, Kind, Method, MethodError, Reported, Shared, Stage, Supervision
+from methods.base import Deviation, Kind, Method, Shared, Stage, Supervision
 from methods.mctformer.config import (
-    INTERMEDIATE,
     PRESETS,
-    SIDES,
     CamStageConfig,
     ClassifyConfig,
     MctformerConfig,
@@ -70,11 +67,7 @@ def transformer_stages(
     """The graph of methods on this transformer: classify -> cam (and its intermediate ones) -> the usual path.
 
     cam_run, cam_settings: the CAM stage's function and settings
-    Raises MethodError for a setting that is none of its options.
     """
-    _require("attention.patch_to_patch_side", config.attention.patch_to_patch_side, SIDES)
-    for name in config.intermediate:
-        _require("intermediate", name, INTERMEDIATE)
     classify = Stage(
         "classify",
         "methods.mctformer.stages:classify",
@@ -106,11 +99,6 @@ def transformer_stages(
     return [classify, cam, *parts, *stages_after_cam(cam, config.refiner, config.segmenter, shared)]
 
 
-def _require(key: str, value: Any, options: Sequence[str]) -> None:
-    if value not in options:
-        raise MethodError(f"{key}={value!r}: choose {', '.join(options)}")
-
-
 class Mctformer(Method):
     """Class tokens and patches classified -> CAM refined by attention -> the usual path."""
 
@@ -123,13 +111,7 @@ class Mctformer(Method):
     config = MctformerConfig
     presets = PRESETS
     deviations = DEVIATIONS
-    reported = (
-        Reported("voc2012", "train", "cam", "miou", 61.7),
-        Reported("voc2012", "train", "pseudo_label", "miou", 69.1, "+ PSA"),
-        Reported("voc2012", "val", "segmentation", "miou", 71.9),
-        Reported("voc2012", "test", "segmentation", "miou", 71.6),
-        Reported("coco2014", "val", "segmentation", "miou", 42.0),
-    )
+    reported_as = "MCTformer"
 
     def stages(self, config: MctformerConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
         settings = CamStageConfig(config.vit, config.attention, config.inference, config.intermediate)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datasets.base import TrainingView
-from methods.base import Deviation, Method, MethodError, Reported, Shared, Stage, Supervision
+from methods.base import Deviation, Method, Shared, Stage, Supervision
 from methods.mctformer import DEVIATIONS, transformer_stages
 from methods.semantic_modulation.config import (
     PRESETS,
-    RANKINGS,
     ModulatedCamConfig,
     SemanticModulationConfig,
 )
@@ -52,32 +51,12 @@ class SemanticModulation(Method):
         ),
         *DEVIATIONS,
     )
-    reported = (
-        Reported("voc2012", "train", "cam_original", "miou", 46.1, "Tab. 5"),
-        Reported("voc2012", "train", "cam_affinity", "miou", 54.2, "original + patch-to-patch, Tab. 4"),
-        Reported("voc2012", "train", "cam_modulated", "miou", 59.3, "Tab. 5"),
-        Reported("voc2012", "train", "cam", "miou", 63.6, "Final-CAM, Tab. 2 to 5"),
-        Reported("voc2012", "train", "pseudo_label", "miou", 70.5, "+ PSA, Tab. 6"),
-        Reported("voc2012", "val", "segmentation", "miou", 72.7, "ResNet-38, Tab. 7"),
-        Reported("voc2012", "test", "segmentation", "miou", 71.9, "ResNet-38, Tab. 7"),
-        Reported("coco2014", "val", "segmentation", "miou", 42.3, "Tab. 8"),
-    )
+    reported_as = "Semantic modulation"
     experiments = EXPERIMENTS
 
     def stages(self, config: SemanticModulationConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
-        modulation = config.modulation
-        if modulation.ranking not in RANKINGS:
-            raise MethodError(
-                f"method.semantic_modulation.modulation.ranking={modulation.ranking!r}: "
-                f"choose {', '.join(RANKINGS)}"
-            )
-        if not 0 < modulation.ratio <= 1 or modulation.strength < 0:
-            raise MethodError(
-                f"method.semantic_modulation.modulation: ratio={modulation.ratio} must lie in (0, 1] and "
-                f"strength={modulation.strength} must not be negative"
-            )
         settings = ModulatedCamConfig(
-            config.vit, config.attention, config.inference, config.intermediate, modulation
+            config.vit, config.attention, config.inference, config.intermediate, config.modulation
         )
         return transformer_stages(config, "methods.semantic_modulation.stages:cam", settings, shared)
 

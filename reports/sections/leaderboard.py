@@ -35,7 +35,7 @@ def build(board: Board) -> dict[str, Any]:
         Column(CONFUSION + pair, " / ".join(pair.split("|")), "cam", pair=True)
         for pair in confusion_pairs(board.table)
     ]
-    ranks = {c.name: places(board.table, c.name, lowest=c.pair) for c in columns}
+    ranks = {c.name: _tested(board, c.name) or places(board.table, c.name, lowest=c.pair) for c in columns}
     main = board.scores[-1].name if board.scores else ""
     rows = [
         _row(board, entry, columns, {name: of_column[index] for name, of_column in ranks.items()}, main)
@@ -47,12 +47,24 @@ def build(board: Board) -> dict[str, Any]:
     return {
         "columns": columns,
         "main": main,
+        "tested": [column.title for column in columns if column.name in board.places],
         "gaps": bool(board.table["segmentation_gap"].notna().any()),
         "rows": rows,
         "supervisions": _distinct(row["supervision"] for row in rows),
         "backbones": _distinct(row["backbone"] for row in rows),
         "stages": {stage: title for stage, title in STAGES.items() if stage in present},
     }
+
+
+def _tested(board: Board, column: str) -> list[int | None] | None:
+    """Places that entries share which do not differ significantly; None unless every scored entry was tested."""
+    found = board.places.get(column, {})
+    scored = (entry for entry in board.entries if entry.competes and entry.row[f"{column}_n"] > 0)
+    return (
+        [found.get(entry.key) for entry in board.entries]
+        if all(e.key in found for e in scored) and found
+        else None
+    )
 
 
 def places(table: pd.DataFrame, column: str, *, lowest: bool = False) -> list[int | None]:

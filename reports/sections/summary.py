@@ -7,6 +7,7 @@ from typing import Any
 
 from reports.text import deviation_text, percent
 from reports.view import Board
+from results.changes import shared_changes
 
 
 def lead(board: Board) -> dict[str, Any] | None:
@@ -49,4 +50,6 @@ def facts(board: Board) -> list[tuple[str, str]]:
         if len(values) == 1:
             value = values.pop()
             found.append((column.capitalize(), "each method's own" if value == "own" else value))
+    if shared := shared_changes(board.table):
+        found.append(("Not the default", ", ".join(shared)))
     return found

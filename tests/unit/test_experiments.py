@@ -10,6 +10,7 @@ from benchmark import experiments
 from benchmark.config import ConfigError
 from methods.base import Experiment, ExperimentRow, Kind
 from methods.registry import all_methods
+from results.reported import find_reported, reported_of
 from tests.toys import CommandLine, Toy, command_line, not_runnable, third_party
 
 __all__ = ["command_line", "third_party"]  # fixtures
@@ -23,9 +24,9 @@ def toy() -> Toy:
             "What every pixel is given",
             ("pseudo-label",),
             (
-                ExperimentRow("background", (12.5,), ("pseudo_label",), ("value=0",)),
-                ExperimentRow("class 1", (None,), ("pseudo_label",), ("value=1",)),
-                ExperimentRow("the other entry", (50.0,), ("pseudo_label",), method="other"),
+                ExperimentRow("background", "sam_fused/Tab. 3/ViT", ("pseudo_label",), ("value=0",)),
+                ExperimentRow("class 1", "", ("pseudo_label",), ("value=1",)),
+                ExperimentRow("the other entry", "eps/Tab. 3/naive", ("pseudo_label",), method="other"),
             ),
             until=Kind.PSEUDO_LABEL,
         ),
@@ -48,7 +49,7 @@ def test_every_row_stands_beside_the_papers_number(command_line: CommandLine, th
         for line in done.out.splitlines()
         if "–" in line or "±" in line
     }
-    assert lines["background"][1] == "12.50"
+    assert lines["background"][1] == "82.29"
     assert lines["class 1"][2] == "–"
     with (command_line.output / "toy-fill.csv").open() as file:
         rows = {row["row"]: row for row in csv.DictReader(file)}
@@ -57,7 +58,7 @@ def test_every_row_stands_beside_the_papers_number(command_line: CommandLine, th
     assert float(rows["background"]["deviation"]) == 0.0
     html = (command_line.output / "toy-fill.html").read_text()
     assert "What every pixel is given" in html
-    assert "12.5" in html
+    assert "82.29" in html
 
 
 def test_a_row_that_fails_is_named_and_the_others_are_there(command_line: CommandLine, third_party) -> None:
@@ -82,6 +83,13 @@ def test_experiments_of_all_methods_are_consistent() -> None:
             labels = [row.label for row in experiment.rows]
             assert len(set(labels)) == len(labels)
             for row in experiment.rows:
-                assert len(row.reported) == len(row.scores) == len(experiment.columns)
+                assert len(row.scores) == len(experiment.columns)
+                if row.reported:  # the row is there, and one of its numbers is of this table
+                    assert any(find_reported(row.reported, score) for score in row.scores)
                 if row.method is not None:
                     assert row.method in all_methods()
+
+
+def test_what_methods_are_called_in_the_papers_is_in_the_tables() -> None:
+    for method in all_methods().values():
+        assert not method.reported_as or reported_of(method.reported_as), method.name
