@@ -17,14 +17,13 @@ from benchmark.console import console
 from benchmark.folders import check_writable
 from methods.base import Experiment, ExperimentRow, Method
 from methods.registry import all_methods, find_method
+from results.experiments import COMPARED, write_experiment
+from results.experiments import Experiment as ExperimentTable
 from results.reported import find_reported
 
 if TYPE_CHECKING:
     from benchmark.config import RunConfig
     from benchmark.runner import CellResult
-
-COMPARED = ("oracle", "")
-"""Variants whose values stand beside the paper's: for CAMs the oracle threshold, which papers print."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +157,6 @@ def write_table(
     """Write the table as CSV (every threshold rule) and as a fragment of HTML; returns the files."""
     import pandas as pd
 
-    folder.mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame(
         {
             "row": [m.row for m in measured],
@@ -170,12 +168,14 @@ def write_table(
             "seeds": [len(m.values) for m in measured],
         }
     )
-    files = [folder / f"{method.name}-{experiment.name}.{suffix}" for suffix in ("csv", "html")]
-    files[0].write_text(table.to_csv(index=False), encoding="utf-8")
-    caption = f"<h3>{method.title}: {experiment.title}</h3>\n<p>{_caption(experiment, options)}</p>\n"
+    title, caption = f"{method.title}: {experiment.title}", _caption(experiment, options)
+    name = f"{method.name}-{experiment.name}"
+    written = write_experiment(folder, ExperimentTable(name, title, caption, table))
+    fragment = written.with_suffix(".html")
     compared = table[table["threshold rule"].isin(COMPARED)].drop(columns="threshold rule")
-    files[1].write_text(caption + compared.to_html(index=False, na_rep="–", border=0), encoding="utf-8")
-    return files
+    text = f"<h3>{title}</h3>\n<p>{caption}</p>\n" + compared.to_html(index=False, na_rep="–", border=0)
+    fragment.write_text(text, encoding="utf-8")
+    return [written, fragment]
 
 
 def print_table(

@@ -1,9 +1,9 @@
 """Which differences on a board are more than chance: intervals, Holm-corrected pairs, groups of equals.
 
-The variance of a score is taken to be that over images, by the bootstrap (`results.resamples`; the resamples are
-the same for all entries, so differences are paired), plus that over seeds, the sample variance over n. A test
-compares two entries over the seeds that both have; one seed alone speaks of the images only. Seeds are few, so
-the reference is Student's t with Satterthwaite's degrees of freedom, which is the normal for one seed.
+The variance of a mean is taken to be that over images, by the bootstrap (`results.resamples`; the resamples are
+the same for all entries, so differences are paired), plus that over seeds. Seeds are few, so their variance is
+pooled over the entries of a board, as in an analysis of variance, and the reference is Student's t with
+Satterthwaite's degrees of freedom. Where every entry has one seed, tests speak of the images only.
 """
 
 from __future__ import annotations
@@ -41,10 +41,18 @@ class Sampled:
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A mean over seeds or a difference of means, each field (M,).
+class SeedNoise:
+    """Variance of one training's scores from seed to seed, (M,), and its degrees of freedom, 0 if unknown."""
 
-    low, high: the 95 % interval; p: two-sided, of no difference from 0; n: number of seeds
+    variance: np.ndarray
+    freedom: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds or a difference of such means, each field (M,).
+
+    low, high: the 95 % interval; p: two-sided, of being 0; n: number of seeds, of two entries the smaller one
     """
 
     mean: np.ndarray
@@ -54,30 +62,45 @@ class Estimate:
     n: int
 
 
-def estimate(values: np.ndarray, resamples: np.ndarray) -> Estimate:
-    """values: (S, M) by seed; resamples: (S, B, M)."""
-    seeds = len(values)
-    mean = values.mean(0)
+def seed_noise(entries: Sequence[Sampled]) -> SeedNoise:
+    """Sample variance over seeds (ddof 1), pooled over entries by their degrees of freedom."""
+    squares, freedom = np.zeros(1), 0
+    for entry in entries:
+        values = np.stack(list(entry.values.values()))
+        squares = squares + np.nansum((values - values.mean(0)) ** 2, axis=0)
+        freedom += len(values) - 1
+    return SeedNoise(squares / max(freedom, 1), freedom)
+
+
+def score_of(entry: Sampled, noise: SeedNoise) -> Estimate:
+    """An entry's mean over its seeds."""
+    values, resamples = _stacked(entry)
+    return _estimate(values.mean(0), resamples.mean(0), noise, 1 / len(values), len(values))
+
+
+def compare(a: Sampled, b: Sampled, noise: SeedNoise) -> Estimate | None:
+    """The difference a - b; None where the two were scored on different images."""
+    if a.images != b.images:
+        return None
+    (of_a, resampled_a), (of_b, resampled_b) = _stacked(a), _stacked(b)
+    difference, resampled = of_a.mean(0) - of_b.mean(0), resampled_a.mean(0) - resampled_b.mean(0)
+    shares = 1 / len(of_a) + 1 / len(of_b)
+    return _estimate(difference, resampled, noise, shares, min(len(of_a), len(of_b)))
+
+
+def _estimate(mean: np.ndarray, resamples: np.ndarray, noise: SeedNoise, shares: float, n: int) -> Estimate:
+    """mean: (M,); resamples: (B, M) of it; shares: sum of 1 / seeds over the means it is made of."""
     with warnings.catch_warnings():  # a class may be missing in some resamples, or in all
         warnings.simplefilter("ignore", RuntimeWarning)
-        images = np.nanvar(resamples.mean(0), axis=0, ddof=1)
-    over_seeds = values.var(0, ddof=1) / seeds if seeds > 1 else np.zeros_like(mean)
-    variance = images + over_seeds
+        images = np.nanvar(resamples, axis=0, ddof=1)
+    seeds = noise.variance * shares
+    variance = images + seeds
     with np.errstate(divide="ignore", invalid="ignore"):
-        freedom = np.where(over_seeds > 0, (seeds - 1) * (variance / over_seeds) ** 2, np.inf)
+        freedom = np.where(seeds > 0, noise.freedom * (variance / seeds) ** 2, np.inf)
         error = np.sqrt(variance)
         p = np.where(mean == 0, 1.0, 2 * scipy.stats.t.sf(np.abs(mean) / error, freedom))
     margin = scipy.stats.t.ppf(1 - LEVEL / 2, freedom) * error
-    return Estimate(mean, mean - margin, mean + margin, np.where(np.isnan(mean), np.nan, p), seeds)
-
-
-def compare(a: Sampled, b: Sampled) -> Estimate | None:
-    """The difference a - b over the seeds both have; None where there is none or the images differ."""
-    seeds = sorted(set(a.values) & set(b.values))
-    if not seeds or a.images != b.images:
-        return None
-    values = np.stack([a.values[s] - b.values[s] for s in seeds])
-    return estimate(values, np.stack([a.resamples[s] - b.resamples[s] for s in seeds]))
+    return Estimate(mean, mean - margin, mean + margin, np.where(np.isnan(mean), np.nan, p), n)
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -136,14 +159,16 @@ def significance(run: Run, board: pd.DataFrame) -> Significance:
             if not sampled:
                 continue
             competing = [k for k in sampled if not entries[k]["mask_supervised"]]
-            tested, p = _test_pairs([sampled[k] for k in competing], len(names))
+            noise = seed_noise(list(sampled.values()))
+            tested, p = _test_pairs([sampled[k] for k in competing], noise, len(names))
             keys = [entry_of(entries[k]) for k in competing]
             for (i, j), difference in tested.items():
                 table = _frame(difference).assign(p=difference.p, p_holm=p[i, j], class_name=names)
                 table = table.assign(a=pd.Series([keys[i]] * len(table)), b=pd.Series([keys[j]] * len(table)))
                 table[[*KEYS[:3], "score"]] = [*keys[i][:3], score.name]
                 pairs.append(table)
-            standings += _standings(entries, sampled, competing, p, names, score.name)
+            scores = {k: score_of(entry, noise) for k, entry in sampled.items()}
+            standings += _standings(entries, scores, competing, p, names, score.name)
     return Significance(
         _concatenated(standings, [*KEYS, "score", "class_name", *_ESTIMATE, "group", "rank"]),
         _concatenated(pairs, [*KEYS[:3], "score", "class_name", "a", "b", *_ESTIMATE, "p", "p_holm"]).rename(
@@ -157,10 +182,11 @@ def entry_of(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _test_pairs(
-    sampled: Sequence[Sampled], columns: int
+    sampled: Sequence[Sampled], noise: SeedNoise, columns: int
 ) -> tuple[dict[tuple[int, int], Estimate], np.ndarray]:
     """Differences of all pairs that can be compared, and adjusted p (K, K, M), NaN elsewhere."""
-    compared = {(i, j): compare(sampled[i], sampled[j]) for i, j in combinations(range(len(sampled)), 2)}
+    numbers = range(len(sampled))
+    compared = {(i, j): compare(sampled[i], sampled[j], noise) for i, j in combinations(numbers, 2)}
     tested = {pair: difference for pair, difference in compared.items() if difference is not None}
     p = np.full((len(sampled), len(sampled), columns), np.nan)
     if tested:
@@ -172,13 +198,12 @@ def _test_pairs(
 
 def _standings(
     entries: Sequence[Mapping[str, Any]],
-    sampled: Mapping[int, Sampled],
+    own: Mapping[int, Estimate],
     competing: Sequence[int],
     p: np.ndarray,
     names: Sequence[str],
     score: str,
 ) -> list[pd.DataFrame]:
-    own = {k: estimate(*_stacked(one)) for k, one in sampled.items()}
     groups = {k: np.zeros(len(names), int) for k in own}
     ranks = {k: np.zeros(len(names), int) for k in own}
     for column in range(len(names)):

@@ -103,10 +103,32 @@ def test_settings_provenance_and_panels_are_kept_with_the_results(run):
         assert cell["provenance"]["packages"]["torch"]
         assert cell["provenance"]["device"] == "cpu"
         assert all(len(sha) == 64 for sha in cell["provenance"]["weights"].values())
-        assert cell["panels"]
+        assert [panel["id"] for panel in cell["panels"]] == [panel["id"] for panel in run.cells[0]["panels"]]
+        sorts = {reason["sort"] for panel in cell["panels"] for reason in panel["reasons"]}
+        assert sorts == {"sample", "best", "worst", "disagreement"}
+        predicted = 0
         for panel in cell["panels"]:
-            for picture in ("image", "truth", "prediction"):
+            # of the training images, the evenly spaced ones are predicted; those chosen by their pseudo-labels are not
+            evenly_spaced = any(reason["sort"] == "sample" for reason in panel["reasons"])
+            expected = ["image", "truth"]
+            if panel["split"] == "val" or evenly_spaced:
+                expected.append("prediction")
+                predicted += 1
+            for picture in expected:
                 assert (run.folder / "run" / panel[picture]).is_file()
+        assert predicted >= 6
+
+
+def test_losses_and_details_of_the_stages_are_kept(run):
+    for cell in run.cells:
+        trained = [stage for stage in cell["stages"] if stage["losses"]]
+        assert {stage["kind"] for stage in trained} <= {"weights"}
+        assert trained
+        for stage in trained:
+            for history in stage["losses"]:
+                assert history[-1]["iteration"] > 0
+                assert len(history[-1]) > 1
+    assert any(stage["details"] for cell in run.cells for stage in cell["stages"])
 
 
 def test_a_second_run_does_nothing(run):

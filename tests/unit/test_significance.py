@@ -16,7 +16,7 @@ from results.aggregate import leaderboard
 from results.io import Run, records_frame
 from results.resamples import Resamples, store_resamples
 from results.schema import CellRecord, Record
-from results.significance import Sampled, compare, estimate, group_equals, holm, significance
+from results.significance import Sampled, compare, group_equals, holm, score_of, seed_noise, significance
 
 LABELS = ("background", "boat")
 
@@ -48,11 +48,27 @@ def test_holm_works_by_row_and_passes_over_what_was_not_tested() -> None:
     assert holm(p) == pytest.approx(np.array([[0.02, math.nan, 0.02], [0.5, 0.03, 0.03]]), nan_ok=True)
 
 
-def test_one_seed_is_the_bootstrap_alone() -> None:
-    rng = np.random.default_rng(0)
-    resamples = rng.normal(0.03, 0.01, (1, 2000, 1))
-    found = estimate(np.array([[0.03]]), resamples)
-    error = resamples.std(ddof=1)
+def sampled(
+    values: Mapping[int, float], images: str = "same", spread: float = 0.01, own: float = 0.002, seed: int = 0
+) -> Sampled:
+    """An entry whose resamples share noise with all others, and have a little of their own."""
+    common = np.random.default_rng(7).normal(0, spread, 2000)
+    rng = np.random.default_rng(seed)
+    resamples = {s: (v + common + rng.normal(0, own, 2000))[:, None] for s, v in values.items()}
+    return Sampled({s: np.array([v]) for s, v in values.items()}, resamples, images)
+
+
+def difference(a: Sampled, b: Sampled, *others: Sampled):
+    found = compare(a, b, seed_noise([a, b, *others]))
+    assert found is not None
+    return found
+
+
+def test_one_seed_is_the_paired_bootstrap_alone() -> None:
+    a, b = sampled({0: 0.53}, seed=1), sampled({0: 0.50}, seed=2)
+    found = difference(a, b)
+    error = (a.resamples[0] - b.resamples[0]).std(ddof=1)
+    assert error == pytest.approx(0.002 * math.sqrt(2), rel=0.05)  # what they share is gone
     assert found.p[0] == pytest.approx(2 * scipy.stats.norm.sf(0.03 / error))
     assert (found.low[0], found.high[0]) == pytest.approx(
         (0.03 - 1.96 * error, 0.03 + 1.96 * error), rel=1e-3
@@ -60,23 +76,35 @@ def test_one_seed_is_the_bootstrap_alone() -> None:
     assert found.n == 1
 
 
-def test_without_variance_over_images_seeds_are_a_paired_t_test() -> None:
-    values = np.array([[0.02], [0.05], [0.03]])
-    found = estimate(values, np.repeat(values[:, None], 10, axis=1))
-    reference = scipy.stats.ttest_1samp(values[:, 0], 0)
+def test_without_variance_over_images_seeds_are_a_t_test_with_pooled_variance() -> None:
+    a, b = {0: 0.62, 1: 0.65, 2: 0.63}, {0: 0.58, 1: 0.61}
+    still = {"spread": 0.0, "own": 0.0}
+    found = difference(sampled(a, **still), sampled(b, **still))
+    reference = scipy.stats.ttest_ind(list(a.values()), list(b.values()), equal_var=True)
     assert found.p[0] == pytest.approx(reference.pvalue)
     interval = reference.confidence_interval(0.95)
     assert (found.low[0], found.high[0]) == pytest.approx((interval.low, interval.high))
+    assert found.n == 2
+
+
+def test_other_entries_lend_their_seeds_variance() -> None:
+    still = {"spread": 0.0, "own": 0.0}
+    entries = [{0: 0.6, 1: 0.62}, {0: 0.5, 1: 0.53}, {0: 0.4, 1: 0.41}, {0: 0.3}]
+    noise = seed_noise([sampled(e, **still) for e in entries])
+    variances = [np.var(list(e.values()), ddof=1) for e in entries[:3]]
+    assert (noise.variance[0], noise.freedom) == (pytest.approx(np.mean(variances)), 3)
+    found = difference(*(sampled(entries[k], **still) for k in (0, 3, 1, 2)))
+    error = math.sqrt(np.mean(variances) * (1 / 2 + 1))
+    assert found.p[0] == pytest.approx(2 * scipy.stats.t.sf(0.31 / error, 3))
 
 
 def test_variances_of_images_and_seeds_add_up() -> None:
-    rng = np.random.default_rng(1)
-    values = np.array([[0.02], [0.04]])
-    resamples = values[:, None] + rng.normal(0, 0.01, (1, 500, 1))
-    found = estimate(values, resamples)
-    images, seeds = np.var(resamples.mean(0), ddof=1), np.var(values, ddof=1) / 2
-    freedom = (images + seeds) ** 2 / seeds**2
-    assert found.p[0] == pytest.approx(2 * scipy.stats.t.sf(0.03 / math.sqrt(images + seeds), freedom))
+    a = sampled({0: 0.52, 1: 0.54})
+    found = score_of(a, seed_noise([a]))
+    images = np.var((a.resamples[0] + a.resamples[1]) / 2, ddof=1)
+    seeds = np.var([0.52, 0.54], ddof=1) / 2
+    margin = scipy.stats.t.ppf(0.975, (images + seeds) ** 2 / seeds**2) * math.sqrt(images + seeds)
+    assert (found.low[0], found.high[0]) == pytest.approx((0.53 - margin, 0.53 + margin))
 
 
 def test_false_alarms_are_as_rare_as_promised() -> None:
@@ -84,31 +112,24 @@ def test_false_alarms_are_as_rare_as_promised() -> None:
     rng = np.random.default_rng(2)
     rejected = 0
     for _ in range(400):
-        images = rng.normal(0, 1, (3, 200)) + rng.normal(0, 1, 200) + rng.normal(0, 0.1, (3, 1))
-        weights = rng.multinomial(200, np.full(200, 1 / 200), 200)
-        resamples = (images @ weights.T / 200)[..., None]
-        rejected += estimate(images.mean(1, keepdims=True), resamples).p[0] < 0.05
+        weights = rng.multinomial(200, np.full(200, 1 / 200), 200).T / 200
+        shared = rng.normal(0, 1, 200)
+        entries = []
+        for _ in range(2):
+            images = rng.normal(0, 1, (3, 200)) + shared + rng.normal(0, 1, 200) + rng.normal(0, 0.1, (3, 1))
+            values = {s: images[s].mean(keepdims=True) for s in range(3)}
+            entries.append(Sampled(values, {s: (images[s] @ weights)[:, None] for s in range(3)}, "same"))
+        rejected += difference(*entries).p[0] < 0.05
     assert 4 <= rejected <= 36  # 20 expected; binomial, 3.7 deviations
 
 
-def sampled(values: Mapping[int, float], images: str = "same", spread: float = 0.01) -> Sampled:
-    common = np.random.default_rng(7).normal(0, spread, 50)
-    resamples = {s: (v + common)[:, None] for s, v in values.items()}
-    return Sampled({s: np.array([v]) for s, v in values.items()}, resamples, images)
-
-
-def test_pairs_are_compared_over_the_seeds_both_have() -> None:
-    a, b = sampled({0: 0.5, 1: 0.6, 2: 0.9}), sampled({1: 0.55, 0: 0.4, 3: 0.1})
-    found = compare(a, b)
-    assert found is not None
-    assert (found.n, found.mean[0]) == (2, pytest.approx(0.075))
-    assert compare(a, sampled({5: 0.1})) is None
-    assert compare(a, sampled({0: 0.5}, images="others")) is None
+def test_other_images_are_not_compared() -> None:
+    a, b = sampled({0: 0.5}), sampled({0: 0.5}, images="others")
+    assert compare(a, b, seed_noise([a, b])) is None
 
 
 def test_equals_are_equal() -> None:
-    found = compare(sampled({0: 0.5}), sampled({0: 0.5}))
-    assert found is not None
+    found = difference(sampled({0: 0.5}), sampled({0: 0.5}))
     assert (found.mean[0], found.p[0]) == (0, 1)
 
 
