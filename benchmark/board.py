@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.changes import cell_changes, reference_changes
 from benchmark.config import plain
 from benchmark.console import console
 from benchmark.plan import Plan
 from benchmark.runner import CellResult
+from benchmark.store import content_key
 from datasets.base import DataError, Sample
 from methods.artifacts import CamReader, label_map_path
 from methods.base import Kind, Method
@@ -25,11 +27,26 @@ MASKS_BEFORE = "M*"
 def write_board(
     plan: Plan, results: Sequence[CellResult], references: Sequence[dict[str, Any]], run_dir: Path
 ) -> dict[str, Path]:
-    """Write records, cells, panels and reports of a run; returns the report files by name."""
-    from reports import build_reports
-    from results.io import write_records
+    """Add records, cells and panels of a run to its folder and write its reports; returns these by name.
 
-    run_dir.mkdir(parents=True, exist_ok=True)
+    Cells that earlier commands left in the folder stay on the board, see `results.merge`.
+    """
+    from reports import build_reports
+    from results.merge import add_records, run_lock
+
+    with run_lock(run_dir):
+        records, cells = _rows(plan, results, references, run_dir)
+        for cell in add_records(run_dir, records, cells):
+            console.print(
+                f"{cell.method} seed {cell.seed} {cell.status}: the board keeps its earlier result",
+                markup=False,
+            )
+        return build_reports(run_dir)
+
+
+def _rows(
+    plan: Plan, results: Sequence[CellResult], references: Sequence[dict[str, Any]], run_dir: Path
+) -> tuple[list[Record], list[CellRecord]]:
     records: list[Record] = []
     cells: list[CellRecord] = []
     for row in references:
@@ -54,8 +71,7 @@ def write_board(
         ]
         cells.append(_cell_record(plan, result, identity, run_dir))
         _resample(plan, result, run_dir)
-    write_records(run_dir, records, cells)
-    return build_reports(run_dir)
+    return records, cells
 
 
 def _resample(plan: Plan, result: CellResult, run_dir: Path) -> None:
@@ -79,6 +95,7 @@ def _identity(plan: Plan, method: str, seed: int) -> dict[str, Any]:
         "refiner": config.protocol.refiner.name if config.protocol.refiner else "own",
         "segmenter": config.protocol.segmenter.head if config.protocol.segmenter else "own",
         "seed": seed,
+        "changes": cell_changes(config, method) if method in config.method else reference_changes(config),
     }
 
 
@@ -98,7 +115,7 @@ def _cell_record(plan: Plan, result: CellResult, identity: dict[str, Any], run_d
         },
         stages=result.stages,
         provenance={**last.get("provenance", {}), "finished": last.get("created", "")},
-        panels=_panels(plan, result, run_dir),
+        panels=_panels(plan, result, identity, run_dir),
     )
 
 
@@ -115,7 +132,7 @@ def method_info(method: Method, seen_masks: bool = False) -> dict[str, Any]:
     }
 
 
-def _panels(plan: Plan, result: CellResult, run_dir: Path) -> list[dict[str, Any]]:
+def _panels(plan: Plan, result: CellResult, identity: dict[str, Any], run_dir: Path) -> list[dict[str, Any]]:
     """Example pictures of a cell: what was made of the same training images by every method."""
     by_kind = {}
     for planned in result.cell.stages:
@@ -125,7 +142,8 @@ def _panels(plan: Plan, result: CellResult, run_dir: Path) -> list[dict[str, Any
         return []
     from datasets.images import read_image
 
-    folder = run_dir / "panels" / f"{result.cell.method.name}-{result.cell.seed}"
+    name = f"{result.cell.method.name}-{result.cell.seed}-{content_key(identity)[:8]}"
+    folder = run_dir / "panels" / name
     cams = CamReader(by_kind[Kind.CAM]) if Kind.CAM in by_kind else None
     panels = []
     for number, sample in enumerate(_examples(plan)):

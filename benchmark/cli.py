@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, ConfigError
+from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, ConfigError, choose
 from benchmark.console import console, duration
 from benchmark.store import disk_is_full
 from datasets.base import DataError
@@ -91,12 +91,16 @@ def run(
     if dry_run:
         from benchmark.dry_run import print_plan
 
-        print_plan(make_plan(config, parse_seeds(seeds), until))
+        if not print_plan(make_plan(config, parse_seeds(seeds), until, fetching=False)):
+            sys.exit(1)
         return
     from benchmark.board import write_board
     from benchmark.distributed import Team, world_size
     from benchmark.runner import Runner, make_fabric
+    from results.merge import earlier_run
 
+    run_dir = output or run_folder(config.dataset.name, scale, protocol)
+    earlier_run(run_dir)  # the board is added to it at the end: said now if that cannot be
     team = Team(make_fabric(config.runtime)) if world_size() > 1 else None
     if team and not team.leads:
         team.wait()  # rank 0 has planned, so generated data are there
@@ -107,9 +111,6 @@ def run(
         team.wait()
     runner = Runner(plan, team)
     results = runner.run()
-    run_dir = (
-        output or Path("results/runs") / f"{config.dataset.name}-{config.scale.name}-{config.protocol.name}"
-    )
     reports = write_board(plan, results, runner.references(), run_dir)
     print_board(run_dir)
     console.print(f"\nReport: {reports['html']}", markup=False)
@@ -165,12 +166,12 @@ def experiment(
     from benchmark.experiments import Options, find_experiment, print_table, run_experiment, write_table
 
     method, chosen = find_experiment(name)
-    dataset = dataset or DEFAULT_DATASET.get(scale)
+    dataset = dataset or DEFAULT_DATASET[choose("scale", scale, SCALES)]
     settings = (f"runtime.device={device}", *(overrides or []))
     options = Options(dataset, scale, protocol, parse_seeds(seeds), settings)
     measured, failures = run_experiment(method, chosen, options)
     print_table(measured, method, chosen, options)
-    folder = output or Path("results/runs") / f"{dataset}-{scale}-{protocol}" / "experiments"
+    folder = output or run_folder(dataset, scale, protocol) / "experiments"
     for path in write_table(measured, method, chosen, options, folder):
         console.print(f"{path.suffix[1:]}: {path}", markup=False)
     for failure in failures:
@@ -281,6 +282,11 @@ def parse_seeds(text: str) -> list[int]:
     if not seeds or not all(0 <= seed < 2**32 for seed in seeds):
         raise ConfigError(f"--seeds {text!r}: write whole numbers from 0 separated by commas, e.g. 0,1,2")
     return seeds
+
+
+def run_folder(dataset: str, scale: str, protocol: str) -> Path:
+    """Where a run's records and reports go by default."""
+    return Path("results/runs") / f"{dataset}-{scale}-{protocol}"
 
 
 def print_board(run_dir: Path) -> None:

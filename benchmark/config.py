@@ -12,10 +12,11 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import datasets
 from datasets.base import DatasetConfig
+from datasets.limits import Count, Inside, Natural, OneOf, Within, first_fault, suggestion
 from methods.base import MethodConfig, Shared
 from methods.layers.config import SegmenterConfig
 from methods.refiners import IRN, PSA
@@ -36,6 +37,8 @@ PROTOCOLS = {
 
 
 DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
+"""Lightning Fabric's, but for those that need packages of their own."""
 GROUPS = {"dataset": "--dataset", "scale": "--scale", "protocol": "--protocol", "method": "--methods"}
 """Groups whose option an option of the command line chooses."""
 
@@ -67,9 +70,9 @@ class EvaluationConfig:
     sweep_max: highest background threshold of the sweep. panels: example images in the report, at most 8.
     """
 
-    held_out: float = 0.2
-    sweep_max: float = 0.59
-    panels: int = 6
+    held_out: Inside = 0.2
+    sweep_max: Inside = 0.59
+    panels: Annotated[int, Within(0, 8)] = 6
 
 
 @dataclass
@@ -84,13 +87,13 @@ class RuntimeConfig:
 
     store: str = "results/runs/store"
     weights_root: str | None = None
-    device: str = "auto"
-    precision: str = "32-true"
+    device: Annotated[str, OneOf(DEVICES)] = "auto"
+    precision: Annotated[str, OneOf(PRECISIONS)] = "32-true"
     deterministic: bool = True
-    workers: int = 0
-    checkpoint_every: int = 100
-    shard: int = 1000
-    cache_mb: int = 512
+    workers: Natural = 0
+    checkpoint_every: Count = 100
+    shard: Count = 1000
+    cache_mb: Natural = 512
 
 
 @dataclass
@@ -137,7 +140,7 @@ def compose(
     nodes: dict[str, Any] = {
         "dataset": datasets.dataset_class(dataset).config(name=dataset),
         "scale": ScaleConfig(scale),
-        "protocol": _protocol(protocol, scale),
+        "protocol": protocol_defaults(protocol, scale),
         "evaluation": EvaluationConfig(),
         "runtime": RuntimeConfig(),
     }
@@ -151,31 +154,13 @@ def compose(
         **{k: composed[k] for k in ("dataset", "scale", "protocol", "evaluation", "runtime")},
         method={name: composed[f"method.{name}"] for name in methods},
     )
-    _check_ranges(config)
+    if fault := first_fault(config):
+        raise ConfigError(fault)
     return config
 
 
-def _check_ranges(config: RunConfig) -> None:
-    runtime, evaluation = config.runtime, config.evaluation
-    choose("device", runtime.device, DEVICES)
-    for key, value, least in (
-        ("runtime.checkpoint_every", runtime.checkpoint_every, 1),
-        ("runtime.shard", runtime.shard, 1),
-        ("runtime.workers", runtime.workers, 0),
-        ("runtime.cache_mb", runtime.cache_mb, 0),
-        ("evaluation.panels", evaluation.panels, 0),
-    ):
-        if value < least:
-            raise ConfigError(f"{key}={value}: must be at least {least}")
-    for key, fraction in (
-        ("evaluation.held_out", evaluation.held_out),
-        ("evaluation.sweep_max", evaluation.sweep_max),
-    ):
-        if not 0 < fraction < 1:
-            raise ConfigError(f"{key}={fraction}: must lie between 0 and 1")
-
-
-def _protocol(name: str, scale: str) -> ProtocolConfig:
+def protocol_defaults(name: str, scale: str) -> ProtocolConfig:
+    """A protocol's settings before any override."""
     if name == "unified":
         return ProtocolConfig(name, RefinerConfig("crf", psa=PSA[scale], irn=IRN[scale]), SEGMENTERS[scale])
     return ProtocolConfig(name)
@@ -206,7 +191,7 @@ def _hydra_compose(nodes: Mapping[str, Any], overrides: list[str]) -> dict[str, 
             _check_key(override, base)
         try:
             config = hydra_compose("benchmark_run", overrides=overrides)
-            return {key: OmegaConf.to_object(OmegaConf.select(config, key)) for key in nodes}
+            return {key: _frozen(OmegaConf.to_object(OmegaConf.select(config, key))) for key in nodes}
         except (HydraException, OmegaConfBaseException) as error:
             reason = str(error.__cause__ or error).strip().splitlines()[0]
             for override in overrides:  # name the one at fault
@@ -218,6 +203,14 @@ def _hydra_compose(nodes: Mapping[str, Any], overrides: list[str]) -> dict[str, 
                     remedy = f"; put quotes around the value: '{key}=\"{value}\"'" if quoted else ""
                     raise ConfigError(f"setting {override!r} is not valid: {reason}{remedy}") from None
             raise ConfigError(reason) from None
+
+
+def _frozen(value: Any) -> Any:
+    """OmegaConf makes a list of every tuple; a composed setting equals its preset, tuples included."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        parts = {f.name: _frozen(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return dataclasses.replace(value, **parts)
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def writable(node: Any) -> Any:
@@ -296,6 +289,5 @@ def choose(what: str, value: str, options: Mapping[str, str] | Sequence[str]) ->
     """`value` if it is one of the options; ConfigError that names them, and the closest, if not."""
     if value in options:
         return value
-    close = difflib.get_close_matches(value, list(options), n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    hint = suggestion(value, list(options))
     raise ConfigError(f"unknown {what} {value!r}; {hint}there are {', '.join(options)}")

@@ -92,13 +92,13 @@ def draw(recipe: Recipe, seed: int, epochs: np.ndarray, indices: np.ndarray, siz
     sizes = sizes.astype(np.int64)
     crop = np.full_like(sizes, recipe.crop)
     position = u[:, [_ROW, _COLUMN]]
-    if recipe.resize_crop != (0.0, 0.0):
+    if any(recipe.resize_crop):
         length = _boxes(recipe.resize_crop, u, sizes)
         start = np.floor(position * (sizes - length + 1)).astype(np.int64)
         resized, offset = crop, np.zeros_like(sizes)
     else:
         start, length = np.zeros_like(sizes), sizes
-        if recipe.resize_long != (0, 0):
+        if any(recipe.resize_long):
             low, high = recipe.resize_long
             factor = (low + np.floor(u[:, _SIZE] * (high - low + 1))) / sizes.max(1)
         else:

@@ -9,10 +9,12 @@ validation. Unlike the paper's, the set also has defect-free pictures, on top of
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from datasets import bluefilm_defects, bluefilm_scene, bluefilm_surface, drawing
-from datasets.base import DataError, DatasetConfig
+from datasets.base import DatasetConfig
 from datasets.generated import IMAGES, MASKS, SPLITS, Drawn, GeneratedDataset
+from datasets.limits import Count, Natural, Share, Within
 
 FROZEN = {
     "images/train": "672ef132b1eeb43600ee1ea7995e5b1f95b7e60f4e2d49f2edc05eaa6194450d",
@@ -36,11 +38,11 @@ class BlueFilmConfig(DatasetConfig):
     """
 
     name: str = "bluefilm"
-    train: int = 960
-    val: int = 240
-    good: float = 0.1
-    size: int = 96
-    seed: int = 0
+    train: Count = 960
+    val: Count = 240
+    good: Share = 0.1
+    size: Annotated[int, Within(48, 2048)] = 96
+    seed: Natural = 0
 
 
 class BlueFilm(GeneratedDataset):
@@ -62,15 +64,6 @@ class BlueFilm(GeneratedDataset):
     classes = bluefilm_defects.NAMES
 
     def __init__(self, config: BlueFilmConfig) -> None:
-        if min(config.train, config.val) < 1 or config.seed < 0:
-            raise DataError(
-                f"bluefilm: train={config.train}, val={config.val}, seed={config.seed}: "
-                "train and val must be at least 1 and seed at least 0"
-            )
-        if not 0.0 <= config.good <= 1.0 or not 48 <= config.size <= 2048:
-            raise DataError(
-                f"bluefilm: good={config.good}, size={config.size}: good must be in 0..1 and size in 48..2048"
-            )
         self._config = config
         super().__init__(config)
 

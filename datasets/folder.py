@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from datasets.base import DataError, Dataset, DatasetConfig, Problem, Sample
 from datasets.fingerprints import dataset_fingerprint
@@ -21,6 +21,7 @@ from datasets.folder_layouts import (
     has_class_folders,
 )
 from datasets.inspection import as_problem, first_names, sampled_problems
+from datasets.limits import Inside, Within, first_fault
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class FolderConfig(DatasetConfig):
     labels:  CSV under root (``index.csv`` is found too). Columns: `id` (or image, file, filename), `labels`
              (or image_labels, classes, class), perhaps `split` (or suggested_split) with train or val. An id
              is a path under `images`, with or without its ending. Several labels are separated by ``;``,
-             ``,``, ``|`` or, unless the cell is one class name, spaces
+             ``,``, ``|`` or spaces; a name of several words needs one of the first three, be it at its end
+             (``pitted surface;``), or its line in `classes`
     classes: a file under root (a name a line, perhaps numbered, perhaps ``background`` first), or names
              separated by commas. Empty: ``classes.txt`` where it exists, else all names found, sorted
     images:  folder of images under root (JPEG, PNG, WebP)
@@ -53,11 +55,11 @@ class FolderConfig(DatasetConfig):
     classes: str = ""
     images: str = "images"
     masks: str = "masks"
-    val_fraction: float = 0.2
+    val_fraction: Inside = 0.2
     seed: int = 0
     allow_empty: bool = False
-    bits: int = 0
-    longest_side: int = 1024
+    bits: Annotated[int, Within(8, 16, besides=0)] = 0
+    longest_side: Annotated[int, Within(32, besides=0)] = 1024
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,9 @@ class Folder(Dataset):
     config = FolderConfig
 
     def __init__(self, config: FolderConfig) -> None:
+        """Raises DataError for a setting out of its range."""
+        if fault := first_fault(config, "dataset"):
+            raise DataError(fault)
         self.settings = config
 
     @cached_property
@@ -226,11 +231,6 @@ class Folder(Dataset):
     @cached_property
     def _usable(self) -> _Usable:
         listing, side = self._listing, self.settings.longest_side
-        if not (self.settings.bits == 0 or 8 <= self.settings.bits <= 16) or (side != 0 and side < 32):
-            raise DataError(
-                f"folder: bits={self.settings.bits}, longest_side={side}: bits must be 0 or 8..16,"
-                " longest_side 0 or at least 32"
-            )
         self._require_masks_apart()
         samples = listing.samples
         found = dict(zip(samples, headers([s.image for s in samples.values()]), strict=True))

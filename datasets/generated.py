@@ -23,6 +23,7 @@ from PIL import Image
 from platformdirs import user_cache_path
 
 from datasets.base import DataError, Dataset, DatasetConfig, Fingerprint, Problem, Sample
+from datasets.limits import first_fault
 
 SPLITS = ("train", "val")
 IMAGES, MASKS = "images", "masks"
@@ -55,7 +56,9 @@ class GeneratedDataset(Dataset):
     """Published fingerprints of the default set, ``images/train`` and so on."""
 
     def __init__(self, config: DatasetConfig) -> None:
-        """config: frozen settings; those besides `name` and `root` decide what is drawn"""
+        """config: frozen settings; those besides `name` and `root` decide what is drawn. DataError for bad ones"""
+        if fault := first_fault(config, "dataset"):
+            raise DataError(fault)
         self.settings = config
         parent = Path(config.root).expanduser() if config.root else user_cache_path("wsss-benchmark")
         self.folder = parent / f"{self.name}-{self._settings_key()[:16]}"

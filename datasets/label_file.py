@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import difflib
 import re
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from datasets.base import DataError
@@ -43,17 +45,20 @@ class LabelFile:
 def read_label_file(path: Path, classes: tuple[str, ...] | None, allow_empty: bool) -> LabelFile:
     """Read a label CSV (UTF-8; separated by comma, semicolon or tab).
 
+    Labels of a cell are separated by ``;``, ``|`` or ``,``, or else by spaces. A name of several words needs one
+    of the former (``pitted surface; rust``, or ``pitted surface;`` alone), in one row at least, or `classes`.
+
     classes: names in the order of their mask values, or None: all names of the file, sorted
     allow_empty: accept rows without a label
     Raises DataError, with the row's number (the header is row 1), for a missing column, an unknown class name
-    or split, a row without id or labels, and an empty file.
+    or split, a row without id or labels, words that may be one name or two, and an empty file.
     """
     header, lines = _read_csv(path)
     id_column = _column(path, header, ID_COLUMNS)
     label_column = _column(path, header, LABEL_COLUMNS)
     split_column = next((c for c in SPLIT_COLUMNS if c in header), None)
 
-    known = classes or ()
+    known = classes or _names_set_apart(line[label_column] for _, line in lines)
     cells = []
     left_out = 0
     for number, line in lines:
@@ -74,6 +79,7 @@ def read_label_file(path: Path, classes: tuple[str, ...] | None, allow_empty: bo
         classes = tuple(sorted({name for _, _, names, _ in cells for name in names}))
         if not classes:
             raise DataError(f"{path}: no label in column {label_column}; write class names there")
+        _require_one_word_names(path, [names for _, _, names, _ in cells], known)
 
     rows = []
     for number, image_id, names, split in cells:
@@ -170,13 +176,57 @@ def _image_id(where: str, cell: str) -> str:
     return image_id
 
 
-def _names(cell: str, known: tuple[str, ...]) -> tuple[str, ...]:
-    """Class names of a label cell, `background` left out (it is never a label)."""
+def _names(cell: str, known: Collection[str]) -> tuple[str, ...]:
+    """Class names of a label cell, `background` left out (it is never a label).
+
+    known: names that may have several words; where only spaces separate, the longest that fits is taken
+    """
     if cell in known:
         return (cell,)
-    separators = next((s for s in ";|," if s in cell), None)
-    names = [name.strip() for name in (cell.split(separators) if separators else cell.split())]
+    separator = _separator(cell)
+    names = (
+        [" ".join(name.split()) for name in cell.split(separator)] if separator else _by_words(cell, known)
+    )
     return tuple(name for name in names if name and name.lower() != BACKGROUND)
+
+
+def _separator(cell: str) -> str | None:
+    return next((s for s in ";|," if s in cell), None)
+
+
+def _by_words(cell: str, known: Collection[str]) -> list[str]:
+    words, names = cell.split(), []
+    longest = max((len(name.split()) for name in known), default=1)
+    while words:
+        lengths = range(min(longest, len(words)), 0, -1)
+        fits = next((n for n in lengths if " ".join(words[:n]) in known), 1)
+        names.append(" ".join(words[:fits]))
+        words = words[fits:]
+    return names
+
+
+def _names_set_apart(cells: Iterable[str]) -> frozenset[str]:
+    """Names in those cells that have a separator, of which each may be several words."""
+    return frozenset(name for cell in cells if _separator(cell) for name in _names(cell, ()))
+
+
+def _require_one_word_names(path: Path, rows: Sequence[tuple[str, ...]], known: Collection[str]) -> None:
+    """Raise DataError where words that spaces separate are likely one name: none stands without the other.
+
+    As two classes they could not be told apart anyway: each would be in the same images.
+    """
+    images_of: dict[str, set[int]] = {}
+    for number, names in enumerate(rows):
+        for name in names:
+            images_of.setdefault(name, set()).add(number)
+    for names in rows:
+        for first, second in pairwise(names):
+            if images_of[first] == images_of[second] and not {first, second} & set(known):
+                raise DataError(
+                    f"{path}: {first!r} and {second!r} always stand together; if they are one class, end the"
+                    f" name with a semicolon ({first} {second};) or write it in classes.txt, a name a line; if"
+                    " they are two, write both there"
+                )
 
 
 def class_index(where: str, name: str, classes: tuple[str, ...]) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+from datasets.limits import Count, Natural, NotNegative, Positive, Rising, Share, Within
 
 
 @dataclass(frozen=True)
@@ -21,15 +23,15 @@ class Recipe:
     Crops larger than the image are padded with the normalisation's mean; label companions with 255.
     """
 
-    crop: int = 448
-    resize_long: tuple[int, int] = (0, 0)
-    scale: tuple[float, float] = (1.0, 1.0)
-    resize_crop: tuple[float, float] = (0.0, 0.0)
-    flip: float = 0.5
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    hue: float = 0.0
+    crop: Count = 448
+    resize_long: Annotated[tuple[Natural, Natural], Rising()] = (0, 0)
+    scale: Annotated[tuple[Positive, Positive], Rising()] = (1.0, 1.0)
+    resize_crop: Annotated[tuple[Share, Share], Rising()] = (0.0, 0.0)
+    flip: Share = 0.5
+    brightness: NotNegative = 0.0
+    contrast: NotNegative = 0.0
+    saturation: NotNegative = 0.0
+    hue: Annotated[float, Within(0, 0.5)] = 0.0
 
 
 class Normalisation(NamedTuple):

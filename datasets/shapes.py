@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets import drawing, shapes_objects, shapes_scene
-from datasets.base import ContextClass, DataError, DatasetConfig
+from datasets.base import ContextClass, DatasetConfig
 from datasets.generated import IMAGES, MASKS, SPLITS, Drawn, GeneratedDataset
+from datasets.limits import Count, Natural
 from datasets.shapes_scene import BOAT, NAMES, RAILS, TRAIN, WATER, Picture, render
 
 FROZEN = {
@@ -30,9 +31,9 @@ class ShapesConfig(DatasetConfig):
     """
 
     name: str = "shapes"
-    train: int = 768
-    val: int = 256
-    seed: int = 0
+    train: Count = 768
+    val: Count = 256
+    seed: Natural = 0
 
 
 class Shapes(GeneratedDataset):
@@ -50,11 +51,6 @@ class Shapes(GeneratedDataset):
     contexts = (ContextClass("rails", TRAIN, RAILS), ContextClass("water", BOAT, WATER))
 
     def __init__(self, config: ShapesConfig) -> None:
-        if min(config.train, config.val) < 1 or config.seed < 0:
-            raise DataError(
-                f"shapes: train={config.train}, val={config.val}, seed={config.seed}: "
-                "train and val must be at least 1 and seed at least 0"
-            )
         self._config = config
         super().__init__(config)
 

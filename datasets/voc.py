@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Annotated, Literal
 from xml.etree import ElementTree
 
 from datasets.base import DataError, Dataset, DatasetConfig, Problem, Sample
 from datasets.fingerprints import dataset_fingerprint
 from datasets.inspection import as_problem, first_names, sampled_problems
+from datasets.limits import OneOf, first_fault
 
 CLASSES = (
     "aeroplane",
@@ -44,6 +45,9 @@ OFFICIAL = {"train": 1464, "train_aug": 10582, "val": 1449}
 """Images in each list of the full data set."""
 
 
+TRAIN_LISTS = ("auto", "train", "train_aug", "sbd")
+
+
 @dataclass(frozen=True)
 class VocConfig(DatasetConfig):
     """PASCAL VOC 2012.
@@ -58,7 +62,7 @@ class VocConfig(DatasetConfig):
     """
 
     name: str = "voc2012"
-    train: str = "auto"
+    train: Annotated[str, OneOf(TRAIN_LISTS)] = "auto"
     sbd_root: str | None = None
 
 
@@ -76,6 +80,9 @@ class Voc2012(Dataset):
     classes = CLASSES
 
     def __init__(self, config: VocConfig) -> None:
+        """Raises DataError for a list that there is not."""
+        if fault := first_fault(config, "dataset"):
+            raise DataError(fault)
         self.settings = config
 
     @cached_property
@@ -102,8 +109,6 @@ class Voc2012(Dataset):
             if self._list_file("train_aug").is_file():
                 return "train_aug"
             return "sbd" if self.settings.sbd_root is not None else "train"
-        if choice not in ("train", "train_aug", "sbd"):
-            raise DataError(f"voc2012: dataset.train={choice!r}; choose auto, train, train_aug or sbd")
         return choice
 
     def prepare(self) -> None:

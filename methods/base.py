@@ -127,7 +127,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class MethodConfig:
-    """Base of every method's typed settings."""
+    """Base of every method's typed settings; a field's type may carry its limits (`datasets.limits`)."""
 
 
 @dataclass(frozen=True)

@@ -216,7 +216,7 @@ MINIATURES: dict[str, Miniature] = {
         "small vision transformer, taught by resnet38d_nano: the nano scale's DeiT",
         "accuracy",
         PretrainSettings(
-            images=16384, iterations=5000, batch_size=32, learning_rate=1e-3, weight_decay=0.05, crop=48
+            images=16384, iterations=14000, batch_size=32, learning_rate=5e-3, weight_decay=0.05, crop=48
         ),
         _vit,
         _vit_loss,

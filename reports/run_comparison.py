@@ -34,8 +34,8 @@ def change_tables(changes: RunComparison) -> list[TextTable]:
         rows = [[*entry, *(str(row[c]) for c in columns)] for entry, row in zip(entries, as_rows(table))]
         heads = [*(["Entry"] if name != "versions" else []), *(c.capitalize() for c in columns)]
         found.append(TextTable(name, caption, heads, rows, len(heads)))
-    only = [[" · ".join(key), where] for where, keys in (("first", changes.only_a), ("second", changes.only_b))
-            for key in keys]  # fmt: skip
+    alone = (("first", changes.only_a), ("second", changes.only_b))
+    only = [[" · ".join(filter(None, key)), where] for where, keys in alone for key in keys]
     found.append(TextTable("entries", "Entries that one run alone has.", ["Entry", "Run"], only, 2))
     return [table for table in found if table.rows]
 

@@ -56,8 +56,9 @@ def duration(seconds: float) -> str:
 
 
 def entry_label(row: Mapping[str, Any], extra: list[str]) -> str:
-    """An entry's title, with its refiner and segmenter where these tell entries apart (`extra`)."""
-    parts = [str(row[column]) for column in extra if row["status"] != "reference"]
+    """An entry's title, with its refiner, segmenter and settings where these tell entries apart (`extra`)."""
+    columns = [c for c in extra if c == "differs" or row["status"] != "reference"]
+    parts = [str(row[column]) for column in columns if row[column]]
     return f"{row['title']} ({', '.join(parts)})" if parts else str(row["title"])
 
 
@@ -101,12 +102,12 @@ def markdown_leaderboard(board: pd.DataFrame, standings: pd.DataFrame | None = N
                 for name in names
                 for rank in [ranks.get((entry_key(row), name), 0)]
             ]
-            state = [row["title"], row["refiner"], row["segmenter"], row["supervision"], seeds_label(row)]
+            label = entry_label(row, ["differs"])
+            state = [label, row["refiner"], row["segmenter"], row["supervision"], seeds_label(row)]
             lines.append(markdown_row([*state, *values]))
             if row["reason"]:
-                notes.append(
-                    f"- {markdown_text(row['title'])}: {markdown_text(row['status'])}: {markdown_text(row['reason'])}"
-                )
+                reason = f"{markdown_text(row['status'])}: {markdown_text(row['reason'])}"
+                notes.append(f"- {markdown_text(label)}: {reason}")
         parts.append("\n".join(lines + (["", *notes] if notes else [])))
     return "\n\n".join(parts) + "\n"
 

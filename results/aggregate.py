@@ -8,7 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-KEYS = ["dataset", "scale", "protocol", "method", "refiner", "segmenter"]
+from results.changes import data_changes, differences_named
+
+KEYS = ["dataset", "scale", "protocol", "method", "refiner", "segmenter", "changes"]
 """What identifies an entry of the leaderboard."""
 
 REFERENCE = "reference/"
@@ -55,12 +57,13 @@ def summarise(records: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def leaderboard(records: pd.DataFrame, cells: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """The board: one row a (data set, scale, protocol, method, refiner, segmenter).
+    """The board: one row a (data set, scale, protocol, method, refiner, segmenter, changes).
 
-    Columns: `KEYS`; `title`, `paper`, `supervision`; `status` ("done", "incomplete": some seeds missing,
-    "failed", "not run", "reference"), `reason`, `seeds` (number done); for each of `SCORES` mean, std and n
+    Columns: `KEYS`; `differs`, see `results.changes`; `title`, `paper`, `supervision`; `status` ("done",
+    "incomplete": some seeds missing, "failed", "not run", "reference"), `reason`, `seeds` (number done); for each
+    of `SCORES` mean, std and n
     (fractions); `segmentation_gap`: mean difference to the best mask-supervised entry of the board
-    with the same segmentation network; `confusion:<pair>_mean/_std/_n` at the fixed threshold.
+    with the same segmentation network and data; `confusion:<pair>_mean/_std/_n` at the fixed threshold.
 
     Order within a board: methods by segmentation mIoU, mask-supervised entries, reference rows, those without
     a score.
@@ -74,6 +77,7 @@ def leaderboard(records: pd.DataFrame, cells: Sequence[dict[str, Any]]) -> pd.Da
             board, summarise(confusion[confusion["class_name"] == pair], KEYS), f"{CONFUSION}{pair}"
         )
     board["segmentation_gap"] = _gap(board)
+    board["differs"] = differences_named(board)
     return _ordered(board)
 
 
@@ -106,10 +110,13 @@ def as_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
 
 
-def varying(board: pd.DataFrame, columns: Sequence[str] = ("refiner", "segmenter")) -> list[str]:
-    """Those of `columns` in which the methods of a board differ (reference rows do not count)."""
+def varying(board: pd.DataFrame, columns: Sequence[str] = ("refiner", "segmenter", "differs")) -> list[str]:
+    """Those of `columns` in which the methods of a board differ (reference rows do not count).
+
+    `differs` is one of them wherever an entry is not all default.
+    """
     methods = board[board["status"] != "reference"]
-    return [column for column in columns if methods[column].nunique() > 1]
+    return [c for c in columns if (board[c].any() if c == "differs" else methods[c].nunique() > 1)]
 
 
 def confusion_pairs(board: pd.DataFrame) -> list[str]:
@@ -191,7 +198,8 @@ def _status(method: str, cells: Sequence[dict[str, Any]]) -> tuple[str, str]:
 
 
 def _gap(board: pd.DataFrame) -> pd.Series[float]:
-    where = ["dataset", "scale", "protocol", "segmenter"]
+    where = ["dataset", "scale", "protocol", "segmenter", "data"]
+    board = board.assign(data=board["changes"].map(data_changes))
     bound = board[board["mask_supervised"]].groupby(where)["segmentation_mean"].max().rename("bound")
     joined = board.merge(bound.reset_index(), on=where, how="left")
     gap = joined["segmentation_mean"] - joined["bound"]

@@ -8,16 +8,14 @@ from dataclasses import replace
 from datasets.base import TrainingView
 from methods.base import Deviation, Method, MethodError, Shared, Stage, Supervision
 from methods.ca_cl.config import (
-    GATES,
     PRESETS,
-    REDUCTIONS,
     CaClConfig,
     CaClTrainingConfig,
     SuppressionConfig,
 )
 from methods.ca_cl.experiments import EXPERIMENTS
 from methods.clims import GUIDED_DEVIATIONS
-from methods.clims.graph import guided_stages, require
+from methods.clims.graph import guided_stages
 from methods.layers.clip_config import require_covered
 from methods.layers.words import resolve_texts
 
@@ -119,15 +117,11 @@ class CaCl(Method):
 
 
 def _check(suppression: SuppressionConfig) -> None:
-    require("suppression.gate", suppression.gate, GATES)
-    require("suppression.reduction", suppression.reduction, REDUCTIONS)
     if not suppression.lower <= suppression.initial <= suppression.upper:
         raise MethodError(
             f"suppression.initial={suppression.initial}: must lie in "
             f"[suppression.lower={suppression.lower}, suppression.upper={suppression.upper}]"
         )
-    if suppression.steepness <= 0:
-        raise MethodError(f"suppression.steepness={suppression.steepness}: must be positive")
 
 
 METHOD = CaCl()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
+from datasets.limits import NotNegative, OneOf, Positive, Similarity, Within
 from methods.cam.config import NANO_INFERENCE, NANO_TRAIN, SMALL_INFERENCE, SMALL_TRAIN
 from methods.clims.config import (
     NANO_CLIP,
@@ -29,9 +31,9 @@ REDUCTIONS = ("sum", "mean")
 class LossWeights:
     """α, β and γ of Eq. 14."""
 
-    contrast: float = 40.0
-    suppression: float = 1.0
-    area: float = 0.4
+    contrast: NotNegative = 40.0
+    suppression: NotNegative = 1.0
+    area: NotNegative = 0.4
 
 
 @dataclass(frozen=True)
@@ -46,14 +48,14 @@ class SuppressionConfig:
     reduction:     of the loss over a batch: "sum" or "mean" over its images
     """
 
-    initial: float = 0.26
+    initial: Similarity = 0.26
     learned: bool = True
-    learning_rate: float = 1e-5
-    lower: float = 0.2
-    upper: float = 0.3
-    gate: str = "straight_through"
-    steepness: float = 50.0
-    reduction: str = "sum"
+    learning_rate: NotNegative = 1e-5
+    lower: Similarity = 0.2
+    upper: Similarity = 0.3
+    gate: Annotated[str, OneOf(GATES)] = "straight_through"
+    steepness: Positive = 50.0
+    reduction: Annotated[str, OneOf(REDUCTIONS)] = "sum"
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class CaClConfig(GuidedConfig):
     """
 
     weights: LossWeights = field(default_factory=LossWeights)
-    margin: float = 0.5
+    margin: Annotated[float, Within(0, 2)] = 0.5
     suppression: SuppressionConfig = field(default_factory=SuppressionConfig)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from datasets.limits import Share
 from datasets.recipe import Recipe
 from methods.base import MethodConfig
 from methods.layers.config import BackboneConfig, CamInferenceConfig, SegmenterConfig, TrainConfig
@@ -35,7 +36,7 @@ class CamConfig(MethodConfig):
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     inference: CamInferenceConfig = field(default_factory=CamInferenceConfig)
-    background_threshold: float = 0.20
+    background_threshold: Share = 0.20
     refiner: RefinerConfig = field(default_factory=RefinerConfig)
     segmenter: SegmenterConfig = field(default_factory=lambda: SEGMENTERS["paper"])
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
+from datasets.limits import NotNegative, OneOf, Share, Similarity
 from datasets.recipe import Recipe
 from methods.base import MethodConfig
 from methods.cam.config import NANO_INFERENCE, NANO_TRAIN, SMALL_INFERENCE, SMALL_TRAIN
@@ -38,13 +40,13 @@ class GuidedConfig(MethodConfig):
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     clip: ClipConfig = field(default_factory=ClipConfig)
     text: TextConfig = field(default_factory=TextConfig)
-    initialisation: str = "classifier"
+    initialisation: Annotated[str, OneOf(INITIALISATIONS)] = "classifier"
     classifier: TrainConfig = field(default_factory=TrainConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
-    composition: str = "normalised"
+    composition: Annotated[str, OneOf(COMPOSITIONS)] = "normalised"
     inference: CamInferenceConfig = field(default_factory=CamInferenceConfig)
-    activation: str = "relu"
-    background_threshold: float = 0.15
+    activation: Annotated[str, OneOf(ACTIVATIONS)] = "relu"
+    background_threshold: Share = 0.15
     refiner: RefinerConfig = field(default_factory=RefinerConfig)
     segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
 
@@ -53,10 +55,10 @@ class GuidedConfig(MethodConfig):
 class LossWeights:
     """Weights of the four terms (CLIMS Sec. 4.1; COCO: 2, 14, 1.25, .2)."""
 
-    object_text: float = 10.0
-    background_text: float = 24.0
-    co_occurring: float = 1.0
-    area: float = 0.2
+    object_text: NotNegative = 10.0
+    background_text: NotNegative = 24.0
+    co_occurring: NotNegative = 1.0
+    area: NotNegative = 0.2
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class ClimsConfig(GuidedConfig):
 
     text: TextConfig = field(default_factory=lambda: CLIMS_TEXT)
     weights: LossWeights = field(default_factory=LossWeights)
-    threshold: float = 0.26
+    threshold: Similarity = 0.26
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from methods.base import Kind, MethodError, Shared, Stage
+from methods.base import Kind, Shared, Stage
 from methods.cam.config import ClassifyConfig
 from methods.clims.config import (
-    ACTIVATIONS,
-    COMPOSITIONS,
-    INITIALISATIONS,
     GuidedCamConfig,
     GuidedConfig,
     GuidedTrainingConfig,
@@ -23,11 +20,7 @@ def guided_stages(
     """(classify ->) guide -> cam -> the usual path. The classifier's stage is that of `cam`.
 
     run, settings: the guided training's function and settings
-    Raises MethodError for a setting that is none of its options.
     """
-    require("initialisation", config.initialisation, INITIALISATIONS)
-    require("composition", config.composition, COMPOSITIONS)
-    require("activation", config.activation, ACTIVATIONS)
     classify = Stage(
         "classify",
         "methods.cam.stages:classify",
@@ -50,9 +43,3 @@ def guided_stages(
         fixed_threshold=config.background_threshold,
     )
     return [*first, cam, *stages_after_cam(cam, config.refiner, config.segmenter, shared)]
-
-
-def require(setting: str, value: str, options: tuple[str, ...]) -> None:
-    """MethodError that names the options if `value` is none of them."""
-    if value not in options:
-        raise MethodError(f"{setting}={value!r}: choose {', '.join(options)}")

@@ -7,13 +7,7 @@ from collections.abc import Sequence
 from datasets.base import TrainingView
 from methods.base import Deviation, Kind, Method, MethodError, Shared, Stage, Supervision
 from methods.dskd_gc.config import (
-    AVERAGES,
-    AXES,
-    NETWORKS,
-    POOLINGS,
     PRESETS,
-    REFINEMENTS,
-    SEGMENTATION_LOSSES,
     CamStageConfig,
     CorrectedLabelConfig,
     DskdConfig,
@@ -211,19 +205,6 @@ def _corrected(config: DskdConfig, cam: Stage, train: Stage) -> list[Stage]:
 
 
 def _check(name: str, config: DskdConfig) -> None:
-    for key, value, options in (
-        ("labels.refinement", config.labels.refinement, REFINEMENTS),
-        ("labels.loss", config.labels.loss, SEGMENTATION_LOSSES),
-        ("distillation.average", config.distillation.average, AVERAGES),
-        ("distillation.similarity", config.distillation.similarity, AXES),
-        ("pooling", config.pooling, POOLINGS),
-        ("which", config.which, NETWORKS),
-    ):
-        if value not in options:
-            raise MethodError(f"method.{name}.{key}={value!r}: choose {', '.join(options)}")
-    for key, share in (("warm_up", config.phases.warm_up), ("segmentation", config.phases.segmentation)):
-        if not 0 <= share <= 1:
-            raise MethodError(f"method.{name}.phases.{key}={share}: a share of the iterations, 0 to 1")
     if config.which == "student" and not config.weights.distils:
         raise MethodError(
             f"method.{name}.which=student: there is none without weights.similarity or weights.uncertain"

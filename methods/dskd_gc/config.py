@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
+from datasets.limits import Count, Factors, NotNegative, OneOf, Positive, Share
 from datasets.recipe import Recipe
 from methods.base import MethodConfig
 from methods.layers.config import CamInferenceConfig, CrfConfig, TrainConfig, VitConfig
@@ -33,14 +35,14 @@ class LossWeights:
     class_contrast:       L_CTC of ToCo
     """
 
-    classification: float = 1.0
-    patch_classification: float = 1.0
-    auxiliary: float = 1.0
-    patch_contrast: float = 0.2
-    similarity: float = 0.5
-    uncertain: float = 0.1
-    segmentation: float = 0.1
-    class_contrast: float = 0.0
+    classification: NotNegative = 1.0
+    patch_classification: NotNegative = 1.0
+    auxiliary: NotNegative = 1.0
+    patch_contrast: NotNegative = 0.2
+    similarity: NotNegative = 0.5
+    uncertain: NotNegative = 0.1
+    segmentation: NotNegative = 0.1
+    class_contrast: NotNegative = 0.0
 
     @property
     def distils(self) -> bool:
@@ -56,8 +58,8 @@ class PhaseConfig:
     segmentation: from here on the decoder learns from pseudo-labels
     """
 
-    warm_up: float = 0.1
-    segmentation: float = 0.1
+    warm_up: Share = 0.1
+    segmentation: Share = 0.1
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,8 @@ class ContrastConfig:
     absolute:  |cos| (ToCo's code) instead of cos (as printed)
     """
 
-    low: float = 0.25
-    high: float = 0.70
+    low: Share = 0.25
+    high: Share = 0.70
     absolute: bool = True
 
 
@@ -89,17 +91,17 @@ class DistillationConfig:
               fell to almost nothing at nano
     """
 
-    student_rate: float = 0.1
-    similarity: str = "channels"
-    average: str = "conventional"
-    momentum: tuple[float, float] = (0.996, 1.0)
-    low: float = 0.2
-    high: float = 0.7
-    hidden: int = 2048
-    bottleneck: int = 256
-    outputs: int = 8192
-    temperatures: tuple[float, float] = (0.1, 0.04)
-    centring: float | None = 0.9
+    student_rate: Positive = 0.1
+    similarity: Annotated[str, OneOf(AXES)] = "channels"
+    average: Annotated[str, OneOf(AVERAGES)] = "conventional"
+    momentum: tuple[Share, Share] = (0.996, 1.0)
+    low: Share = 0.2
+    high: Share = 0.7
+    hidden: Count = 2048
+    bottleneck: Count = 256
+    outputs: Count = 8192
+    temperatures: tuple[Positive, Positive] = (0.1, 0.04)
+    centring: Share | None = 0.9
 
 
 @dataclass(frozen=True)
@@ -110,14 +112,14 @@ class ClassContrastConfig:
     momentum:    of the head that sees whole images; hidden, bottleneck, outputs: widths of the heads
     """
 
-    crops: int = 8
-    size: int = 64
-    negative_below: float = 0.2
-    temperature: float = 0.5
-    momentum: float = 0.9
-    hidden: int = 2048
-    bottleneck: int = 256
-    outputs: int = 1024
+    crops: Count = 8
+    size: Count = 64
+    negative_below: Share = 0.2
+    temperature: Positive = 0.5
+    momentum: Share = 0.9
+    hidden: Count = 2048
+    bottleneck: Count = 256
+    outputs: Count = 1024
 
 
 @dataclass(frozen=True)
@@ -131,12 +133,12 @@ class LabelConfig:
     loss:       "mean" over labelled pixels; "balanced": half for the background, half for the objects (ToCo)
     """
 
-    refinement: str = "gc"
-    background_threshold: float = 0.5
-    low: float = 0.25
-    high: float = 0.70
-    scales: tuple[float, ...] = ()
-    loss: str = "mean"
+    refinement: Annotated[str, OneOf(REFINEMENTS)] = "gc"
+    background_threshold: Share = 0.5
+    low: Share = 0.25
+    high: Share = 0.70
+    scales: tuple[Positive, ...] = ()
+    loss: Annotated[str, OneOf(SEGMENTATION_LOSSES)] = "mean"
 
 
 @dataclass(frozen=True)
@@ -146,8 +148,8 @@ class DecoderConfig:
     norm: batch normalisation after either convolution, for short schedules
     """
 
-    width: int = 512
-    dilation: int = 5
+    width: Count = 512
+    dilation: Count = 5
     norm: bool = False
 
 
@@ -204,10 +206,10 @@ class CorrectedLabelConfig:
 class TestConfig:
     """Inference of the decoder: scales, mirror images, CRF, images of equal size at once."""
 
-    scales: tuple[float, ...] = (1.0, 1.25, 1.5)
+    scales: Factors = (1.0, 1.25, 1.5)
     flip: bool = True
     crf: CrfConfig | None = field(default_factory=lambda: CrfConfig(10, 1.0, 1.0, 121.0, 5.0, 4.0))
-    batch_size: int = 4
+    batch_size: Count = 4
 
 
 @dataclass(frozen=True)
@@ -237,8 +239,8 @@ class DskdConfig(MethodConfig):
             final_norm=True,
         )
     )
-    auxiliary_layer: int = 3
-    pooling: str = "max"
+    auxiliary_layer: Count = 3
+    pooling: Annotated[str, OneOf(POOLINGS)] = "max"
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     phases: PhaseConfig = field(default_factory=PhaseConfig)
@@ -248,11 +250,11 @@ class DskdConfig(MethodConfig):
     class_contrast: ClassContrastConfig = field(default_factory=ClassContrastConfig)
     labels: LabelConfig = field(default_factory=LabelConfig)
     correction: CorrectionConfig = field(default_factory=CorrectionConfig)
-    which: str = "teacher"
+    which: Annotated[str, OneOf(NETWORKS)] = "teacher"
     inference: CamInferenceConfig = field(
         default_factory=lambda: CamInferenceConfig(scales=(1.0, 0.5, 1.5), batch_size=4)
     )
-    background_threshold: float = 0.5
+    background_threshold: Share = 0.5
     refiner: RefinerConfig = field(default_factory=RefinerConfig)
     test: TestConfig = field(default_factory=TestConfig)
 

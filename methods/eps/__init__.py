@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datasets.base import TrainingView
-from methods.base import Deviation, Kind, Method, MethodError, Shared, Stage, Supervision
+from methods.base import Deviation, Kind, Method, Shared, Stage, Supervision
 from methods.cam.config import CamStageConfig
 from methods.eps.config import PRESETS, EpsConfig
 from methods.layers.saliency_config import resolve
 from methods.pipeline import stages_after_cam
-
-MAP_SELECTIONS = ("naive", "predefined", "adaptive")
 
 DEVIATIONS = (
     Deviation(
@@ -68,10 +66,6 @@ class Eps(Method):
     reported_as = "EPS"
 
     def stages(self, config: EpsConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
-        if config.map_selection not in MAP_SELECTIONS:
-            raise MethodError(
-                f"method.eps.map_selection={config.map_selection!r}: choose {', '.join(MAP_SELECTIONS)}"
-            )
         detector = resolve(config.saliency, view)
         saliency = Stage(
             "saliency",

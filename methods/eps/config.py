@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
+from datasets.limits import OneOf, Share
 from datasets.recipe import Recipe
 from methods.base import MethodConfig
 from methods.cam.config import NANO_INFERENCE, NANO_TRAIN, RESNET38D, SMALL_INFERENCE, SMALL_TRAIN
@@ -12,6 +14,8 @@ from methods.layers.saliency_config import SaliencyConfig
 from methods.refiners import IRN, PSA
 from methods.refiners.config import RefinerConfig
 from methods.segmenters import SEGMENTERS
+
+MAP_SELECTIONS = ("naive", "predefined", "adaptive")
 
 
 @dataclass(frozen=True)
@@ -41,12 +45,12 @@ class EpsConfig(MethodConfig):
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     saliency: SaliencyConfig = field(default_factory=SaliencyConfig)
-    foreground_weight: float = 0.5
-    overlap_threshold: float = 0.4
-    map_selection: str = "adaptive"
+    foreground_weight: Share = 0.5
+    overlap_threshold: Share = 0.4
+    map_selection: Annotated[str, OneOf(MAP_SELECTIONS)] = "adaptive"
     predefined_background: tuple[str, ...] = ("sofa", "chair", "diningtable")
     inference: CamInferenceConfig = field(default_factory=CamInferenceConfig)
-    background_threshold: float = 0.20
+    background_threshold: Share = 0.20
     refiner: RefinerConfig = field(default_factory=RefinerConfig)
     segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from methods.base import MethodError, NotRunnable
+from datasets.limits import OneOf
+from methods.base import NotRunnable
 from methods.layers.words import Texts
 
 NANO = "clip_nano"
@@ -24,16 +26,14 @@ class ClipConfig:
 
     name: str = "ViT-B-32-quickgelu"
     weights: str = "open_clip/ViT-B-32-quickgelu.openai"
-    normalise: str = "clip"
+    normalise: Annotated[str, OneOf(NORMALISATIONS)] = "clip"
 
 
 def require_covered(config: ClipConfig, texts: Texts) -> None:
     """The miniature knows the words it was shown, and no others.
 
-    Raises NotRunnable that names words it does not know, MethodError for an unknown normalisation.
+    Raises NotRunnable that names words it does not know.
     """
-    if config.normalise not in NORMALISATIONS:
-        raise MethodError(f"clip.normalise={config.normalise!r}: choose {', '.join(NORMALISATIONS)}")
     if config.name != NANO:
         return
     from methods.layers.clip_nano import vocabulary

@@ -3,8 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
+from datasets.limits import (
+    Count,
+    Factors,
+    Natural,
+    NotNegative,
+    OneOf,
+    Positive,
+    Share,
+    Within,
+)
 from datasets.recipe import Recipe
+
+BACKBONES = ("resnet38d", "resnet38d_nano", "vgg16", "resnet50", "resnet101", "resnet101_caffe")
+TRANSFORMERS = ("vit_nano",)
+TIMM = "timm/"
+"""Prefix of the names of timm's networks."""
+OPTIMISERS = ("sgd", "adamw")
+SCHEDULES = ("poly", "cosine")
+HEADS = ("largefov", "largefov_resnet38d", "aspp")
 
 
 @dataclass(frozen=True)
@@ -20,10 +39,10 @@ class BackboneConfig:
     freeze_bn:     keep every batch normalisation's statistics, scale and shift as they were pretrained
     """
 
-    name: str = "resnet38d"
+    name: Annotated[str, OneOf(BACKBONES, (TIMM,))] = "resnet38d"
     weights: str = "none"
-    output_stride: int = 8
-    frozen_stages: int = 0
+    output_stride: Count = 8
+    frozen_stages: Natural = 0
     freeze_bn: bool = False
 
 
@@ -37,10 +56,10 @@ class VitConfig:
     drop_path:  stochastic depth of the last layer, rising linearly from the first
     """
 
-    name: str = "timm/deit_small_patch16_224"
+    name: Annotated[str, OneOf(TRANSFORMERS, (TIMM,))] = "timm/deit_small_patch16_224"
     weights: str = "none"
     final_norm: bool = False
-    drop_path: float = 0.0
+    drop_path: Annotated[float, Within(0, 1, below=True)] = 0.0
 
 
 @dataclass(frozen=True)
@@ -57,18 +76,18 @@ class TrainConfig:
     warmup:   iterations of linear warm-up
     """
 
-    iterations: int = 20000
-    batch_size: int = 8
-    optimiser: str = "sgd"
-    learning_rate: float = 0.01
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    head_multiplier: float = 10.0
-    bias_multiplier: float = 2.0
-    schedule: str = "poly"
-    power: float = 0.9
-    floor: float = 0.0
-    warmup: int = 0
+    iterations: Count = 20000
+    batch_size: Count = 8
+    optimiser: Annotated[str, OneOf(OPTIMISERS)] = "sgd"
+    learning_rate: Positive = 0.01
+    momentum: Annotated[float, Within(0, 1, below=True)] = 0.9
+    weight_decay: NotNegative = 5e-4
+    head_multiplier: NotNegative = 10.0
+    bias_multiplier: NotNegative = 2.0
+    schedule: Annotated[str, OneOf(SCHEDULES)] = "poly"
+    power: NotNegative = 0.9
+    floor: Share = 0.0
+    warmup: Natural = 0
     recipe: Recipe = field(default_factory=Recipe)
 
 
@@ -80,9 +99,9 @@ class CamInferenceConfig:
     batch_size: images of equal size at once
     """
 
-    scales: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0)
+    scales: Factors = (0.5, 1.0, 1.5, 2.0)
     flip: bool = True
-    batch_size: int = 8
+    batch_size: Count = 8
 
 
 @dataclass(frozen=True)
@@ -92,12 +111,12 @@ class CrfConfig:
     sxy in pixels, srgb in grey levels; compat is the weight of the Gaussian and of the bilateral kernel.
     """
 
-    iterations: int = 10
-    gaussian_sxy: float = 1.0
-    gaussian_compat: float = 3.0
-    bilateral_sxy: float = 67.0
-    bilateral_srgb: float = 3.0
-    bilateral_compat: float = 4.0
+    iterations: Natural = 10
+    gaussian_sxy: Positive = 1.0
+    gaussian_compat: NotNegative = 3.0
+    bilateral_sxy: Positive = 67.0
+    bilateral_srgb: Positive = 3.0
+    bilateral_compat: NotNegative = 4.0
 
 
 @dataclass(frozen=True)
@@ -115,13 +134,13 @@ class SegmenterConfig:
     """
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
-    head: str = "aspp"
-    head_dilation: int = 12
+    head: Annotated[str, OneOf(HEADS)] = "aspp"
+    head_dilation: Count = 12
     head_norm: bool = False
     init: str = "imagenet"
     train: TrainConfig = field(default_factory=TrainConfig)
-    loss_scales: tuple[float, ...] = ()
-    test_scales: tuple[float, ...] = (1.0,)
+    loss_scales: tuple[Positive, ...] = ()
+    test_scales: Factors = (1.0,)
     test_flip: bool = False
     test_crf: CrfConfig | None = None
-    test_batch_size: int = 8
+    test_batch_size: Count = 8

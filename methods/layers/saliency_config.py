@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 from datasets.base import DataError, Sample, TrainingView
 from datasets.fingerprints import content_fingerprint
+from datasets.limits import Count, OneOf
 from methods.base import MethodError, NotRunnable
 
 SOURCES = ("folder", "rembg", "nano")
@@ -27,12 +29,12 @@ class SaliencyConfig:
     content: hash of the folder's maps, filled in by `resolve`
     """
 
-    source: str = "nano"
+    source: Annotated[str, OneOf(SOURCES)] = "nano"
     folder: str | None = None
     resize: bool = False
     model: str = "u2netp"
     weights: str = ""
-    batch_size: int = 32
+    batch_size: Count = 32
     content: str = ""
 
     @property
@@ -47,10 +49,8 @@ def resolve(settings: SaliencyConfig, view: TrainingView) -> SaliencyConfig:
     """Settings of the stage that yields the training images' maps. The hash of a folder's maps is filled in,
     so that other maps under the same path make another artifact.
 
-    Raises MethodError for an unknown source, NotRunnable where maps of the training images are not there.
+    Raises MethodError for maps that cannot be read, NotRunnable where maps of the training images are not there.
     """
-    if settings.source not in SOURCES:
-        raise MethodError(f"saliency.source={settings.source!r}: choose {', '.join(SOURCES)}")
     if settings.source != "folder":
         return settings
     samples = view.samples("train")

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from datasets.base import TrainingView
+from datasets.limits import Count, NotEmpty
 from methods.base import MethodError, NotRunnable
 
 SHIPPED = Path(__file__).parent.parent / "ca_cl" / "words"
@@ -37,8 +38,8 @@ class TextConfig:
     """
 
     words: str | None = None
-    words_per_class: int = 5
-    prompts: tuple[str, ...] = PROMPTS
+    words_per_class: Count = 5
+    prompts: Annotated[tuple[str, ...], NotEmpty()] = PROMPTS
     prompts_file: str | None = None
     names: tuple[str, ...] = ()
 
@@ -84,8 +85,6 @@ def resolve_texts(config: TextConfig, view: TrainingView) -> Texts:
     class without words or with too few, a prompt without `{}`, or a file that is no word list.
     """
     prompts = _prompts(config)
-    if config.words_per_class < 1:
-        raise MethodError(f"text.words_per_class={config.words_per_class}: must be at least 1")
     if not view.classes:
         return Texts((), (), (), prompts)
     path = _path(config, view)

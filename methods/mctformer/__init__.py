@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from datasets.base import TrainingView
-from methods.base import Deviation, Kind, Method, MethodError, Shared, Stage, Supervision
+from methods.base import Deviation, Kind, Method, Shared, Stage, Supervision
 from methods.mctformer.config import (
-    INTERMEDIATE,
     PRESETS,
-    SIDES,
     CamStageConfig,
     ClassifyConfig,
     MctformerConfig,
@@ -70,11 +67,7 @@ def transformer_stages(
     """The graph of methods on this transformer: classify -> cam (and its intermediate ones) -> the usual path.
 
     cam_run, cam_settings: the CAM stage's function and settings
-    Raises MethodError for a setting that is none of its options.
     """
-    _require("attention.patch_to_patch_side", config.attention.patch_to_patch_side, SIDES)
-    for name in config.intermediate:
-        _require("intermediate", name, INTERMEDIATE)
     classify = Stage(
         "classify",
         "methods.mctformer.stages:classify",
@@ -104,11 +97,6 @@ def transformer_stages(
         for name in config.intermediate
     ]
     return [classify, cam, *parts, *stages_after_cam(cam, config.refiner, config.segmenter, shared)]
-
-
-def _require(key: str, value: Any, options: Sequence[str]) -> None:
-    if value not in options:
-        raise MethodError(f"{key}={value!r}: choose {', '.join(options)}")
 
 
 class Mctformer(Method):

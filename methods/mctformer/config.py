@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
+from datasets.limits import Count, OneOf, Share
 from datasets.recipe import Recipe
 from methods.base import MethodConfig
 from methods.cam.config import RESNET38D
@@ -27,9 +29,9 @@ class AttentionConfig:
     rectify: ReLU on the original CAM before Eq. 5 (MCTformer's)
     """
 
-    class_to_patch_layers: int | None = 3
-    patch_to_patch_layers: int | None = None
-    patch_to_patch_side: str = "left"
+    class_to_patch_layers: Count | None = 3
+    patch_to_patch_layers: Count | None = None
+    patch_to_patch_side: Annotated[str, OneOf(SIDES)] = "left"
     rectify: bool = True
 
 
@@ -70,8 +72,8 @@ class MctformerConfig(MethodConfig):
     train: TrainConfig = field(default_factory=TrainConfig)
     attention: AttentionConfig = field(default_factory=AttentionConfig)
     inference: CamInferenceConfig = field(default_factory=lambda: CamInferenceConfig(scales=(1.0,)))
-    intermediate: tuple[str, ...] = ("original", "modulated")
-    background_threshold: float = 0.40
+    intermediate: tuple[Annotated[str, OneOf(INTERMEDIATE)], ...] = ("original", "modulated")
+    background_threshold: Share = 0.40
     refiner: RefinerConfig = field(default_factory=RefinerConfig)
     segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
 

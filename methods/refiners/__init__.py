@@ -8,19 +8,10 @@ from dataclasses import replace
 from datasets.recipe import Recipe
 from methods.base import Kind, MethodError, Stage
 from methods.layers.config import BackboneConfig, CrfConfig, TrainConfig
-from methods.refiners.config import ParStageConfig, PseudoLabelConfig, RefinerConfig
+from methods.refiners.config import REFINERS, ParStageConfig, PseudoLabelConfig, RefinerConfig
 from methods.refiners.gc.config import GcStageConfig, check_correction
 from methods.refiners.irn.config import IrnConfig
 from methods.refiners.psa.config import PsaConfig
-
-REFINERS = {
-    "none": "methods.refiners.threshold:pseudo_label",
-    "crf": "methods.refiners.crf:pseudo_label",
-    "psa": "methods.refiners.psa.stages:pseudo_label",
-    "irn": "methods.refiners.irn.stages:pseudo_label",
-    "par": "methods.refiners.par:pseudo_label",
-    "gc": "methods.refiners.gc.stages:pseudo_label",
-}
 
 PSA: Mapping[str, PsaConfig] = {
     "nano": PsaConfig(
@@ -126,10 +117,8 @@ def mctformer_psa(psa: PsaConfig, irn: IrnConfig = IRN["paper"]) -> RefinerConfi
 def refiner_stages(config: RefinerConfig, cam: Stage) -> list[Stage]:
     """Stages that turn the CAMs of stage `cam` into pseudo-labels of the training images, which the last yields.
 
-    Raises MethodError for an unknown refiner.
+    Raises MethodError where there is no threshold.
     """
-    if config.name not in REFINERS:
-        raise MethodError(f"unknown refiner {config.name!r}; there are {', '.join(REFINERS)}")
     if config.name == "irn":
         return _irn_stages(config.irn, cam)
     threshold = cam.fixed_threshold if config.background_threshold is None else config.background_threshold

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
+from datasets.limits import Count, Natural, NotEmpty, OneOf, Share
 from methods.layers.config import CrfConfig
 from methods.refiners.gc.config import GcConfig
 from methods.refiners.irn.config import IrnConfig
 from methods.refiners.psa.config import PsaConfig
+
+REFINERS = {
+    "none": "methods.refiners.threshold:pseudo_label",
+    "crf": "methods.refiners.crf:pseudo_label",
+    "psa": "methods.refiners.psa.stages:pseudo_label",
+    "irn": "methods.refiners.irn.stages:pseudo_label",
+    "par": "methods.refiners.par:pseudo_label",
+    "gc": "methods.refiners.gc.stages:pseudo_label",
+}
+"""The function of each that writes pseudo-labels."""
 
 
 @dataclass(frozen=True)
 class ParConfig:
     """PAR (Ru et al., CVPR 2022): distances of the eight neighbours in pixels, number of rounds."""
 
-    dilations: tuple[int, ...] = (1, 2, 4, 8, 12, 24)
-    iterations: int = 10
+    dilations: Annotated[tuple[Count, ...], NotEmpty()] = (1, 2, 4, 8, 12, 24)
+    iterations: Natural = 10
 
 
 @dataclass(frozen=True)
@@ -37,8 +49,8 @@ class RefinerConfig:
     crf, psa, irn, par, gc: of the refiner of that name only; `methods.refiners.PSA` and `IRN` have the latter by scale
     """
 
-    name: str = "none"
-    background_threshold: float | None = None
+    name: Annotated[str, OneOf(tuple(REFINERS))] = "none"
+    background_threshold: Share | None = None
     crf: CrfConfig = field(default_factory=lambda: CrfConfig(10, 3.0, 3.0, 80.0, 13.0, 10.0))
     psa: PsaConfig = field(default_factory=PsaConfig)
     irn: IrnConfig = field(default_factory=IrnConfig)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datasets.base import TrainingView
-from methods.base import Deviation, Method, MethodError, Shared, Stage, Supervision
+from methods.base import Deviation, Method, Shared, Stage, Supervision
 from methods.mctformer import DEVIATIONS, transformer_stages
 from methods.semantic_modulation.config import (
     PRESETS,
-    RANKINGS,
     ModulatedCamConfig,
     SemanticModulationConfig,
 )
@@ -56,19 +55,8 @@ class SemanticModulation(Method):
     experiments = EXPERIMENTS
 
     def stages(self, config: SemanticModulationConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
-        modulation = config.modulation
-        if modulation.ranking not in RANKINGS:
-            raise MethodError(
-                f"method.semantic_modulation.modulation.ranking={modulation.ranking!r}: "
-                f"choose {', '.join(RANKINGS)}"
-            )
-        if not 0 < modulation.ratio <= 1 or modulation.strength < 0:
-            raise MethodError(
-                f"method.semantic_modulation.modulation: ratio={modulation.ratio} must lie in (0, 1] and "
-                f"strength={modulation.strength} must not be negative"
-            )
         settings = ModulatedCamConfig(
-            config.vit, config.attention, config.inference, config.intermediate, modulation
+            config.vit, config.attention, config.inference, config.intermediate, config.modulation
         )
         return transformer_stages(config, "methods.semantic_modulation.stages:cam", settings, shared)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from typing import Annotated
 
+from datasets.limits import NotNegative, OneOf, Within
 from methods.mctformer.config import PRESETS as MCTFORMER
 from methods.mctformer.config import CamStageConfig, MctformerConfig
 
@@ -21,9 +23,9 @@ class ModulationConfig:
     include_self: a patch may be related to itself, as the ranking has it
     """
 
-    ratio: float = 0.3
-    strength: float = 1.2
-    ranking: str = "summed"
+    ratio: Annotated[float, Within(0, 1, above=True)] = 0.3
+    strength: NotNegative = 1.2
+    ranking: Annotated[str, OneOf(RANKINGS)] = "summed"
     include_self: bool = True
 
 

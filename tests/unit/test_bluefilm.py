@@ -174,8 +174,14 @@ def test_an_interrupted_preparation_leaves_nothing(tmp_path: Path, monkeypatch: 
     ("make", "message"),
     [
         (lambda root: BlueFilm(BlueFilmConfig(root=root, val=0)), "at least 1"),
-        (lambda root: BlueFilm(BlueFilmConfig(root=root, good=1.5)), r"good must be in 0\.\.1"),
-        (lambda root: BlueFilm(BlueFilmConfig(root=root, size=16)), r"size in 48\.\.2048"),
+        (
+            lambda root: BlueFilm(BlueFilmConfig(root=root, good=1.5)),
+            r"dataset\.good=1\.5: must be in \[0, 1\]",
+        ),
+        (
+            lambda root: BlueFilm(BlueFilmConfig(root=root, size=16)),
+            r"dataset\.size=16: must be in \[48, 2048\]",
+        ),
         (lambda root: BlueFilm(BlueFilmConfig(root=root)).ids("test"), "no split 'test'"),
         (lambda root: BlueFilm(BlueFilmConfig(root=root, train=1, val=1)).sample("x"), "no sample 'x'"),
         (lambda root: BlueFilm(BlueFilmConfig(root=f"{root}/file/below")).prepare(), r"set dataset\.root"),

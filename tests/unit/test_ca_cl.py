@@ -18,6 +18,7 @@ from benchmark.console import stage_progress
 from benchmark.context import RunContext
 from benchmark.runner import make_fabric
 from datasets.base import Sample, TrainingView
+from datasets.limits import first_fault
 from datasets.recipe import IMAGENET
 from datasets.voc import CLASSES
 from methods.artifacts import CamReader
@@ -319,19 +320,34 @@ def test_words_are_in_the_key_and_unused_ones_are_not() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"initialisation": "best"}, "initialisation='best': choose classifier, backbone"),
-        ({"composition": "sum"}, "composition='sum': choose"),
-        ({"activation": "tanh"}, "activation='tanh': choose"),
-        ({"suppression": SuppressionConfig(gate="hard")}, r"suppression\.gate='hard'"),
-        ({"suppression": SuppressionConfig(reduction="max")}, r"suppression\.reduction='max'"),
         ({"suppression": SuppressionConfig(initial=0.9)}, r"suppression\.initial=0\.9: must lie in"),
-        ({"suppression": SuppressionConfig(steepness=0.0)}, "must be positive"),
         ({"text": TextConfig(prompts=("no place",))}, r"prompt 'no place' must have \{\} once"),
     ],
 )
 def test_faulty_settings(change: dict[str, Any], message: str) -> None:
     with pytest.raises(MethodError, match=message):
         METHOD.stages(replace(PRESETS["nano"], **change), shapes_view(), Shared())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"initialisation": "best"}, "initialisation=best: there are classifier, backbone"),
+        ({"composition": "sum"}, "composition=sum: there are normalised, pixels"),
+        ({"activation": "tanh"}, "activation=tanh: there are relu, sigmoid"),
+        (
+            {"suppression": SuppressionConfig(gate="sigmod")},
+            "suppression.gate=sigmod: did you mean 'sigmoid'? there are straight_through, sigmoid",
+        ),
+        (
+            {"suppression": SuppressionConfig(reduction="max")},
+            "suppression.reduction=max: there are sum, mean",
+        ),
+        ({"suppression": SuppressionConfig(steepness=0.0)}, "suppression.steepness=0.0: must be above 0"),
+    ],
+)
+def test_settings_out_of_range(change: dict[str, Any], message: str) -> None:
+    assert first_fault(replace(PRESETS["nano"], **change)) == message
 
 
 def test_a_class_without_words_is_named_with_the_file() -> None:

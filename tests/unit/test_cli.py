@@ -43,12 +43,12 @@ def test_wrong_seeds_are_refused(text):
         (["run", "--scale", "big"], "unknown scale 'big'"),
         (["run", "--protocol", "papr"], "did you mean 'paper'?"),
         (["run", "--seeds", "x"], "--seeds 'x'"),
-        (["run", "--device", "gpu"], "unknown device 'gpu'"),
+        (["run", "--device", "gpu"], "runtime.device=gpu: did you mean 'cpu'? there are auto, cpu, cuda"),
         (["run", "--methods", "cam", "method.cam.trian.iterations=4"], "'method.cam.train.iterations'"),
         (["run", "--dataset", "voc2012"], "voc2012 needs its folder; set dataset.root=PATH"),
         (["run", "--dataset", "voc2012", "dataset.root=/nowhere"], "voc2012: no folder /nowhere"),
         (["run", "--dataset", "folder", "dataset.root=/nowhere"], "folder: no folder /nowhere"),
-        (["run", "dataset.train=0"], "train and val must be at least 1"),
+        (["run", "dataset.train=0"], "dataset.train=0: must be at least 1"),
         (["report", "/nowhere"], "/nowhere: not a run folder"),
         (["predict", "--weights", "/nowhere", "--images", "."], "--weights /nowhere: no network.json"),
         (["pretrain", "resnet"], "unknown miniature 'resnet'"),
@@ -96,7 +96,7 @@ def test_the_dry_run_says_what_would_be_done_and_does_nothing(command_line, thir
 
 def test_a_device_set_as_override_holds(command_line, third_party):
     third_party(Toy("one"))
-    assert "unknown device 'tpu'" in command_line("run", "--methods", "one", "runtime.device=tpu").err
+    assert "runtime.device=tpu: " in command_line("run", "--methods", "one", "runtime.device=tpu").err
 
 
 def test_a_broken_plug_in_is_named_and_left_out(command_line, monkeypatch, capsys):

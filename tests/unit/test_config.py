@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import datasets
 from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, ConfigError, compose, plain
+from datasets.augment import draw
 from datasets.shapes import ShapesConfig
 from methods.base import MethodError
 from methods.eps.config import EpsConfig
@@ -27,7 +29,7 @@ def test_every_preset_composes_to_itself(scale, protocol):
     for name in names:
         preset = all_methods()[name].presets[scale]
         assert type(config.method[name]) is type(preset)
-        assert plain(config.method[name]) == plain(preset)
+        assert config.method[name] == preset  # a list is no tuple
 
 
 def test_overrides_land_in_the_dataclasses():
@@ -43,11 +45,20 @@ def test_overrides_land_in_the_dataclasses():
     )
     assert isinstance(config.method["eps"], EpsConfig)
     assert config.method["eps"].foreground_weight == 0.4
-    assert list(config.method["eps"].inference.scales) == [1.0]
+    assert config.method["eps"].inference.scales == (1.0,)
     assert config.method["cam"].backbone.weights == "none"
     assert isinstance(config.dataset, ShapesConfig)
     assert config.dataset.train == 24
     assert config.runtime.weights_root == "/some/folder"
+
+
+def test_a_composed_recipe_draws_what_the_preset_says():
+    composed = compose(["cam"]).method["cam"].train.recipe
+    preset = all_methods()["cam"].presets["nano"].train.recipe
+    arguments = (0, np.zeros(4, int), np.arange(4), np.tile([72, 96], (4, 1)))
+    drawn, meant = draw(composed, *arguments), draw(preset, *arguments)
+    np.testing.assert_array_equal(drawn.rows.resized, meant.rows.resized)
+    assert len(set(drawn.rows.resized)) > 1  # the preset's sizes are random
 
 
 def test_overrides_leave_the_presets_alone():
@@ -97,8 +108,26 @@ def test_the_unified_protocol_sets_the_shared_parts():
         ("protocol=unified", ["--protocol"]),
         ("runtime.shard=0", ["runtime.shard=0", "at least 1"]),
         ("runtime.checkpoint_every=0", ["runtime.checkpoint_every=0", "at least 1"]),
-        ("evaluation.held_out=1.5", ["evaluation.held_out=1.5", "between 0 and 1"]),
-        ("runtime.device=gpu", ["'gpu'", "cuda"]),
+        ("evaluation.held_out=1.5", ["evaluation.held_out=1.5", "must be in (0, 1)"]),
+        ("runtime.device=gpu", ["runtime.device=gpu", "cuda"]),
+        ("runtime.precision=bf16", ["runtime.precision=bf16", "bf16-mixed"]),
+        ("method.eps.train.iterations=0", ["method.eps.train.iterations=0: must be at least 1"]),
+        ("method.eps.train.batch_size=0", ["method.eps.train.batch_size=0: must be at least 1"]),
+        ("method.eps.train.learning_rate=-1", ["method.eps.train.learning_rate=-1.0: must be above 0"]),
+        ("method.eps.train.learning_rate=nan", ["learning_rate=nan: must be a finite number"]),
+        ("method.eps.train.optimiser=sdg", ["did you mean 'sgd'? there are sgd, adamw"]),
+        ("method.eps.train.schedule=cosin", ["did you mean 'cosine'? there are poly, cosine"]),
+        ("method.eps.train.recipe.crop=0", ["method.eps.train.recipe.crop=0: must be at least 1"]),
+        ("method.eps.train.recipe.scale=[2,1]", ["recipe.scale=[2.0,1.0]: must not fall"]),
+        ("method.eps.train.recipe.scale=[1]", ["recipe.scale=[1.0]: must have 2 items"]),
+        ("method.eps.inference.scales=[]", ["method.eps.inference.scales=[]: must have at least one item"]),
+        ("method.eps.inference.scales=[1,0]", ["method.eps.inference.scales[1]=0.0: must be above 0"]),
+        ("method.eps.background_threshold=1.2", ["background_threshold=1.2: must be in [0, 1]"]),
+        ("method.eps.refiner.name=irm", ["method.eps.refiner.name=irm: did you mean 'irn'?"]),
+        ("method.eps.segmenter.head=asp", ["method.eps.segmenter.head=asp: did you mean 'aspp'?"]),
+        ("method.eps.backbone.name=resnet38", ["did you mean 'resnet38d'?", "timm/<name>"]),
+        ("protocol.refiner.background_threshold=-1", ["protocol.refiner.background_threshold=-1.0"]),
+        ("dataset.train=-3", ["dataset.train=-3: must be at least 1"]),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_it(override, words):

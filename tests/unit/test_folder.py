@@ -58,6 +58,40 @@ def test_class_names_may_contain_spaces(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("cell", "names"),
+    [
+        ("pitted surface", ["pitted surface"]),
+        ("rust pitted surface", ["pitted surface", "rust"]),
+        ("pitted surface rust", ["pitted surface", "rust"]),
+        ("pitted  surface | rust", ["pitted surface", "rust"]),
+        ("surface", ["surface"]),
+    ],
+)
+@pytest.mark.parametrize("declared", [True, False], ids=["in classes.txt", "by a semicolon"])
+def test_names_of_several_words(tmp_path: Path, cell: str, names: list[str], declared: bool) -> None:
+    """The longest declared name is taken; without a class file, names that a separator has set apart are."""
+    rows = [f"a,{cell},train", "b,pitted surface;,train", "c,surface;rust,val"]
+    root = write_folder(tmp_path, rows)
+    if declared:
+        (root / "classes.txt").write_text("pitted surface\nrust\nsurface\n")
+    found = dataset(root)
+    assert found.classes == ("pitted surface", "rust", "surface")
+    assert labels(found)["a"] == names
+
+
+def test_words_that_may_be_one_name_are_asked_about(tmp_path: Path) -> None:
+    rows = ["a,pitted surface,train", "b,rust pitted surface,train", "c,rust dent,val", "d,rust,val"]
+    root = write_folder(tmp_path, rows)
+    with pytest.raises(DataError, match=r"'pitted' and 'surface' always stand together; .*pitted surface;"):
+        _ = dataset(root).classes
+    (root / "classes.txt").write_text("rust\ndent\npitted\nsurface\n")
+    assert labels(dataset(root))["a"] == ["pitted", "surface"]
+    (root / "classes.txt").unlink()
+    write_folder(tmp_path, ["a,pitted surface;,train", *rows[1:]])
+    assert dataset(root).classes == ("dent", "pitted surface", "rust")
+
+
+@pytest.mark.parametrize(
     ("header", "delimiter"), [("File,Classes,Suggested_Split", ","), ("image;image_labels;split", ";")]
 )
 def test_aliases_and_delimiters(tmp_path: Path, header: str, delimiter: str) -> None:
@@ -148,8 +182,22 @@ def test_drawn_split_is_stable(tmp_path: Path) -> None:
     assert set(found.ids("val")) == set(more.ids("val")) - {"new"}
     other = dataset(tmp_path / "a", seed=1)
     assert set(other.ids("val")) != set(found.ids("val"))
-    with pytest.raises(DataError, match=r"val_fraction=0\.0 puts none of 200 images in val"):
-        dataset(tmp_path / "a", val_fraction=0.0).prepare()
+    with pytest.raises(DataError, match=r"val_fraction=1e-09 puts none of 200 images in val"):
+        dataset(tmp_path / "a", val_fraction=1e-9).prepare()
+    with pytest.raises(DataError, match=r"dataset\.val_fraction=1\.0: must be in \(0, 1\)"):
+        dataset(tmp_path / "a", val_fraction=1.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"bits": 3}, r"dataset\.bits=3: must be 0 or in \[8, 16\]"),
+        ({"longest_side": 8}, r"dataset\.longest_side=8: must be 0 or at least 32"),
+    ],
+)
+def test_settings_out_of_range(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        dataset(tmp_path, **settings)
 
 
 def test_without_masks(tmp_path: Path) -> None:
@@ -297,8 +345,6 @@ def test_places_of_masks(tmp_path: Path, place: str) -> None:
         (["train/dent", "val/dent"], ["masks/dent/0.png"], {}, "fits images train/dent/0 and val/dent/0"),
         (["dent", "rust"], ["masks/dent/0.png", "dent/masks/0.png"], {}, r"0\.jpg: 2 masks fit .*keep one"),
         (["dent", "rust"], ["masks/dent/0.png"], {}, r"dent/0\.png: holds values .* besides 0"),
-        (["dent", "rust"], [], {"bits": 3}, r"bits must be 0 or 8\.\.16"),
-        (["dent", "rust"], [], {"longest_side": 8}, "longest_side 0 or at least 32"),
     ],
 )
 def test_faults_of_class_folders(

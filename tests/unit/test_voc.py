@@ -104,7 +104,10 @@ def test_sbd_lists_make_train_aug_without_val(folder: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"train": "trainaug"}, "choose auto, train, train_aug or sbd"),
+        (
+            {"train": "trainaug"},
+            "trainaug: did you mean 'train_aug'\\? there are auto, train, train_aug, sbd",
+        ),
         ({"train": "train_aug"}, "train_aug.txt cannot be read"),
         ({"train": "sbd"}, "set dataset.sbd_root"),
         ({"sbd_root": "/nowhere"}, "no train.txt and val.txt of SBD under /nowhere"),

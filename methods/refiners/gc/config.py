@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
+from datasets.limits import Count, Inside, OneOf, Positive, Share, Similarity
 from methods.base import MethodError
 from methods.layers.config import BackboneConfig
 
@@ -24,13 +26,13 @@ class CorrectionConfig:
     max_iterations, tolerance: of EM
     """
 
-    high: float = 0.85
-    low: float = 0.25
-    similarity: float = 0.5
-    scope: str = "image"
-    min_confidence: float = 0.01
-    max_iterations: int = 100
-    tolerance: float = 1e-3
+    high: Inside = 0.85
+    low: Inside = 0.25
+    similarity: Similarity = 0.5
+    scope: Annotated[str, OneOf(SCOPES)] = "image"
+    min_confidence: Share = 0.01
+    max_iterations: Count = 100
+    tolerance: Positive = 1e-3
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class GcConfig:
 
     backbone: BackboneConfig | None = None
     correction: CorrectionConfig = field(default_factory=lambda: CorrectionConfig(similarity=0.7))
-    batch_size: int = 8
+    batch_size: Count = 8
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,5 @@ class GcStageConfig:
 
 def check_correction(key: str, config: CorrectionConfig) -> None:
     """MethodError for settings that make no correction; `key` is where they were given."""
-    if config.scope not in SCOPES:
-        raise MethodError(f"{key}.scope={config.scope!r}: choose {', '.join(SCOPES)}")
-    if not 0 < config.low < config.high < 1:
-        raise MethodError(f"{key}: low={config.low} and high={config.high} must satisfy 0 < low < high < 1")
+    if config.low >= config.high:
+        raise MethodError(f"{key}.low={config.low}: must be below {key}.high={config.high}")

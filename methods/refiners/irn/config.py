@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
+from datasets.limits import Count, Inside, Natural, Positive, Share, Within
 from datasets.recipe import Recipe
 from methods.layers.config import BackboneConfig, CrfConfig, TrainConfig
 
 VOC_IMAGES = 10582
 """Images of train_aug: the paper's epochs are counted in iterations here."""
+
+
+Radius = Annotated[int, Within(2)]
+"""Cells nearer than this are pairs: there are none below 2."""
 
 
 @dataclass(frozen=True)
@@ -83,16 +89,16 @@ class IrnConfig:
         )
     )
     crf: CrfConfig = field(default_factory=lambda: CrfConfig(10, 3.0, 3.0, 50.0, 5.0, 10.0))
-    confident_foreground: float = 0.30
-    confident_background: float = 0.05
-    label_probability: float = 0.7
-    crf_stride: int = 1
-    training_radius: int = 10
-    radius: int = 5
-    beta: float = 10.0
-    exp_times: int = 8
-    background_threshold: float = 0.25
-    batch_size: int = 8
+    confident_foreground: Share = 0.30
+    confident_background: Share = 0.05
+    label_probability: Inside = 0.7
+    crf_stride: Count = 1
+    training_radius: Radius = 10
+    radius: Radius = 5
+    beta: Positive = 10.0
+    exp_times: Natural = 8
+    background_threshold: Share = 0.25
+    batch_size: Count = 8
 
     def labels(self) -> InterPixelLabelConfig:
         """The part that the inter-pixel labels depend on."""

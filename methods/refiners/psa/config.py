@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
+from datasets.limits import Count, Natural, Positive, Rising, Within
 from datasets.recipe import Recipe
 from methods.layers.config import BackboneConfig, CrfConfig, TrainConfig
 
@@ -79,13 +81,13 @@ class PsaConfig:
         )
     )
     crf: CrfConfig = field(default_factory=lambda: CrfConfig(10, 3.0, 3.0, 80.0, 13.0, 10.0))
-    label_powers: tuple[float, float] = (4.0, 32.0)
-    crf_stride: int = 1
-    radius: int = 5
-    beta: float = 8.0
-    logt: int = 8
-    background_power: float | None = 16.0
-    batch_size: int = 8
+    label_powers: Annotated[tuple[Positive, Positive], Rising()] = (4.0, 32.0)
+    crf_stride: Count = 1
+    radius: Annotated[int, Within(2)] = 5
+    beta: Positive = 8.0
+    logt: Natural = 8
+    background_power: Positive | None = 16.0
+    batch_size: Count = 8
 
     def labels(self) -> AffinityLabelConfig:
         """The part that the affinity labels depend on."""
