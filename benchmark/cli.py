@@ -14,6 +14,7 @@ from benchmark.folders import check_writable
 from benchmark.store import disk_is_full
 from datasets.base import DataError
 from methods.base import MethodError
+from reports import DEFAULT_FORMATS, FORMATS
 
 app = typer.Typer(
     name="benchmark",
@@ -199,11 +200,27 @@ def doctor(
 def report(
     run_dir: Annotated[Path, typer.Argument(help="Folder of a run, e.g. results/runs/shapes-nano-paper")],
     output: Annotated[Path | None, typer.Option(help="Where to write; default: the run's folder.")] = None,
+    formats: Annotated[
+        str, typer.Option(help=f"Comma-separated: {', '.join(FORMATS)}, or `all`.")
+    ] = ",".join(DEFAULT_FORMATS),
+    compare: Annotated[
+        Path | None,
+        typer.Option(help="Another run's folder: print what changed from it to RUN_DIR, and nothing else."),
+    ] = None,
 ) -> None:
-    """Rebuild the reports of a run from its records."""
+    """Rebuild the reports of a run from its folder, or compare two runs: report --compare RUN_A RUN_B."""
+    if compare is not None:
+        from reports.markdown import table
+        from reports.run_comparison import compare_reports
+
+        changes = compare_reports(compare, run_dir)
+        text = "\n".join(table(each, f"{compare} → {run_dir}") for each in changes)
+        print(text or f"{compare} and {run_dir}: no difference")
+        return
     from reports import build_reports
 
-    files = build_reports(run_dir, output)
+    chosen = list(FORMATS) if formats == "all" else [name.strip() for name in formats.split(",")]
+    files = build_reports(run_dir, output, chosen)
     print_board(run_dir)
     for name, path in files.items():
         console.print(f"{name}: {path}", markup=False)

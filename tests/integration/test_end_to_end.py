@@ -97,6 +97,24 @@ def test_the_reports_are_there(run):
     assert len(csv) == len(pd.read_parquet(run.folder / "run" / "records.parquet"))
 
 
+def test_the_run_folder_holds_resamples_of_every_score_on_the_board(run):
+    from results.aggregate import SCORES, leaderboard
+    from results.io import read_run
+    from results.significance import significance
+
+    done = read_run(run.folder / "run")
+    found = significance(done, leaderboard(done.records, done.cells)).standings
+    total = found[(found["class_name"] == "") & (found["group"] > 0)]
+    for score in SCORES:
+        scored = set(
+            done.records[(done.records["stage"] == score.stage) & (done.records["seed"] == 0)]["method"]
+        )
+        standing = set(total[total["score"] == score.name]["method"])
+        assert standing == {m for m in scored if "masks" not in all_methods()[m].needs}
+    inside = total["low"].le(total["mean"]) & total["mean"].le(total["high"])
+    assert inside.all()
+
+
 def test_settings_provenance_and_panels_are_kept_with_the_results(run):
     for cell in run.cells:
         assert cell["settings"]["dataset"]["train"] == 24
