@@ -204,7 +204,7 @@ def build_trunk(
     options: dict[str, Any] = {"num_classes": 0, "dynamic_img_size": True, "drop_path_rate": config.drop_path}
     if config.name == "vit_nano":
         trunk, normalisation = VisionTransformer(**NANO, **options), IMAGENET
-        trunk.patch_embed.proj = _nano_stem()
+        trunk.patch_embed.proj = nano_stem()
     else:
         trunk = _timm(config.name, options)
         settings = trunk.pretrained_cfg
@@ -215,7 +215,8 @@ def build_trunk(
     return trunk, normalisation
 
 
-def _nano_stem() -> nn.Module:
+def nano_stem() -> nn.Module:
+    """The miniature's patch embedding: (B, 3, H, W) -> (B, D, H / 8, W / 8)."""
     widths = (3, *NANO_STEM)
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):
