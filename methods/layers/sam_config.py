@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from datasets.base import TrainingView
+from methods.base import MethodError, NotRunnable
+
 NANO = "sam_nano"
 REGISTRY = "segment_anything:sam_model_registry"
+PRECISIONS = ("float32", "float16", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -24,3 +28,17 @@ class SamConfig:
     weights: str = "sam/sam_vit_b_01ec64"
     registry: str = REGISTRY
     precision: str = "bfloat16"
+
+
+def require_covered(config: SamConfig, view: TrainingView) -> None:
+    """The miniature has seen generated pictures alone.
+
+    Raises NotRunnable for photographs, MethodError for an unknown precision.
+    """
+    if config.precision not in PRECISIONS:
+        raise MethodError(f"sam.precision={config.precision!r}: choose {', '.join(PRECISIONS)}")
+    if config.name == NANO and not view.generated:
+        raise NotRunnable(
+            f"the miniature SAM knows generated pictures only, not {view.name}'s; needs a SAM that does: "
+            "set sam.name=vit_b sam.weights=FILE, the path of sam_vit_b_01ec64.pth"
+        )

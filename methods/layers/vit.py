@@ -146,6 +146,18 @@ class MultiClassTokenViT(nn.Module):
         image = tokens[:, -rows * columns :].transpose(1, 2).unflatten(2, (rows, columns))
         return Tokens(tokens[:, : self.num_classes], image)
 
+    def with_middle(self, images: torch.Tensor, block: int) -> tuple[Tokens, torch.Tensor]:
+        """As `forward`, and the patch tokens (B, D, h, w) that leave transformer block `block` (from 0)."""
+        kept: list[torch.Tensor] = []
+        module: nn.Module = self.trunk.blocks[block]  # type: ignore[assignment]
+        handle = module.register_forward_hook(lambda module, inputs, output: kept.append(output))
+        try:
+            tokens = self(images)
+        finally:
+            handle.remove()
+        size = tokens.patches.shape[-2:]
+        return tokens, kept[0][:, -size[0] * size[1] :].transpose(1, 2).unflatten(2, size)
+
     def _prefix(self, batch: int) -> torch.Tensor:
         """Class tokens, then registers: (B, C + R, D)."""
         tokens: torch.Tensor = self.class_tokens
