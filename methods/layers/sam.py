@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,6 +27,19 @@ if TYPE_CHECKING:
 
 POSITIVE, NEGATIVE, NO_POINT = 1, 0, -1
 """Labels of a prompt's points, as SAM has them; NO_POINT fills prompts up to a common number."""
+
+_NEEDED = attrgetter(
+    "image_encoder.img_size",
+    "pixel_mean",
+    "prompt_encoder.get_dense_pe",
+    "mask_decoder.transformer",
+    "mask_decoder.iou_token",
+    "mask_decoder.mask_tokens",
+    "mask_decoder.output_upscaling",
+    "mask_decoder.output_hypernetworks_mlps",
+    "mask_decoder.iou_prediction_head",
+)
+"""What `decode` and its callers take from a model; segment_anything's relatives have it too."""
 
 
 class Masks(NamedTuple):
@@ -83,12 +97,12 @@ def load_sam(config: SamConfig, path: Path | None) -> Sam:
         sam = registry[config.name](checkpoint=None)
         if path is not None:
             load_into(sam, load_state(path), source=path)
-    if not hasattr(sam.mask_decoder, "output_hypernetworks_mlps") or not hasattr(
-        sam.image_encoder, "img_size"
-    ):
+    try:
+        _NEEDED(sam)
+    except AttributeError as error:
         raise MethodError(
-            f"sam.registry={config.registry}: {type(sam).__name__} is not built as segment_anything's Sam"
-        )
+            f"sam.name={config.name!r}: what {config.registry} builds is not segment_anything's Sam: {error}"
+        ) from error
     return sam.eval().requires_grad_(False)  # type: ignore[no-any-return]
 
 

@@ -60,6 +60,20 @@ def test_every_row_stands_beside_the_papers_number(command_line: CommandLine, th
     assert "12.5" in html
 
 
+def test_a_column_may_be_of_another_metric(command_line: CommandLine, third_party) -> None:
+    method, scores = toy(), ("pseudo_label", "pseudo_label:pixel_accuracy")
+    rows = (ExperimentRow("background", (None, 86.96), scores, ("value=0",)),)
+    method.experiments = (Experiment("fill", "Two", ("mIoU", "ACC"), rows, Kind.PSEUDO_LABEL),)  # type: ignore[misc]
+    third_party(method, Toy("other"))
+    done = command_line(*arguments(command_line))
+    assert done.code == 0, done.err
+    assert "mIoU, pixel accuracy in %" in done.out
+    with (command_line.output / "toy-fill.csv").open() as file:
+        found = {row["column"]: row for row in csv.DictReader(file)}
+    assert found["ACC"]["paper"] == "86.96"
+    assert float(found["ACC"]["mean"]) > float(found["mIoU"]["mean"]) > 0
+
+
 def test_a_row_that_fails_is_named_and_the_others_are_there(command_line: CommandLine, third_party) -> None:
     third_party(toy(), not_runnable("other"))
     done = command_line(*arguments(command_line))
