@@ -52,7 +52,8 @@ def classify(context: StageContext, settings: TrainingConfig) -> None:
     )
 
     def losses(network: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
-        return training_losses(*network(batch.images, batch.labels), batch.labels, settings.contrast)
+        output, contrasted = network(batch.images, batch.labels)
+        return training_losses(output, contrasted, batch.labels, settings.contrast)
 
     context.train(network, optimiser, losses, batches, settings.train.iterations, schedule(settings.train))
     state = {k: v for k, v in network.state_dict().items() if not k.startswith("contrast.")}
