@@ -16,6 +16,9 @@ from reports.templating import environment
 _CHARACTER = 6.6
 """Mean width of a label's character in SVG units, at the style sheet's size of chart text."""
 
+_OVERLAP = 0.25
+"""Share of a label that may lie over others; one that would is left out."""
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -62,7 +65,7 @@ def line_chart(
     """An `<svg>`; description: its alternative text. Legends belong to the page."""
     plot = _Plot(
         size,
-        _scale(np.concatenate([line.x for line in lines]), x),
+        _scale(np.concatenate([line.x for line in lines]), x, margin=0.12 if x.ticks else 0.04),
         _scale(np.concatenate([part for line in lines for part in (line.y, line.low, line.high)]), y),
     )
     drawn = []
@@ -96,7 +99,7 @@ def bubble_chart(
         drawn.append({"series": bubble.series, "title": _title(bubble), "label": bubble.label}
                      | {"x": centre[0], "y": centre[1], "r": round(radius, 1)})  # fmt: skip
     for item in drawn:
-        item["text_x"], item["text_y"], item["anchor"] = _label_place(item, placed, plot)
+        item["text"] = _label_place(item, placed, plot)
     return _draw("bubbles", plot, x, y, description, items=drawn)
 
 
@@ -170,8 +173,11 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
 
 def _label_place(
     item: dict[str, Any], placed: list[tuple[float, float, float, float]], plot: _Plot
-) -> tuple[float, float, str]:
-    """Where a disc's label overlaps least what is there: right of it, left, above or below; notes its box."""
+) -> tuple[float, float, str] | None:
+    """Where a disc's label overlaps least what is there: right of it, left, above or below (x, y, anchor).
+
+    Notes the label's box. None where it would lie over others at every place: the legend names it.
+    """
     x, y, r, width = item["x"], item["y"], item["r"], len(item["label"]) * _CHARACTER
     places = [
         ((x + r + 4, y + 4), (x + r + 4, y - 7, x + r + 4 + width, y + 7), "start"),
@@ -186,6 +192,8 @@ def _label_place(
         return 100 * outside + sum(_overlap(box, other) for other in placed)
 
     (text_x, text_y), box, anchor = min(places, key=lambda place: cost(place[1]))
+    if cost(box) > _OVERLAP * width * 14:
+        return None
     placed.append(box)
     return round(text_x, 1), round(text_y, 1), anchor
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reports.sections import (
+    ablations,
     classes,
     complexity,
     confusion,
@@ -38,7 +39,7 @@ _OF_A_BOARD = (
     complexity,
     training,
 )
-_OF_THE_PAGE = (methods, failures, provenance)
+_OF_THE_PAGE = (ablations, methods, failures, provenance)
 
 
 @dataclass(frozen=True)

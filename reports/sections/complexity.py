@@ -21,8 +21,13 @@ METRICS = {
     "parameters_m": "M parameters",
     "images_per_second": "images/s",
     "memory_mb": "peak memory (MB)",
+    "device_memory_mb": "device memory (MB)",
+    "host_memory_mb": "host memory (MB)",
 }
 """Columns of the table, by metric; `variant` says what a row covers."""
+
+
+_MEMORY = ("memory_mb", "device_memory_mb", "host_memory_mb")
 
 
 def build(board: Board) -> dict[str, Any] | None:
@@ -40,12 +45,13 @@ def profile_of(board: Board) -> dict[tuple[str, ...], dict[str, float]]:
 
 
 def stage_costs(board: Board) -> dict[tuple[str, ...], list[dict[str, Any]]]:
-    """By entry its stages in order: name, mean seconds over seeds, and peak memory in MB where it was recorded."""
+    """By entry its stages in order: name, mean seconds over seeds, and peak memory in MB where it was recorded,
+    of host and device the larger."""
     records = board.records
     seconds = summarise(
         records[(records["metric"] == "seconds") & (records["stage"] != PROFILE)], [*KEYS, "stage"]
     )
-    memory = records[(records["metric"] == "memory_mb") & (records["stage"] != PROFILE)]
+    memory = records[records["metric"].isin(_MEMORY) & (records["stage"] != PROFILE)]
     peaks = memory.groupby([*KEYS, "stage"])["value"].max().to_dict()
     found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in as_rows(seconds):

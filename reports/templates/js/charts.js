@@ -1,6 +1,6 @@
 // Legends: a chosen entry stands out, the others fade; several can be chosen. Pointing or focusing shows one for a while.
 for (const figure of document.querySelectorAll(".figure")) {
-  const buttons = [...figure.querySelectorAll(".legend button")];
+  const buttons = [...figure.querySelectorAll("button[data-series]")];
   const marks = [...figure.querySelectorAll("[data-series]:not(button)")];
   const show = (pointed) => {
     const chosen = new Set(buttons.filter((b) => b.getAttribute("aria-pressed") === "true").map((b) => b.dataset.series));
