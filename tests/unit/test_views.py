@@ -26,6 +26,7 @@ turns = st.integers(0, 3)
 scales = st.sampled_from([0.5, 1.0, 2.0])
 
 
+@settings(deadline=None)
 @given(sides, sides, st.booleans(), turns, st.integers(0, 99))
 def test_turning_back_is_exact_for_any_size(
     height: int, width: int, mirror: bool, turn: int, seed: int
@@ -40,6 +41,7 @@ def test_turning_back_is_exact_for_any_size(
                                torch.arange(9))  # fmt: skip
 
 
+@settings(deadline=None)
 @given(sides, sides, st.booleans(), turns, st.integers(0, 99))
 def test_views_of_the_frames_own_scale_come_back_exactly(
     height: int, width: int, mirror: bool, turn: int, seed: int
