@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from datasets.base import TrainingView
-from methods.base import MethodError, NotRunnable
+from datasets.limits import OneOf
+from methods.base import NotRunnable
 
 NANO = "sam_nano"
 REGISTRY = "segment_anything:sam_model_registry"
@@ -27,16 +29,11 @@ class SamConfig:
     name: str = "vit_b"
     weights: str = "sam/sam_vit_b_01ec64"
     registry: str = REGISTRY
-    precision: str = "bfloat16"
+    precision: Annotated[str, OneOf(PRECISIONS)] = "bfloat16"
 
 
 def require_covered(config: SamConfig, view: TrainingView) -> None:
-    """The miniature has seen generated pictures alone.
-
-    Raises NotRunnable for photographs, MethodError for an unknown precision.
-    """
-    if config.precision not in PRECISIONS:
-        raise MethodError(f"sam.precision={config.precision!r}: choose {', '.join(PRECISIONS)}")
+    """The miniature has seen generated pictures alone: NotRunnable for photographs."""
     if config.name == NANO and not view.generated:
         raise NotRunnable(
             f"the miniature SAM knows generated pictures only, not {view.name}'s; needs a SAM that does: "

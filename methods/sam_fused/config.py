@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
+from datasets.limits import Count, Factors, Natural, NotEmpty, NotNegative, OneOf, Positive, Share, Within
 from datasets.recipe import Recipe
 from methods.base import MethodConfig
 from methods.layers.config import CamInferenceConfig, SegmenterConfig, TrainConfig, VitConfig
@@ -29,17 +31,17 @@ class ContrastConfig:
     temperature:  τ; momentum: of the moving average that projects the whole image; outputs: width of the projections
     """
 
-    weight: float = 0.5
-    low: float = 0.25
-    high: float = 0.70
-    auxiliary_layer: int = 3
-    crops: int = 8
-    size: int = 96
-    negative_below: float = 0.2
-    token: str = "present"
-    temperature: float = 0.5
-    momentum: float = 0.9
-    outputs: int = 1024
+    weight: NotNegative = 0.5
+    low: Share = 0.25
+    high: Share = 0.70
+    auxiliary_layer: Count = 3
+    crops: Count = 8
+    size: Count = 96
+    negative_below: Annotated[float, Within(0, 2)] = 0.2
+    token: Annotated[str, OneOf(TOKENS)] = "present"
+    temperature: Positive = 0.5
+    momentum: Share = 0.9
+    outputs: Count = 1024
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,11 @@ class PromptConfig:
     smallest_region: area of a confident region, as a share of the largest one's, from which on it is given a point
     """
 
-    foreground: float = 0.7
-    background: float = 0.1
-    positives: int = 3
-    negatives: int = 3
-    smallest_region: float = 0.1
+    foreground: Share = 0.7
+    background: Share = 0.1
+    positives: Count = 3
+    negatives: Natural = 3
+    smallest_region: Share = 0.1
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,10 @@ class ViewConfig:
     """
 
     mirror: bool = True
-    rotations: tuple[int, ...] = (90, 180, 270, 360)
-    scales: tuple[float, ...] = (0.5, 1.0, 2.0)
-    count: int | None = 8
-    frames: int = 8
+    rotations: Annotated[tuple[int, ...], NotEmpty()] = (90, 180, 270, 360)
+    scales: Factors = (0.5, 1.0, 2.0)
+    count: Count | None = 8
+    frames: Count = 8
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,8 @@ class FusionConfig:
     train:  `recipe.crop` is the side of the squares it learns from; of the recipe nothing else applies
     """
 
-    width: int = 32
-    layers: int = 3
+    width: Count = 32
+    layers: Count = 3
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
             iterations=2000,
@@ -164,12 +166,12 @@ class SamFusedConfig(MethodConfig):
     train: TrainConfig = field(default_factory=TrainConfig)
     contrast: ContrastConfig = field(default_factory=ContrastConfig)
     inference: CamInferenceConfig = field(default_factory=lambda: CamInferenceConfig((1.0,), batch_size=8))
-    background_threshold: float = 0.4
+    background_threshold: Share = 0.4
     sam: SamConfig = field(default_factory=SamConfig)
     prompts: PromptConfig = field(default_factory=PromptConfig)
     views: ViewConfig = field(default_factory=ViewConfig)
-    mask_threshold: float = 0.5
-    mask_batch_size: int = 4
+    mask_threshold: Share = 0.5
+    mask_batch_size: Count = 4
     fusion: FusionConfig = field(default_factory=FusionConfig)
     refiner: RefinerConfig = field(default_factory=RefinerConfig)
     segmenter: SegmenterConfig = field(default_factory=lambda: SEGMENTERS["paper"])

@@ -128,8 +128,6 @@ def test_the_miniature_covers_generated_pictures_only() -> None:
     require_covered(SamConfig("vit_b", "sam/sam_vit_b_01ec64"), photographs)
     with pytest.raises(NotRunnable, match="generated pictures only, not some's; needs a SAM"):
         require_covered(SamConfig(NANO, "nano/sam"), photographs)
-    with pytest.raises(MethodError, match="choose float32"):
-        require_covered(SamConfig(precision="half"), photographs)
 
 
 def test_the_size_of_vit_b() -> None:

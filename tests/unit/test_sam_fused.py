@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from datasets.base import IGNORE, Sample, TrainingView
+from datasets.limits import first_fault
 from methods.artifacts import Cam, CamReader, write_cams
 from methods.base import Kind, MethodError, NotRunnable, Shared
 from methods.layers.config import VitConfig
 from methods.layers.sam import NEGATIVE, NO_POINT, POSITIVE
+from methods.layers.sam_config import SamConfig
 from methods.layers.views import View
 from methods.refiners.config import RefinerConfig
 from methods.sam_fused import METHOD
@@ -340,19 +342,29 @@ def test_settings_of_no_loss_change_no_key() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"contrast": ContrastConfig(token="first")}, "choose present, all"),
-        ({"contrast": ContrastConfig(low=0.8)}, "must be ordered"),
+        ({"contrast": ContrastConfig(low=0.8)}, "low=0.8 must be below high=0.7"),
         ({"views": ViewConfig(rotations=(45,))}, "multiples of 90"),
-        ({"views": ViewConfig(rotations=())}, "multiples of 90"),
-        ({"views": ViewConfig(scales=(0.0,))}, "all above 0"),
-        ({"views": ViewConfig(count=0)}, "at least 1"),
-        ({"prompts": PromptConfig(foreground=0.05)}, "background=0.1 <= foreground"),
-        ({"prompts": PromptConfig(positives=0)}, "must be at least 1"),
+        ({"prompts": PromptConfig(foreground=0.05)}, "background=0.1 must not be above foreground=0.05"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(change: dict, message: str) -> None:
+def test_settings_that_cannot_be_together_are_refused(change: dict, message: str) -> None:
     with pytest.raises(MethodError, match=message):
         METHOD.stages(replace(SamFusedConfig(), **change), DRAWN, Shared())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"contrast": ContrastConfig(token="first")}, "contrast.token=first: there are present, all"),
+        ({"views": ViewConfig(rotations=())}, "views.rotations=[]: must have at least one item"),
+        ({"views": ViewConfig(scales=(0.0,))}, "views.scales[0]=0.0: must be above 0"),
+        ({"views": ViewConfig(count=0)}, "views.count=0: must be at least 1"),
+        ({"prompts": PromptConfig(positives=0)}, "prompts.positives=0: must be at least 1"),
+        ({"sam": SamConfig(precision="half")}, "sam.precision=half: there are float32, float16, bfloat16"),
+    ],
+)
+def test_settings_out_of_range_are_named(change: dict, message: str) -> None:
+    assert first_fault(replace(SamFusedConfig(), **change)) == message
 
 
 def test_views_of_the_ablation() -> None:
