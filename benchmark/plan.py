@@ -23,6 +23,7 @@ HARNESS_MODULES = ("benchmark.context",)
 """Harness sources whose change can change a stage's result: its training loop and loaders."""
 EVALUATOR_MODULE = "benchmark.evaluation.evaluator"
 REFERENCE_MODULE = "benchmark.evaluation.reference"
+MASK_CHECK_MODULE = "benchmark.evaluation.mask_check"
 SCORED = {Kind.CAM: "cam", Kind.PSEUDO_LABEL: "pseudo_label", Kind.PREDICTION: "segmentation"}
 """Artifact kinds the evaluator scores, and what their scores are called."""
 
@@ -74,6 +75,24 @@ class Plan:
         """Key of the reference predictions' scores on a split."""
         data = [self.dataset.fingerprint(part, split) for part in ("images", "masks")]
         return content_key({"reference": stage, "data": data, "code": code_version(REFERENCE_MODULE)})
+
+    def splits_with_open_masks(self) -> list[str]:
+        """Splits whose masks somebody opens: to score an artifact, or to train where a method may."""
+        cells = [cell for cell in self.cells if cell.status == "planned"]
+        scored = {p.split for cell in cells for p in cell.stages if p.score_key is not None}
+        trained_on = {
+            split
+            for cell in cells
+            if Supervision.MASKS in cell.method.supervision
+            for p in cell.stages
+            for split in p.stage.splits
+        }
+        return [s for s in sorted(scored | trained_on) if self.dataset.masked(s)]
+
+    def mask_check_key(self, split: str) -> str:
+        """Key of the check of a split's masks; images and their labels have a part in it."""
+        data = [self.dataset.fingerprint(part, split) for part in ("images", "masks")]
+        return content_key({"mask check": data, "code": code_version(MASK_CHECK_MODULE)})
 
     def entries(self) -> Iterator[tuple[PlannedStage, Entry | None]]:
         """Every distinct stage of all cells, with its artifact if it is stored."""

@@ -48,11 +48,40 @@ class Runner:
         """Why reference rows are missing, one line each; filled by `references`."""
 
     def run(self) -> list[CellResult]:
-        """Run every cell in order. KeyboardInterrupt passes through: what is finished stays stored."""
+        """Run every cell in order. KeyboardInterrupt passes through: what is finished stays stored.
+
+        Raises DataError before anything is computed if a mask that will be opened is faulty.
+        """
+        try:
+            self._check_masks()
+        except DataError:
+            if self._team:
+                self._team.dismiss()
+            raise
         results = [self._run_cell(cell) for cell in self._plan.cells]
         if self._team:
             self._team.dismiss()
         return results
+
+    def _check_masks(self) -> None:
+        for split in self._plan.splits_with_open_masks():
+            title = f"masks · {split} · checking"
+            self._obtain(
+                "check-masks", self._plan.mask_check_key(split), title, partial(self._look, split, title)
+            )
+
+    def _look(self, split: str, title: str, work: Path) -> Mapping[str, Any]:
+        from benchmark.evaluation.mask_check import check_masks
+
+        progress = stage_progress(title)
+        progress.start(self._plan.dataset.masked(split), "img")
+        try:
+            return {
+                "kind": "check",
+                "masks": check_masks(self._plan.dataset, split, progress=progress.advance),
+            }
+        finally:
+            progress.stop()
 
     def follow(self) -> None:
         """What the other processes of a team do: train when rank 0 does."""

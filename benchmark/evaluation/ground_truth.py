@@ -38,17 +38,22 @@ class GroundTruth:
 
     def require_size(self, sample_id: str, mask: np.ndarray, shape: tuple[int, ...], other: str) -> None:
         """Raise DataError if `other`, of the given (H, W), is not of the mask's size; says which is wrong."""
-        if mask.shape == shape:
-            return
+        if mask.shape != shape:
+            self.require_image_size(sample_id, mask)
+            raise DataError(
+                f"{other} is {shape[1]}x{shape[0]}, image and mask {self._mask_path(sample_id)} are"
+                f" {_size(mask)} (width x height); run the stage that wrote it again"
+            )
+
+    def require_image_size(self, sample_id: str, mask: np.ndarray) -> None:
+        """Raise DataError if a mask, (H, W), is not of its image's size."""
         image = self.dataset.sample(sample_id).image
         height, width = image_size(image)
-        found = f"mask {self._mask_path(sample_id)} is {_size(mask)}, {other} is {shape[1]}x{shape[0]}"
-        remedy = (
-            "run the stage that wrote it again"
-            if mask.shape == (height, width)
-            else "export the mask at its image's size"
-        )
-        raise DataError(f"{found}, image {image} is {width}x{height} (width x height); {remedy}")
+        if mask.shape != (height, width):
+            raise DataError(
+                f"mask {self._mask_path(sample_id)} is {_size(mask)}, image {image} is {width}x{height}"
+                " (width x height); export the mask at its image's size"
+            )
 
     def _mask_path(self, sample_id: str) -> Path:
         path = self.dataset.mask_path(sample_id)

@@ -120,6 +120,64 @@ def test_an_unknown_method(command_line, folder):
     )
 
 
+@pytest.mark.parametrize(
+    ("values", "size", "words"),
+    [
+        ([0, 1, 7], (24, 16), ["holds id 7, but ids are 0..2 and 255", "check the class list"]),
+        (
+            [0, 1, 2],
+            (16, 16),
+            ["is 16x16", "is 24x16 (width x height)", "export the mask at its image's size"],
+        ),
+    ],
+)
+@pytest.mark.parametrize("name", ["a", "d"], ids=["train", "val"])
+def test_a_mask_that_does_not_fit(command_line, folder, name, values, size, words):
+    """Whether it is scored on or trained on, it is found before anything is trained."""
+    mask = folder / "masks" / f"{name}.png"
+    write_mask(mask, values, size)
+    for method in ("cam", "supervised"):
+        done = run_cam(
+            command_line, method, "folder", folder, f"method.{method}.segmenter.backbone.weights=none"
+        )
+        check_one_line(done, str(mask), *words)
+        assert {p.name for p in command_line.store.glob("artifacts/*")} <= {"check-masks"}
+
+
+def test_a_mask_that_went_bad_costs_nothing_that_was_made(command_line, third_party, folder):
+    third_party(Toy("sound"))
+    mask = folder / "masks" / "a.png"
+    assert run_cam(command_line, "sound", "folder", folder).code == 0
+    (artifact,) = command_line.store.glob("artifacts/labels/*")
+    made = (artifact / "manifest.json").stat().st_mtime_ns
+    write_mask(mask, [0, 1, 7])
+    check_one_line(run_cam(command_line, "sound", "folder", folder), str(mask), "holds id 7")
+    write_mask(mask, [0, 2])
+    assert run_cam(command_line, "sound", "folder", folder).code == 0
+    assert (artifact / "manifest.json").stat().st_mtime_ns == made
+
+
+def test_masks_that_say_255_for_the_object(command_line, third_party, folder):
+    third_party(Toy("sound"))
+    for mask in (folder / "masks").iterdir():
+        write_mask(mask, [0, 255])
+    check_one_line(
+        run_cam(command_line, "sound", "folder", folder),
+        "none of the 2 masks of train",
+        "only 0 (background) and 255 (ignored)",
+        "save each object as the id of its class (1 cat, 2 dog)",
+    )
+
+
+def test_masks_that_nobody_opens_are_not_looked_at(command_line, third_party, folder):
+    """A method that stops before what is scored on val needs no masks of val."""
+    third_party(Toy("sound"))
+    write_mask(folder / "masks" / "d.png", [0, 1, 7])
+    done = run_cam(command_line, "sound", "folder", folder)
+    assert reasons(command_line) == {"sound": ""}
+    assert "references · val" in done.out  # these score val, and say what is wrong there
+
+
 # ---------------------------------------------------------------- a row of the board
 
 
@@ -139,40 +197,6 @@ def test_a_truncated_image(command_line, third_party, voc):
     image.write_bytes(whole)
     assert run_cam(command_line, "cam,blind", "voc2012", voc, *overrides).code == 0
     assert reasons(command_line) == {"cam": "", "blind": ""}
-
-
-@pytest.mark.parametrize(
-    ("values", "size", "words"),
-    [
-        ([0, 1, 7], (24, 16), ["holds id 7, but ids are 0..2 and 255", "check the class list"]),
-        (
-            [0, 1, 2],
-            (16, 16),
-            ["is 16x16", "is 24x16 (width x height)", "export the mask at its image's size"],
-        ),
-    ],
-)
-def test_a_mask_that_does_not_fit(command_line, third_party, folder, values, size, words):
-    """Scores fail, and what was made before them stays; with the mask mended only the scores are made anew."""
-    third_party(Toy("sound"))
-    mask = folder / "masks" / "a.png"
-    write_mask(mask, values, size)
-    done = run_cam(command_line, "sound", "folder", folder)
-    why = reasons(command_line)["sound"]
-    check_failed_row(done, why, str(mask), *words)
-    (artifact,) = command_line.store.glob("artifacts/labels/*")
-    made = (artifact / "manifest.json").stat().st_mtime_ns
-    write_mask(mask, [0, 1, 2])
-    assert run_cam(command_line, "sound", "folder", folder).code == 0
-    assert (artifact / "manifest.json").stat().st_mtime_ns == made
-
-
-def test_a_mask_that_does_not_fit_stops_who_trains_on_it(command_line, folder):
-    mask = folder / "masks" / "b.png"
-    write_mask(mask, [0, 1, 2], (16, 16))
-    overrides = ("method.supervised.segmenter.backbone.weights=none", *sizes(["supervised"]))
-    done = run_cam(command_line, "supervised", "folder", folder, *overrides)
-    check_failed_row(done, reasons(command_line)["supervised"], str(mask), "(16, 16)", "(16, 24)")
 
 
 def test_weights_of_another_network(command_line, third_party, tmp_path):

@@ -286,7 +286,9 @@ def test_a_mask_of_another_size_than_its_image(dataset: TinyDataset, tmp_path: P
 def test_a_prediction_of_another_size_than_its_image(dataset: TinyDataset, tmp_path: Path) -> None:
     artifact = write_label_maps(tmp_path / "maps", some_maps(2, (0, 1)))
     write_labels(label_map_path(artifact, "im04"), np.zeros((5, 6), np.uint8))
-    with pytest.raises(DataError, match=r"label map .*im04\.png is 6x5, .*run the stage that wrote it again"):
+    with pytest.raises(
+        DataError, match=r"^label map .*im04\.png is 6x5, .*run the stage that wrote it again"
+    ):
         score(dataset, artifact)
 
 
