@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from datasets.base import Companion, Sample
+from datasets.cores import usable_cores
 from datasets.images import image_size, read_image, read_map
 from methods.base import MethodError, StageContext
 from methods.layers.saliency_config import SaliencyConfig, map_path, require_maps
@@ -113,7 +114,7 @@ def _detect_with_rembg(context: StageContext, settings: SaliencyConfig) -> None:
 
 
 def _in_threads(work: Callable[[Sample], None], samples: Sequence[Sample]) -> Iterator[None]:
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+    with ThreadPoolExecutor(max_workers=usable_cores()) as pool:
         futures = [pool.submit(work, sample) for sample in samples]
         try:
             for future in futures:
