@@ -134,8 +134,9 @@ def list_() -> None:
 
     def section(title: str, rows: list[tuple[str, str, str]]) -> None:
         console.print(f"\n[bold]{title}[/bold]")
+        width = max(len(name) for name, _, _ in rows)
         for name, summary, needs in rows:
-            console.print(f"  {name:<20} {summary}" + (f" [dim]· needs {needs}[/dim]" if needs else ""))
+            console.print(f"  {name:<{width}}  {summary}" + (f" [dim]· needs {needs}[/dim]" if needs else ""))
 
     section(
         "Methods (* in --methods all)",

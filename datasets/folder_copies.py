@@ -19,6 +19,7 @@ from platformdirs import user_cache_path
 
 from datasets.base import IGNORE, DataError
 from datasets.broken_files import undecodable
+from datasets.cores import usable_cores
 from datasets.fingerprints import file_digests
 
 _DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I")
@@ -197,7 +198,7 @@ def _copies(kind: str, how: Mapping[Path, str], make: Callable[[Path, Path], Non
 
 def _parallel(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
     """A few threads: each holds one decoded image, so memory stays that of a few images."""
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(4, usable_cores())) as pool:
         return list(pool.map(function, items))
 
 

@@ -121,3 +121,15 @@ def test_a_plug_in_may_not_take_a_name(third_party):
     third_party(Toy("cam"))
     with pytest.raises(MethodError, match="takes the name 'cam'"):
         all_methods()
+
+
+def test_columns_of_the_list_are_straight_however_long_a_name_is(command_line, third_party):
+    third_party(Toy("a_method_with_a_name_of_some_length"))
+    lines = command_line("list").out.splitlines()
+    columns = {
+        line.index(method.summary)
+        for name, method in all_methods().items()
+        for line in lines
+        if line.split()[:1] == [name]
+    }
+    assert columns == {len("  a_method_with_a_name_of_some_length  ")}
