@@ -19,6 +19,9 @@ from results.io import Run
 
 STAGES = (("cam_oracle", "CAM"), ("pseudo_label", "pseudo-label"), ("segmentation", "segmentation"))
 _LONGEST = 40
+_COLOURS = 10
+"""Colours of seaborn's palette for the colour-blind."""
+_DASHES = ("-", "--", ":")
 _MARKERS = "osD^vP*X<>hp"
 _COSTS = (("macs_g", PROFILED["macs_g"]), (TIME, "time of all stages (min)"))
 
@@ -64,7 +67,7 @@ def stage_gain(entries: pd.DataFrame) -> Figure | None:
     colours, extra = sns.color_palette("colorblind", len(lines)), varying(entries)
     for number, (row, mean, deviation) in enumerate(lines):
         # beside each other, so that no bar hides another
-        x = np.arange(len(STAGES)) + 0.05 * (number - (len(lines) - 1) / 2)
+        x = np.arange(len(STAGES)) + (0.3 * (number + 0.5) / len(lines) - 0.15)
         axes.errorbar(
             x,
             mean,
@@ -72,6 +75,7 @@ def stage_gain(entries: pd.DataFrame) -> Figure | None:
             color=colours[number],
             marker=_MARKERS[number % len(_MARKERS)],
             markersize=4,
+            linestyle=_DASHES[number // _COLOURS % len(_DASHES)],
             linewidth=1.2,
             capsize=2,
             label=_plain(entry_label(row, extra)),
@@ -117,7 +121,8 @@ def accuracy_against_cost(entries: pd.DataFrame, cost: pd.DataFrame) -> Figure |
 
 def _axes(entries: pd.DataFrame) -> tuple[Figure, mpl.axes.Axes]:
     with sns.axes_style("whitegrid", {"axes.edgecolor": ".6"}):
-        figure = Figure(figsize=(6.3, 3.0), layout="constrained")
+        height = max(3.0, 0.19 * len(entries) + 0.6)  # as long as its legend
+        figure = Figure(figsize=(6.3, height), layout="constrained")
         axes = figure.add_subplot()
     sns.despine(ax=axes, left=True)
     axes.set_title(_plain(", ".join(str(entries.iloc[0][key]) for key in KEYS[:3])), fontsize=9, loc="left")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -38,6 +39,16 @@ class Sampled:
     values: Mapping[int, np.ndarray]
     resamples: Mapping[int, np.ndarray]
     images: str
+
+    @cached_property
+    def mean(self) -> np.ndarray:
+        """(M,), over seeds."""
+        return np.mean(list(self.values.values()), axis=0)  # type: ignore[no-any-return]
+
+    @cached_property
+    def mean_resamples(self) -> np.ndarray:
+        """(B, M), over seeds."""
+        return np.mean(list(self.resamples.values()), axis=0)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -74,25 +85,27 @@ def seed_noise(entries: Sequence[Sampled]) -> SeedNoise:
 
 def score_of(entry: Sampled, noise: SeedNoise) -> Estimate:
     """An entry's mean over its seeds."""
-    values, resamples = _stacked(entry)
-    return _estimate(values.mean(0), resamples.mean(0), noise, 1 / len(values), len(values))
+    seeds = len(entry.values)
+    return _estimate(entry.mean, entry.mean_resamples, noise, 1 / seeds, seeds)
 
 
 def compare(a: Sampled, b: Sampled, noise: SeedNoise) -> Estimate | None:
     """The difference a - b; None where the two were scored on different images."""
     if a.images != b.images:
         return None
-    (of_a, resampled_a), (of_b, resampled_b) = _stacked(a), _stacked(b)
-    difference, resampled = of_a.mean(0) - of_b.mean(0), resampled_a.mean(0) - resampled_b.mean(0)
-    shares = 1 / len(of_a) + 1 / len(of_b)
-    return _estimate(difference, resampled, noise, shares, min(len(of_a), len(of_b)))
+    seeds = len(a.values), len(b.values)
+    shares = 1 / seeds[0] + 1 / seeds[1]
+    return _estimate(a.mean - b.mean, a.mean_resamples - b.mean_resamples, noise, shares, min(seeds))
 
 
 def _estimate(mean: np.ndarray, resamples: np.ndarray, noise: SeedNoise, shares: float, n: int) -> Estimate:
     """mean: (M,); resamples: (B, M) of it; shares: sum of 1 / seeds over the means it is made of."""
-    with warnings.catch_warnings():  # a class may be missing in some resamples, or in all
-        warnings.simplefilter("ignore", RuntimeWarning)
-        images = np.nanvar(resamples, axis=0, ddof=1)
+    images = resamples.var(axis=0, ddof=1)
+    holes = np.isnan(images)
+    if holes.any():
+        with warnings.catch_warnings():  # a class may be missing in some resamples, or in all
+            warnings.simplefilter("ignore", RuntimeWarning)
+            images[holes] = np.nanvar(resamples[:, holes], axis=0, ddof=1)
     seeds = noise.variance * shares
     variance = images + seeds
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -276,7 +289,3 @@ def _values(rows: pd.DataFrame, labels: Sequence[str]) -> np.ndarray:
     miou = rows.loc[rows["metric"] == "miou", "value"].iloc[0]
     iou = rows[rows["metric"] == "iou"].set_index("class_name")["value"]
     return np.array([miou, *iou.reindex(list(labels))], np.float64)
-
-
-def _stacked(one: Sampled) -> tuple[np.ndarray, np.ndarray]:
-    return np.stack(list(one.values.values())), np.stack(list(one.resamples.values()))
