@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def _rows(
             )
             for s in result.stages
         ]
-        cells.append(_cell_record(plan, result, identity))
+        cells.append(_cell_record(plan, result, identity, run_dir))
         _resample(plan, result, run_dir)
     return records, cells
 
@@ -97,8 +98,10 @@ def _identity(plan: Plan, method: str, seed: int) -> dict[str, Any]:
     }
 
 
-def _cell_record(plan: Plan, result: CellResult, identity: dict[str, Any]) -> CellRecord:
+def _cell_record(plan: Plan, result: CellResult, identity: dict[str, Any], run_dir: Path) -> CellRecord:
     method = result.cell.method
+    made = [p for p in result.cell.stages if p.stage.name in result.artifacts]
+    weights = {reference: content for planned in made for reference, content in planned.weights.items()}
     last = max((e.manifest for e in result.artifacts.values()), key=lambda m: m["created"], default={})
     return CellRecord(
         **identity,
@@ -111,8 +114,16 @@ def _cell_record(plan: Plan, result: CellResult, identity: dict[str, Any]) -> Ce
             "evaluation": plain(plan.config.evaluation),
             "method": plain(plan.config.method[method.name]),
         },
-        stages=described_stages(result),
-        provenance={**last.get("provenance", {}), "finished": last.get("created", "")},
+        stages=[
+            s | {"path": os.path.relpath(result.artifacts[s["name"]].path, run_dir)}
+            for s in described_stages(result)
+        ],
+        provenance={
+            **last.get("provenance", {}),
+            "weights": weights,
+            "seconds": round(sum(s["seconds"] for s in result.stages), 3),
+            "finished": last.get("created", ""),
+        },
     )
 
 

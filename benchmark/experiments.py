@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.config import ConfigError, compose
 from benchmark.console import console
-from benchmark.plan import make_plan
+from benchmark.folders import check_writable
 from methods.base import Experiment, ExperimentRow, Method
 from methods.registry import all_methods, find_method
 from results.experiments import COMPARED, write_experiment
@@ -22,6 +22,7 @@ from results.experiments import Experiment as ExperimentTable
 from results.reported import find_reported
 
 if TYPE_CHECKING:
+    from benchmark.config import RunConfig
     from benchmark.runner import CellResult
 
 
@@ -71,32 +72,58 @@ def find_experiment(reference: str) -> tuple[Method, Experiment]:
 
 
 def run_experiment(
-    method: Method, experiment: Experiment, options: Options
-) -> tuple[list[Measured], list[str]]:
-    """Run every row; returns the numbers in the table's order, and why some are missing, one line each."""
+    method: Method, experiment: Experiment, options: Options, folder: Path
+) -> tuple[list[Measured], list[str]] | None:
+    """Run every row; returns the numbers in the table's order, and why some are missing, one line each.
+
+    folder: where the table will be written; tried before anything runs
+    None in processes under torchrun other than rank 0. Raises ConfigError before anything runs.
+    """
+    from benchmark.runner import execute, form_team
+
+    configs = row_configs(method, experiment, options)
+    team = form_team(configs[0].runtime)
+    if team is None or team.leads:
+        check_writable(folder, "--output")
+        check_writable(Path(configs[0].runtime.store), "runtime.store")
     measured: list[Measured] = []
     failures: list[str] = []
-    for row in experiment.rows:
+    for row, config in zip(experiment.rows, configs):
         console.print(f"[bold]{method.name}/{experiment.name}[/bold] · {row.label}", highlight=False)
-        results = _run_row(method, experiment, row, options)
+        done = execute(config, options.seeds, experiment.until, team)
+        if done is None:
+            continue
+        _, results = done
         failures += [
             f"{row.label}: seed {r.cell.seed} {r.status}: {r.reason}" for r in results if r.status != "done"
         ]
         for column, score in zip(experiment.columns, row.scores, strict=True):
             measured += _measured(row.label, column, score, _printed(row, score), results)
-    return measured, failures
+    return (measured, failures) if team is None or team.leads else None
 
 
-def _run_row(
-    method: Method, experiment: Experiment, row: ExperimentRow, options: Options
-) -> list[CellResult]:
-    from benchmark.runner import Runner
+def row_configs(method: Method, experiment: Experiment, options: Options) -> list[RunConfig]:
+    """Each row's configuration: its own settings over the given ones.
 
-    name = find_method(row.method).name if row.method else method.name
-    given = [o for o in options.overrides if _concerns(o, name)]
-    settings = [*given, *(f"method.{name}.{setting}" for setting in row.settings)]
-    config = compose([name], options.dataset, options.scale, options.protocol, settings)
-    return Runner(make_plan(config, options.seeds, experiment.until)).run()
+    Raises ConfigError for an override that no row takes: a misspelt key, a method of no row, or what all set.
+    """
+    names = [find_method(row.method).name if row.method else method.name for row in experiment.rows]
+    where = (options.dataset, options.scale, options.protocol)
+    compose(list(dict.fromkeys(names)), *where, options.overrides)
+    own = [
+        [f"method.{name}.{setting}" for setting in row.settings] for name, row in zip(names, experiment.rows)
+    ]
+    for override in options.overrides:
+        key = override.partition("=")[0]
+        rows = [settings for name, settings in zip(names, own) if _concerns(override, name)]
+        if all(any(s.partition("=")[0] == key for s in settings) for settings in rows):
+            raise ConfigError(
+                f"setting {key!r}: every row of {method.name}/{experiment.name} sets it itself; leave it out"
+            )
+    return [
+        compose([name], *where, [*(o for o in options.overrides if _concerns(o, name)), *settings])
+        for name, settings in zip(names, own)
+    ]
 
 
 def _concerns(override: str, method: str) -> bool:

@@ -40,6 +40,8 @@ class Supervision(StrEnum):
 class Kind(StrEnum):
     """Kinds of artifacts. The evaluator scores CAM, PSEUDO_LABEL and PREDICTION, whoever made them.
 
+    PREDICTION: label maps of the split val, made from the images and a trained network (WEIGHTS, among the stage's
+                inputs) alone: `predict` runs the stage on a view whose val is a user's images and whose train is empty
     TRAINING_LABEL: label maps, with holes, that another stage learns from
     """
 

@@ -20,7 +20,10 @@ FOLDER = "tables"
 def frames(run: Run, board: pd.DataFrame, significance: Significance) -> Mapping[str, pd.DataFrame]:
     """Tables by file name; scores are fractions."""
     pairs = significance.pairs.assign(
-        **{side: significance.pairs[side].map(lambda entry: " · ".join(entry[3:])) for side in ("a", "b")}
+        **{
+            side: significance.pairs[side].map(lambda entry: " · ".join(filter(None, entry[3:])))
+            for side in ("a", "b")
+        }
     )
     return {
         "leaderboard": board,

@@ -85,10 +85,10 @@ PRESETS = {
     "nano": MctformerConfig(
         VitConfig("vit_nano", "nano/vit_nano"),
         TrainConfig(
-            iterations=200,
+            iterations=300,
             batch_size=16,
             optimiser="adamw",
-            learning_rate=1e-3,
+            learning_rate=3e-3,
             weight_decay=0.05,
             head_multiplier=5.0,
             bias_multiplier=1.0,
@@ -96,8 +96,8 @@ PRESETS = {
             warmup=20,
             recipe=Recipe(crop=80, scale=(0.9, 1.4), brightness=0.2, contrast=0.3, saturation=0.4, hue=0.5),
         ),
-        AttentionConfig(class_to_patch_layers=2),
-        CamInferenceConfig(scales=(1.25,), batch_size=32),
+        AttentionConfig(patch_to_patch_side="right"),
+        CamInferenceConfig(scales=(1.0,), batch_size=32),
         refiner=mctformer_psa(PSA["nano"], IRN["nano"]),
         segmenter=SEGMENTERS["nano"],
     ),

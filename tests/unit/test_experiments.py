@@ -75,6 +75,34 @@ def test_unknown_experiments_name_what_there_is(third_party) -> None:
         experiments.find_experiment("toy/fil")
 
 
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("method.toy.noet=x", "there is no setting 'method.toy.noet'; did you mean 'method.toy.note'?"),
+        ("method.tyo.note=x", "method 'tyo' is not part of this run; did you mean 'toy'? it has toy, other"),
+        ("method.cam.background_threshold=0.2", "method 'cam' is not part of this run; it has toy, other"),
+        ("method.toy.value=2", "setting 'method.toy.value': every row of toy/fill sets it itself"),
+    ],
+)
+def test_an_override_that_no_row_takes_is_refused_before_anything_runs(
+    command_line: CommandLine, third_party, override: str, words: str
+) -> None:
+    third_party(toy(), Toy("other"))
+    done = command_line(*arguments(command_line), override)
+    assert done.code == 2
+    assert words in done.err
+    assert done.err.count("\n") == 1
+    assert not command_line.store.exists()
+
+
+def test_an_override_for_another_entrys_row_reaches_it_alone(command_line: CommandLine, third_party) -> None:
+    third_party(toy(), Toy("other"))
+    assert command_line(*arguments(command_line), "method.other.value=1").code == 0
+    with (command_line.output / "toy-fill.csv").open() as file:
+        rows = {row["row"]: row["mean"] for row in csv.DictReader(file)}
+    assert rows["the other entry"] == rows["class 1"] != rows["background"]
+
+
 def test_experiments_of_all_methods_are_consistent() -> None:
     for method in all_methods().values():
         names = [e.name for e in method.experiments]

@@ -114,7 +114,7 @@ def test_all_tables_are_there_and_braces_match(run_dir: Path) -> None:
 
 def test_many_classes_go_on_in_blocks() -> None:
     where = {"dataset": "coco", "method": "cam", "scale": "nano", "protocol": "paper", "refiner": "own"}
-    where |= {"segmenter": "own", "stage": "segmentation", "variant": "", "split": "val"}
+    where |= {"changes": "", "segmenter": "own", "stage": "segmentation", "variant": "", "split": "val"}
     names = [f"class_{i}" for i in range(81)]
     records = pd.DataFrame(
         [
