@@ -210,6 +210,7 @@ def _hydra_compose(nodes: Mapping[str, Any], overrides: list[str]) -> dict[str, 
         base = hydra_compose("benchmark_run")
         for override in overrides:
             _check_key(override, base)
+        overrides = [_commas_read(override, base) for override in overrides]
         try:
             config = hydra_compose("benchmark_run", overrides=overrides)
             return {key: _frozen(OmegaConf.to_object(OmegaConf.select(config, key))) for key in nodes}
@@ -295,6 +296,34 @@ def _check_key(override: str, config: Any) -> None:
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     hint = f"; did you mean {close[0]!r}?" if close else f"; settings begin with {', '.join(config)}"
     raise ConfigError(f"there is no setting {key!r}{hint}")
+
+
+def _commas_read(override: str, config: Any) -> str:
+    """The override with values separated by commas made one list, or one string where the setting is one.
+
+    To Hydra, commas ask for several runs, and a list is no string. ConfigError where there can be one value only.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+
+    key, _, text = override.partition("=")
+    try:
+        parsed = OverridesParser.create().parse_override(override)
+    except HydraException:
+        return override  # composition says what is wrong with it
+    several = parsed.is_sweep_override()
+    value = parsed.value()
+    if not several and not isinstance(value, list):
+        return override
+    present = OmegaConf.select(config, key)
+    if OmegaConf.is_list(present):
+        return f"{key}=[{text}]" if several else override
+    if not isinstance(present, str | None):  # what is None by default is text: a path
+        raise ConfigError(f"setting {override!r} is not valid: it takes one value, not several")
+    joined = ",".join(map(str, value)) if isinstance(value, list) else text
+    escaped = joined.replace('"', '\\"')
+    return f'{key}="{escaped}"'
 
 
 def _flat_keys(tree: Any, prefix: str = "") -> list[str]:

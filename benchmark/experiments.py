@@ -39,7 +39,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Measured:
-    """One number of the table: `value` in percent over `seeds`, by threshold rule (`variant`)."""
+    """One number of the table: `values` in percent, one a seed, by threshold rule (`variant`)."""
 
     row: str
     column: str
@@ -133,7 +133,8 @@ def _concerns(override: str, method: str) -> bool:
 
 def _printed(row: ExperimentRow, score: str) -> float | None:
     """The paper's number of a row at one score, in percent."""
-    number = find_reported(row.reported, score) if row.reported else None
+    stage, _, metric = score.partition(":")
+    number = find_reported(row.reported, stage, metric or "miou") if row.reported else None
     return number.printed if number else None
 
 
@@ -141,10 +142,11 @@ def _measured(
     label: str, column: str, score: str, reported: float | None, results: Sequence[CellResult]
 ) -> list[Measured]:
     values: dict[str, list[float]] = {}
+    stage, _, metric = score.partition(":")
     for result in results:
         for _, rows in result.scores:
             for row in rows:
-                if row["stage"] == score and row["metric"] == "miou" and row["variant"] != "curve":
+                if (row["stage"], row["metric"]) == (stage, metric or "miou") and row["variant"] != "curve":
                     values.setdefault(row["variant"], []).append(100 * row["value"])
     if not values:
         values[COMPARED[0]] = []
@@ -206,6 +208,12 @@ def print_table(
 def _caption(experiment: Experiment, options: Options) -> str:
     seeds = ", ".join(map(str, options.seeds))
     return (
-        f"mIoU in %; paper: {experiment.dataset}; here: {options.dataset or 'default data set'} at scale "
-        f"{options.scale}, seeds {seeds}; CAMs at their oracle thresholds"
+        f"{_metrics(experiment)} in %; paper: {experiment.dataset}; here: "
+        f"{options.dataset or 'default data set'} at scale {options.scale}, seeds {seeds}; "
+        "CAMs at their oracle thresholds"
     )
+
+
+def _metrics(experiment: Experiment) -> str:
+    found = {score.partition(":")[2] or "miou" for row in experiment.rows for score in row.scores}
+    return ", ".join(sorted("mIoU" if metric == "miou" else metric.replace("_", " ") for metric in found))

@@ -100,7 +100,8 @@ class ExperimentRow:
 
     label:    what the paper calls it
     reported: where the paper prints it, "paper/table/row" of `results/reported`; "" if nowhere
-    scores:   what is read for each column: names of scores in the records (cam, cam_original, segmentation)
+    scores:   what is read for each column: names of scores in the records (cam, cam_original, segmentation), their
+              mIoU, or another metric of theirs after a colon (pseudo_label:pixel_accuracy)
     settings: overrides of the method's settings, e.g. "modulation.strength=0.6"
     method:   another entry whose row this is (a baseline); None: the experiment's own
     """

@@ -104,7 +104,7 @@ PRESETS = {
     "small": MctformerConfig(
         VitConfig("timm/vit_small_patch14_dinov2", "timm/vit_small_patch14_dinov2"),
         TrainConfig(
-            iterations=400,
+            iterations=200,
             batch_size=16,
             optimiser="adamw",
             learning_rate=1e-4,
@@ -112,7 +112,7 @@ PRESETS = {
             head_multiplier=10.0,
             bias_multiplier=1.0,
             schedule="cosine",
-            warmup=40,
+            warmup=20,
             recipe=Recipe(crop=168, resize_crop=(0.3, 1.0), brightness=0.4, contrast=0.4, saturation=0.4),
         ),
         inference=CamInferenceConfig(scales=(1.0,), batch_size=4),

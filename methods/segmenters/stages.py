@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn.functional import cross_entropy, interpolate
 
@@ -22,6 +22,7 @@ from methods.layers.config import SegmenterConfig
 from methods.layers.crf import CrfPool
 from methods.layers.deeplab import DeepLab, build_segmenter
 from methods.layers.optim import build_optimiser, schedule
+from methods.layers.weights import load_trained
 from methods.segmenters.multi_scale import MultiScale, multi_scale_losses
 
 
@@ -141,5 +142,5 @@ def load_segmenter(directory: Path, settings: SegmenterConfig, classes: int) -> 
     """The trained network of a `segment` artifact."""
     bare = dataclasses.replace(settings, backbone=dataclasses.replace(settings.backbone, weights="none"))
     network = build_segmenter(bare, classes, None)
-    network.load_state_dict(load_file(directory / "network.safetensors"))
+    load_trained(network, directory / "network.safetensors")
     return network
