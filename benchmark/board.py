@@ -12,7 +12,7 @@ import numpy as np
 from benchmark.config import plain
 from benchmark.console import console
 from benchmark.plan import Plan
-from benchmark.runner import CellResult
+from benchmark.runner import MEMORY, CellResult
 from datasets.base import DataError, Sample
 from methods.artifacts import CamReader, label_map_path
 from methods.base import Kind, Method
@@ -34,9 +34,9 @@ def write_board(
     cells: list[CellRecord] = []
     for row in references:
         values = {k: v for k, v in row.items() if k != "reference"}
-        records.append(Record(**_identity(plan, row["reference"], -1), **values))
+        records.append(Record(**plan.config.identity(row["reference"], -1), **values))
     for result in results:
-        identity = _identity(plan, result.cell.method.name, result.cell.seed)
+        identity = plan.config.identity(result.cell.method.name, result.cell.seed)
         records += [
             Record(**identity, **row, key=planned.key) for planned, rows in result.scores for row in rows
         ]
@@ -46,28 +46,17 @@ def write_board(
                 stage=s["name"],
                 variant="",
                 split="",
-                metric="seconds",
-                value=s["seconds"],
+                metric=metric,
+                value=s[metric],
                 key=s["key"],
             )
             for s in result.stages
+            for metric in ("seconds", *MEMORY)
+            if metric in s
         ]
         cells.append(_cell_record(plan, result, identity, run_dir))
     write_records(run_dir, records, cells)
     return build_reports(run_dir)
-
-
-def _identity(plan: Plan, method: str, seed: int) -> dict[str, Any]:
-    config = plan.config
-    return {
-        "dataset": config.dataset.name,
-        "method": method,
-        "scale": config.scale.name,
-        "protocol": config.protocol.name,
-        "refiner": config.protocol.refiner.name if config.protocol.refiner else "own",
-        "segmenter": config.protocol.segmenter.head if config.protocol.segmenter else "own",
-        "seed": seed,
-    }
 
 
 def _cell_record(plan: Plan, result: CellResult, identity: dict[str, Any], run_dir: Path) -> CellRecord:

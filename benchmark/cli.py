@@ -1,4 +1,4 @@
-"""The command line: run, list, experiment, doctor, report, predict, pretrain."""
+"""The command line: run, profile, list, experiment, doctor, report, predict, pretrain."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, ConfigError
+from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, ConfigError, RunConfig
 from benchmark.console import console, duration
 from benchmark.store import disk_is_full
 from datasets.base import DataError
@@ -106,9 +106,7 @@ def run(
         team.wait()
     runner = Runner(plan, team)
     results = runner.run()
-    run_dir = (
-        output or Path("results/runs") / f"{config.dataset.name}-{config.scale.name}-{config.protocol.name}"
-    )
+    run_dir = output or run_folder(config)
     reports = write_board(plan, results, runner.references(), run_dir)
     print_board(run_dir)
     console.print(f"\nReport: {reports['html']}", markup=False)
@@ -120,6 +118,39 @@ def run(
     for reason in runner.reference_failures:
         console.print(f"failed: {reason}", markup=False)
     if failed or runner.reference_failures:
+        sys.exit(1)
+
+
+@app.command()
+def profile(
+    overrides: Overrides = None,
+    methods: Methods = "all",
+    dataset: Annotated[str | None, typer.Option(help="Data set; by default the scale's own.")] = None,
+    scale: Annotated[str, typer.Option(help=f"One of {', '.join(SCALES)}.")] = "nano",
+    protocol: Annotated[str, typer.Option(help=f"One of {', '.join(PROTOCOLS)}.")] = "paper",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    counts_only: Annotated[
+        bool, typer.Option("--counts-only", help="MACs and parameters; measure nothing.")
+    ] = False,
+    seconds: Annotated[float, typer.Option(help="Least time for the repeats of one measurement.")] = 0.2,
+    limit: Annotated[float, typer.Option(help="Seconds of a pass from which on it is not timed.")] = 30.0,
+    output: Annotated[Path | None, typer.Option(help="Folder of the run that it is written into.")] = None,
+) -> None:
+    """Count and measure every method's networks: MACs, parameters, images a second, memory. Needs no training."""
+    from benchmark.config import compose
+    from benchmark.profile_table import print_profile
+    from benchmark.profiling import Options, write_profile
+    from benchmark.profiling import profile as measure
+
+    if seconds <= 0 or limit <= 0:
+        raise ConfigError(f"--seconds {seconds:g} --limit {limit:g}: both must be more than 0")
+    names = method_names(methods)
+    config = compose(names, dataset, scale, protocol, [f"runtime.device={device}", *(overrides or [])])
+    found = measure(config, Options(counts_only, seconds, limit))
+    folder = write_profile(found, output or run_folder(config))
+    print_profile(folder, names)
+    console.print(f"Records: {folder}", markup=False)
+    if any(cell.status == "failed" for cell in found.cells):
         sys.exit(1)
 
 
@@ -264,6 +295,11 @@ def parse_seeds(text: str) -> list[int]:
     if not seeds or not all(0 <= seed < 2**32 for seed in seeds):
         raise ConfigError(f"--seeds {text!r}: write whole numbers from 0 separated by commas, e.g. 0,1,2")
     return seeds
+
+
+def run_folder(config: RunConfig) -> Path:
+    """Where records and reports of a run lie."""
+    return Path("results/runs") / f"{config.dataset.name}-{config.scale.name}-{config.protocol.name}"
 
 
 def print_board(run_dir: Path) -> None:

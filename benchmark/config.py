@@ -108,6 +108,18 @@ class RunConfig:
     def shared(self) -> Shared:
         return Shared(self.protocol.refiner, self.protocol.segmenter)
 
+    def identity(self, method: str, seed: int) -> dict[str, Any]:
+        """The columns of a record that say whose it is."""
+        return {
+            "dataset": self.dataset.name,
+            "method": method,
+            "scale": self.scale.name,
+            "protocol": self.protocol.name,
+            "refiner": self.protocol.refiner.name if self.protocol.refiner else "own",
+            "segmenter": self.protocol.segmenter.head if self.protocol.segmenter else "own",
+            "seed": seed,
+        }
+
 
 def plain(value: Any) -> Any:
     """Dataclasses, tuples and enums as JSON-ready data."""

@@ -20,10 +20,11 @@ COLUMNS = (
     "refiner",      # registry name or "own"
     "segmenter",    # registry name or "own"
     "seed",         # int; -1 for reference rows
-    "stage",        # cam, pseudo_label, segmentation; a method's own for what comes before: cam_original
+    "stage",        # cam, pseudo_label, segmentation; a method's own for what comes before: cam_original; profile
     "variant",      # for CAMs the threshold rule: fixed, tuned, oracle, curve; else ""
     "split",        # scored split
-    "metric",       # miou, iou, precision, recall, pixel_accuracy, confusion_ratio, threshold, seconds, ...
+    "metric",       # miou, iou, precision, recall, pixel_accuracy, confusion_ratio, threshold, seconds, and
+                    # host_memory_mb, device_memory_mb: peaks of a stage, 10^6 bytes; of a profile, see complexity
     "class_name",   # "" for metrics over all classes; "boat|water" for confusion_ratio
     "value",        # float; fractions in [0, 1], seconds, ...
     "threshold",    # background threshold in force (NaN where there is none)
@@ -62,7 +63,8 @@ class CellRecord:
     status:   "done", "failed" or "not run"; `reason` is one line for the latter two
     method_info: title, paper, supervision ("I+S"), deviations and reported numbers, as plain data
     settings: the resolved configuration
-    stages:   one dict a stage: name, key, kind, seconds, cached (bool), bytes
+    stages:   one dict a stage: name, key, kind, seconds (of the last part where resumed), cached, resumed, bytes,
+              host_memory_mb and, on a GPU, device_memory_mb; of a profile one a passage (`benchmark.profiling`)
     provenance: git commit, dirty flag, packages, hardware, determinism, weights' hashes, started, finished
     panels:   example images: list of {"id", "labels", "image", "truth", "cam", "pseudo_label", "prediction"},
               values are paths relative to the run folder, or null

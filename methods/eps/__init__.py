@@ -89,6 +89,7 @@ class Eps(Method):
             Kind.SALIENCY,
             pretrained=detector.pretrained,
             seeded=False,
+            profile="methods.layers.saliency_profile:detect",
         )
         classify = Stage(
             "classify",
@@ -97,6 +98,7 @@ class Eps(Method):
             Kind.WEIGHTS,
             inputs={"saliency": saliency.name},
             pretrained=(config.backbone.weights,),
+            profile="methods.eps.profile:classify",
         )
         cam = Stage(
             "cam",
@@ -106,6 +108,7 @@ class Eps(Method):
             inputs={"weights": classify.name},
             seeded=False,
             fixed_threshold=config.background_threshold,
+            profile="methods.eps.profile:cam",
         )
         return [saliency, classify, cam, *stages_after_cam(cam, config.refiner, config.segmenter, shared)]
 

@@ -21,6 +21,14 @@ REFINERS = {
     "par": "methods.refiners.par:pseudo_label",
     "gc": "methods.refiners.gc.stages:pseudo_label",
 }
+PROFILES = {
+    "crf": "methods.refiners.profile:crf",
+    "psa": "methods.refiners.psa.profile:pseudo_label",
+    "irn": "methods.refiners.irn.profile:pseudo_label",
+    "par": "methods.refiners.profile:par",
+    "gc": "methods.refiners.gc.profile:pseudo_label",
+}
+"""`Stage.profile` of the refiners; "none" computes nothing to speak of."""
 
 PSA: Mapping[str, PsaConfig] = {
     "nano": PsaConfig(
@@ -194,6 +202,7 @@ def _learned_stages(
         inputs={"labels": label.name},
         splits=cam.splits,
         pretrained=(weights,),
+        profile=f"methods.refiners.{refiner}.profile:train",
     )
     return [label, train]
 
@@ -213,4 +222,5 @@ def _pseudo_label_stage(name: str, settings: object, cam: Stage) -> Stage:
         inputs={"cam": cam.name},
         splits=cam.splits,
         seeded=False,
+        profile=PROFILES.get(name),
     )
