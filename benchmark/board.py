@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark.changes import cell_changes, reference_changes
+from benchmark.changes import cell_identity
 from benchmark.config import plain
 from benchmark.console import console
 from benchmark.panels import illustrate
 from benchmark.plan import Plan
-from benchmark.runner import CellResult
+from benchmark.runner import MEMORY, CellResult
 from benchmark.traces import described_stages
 from methods.base import Method
 from results.schema import CellRecord, Record
@@ -50,9 +50,9 @@ def _rows(
     cells: list[CellRecord] = []
     for row in references:
         values = {k: v for k, v in row.items() if k != "reference"}
-        records.append(Record(**_identity(plan, row["reference"], -1), **values))
+        records.append(Record(**cell_identity(plan.config, row["reference"], -1), **values))
     for result in results:
-        identity = _identity(plan, result.cell.method.name, result.cell.seed)
+        identity = cell_identity(plan.config, result.cell.method.name, result.cell.seed)
         records += [
             Record(**identity, **row, key=planned.key) for planned, rows in result.scores for row in rows
         ]
@@ -62,11 +62,13 @@ def _rows(
                 stage=s["name"],
                 variant="",
                 split="",
-                metric="seconds",
-                value=s["seconds"],
+                metric=metric,
+                value=s[metric],
                 key=s["key"],
             )
             for s in result.stages
+            for metric in ("seconds", *MEMORY)
+            if metric in s
         ]
         cells.append(_cell_record(plan, result, identity, run_dir))
         _resample(plan, result, run_dir)
@@ -82,20 +84,6 @@ def _resample(plan: Plan, result: CellResult, run_dir: Path) -> None:
             counts = plan.store.path(planned.score_name, planned.score_key) / "counts.parquet"
             held_out = plan.config.evaluation.held_out
             write_resamples(run_dir, planned.key, planned.score_key, counts, rows, held_out)
-
-
-def _identity(plan: Plan, method: str, seed: int) -> dict[str, Any]:
-    config = plan.config
-    return {
-        "dataset": config.dataset.name,
-        "method": method,
-        "scale": config.scale.name,
-        "protocol": config.protocol.name,
-        "refiner": config.protocol.refiner.name if config.protocol.refiner else "own",
-        "segmenter": config.protocol.segmenter.head if config.protocol.segmenter else "own",
-        "seed": seed,
-        "changes": cell_changes(config, method) if method in config.method else reference_changes(config),
-    }
 
 
 def _cell_record(plan: Plan, result: CellResult, identity: dict[str, Any], run_dir: Path) -> CellRecord:

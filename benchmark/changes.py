@@ -17,6 +17,21 @@ RUNTIME = ("precision", "deterministic")
 """Those settings of `evaluation` and `runtime` that decide numbers; they are in the keys as well."""
 
 
+def cell_identity(config: RunConfig, method: str, seed: int) -> dict[str, Any]:
+    """The columns of a record that say whose it is."""
+    protocol = config.protocol
+    return {
+        "dataset": config.dataset.name,
+        "method": method,
+        "scale": config.scale.name,
+        "protocol": protocol.name,
+        "refiner": protocol.refiner.name if protocol.refiner else "own",
+        "segmenter": protocol.segmenter.head if protocol.segmenter else "own",
+        "seed": seed,
+        "changes": cell_changes(config, method) if method in config.method else reference_changes(config),
+    }
+
+
 def cell_changes(config: RunConfig, method: str) -> str:
     """``key=value`` of every setting that decides a cell's numbers and is not the default, separated by "; ".
 

@@ -1,4 +1,4 @@
-"""The command line: run, list, experiment, doctor, report, predict, pretrain."""
+"""The command line: run, profile, list, experiment, doctor, report, predict, pretrain."""
 
 from __future__ import annotations
 
@@ -123,6 +123,39 @@ def run(
     for reason in runner.reference_failures:
         console.print(f"failed: {reason}", markup=False)
     if failed or runner.reference_failures:
+        sys.exit(1)
+
+
+@app.command()
+def profile(
+    overrides: Overrides = None,
+    methods: Methods = "all",
+    dataset: Annotated[str | None, typer.Option(help="Data set; by default the scale's own.")] = None,
+    scale: Annotated[str, typer.Option(help=f"One of {', '.join(SCALES)}.")] = "nano",
+    protocol: Annotated[str, typer.Option(help=f"One of {', '.join(PROTOCOLS)}.")] = "paper",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    counts_only: Annotated[
+        bool, typer.Option("--counts-only", help="MACs and parameters; measure nothing.")
+    ] = False,
+    seconds: Annotated[float, typer.Option(help="Least time for the repeats of one measurement.")] = 0.2,
+    limit: Annotated[float, typer.Option(help="Seconds of a pass from which on it is not timed.")] = 30.0,
+    output: Annotated[Path | None, typer.Option(help="Folder of the run that it is written into.")] = None,
+) -> None:
+    """Count and measure every method's networks: MACs, parameters, images a second, memory. Needs no training."""
+    from benchmark.config import compose
+    from benchmark.profile_table import print_profile
+    from benchmark.profiling import Options, write_profile
+    from benchmark.profiling import profile as measure
+
+    if seconds <= 0 or limit <= 0:
+        raise ConfigError(f"--seconds {seconds:g} --limit {limit:g}: both must be more than 0")
+    names = method_names(methods)
+    config = compose(names, dataset, scale, protocol, [f"runtime.device={device}", *(overrides or [])])
+    found = measure(config, Options(counts_only, seconds, limit))
+    folder = write_profile(found, output or run_folder(config.dataset.name, scale, protocol))
+    print_profile(folder, names)
+    console.print(f"Records: {folder}", markup=False)
+    if any(cell.status == "failed" for cell in found.cells):
         sys.exit(1)
 
 

@@ -66,6 +66,14 @@ def collect(device: torch.device) -> dict[str, Any]:
     }
 
 
+def hardware_name(hardware: dict[str, Any]) -> str:
+    """The GPU, or the processor and the threads it was used with."""
+    if "gpu" in hardware:
+        return str(hardware["gpu"])
+    threads = hardware["threads"]
+    return f"{hardware['cpu'] or hardware['machine']}, {threads} thread{'s' if threads != 1 else ''}"
+
+
 @cache
 def _cpu_name() -> str:
     try:

@@ -15,6 +15,7 @@ from benchmark import provenance
 from benchmark.config import plain
 from benchmark.console import console, duration, stage_progress
 from benchmark.distributed import Team, world_size
+from benchmark.memory import PeakMemory
 from benchmark.plan import Cell, Plan, PlannedStage, make_plan
 from benchmark.store import SCRATCH, Entry, Store, disk_is_full
 from datasets.base import DataError
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from benchmark.config import RunConfig, RuntimeConfig
+
+MEMORY = ("host_memory_mb", "device_memory_mb")
+"""What a stage's manifest says of its peaks; see `PeakMemory`."""
 
 
 @dataclass
@@ -137,7 +141,9 @@ class Runner:
                 "kind": planned.stage.yields.value,
                 "seconds": entry.manifest["seconds"],
                 "cached": cached,
+                "resumed": entry.manifest.get("resumed", False),
                 "bytes": entry.bytes,
+                **{name: entry.manifest[name] for name in MEMORY if entry.manifest.get(name) is not None},
             }
         )
         if planned.score_key is not None and self.plan.dataset.masked(planned.split):
@@ -165,10 +171,18 @@ class Runner:
                 found = store.find(name, key)
                 assert found is not None
                 return found, True
+            resumed = any((work / SCRATCH).iterdir())
             began = time.perf_counter()
-            manifest = make(work)
+            with PeakMemory() as memory:
+                manifest = make(work)
             seconds = time.perf_counter() - began
-            entry = store.commit(name, key, work, {**manifest, "seconds": round(seconds, 3)})
+            cost = {
+                "seconds": round(seconds, 3),
+                "resumed": resumed,  # the seconds are then those of the last part alone
+                "host_memory_mb": round(memory.host_mb, 1),
+                "device_memory_mb": memory.device_mb and round(memory.device_mb, 1),
+            }
+            entry = store.commit(name, key, work, {**manifest, **cost})
         console.print(f"{title}: {duration(seconds)}", markup=False)
         return entry, False
 

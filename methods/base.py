@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from datasets.base import Companion, Sample, TrainingView
 
@@ -68,6 +68,9 @@ class Stage:
     seen_masks: its pretrained weights were trained on pixel masks (of another data set): the board says so
     scored_as:  what its scores are called in the records; None: by its kind, and these are the board's. Give a
                 name of its own to what comes on the way to an artifact of the same kind (a CAM before refinement)
+    profile:    "package.module:function" that hands out what the stage passes images through, see `Passage`:
+                (settings, number of object classes, (H, W) of an image) -> sequence of `Passage`. None where the
+                stage has neither a network nor a CRF or the like. It is in no key
     """
 
     name: str
@@ -81,6 +84,41 @@ class Stage:
     fixed_threshold: float | None = None
     seen_masks: bool = False
     scored_as: str | None = None
+    profile: str | None = None
+
+
+class Pictures(NamedTuple):
+    """A batch that `profile` measures a passage with.
+
+    pixels: (B, 3, H, W) uint8
+    images: (B, 3, H, W), the same normalised
+    cams:   (B, K, H, W) in [0, 1], CAMs of K present classes, whose maximum is 1
+    """
+
+    pixels: torch.Tensor
+    images: torch.Tensor
+    cams: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Passage:
+    """How images pass through one of a stage's networks, and what follows: what `profile` counts and measures.
+
+    network: what it is called: "CAM network", "segmentation network"
+    covers:  what the figures are of: "network alone", "scales 0.5, 1; mirrored", "and CRF"
+    size:    (H, W) of the images
+    module:  the network, whose parameters are counted; None where there is none (a CRF alone)
+    run:     (module, images (B, 3, H, W)) -> output; by default, one forward pass. Its operations are counted on
+             the meta device, so it decides nothing by values
+    finish:  (output, pictures) -> anything: what follows the networks (CRF, random walk). Timed, not counted
+    """
+
+    network: str
+    covers: str
+    size: tuple[int, int]
+    module: nn.Module | None
+    run: Callable[[Any, torch.Tensor], Any] = field(default=lambda module, images: module(images))
+    finish: Callable[[Any, Pictures], object] | None = None
 
 
 @dataclass(frozen=True)

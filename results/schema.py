@@ -23,10 +23,11 @@ COLUMNS = (
     "segmenter",    # registry name or "own"
     "changes",      # settings that are not the defaults: "key=value; key=value", or ""
     "seed",         # int; -1 for reference rows
-    "stage",        # cam, pseudo_label, segmentation; a method's own for what comes before: cam_original
+    "stage",        # cam, pseudo_label, segmentation; a method's own for what comes before: cam_original; profile
     "variant",      # for CAMs the threshold rule: fixed, tuned, oracle, curve; else ""
     "split",        # scored split
-    "metric",       # miou, iou, precision, recall, pixel_accuracy, confusion_ratio, threshold, seconds, ...
+    "metric",       # miou, iou, precision, recall, pixel_accuracy, confusion_ratio, threshold, seconds, and
+                    # host_memory_mb, device_memory_mb: peaks of a stage, 10^6 bytes; of a profile, see complexity
     "class_name",   # "" for metrics over all classes; "boat|water" for confusion_ratio
     "value",        # float; fractions in [0, 1], seconds, ...
     "threshold",    # background threshold in force (NaN where there is none)
@@ -66,8 +67,10 @@ class CellRecord:
     status:   "done", "failed" or "not run"; `reason` is one line for the latter two
     method_info: title, paper, supervision ("I+S"), deviations, and `reported_as`, its name in `results/reported`
     settings: the resolved configuration; `changes`: what of it is not the default, as in the records
-    stages:   one dict a stage: name, key, kind, seconds, cached (bool), bytes, path (of the artifact, from the run's
-              folder); shown (bool), score, losses, details as `benchmark.traces` explains
+    stages:   one dict a stage: name, key, kind, seconds (of the last part where resumed), cached, resumed, bytes,
+              host_memory_mb and, on a GPU, device_memory_mb, path (of the artifact, from the run's folder); shown
+              (bool), score, losses, details as `benchmark.traces` explains; of a profile one a passage
+              (`benchmark.profiling`)
     provenance: git (commit, dirty), packages, hardware, device and determinism of the last stage; weights: reference
               -> SHA-256 of all pretrained weights it started from; seconds: of all stages; finished
     panels:   example images: list of {"id", "labels", "image", "truth", "cam", "pseudo_label", "prediction"}, the

@@ -40,6 +40,7 @@ class CamMethod(Method):
             ClassifyConfig(config.backbone, config.train),
             Kind.WEIGHTS,
             pretrained=(config.backbone.weights,),
+            profile="methods.cam.profile:classify",
         )
         cam = Stage(
             "cam",
@@ -49,6 +50,7 @@ class CamMethod(Method):
             inputs={"weights": classify.name},
             seeded=False,
             fixed_threshold=config.background_threshold,
+            profile="methods.cam.profile:cam",
         )
         return [classify, cam, *stages_after_cam(cam, config.refiner, config.segmenter, shared)]
 

@@ -27,8 +27,16 @@ def guided_stages(
         ClassifyConfig(config.backbone, config.classifier),
         Kind.WEIGHTS,
         pretrained=(config.backbone.weights,),
+        profile="methods.cam.profile:classify",
     )
-    guide = Stage("guide", run, settings, Kind.WEIGHTS, pretrained=(config.clip.weights,))
+    guide = Stage(
+        "guide",
+        run,
+        settings,
+        Kind.WEIGHTS,
+        pretrained=(config.clip.weights,),
+        profile="methods.clims.profile:guide",
+    )
     if config.initialisation == "classifier":
         first = [classify, replace(guide, inputs={"weights": classify.name})]
     else:
@@ -41,5 +49,6 @@ def guided_stages(
         inputs={"weights": guide.name},
         seeded=False,
         fixed_threshold=config.background_threshold,
+        profile="methods.clims.profile:cam",
     )
     return [*first, cam, *stages_after_cam(cam, config.refiner, config.segmenter, shared)]

@@ -158,6 +158,7 @@ def single_stage(name: str, config: DskdConfig, shared: Shared) -> list[Stage]:
         config.training(),
         Kind.WEIGHTS,
         pretrained=(config.vit.weights,),
+        profile="methods.dskd_gc.profile:train",
     )
     cam = Stage(
         "cam",
@@ -167,6 +168,7 @@ def single_stage(name: str, config: DskdConfig, shared: Shared) -> list[Stage]:
         inputs={"weights": train.name},
         seeded=False,
         fixed_threshold=config.background_threshold,
+        profile="methods.dskd_gc.profile:cam",
     )
     if shared.refiner is not None or config.labels.refinement != "gc":
         refined = refiner_stages(shared.refiner or config.refiner, cam)
@@ -182,6 +184,7 @@ def single_stage(name: str, config: DskdConfig, shared: Shared) -> list[Stage]:
         inputs={"weights": train.name},
         splits=("val",),
         seeded=False,
+        profile="methods.dskd_gc.profile:predict",
     )
     return [train, cam, *refined, predict]
 
@@ -200,6 +203,7 @@ def _corrected(config: DskdConfig, cam: Stage, train: Stage) -> list[Stage]:
         Kind.PSEUDO_LABEL,
         inputs={"cam": cam.name, "weights": train.name},
         seeded=False,
+        profile="methods.dskd_gc.profile:pseudo_label",
     )
     return [uncorrected_stage(cam, config.background_threshold), corrected]
 

@@ -74,6 +74,7 @@ class Eps(Method):
             Kind.SALIENCY,
             pretrained=detector.pretrained,
             seeded=False,
+            profile="methods.layers.saliency_profile:detect",
         )
         classify = Stage(
             "classify",
@@ -82,6 +83,7 @@ class Eps(Method):
             Kind.WEIGHTS,
             inputs={"saliency": saliency.name},
             pretrained=(config.backbone.weights,),
+            profile="methods.eps.profile:classify",
         )
         cam = Stage(
             "cam",
@@ -91,6 +93,7 @@ class Eps(Method):
             inputs={"weights": classify.name},
             seeded=False,
             fixed_threshold=config.background_threshold,
+            profile="methods.eps.profile:cam",
         )
         return [saliency, classify, cam, *stages_after_cam(cam, config.refiner, config.segmenter, shared)]
 

@@ -111,7 +111,7 @@ def _open_clip(name: str, path: Path | None) -> tuple[nn.Module, Any]:
     if open_clip.get_model_config(name) is None:
         raise MethodError(f"open_clip has no model {name!r}; open_clip.list_models() names them")
     # Without a tag nothing is downloaded but text towers of other libraries, and with the switch not these.
-    model = open_clip.create_model(name, pretrained_text=False)
+    model = open_clip.create_model(name, pretrained_text=False, device=torch.get_default_device())
     if path is not None:
         load_into(model, load_state(path), allow_unexpected=_NOT_WEIGHTS, source=path)
     return model, open_clip.get_tokenizer(name)

@@ -70,11 +70,11 @@ DEVIATIONS = (
 
 
 def transformer_stages(
-    config: MctformerConfig, cam_run: str, cam_settings: CamStageConfig, shared: Shared
+    config: MctformerConfig, cam_module: str, cam_settings: CamStageConfig, shared: Shared
 ) -> list[Stage]:
     """The graph of methods on this transformer: classify -> cam (and its intermediate ones) -> the usual path.
 
-    cam_run, cam_settings: the CAM stage's function and settings
+    cam_module: package whose `stages` and `profile` have the CAM stage's functions; cam_settings: its settings
     """
     classify = Stage(
         "classify",
@@ -82,15 +82,17 @@ def transformer_stages(
         ClassifyConfig(config.vit, config.train),
         Kind.WEIGHTS,
         pretrained=(config.vit.weights,),
+        profile="methods.mctformer.profile:classify",
     )
     cam = Stage(
         "cam",
-        cam_run,
+        f"{cam_module}.stages:cam",
         cam_settings,
         Kind.CAM,
         inputs={"weights": classify.name},
         seeded=False,
         fixed_threshold=config.background_threshold,
+        profile=f"{cam_module}.profile:cam",
     )
     parts = [
         Stage(
@@ -123,7 +125,7 @@ class Mctformer(Method):
 
     def stages(self, config: MctformerConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
         settings = CamStageConfig(config.vit, config.attention, config.inference, config.intermediate)
-        return transformer_stages(config, "methods.mctformer.stages:cam", settings, shared)
+        return transformer_stages(config, "methods.mctformer", settings, shared)
 
 
 METHOD = Mctformer()

@@ -13,6 +13,15 @@ from methods.refiners.gc.config import GcStageConfig, check_correction
 from methods.refiners.irn.config import IrnConfig
 from methods.refiners.psa.config import PsaConfig
 
+PROFILES = {
+    "crf": "methods.refiners.profile:crf",
+    "psa": "methods.refiners.psa.profile:pseudo_label",
+    "irn": "methods.refiners.irn.profile:pseudo_label",
+    "par": "methods.refiners.profile:par",
+    "gc": "methods.refiners.gc.profile:pseudo_label",
+}
+"""`Stage.profile` of the refiners; "none" computes nothing to speak of."""
+
 PSA: Mapping[str, PsaConfig] = {
     "nano": PsaConfig(
         BackboneConfig("resnet38d_nano", "nano/resnet38d_nano", 4),
@@ -183,6 +192,7 @@ def _learned_stages(
         inputs={"labels": label.name},
         splits=cam.splits,
         pretrained=(weights,),
+        profile=f"methods.refiners.{refiner}.profile:train",
     )
     return [label, train]
 
@@ -202,4 +212,5 @@ def _pseudo_label_stage(name: str, settings: object, cam: Stage) -> Stage:
         inputs={"cam": cam.name},
         splits=cam.splits,
         seeded=False,
+        profile=PROFILES.get(name),
     )

@@ -124,6 +124,7 @@ def segmentation_stages(config: SegmenterConfig, labels: str = "pseudo_label") -
         inputs={"labels": labels},
         pretrained=(config.backbone.weights,),
         seen_masks=config.init == COCO_MASKS,
+        profile="methods.segmenters.profile:segment",
     )
     return [segment, predict_stage(config)]
 
@@ -147,4 +148,5 @@ def predict_stage(config: SegmenterConfig) -> Stage:
         inputs={"weights": "segment"},
         splits=("val",),
         seeded=False,
+        profile="methods.segmenters.profile:predict",
     )

@@ -51,7 +51,7 @@ class SemanticModulation(Method):
         settings = ModulatedCamConfig(
             config.vit, config.attention, config.inference, config.intermediate, config.modulation
         )
-        return transformer_stages(config, "methods.semantic_modulation.stages:cam", settings, shared)
+        return transformer_stages(config, "methods.semantic_modulation", settings, shared)
 
 
 METHOD = SemanticModulation()

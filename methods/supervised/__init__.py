@@ -41,6 +41,7 @@ class Supervised(Method):
             Kind.WEIGHTS,
             pretrained=(segmenter.backbone.weights,),
             seen_masks=segmenter.init == COCO_MASKS,
+            profile="methods.segmenters.profile:segment",
         )
         return [segment, predict_stage(segmenter)]
 

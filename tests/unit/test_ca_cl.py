@@ -13,6 +13,7 @@ import torch
 from torch.nn.functional import normalize
 from torch.testing import assert_close
 
+from benchmark.complexity import complexity
 from benchmark.config import RuntimeConfig, compose
 from benchmark.console import stage_progress
 from benchmark.context import RunContext
@@ -37,7 +38,6 @@ from methods.clims.regions import encode_regions
 from methods.layers.backbones import build_backbone
 from methods.layers.clip import ClipModel, load_clip
 from methods.layers.clip_config import NANO, ClipConfig
-from methods.layers.complexity import complexity
 from methods.layers.config import BackboneConfig
 from methods.layers.words import PROMPTS, TextConfig
 from tests.trees import write_image

@@ -156,14 +156,19 @@ def pseudo_label(context: StageContext, settings: EdgeWalkConfig) -> None:
             grid = (edges.shape[-2], edges.shape[-1])
             found = [cams[i] for i in batch.ids]
             maps = pad_sequence([_resized(cam, grid) for cam in found], batch_first=True)
-            walked = walk_to_edges(
-                maps.to(context.device), edges, settings.radius, settings.beta, settings.exp_times
-            )
-            winners = _winners(resize(walked, batch.size), settings.background_threshold).cpu()
+            winners = walk(edges, maps.to(context.device), settings, batch.size).cpu()
             for sample_id, cam, winner in zip(batch.ids, found, winners):
                 values = torch.zeros(maps.shape[1] + 1, dtype=torch.uint8)
                 values[1 : len(cam.classes) + 1] = torch.tensor(cam.classes, dtype=torch.uint8) + 1
                 write_labels(label_map_path(context.output, sample_id), values[winner])
+
+
+def walk(
+    edges: torch.Tensor, maps: torch.Tensor, settings: EdgeWalkConfig, size: tuple[int, int]
+) -> torch.Tensor:
+    """Walked labels (B, *size): 0 background, k + 1 the k-th map. edges: (B, 1, h, w), maps: (B, K, h, w)."""
+    walked = walk_to_edges(maps, edges, settings.radius, settings.beta, settings.exp_times)
+    return _winners(resize(walked, size), settings.background_threshold)
 
 
 def _winners(walked: torch.Tensor, background_threshold: float) -> torch.Tensor:

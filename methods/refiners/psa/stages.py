@@ -121,24 +121,39 @@ def pseudo_label(context: StageContext, settings: WalkConfig) -> None:
     load_trained(network, context.inputs["affinity"].path / "network.safetensors")
     network.to(context.device).eval()
     cams = CamReader(context.inputs["cam"].path)
-    offsets = disc_offsets(settings.radius)
-    stride, normalisation = network.backbone.output_stride, network.backbone.normalisation
+    normalisation = network.backbone.normalisation
     for _, samples in context.shards(context.view.samples("train")):
         for batch in context.images(samples, normalisation, settings.batch_size):
-            height, width = batch.size
-            features = network(F.pad(batch.images, (0, -width % stride, 0, -height % stride)))
-            transition = SparseTransition(offsets, pair_affinities(features, offsets), settings.beta)
+            features = padded_features(network, batch.images)
             found = [cams[i] for i in batch.ids]
             maps = pad_sequence([_resized(cam, batch.size) for cam in found], batch_first=True)
-            scores = _with_background(maps.to(context.device), settings)
-            cells = F.avg_pool2d(scores, stride, ceil_mode=True)
-            walked = random_walk(cells, transition, 2**settings.logt)
-            padded = (walked.shape[-2] * stride, walked.shape[-1] * stride)
-            winners = resize(walked, padded)[..., :height, :width].argmax(1).cpu()
+            maps = maps.to(context.device)
+            winners = walk(features, maps, settings, network.backbone.output_stride).cpu()
             for sample_id, cam, winner in zip(batch.ids, found, winners):
-                values = torch.zeros(scores.shape[1], dtype=torch.uint8)
+                values = torch.zeros(maps.shape[1] + 1, dtype=torch.uint8)
                 values[1 : len(cam.classes) + 1] = torch.tensor(cam.classes, dtype=torch.uint8) + 1
                 write_labels(label_map_path(context.output, sample_id), values[winner])
+
+
+def padded_features(network: AffinityNetwork, images: torch.Tensor) -> torch.Tensor:
+    """Features (B, F, h, w) of images (B, 3, H, W) padded to whole cells."""
+    stride = network.backbone.output_stride
+    height, width = images.shape[-2:]
+    return network(F.pad(images, (0, -width % stride, 0, -height % stride)))  # type: ignore[no-any-return]
+
+
+def walk(features: torch.Tensor, maps: torch.Tensor, settings: WalkConfig, stride: int) -> torch.Tensor:
+    """Walked labels (B, H, W): 0 background, k + 1 the k-th map.
+
+    features: (B, F, h, w), of the padded images; maps: (B, K, H, W) in [0, 1], of the images
+    """
+    height, width = maps.shape[-2:]
+    offsets = disc_offsets(settings.radius)
+    transition = SparseTransition(offsets, pair_affinities(features, offsets), settings.beta)
+    cells = F.avg_pool2d(_with_background(maps, settings), stride, ceil_mode=True)
+    walked = random_walk(cells, transition, 2**settings.logt)
+    padded = (walked.shape[-2] * stride, walked.shape[-1] * stride)
+    return resize(walked, padded)[..., :height, :width].argmax(1)
 
 
 def _with_background(maps: torch.Tensor, settings: WalkConfig) -> torch.Tensor:

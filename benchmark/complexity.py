@@ -1,0 +1,65 @@
+"""Multiply-accumulate operations and parameters of a network, by two conventions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from methods.base import Passage
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """parameters: elements of all parameters
+    layer_macs: over linear and convolution layers, what most papers of this field print
+    macs:       with the products of attention and other products of activations
+    """
+
+    parameters: int
+    layer_macs: int
+    macs: int
+
+
+def complexity(network: nn.Module, run: Callable[[], object]) -> Complexity:
+    """Count what `run()` executes, a forward pass of `network` on one image; the meta device will do."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    aten = torch.ops.aten
+    layers = {aten.addmm, aten.mm, aten.convolution}
+    with torch.no_grad(), plain_attention(), FlopCounterMode(display=False) as counter:
+        run()
+    by_operation = counter.get_flop_counts().get("Global", {})
+    return Complexity(
+        sum(p.numel() for p in network.parameters()),
+        sum(flops for operation, flops in by_operation.items() if operation in layers) // 2,
+        sum(by_operation.values()) // 2,
+    )
+
+
+def passage_complexity(passage: Passage) -> Complexity:
+    """Of one image; what follows the network is not in it. The passage's network lies on the meta device."""
+    module = passage.module
+    if module is None:
+        return Complexity(0, 0, 0)
+    image = torch.empty(1, 3, *passage.size, device="meta")
+    return complexity(module, lambda: passage.run(module, image))
+
+
+@contextmanager
+def plain_attention() -> Iterator[None]:
+    """Attention as products and a softmax: PyTorch's counter counts nothing in fused kernels."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)

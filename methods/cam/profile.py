@@ -1,0 +1,26 @@
+"""What `profile` measures of plain CAM."""
+
+from __future__ import annotations
+
+from methods.base import Passage
+from methods.cam.config import CamStageConfig, ClassifyConfig
+from methods.cam.stages import CamNetwork
+from methods.layers.backbones import build_backbone
+from methods.layers.config import BackboneConfig
+from methods.layers.passages import alone, multi_scale_cams
+
+NETWORK = "CAM network"
+
+
+def random_network(config: BackboneConfig, classes: int) -> CamNetwork:
+    backbone = build_backbone(config)
+    return CamNetwork(backbone, backbone.channels, classes).eval()
+
+
+def classify(settings: ClassifyConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
+    return [alone(NETWORK, random_network(settings.backbone, classes), settings.train.recipe.crop)]
+
+
+def cam(settings: CamStageConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
+    network = random_network(settings.backbone, classes)
+    return [multi_scale_cams(NETWORK, network, lambda m, x: m(x).relu(), settings.inference, size)]

@@ -1,0 +1,69 @@
+"""What the methods' `profile` modules share: passages through a network alone, at several scales, and a CRF.
+
+Networks are built with random weights: neither operations nor speed depend on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from methods.base import Passage, Pictures
+from methods.layers.cam import multi_scale_cam
+from methods.layers.config import CamInferenceConfig, CrfConfig
+from methods.layers.crf import dense_crf
+
+ALONE = "network alone"
+BACKGROUND = 0.3
+"""Score of the constant background beside a batch's CAMs; what follows costs the same for any."""
+
+
+def alone(network: str, module: nn.Module, side: int, covers: str = ALONE) -> Passage:
+    """One forward pass at the training crop, as papers count it."""
+    return Passage(network, covers, (side, side), module)
+
+
+def multi_scale_cams(
+    network: str,
+    module: nn.Module,
+    forward: Callable[[Any, torch.Tensor], torch.Tensor],
+    settings: CamInferenceConfig,
+    size: tuple[int, int],
+    steps: str = "",
+) -> Passage:
+    """CAMs of whole images; forward: (module, images (B, 3, H, W)) -> maps (B, C, h, w), steps: what else it does."""
+
+    def run(module: nn.Module, images: torch.Tensor) -> torch.Tensor:
+        return multi_scale_cam(lambda x: forward(module, x), images, settings.scales, settings.flip)
+
+    return Passage(network, steps + scales_text(settings.scales, settings.flip), size, module, run)
+
+
+def scales_text(scales: Sequence[float], flip: bool) -> str:
+    """ "scales 0.5, 1; mirrored" """
+    text = f"scale{'s' if len(scales) > 1 else ''} {', '.join(f'{scale:g}' for scale in scales)}"
+    return f"{text}; mirrored" if flip else text
+
+
+def scores_with_background(cams: torch.Tensor) -> torch.Tensor:
+    """(B, K, H, W) -> (B, 1 + K, H, W), the constant background first."""
+    return F.pad(cams, (0, 0, 0, 0, 1, 0), value=BACKGROUND)
+
+
+def crf(config: CrfConfig) -> Callable[[Any, Pictures], None]:
+    """`Passage.finish` of a dense CRF over the present classes and background, one image after the other.
+
+    It is run from the pictures' CAMs: an untrained network's output would have other classes present.
+    """
+
+    def finish(output: Any, pictures: Pictures) -> None:
+        scores = scores_with_background(pictures.cams)
+        probabilities = (scores / scores.sum(1, keepdim=True)).cpu().numpy()
+        for pixels, of_image in zip(pictures.pixels.permute(0, 2, 3, 1).cpu(), probabilities):
+            dense_crf(pixels.contiguous().numpy(), of_image, config)
+
+    return finish

@@ -1,0 +1,31 @@
+"""What `profile` measures of IRNet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from methods.base import Passage, Pictures
+from methods.layers.backbones import build_backbone
+from methods.layers.cam import resize
+from methods.layers.passages import alone
+from methods.refiners.irn.config import EdgeWalkConfig, InterPixelTrainingConfig
+from methods.refiners.irn.network import InterPixelNetwork
+from methods.refiners.irn.stages import walk
+
+NETWORK = "inter-pixel network"
+
+
+def train(settings: InterPixelTrainingConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
+    network = InterPixelNetwork(build_backbone(settings.backbone)).eval()
+    return [alone(NETWORK, network, settings.train.recipe.crop)]
+
+
+def pseudo_label(settings: EdgeWalkConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
+    """Inference uses the boundary branch alone, of the image and its mirror image."""
+    network = InterPixelNetwork(build_backbone(settings.backbone)).eval()
+
+    def finish(edges: Any, pictures: Pictures) -> None:
+        walk(edges, resize(pictures.cams, (edges.shape[-2], edges.shape[-1])), settings, size)
+
+    covers = "boundaries, scale 1; mirrored; random walk"
+    return [Passage(NETWORK, covers, size, network, lambda m, x: m.boundaries(x), finish)]

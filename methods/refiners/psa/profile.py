@@ -1,0 +1,29 @@
+"""What `profile` measures of PSA."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from methods.base import Passage, Pictures
+from methods.layers.backbones import build_backbone
+from methods.layers.passages import alone
+from methods.refiners.psa.config import AffinityTrainingConfig, WalkConfig
+from methods.refiners.psa.network import AffinityNetwork
+from methods.refiners.psa.stages import padded_features, walk
+
+NETWORK = "affinity network"
+
+
+def train(settings: AffinityTrainingConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
+    network = AffinityNetwork(build_backbone(settings.backbone)).eval()
+    return [alone(NETWORK, network, settings.train.recipe.crop)]
+
+
+def pseudo_label(settings: WalkConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
+    network = AffinityNetwork(build_backbone(settings.backbone)).eval()
+    stride = network.backbone.output_stride
+
+    def finish(features: Any, pictures: Pictures) -> None:
+        walk(features, pictures.cams, settings, stride)
+
+    return [Passage(NETWORK, "scale 1; random walk", size, network, padded_features, finish)]

@@ -1,0 +1,33 @@
+"""What `profile` measures of the segmentation network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from methods.base import Passage
+from methods.layers.config import SegmenterConfig
+from methods.layers.deeplab import build_segmenter
+from methods.layers.passages import alone, crf, scales_text
+from methods.segmenters.stages import segmentation_probabilities
+
+NETWORK = "segmentation network"
+
+
+def segment(settings: SegmenterConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
+    return [alone(NETWORK, build_segmenter(settings, classes).eval(), settings.train.recipe.crop)]
+
+
+def predict(settings: SegmenterConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
+    """As it is tested: scales and mirror images, without and with the CRF where there is one."""
+
+    def run(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
+        return segmentation_probabilities(network, images, settings.test_scales, settings.test_flip)
+
+    covers = scales_text(settings.test_scales, settings.test_flip)
+    tested = Passage(NETWORK, covers, size, build_segmenter(settings, classes).eval(), run)
+    if settings.test_crf is None:
+        return [tested]
+    return [tested, replace(tested, covers=f"{covers}; CRF", finish=crf(settings.test_crf))]
