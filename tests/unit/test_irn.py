@@ -125,10 +125,10 @@ def test_walk_does_not_pass_an_edge():
 # --- labels -----------------------------------------------------------------------------------------------
 
 
-def test_confident_labels_take_foreground_first_and_background_of_both():
+def test_foreground_is_taken_first_and_background_of_both():
     foreground = torch.tensor([0, 0, 2, 1], dtype=torch.uint8)
     background = torch.tensor([0, 1, 0, 1], dtype=torch.uint8)
-    found = stages.confident_labels(foreground, background)
+    found = stages.foreground_before_background(foreground, background)
     assert found.tolist() == [0, IGNORE, 2, 1]
     assert found.dtype == torch.uint8
 

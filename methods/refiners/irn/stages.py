@@ -31,7 +31,7 @@ def label(context: StageContext, settings: InterPixelLabelConfig) -> None:
     """Write a label map of every training image: foreground and background that are confident, 255 elsewhere.
 
     A CRF starts from the CAM against the high background score, another from that against the low one; see
-    `confident_labels`.
+    `foreground_before_background`.
     """
     cams = CamReader(context.inputs["cam"].path)
     with CrfPool(settings.crf) as pool:
@@ -45,13 +45,13 @@ def label(context: StageContext, settings: InterPixelLabelConfig) -> None:
                     foreground, background = (
                         values[torch.from_numpy(next(posteriors)).argmax(0)] for _ in range(2)
                     )
-                    found = confident_labels(foreground, background)
+                    found = foreground_before_background(foreground, background)
                     labels = F.interpolate(found[None, None], cam.size, mode="nearest-exact")[0, 0]
                 write_labels(label_map_path(context.output, sample.id), labels)
                 context.advance(1)
 
 
-def confident_labels(foreground: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
+def foreground_before_background(foreground: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
     """Label map of two of one image; 0 background, c + 1 class c, 255 ignored.
 
     foreground: (..., H, W), made with the high background score: what is no background in it is taken
