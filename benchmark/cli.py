@@ -8,11 +8,13 @@ from typing import Annotated
 
 import typer
 
-from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, ConfigError
+from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, ConfigError, choose
 from benchmark.console import console, duration
+from benchmark.folders import check_writable
 from benchmark.store import disk_is_full
 from datasets.base import DataError
 from methods.base import MethodError
+from reports import DEFAULT_FORMATS, FORMATS
 
 app = typer.Typer(
     name="benchmark",
@@ -83,35 +85,36 @@ def run(
 ) -> None:
     """Run methods through every stage, score them and write the board. Running again resumes."""
     from benchmark.config import compose
-    from benchmark.plan import make_plan
 
     names = method_names(methods)
     config = compose(names, dataset, scale, protocol, [f"runtime.device={device}", *(overrides or [])])
     if dry_run:
         from benchmark.dry_run import print_plan
+        from benchmark.plan import make_plan
 
-        print_plan(make_plan(config, parse_seeds(seeds), until))
+        if not print_plan(make_plan(config, parse_seeds(seeds), until, fetching=False)):
+            sys.exit(1)
         return
     from benchmark.board import write_board
-    from benchmark.distributed import Team, world_size
-    from benchmark.runner import Runner, make_fabric
+    from benchmark.networks import announce
+    from benchmark.runner import execute, form_team
+    from results.merge import earlier_run
 
-    team = Team(make_fabric(config.runtime)) if world_size() > 1 else None
-    if team and not team.leads:
-        team.wait()  # rank 0 has planned, so generated data are there
-        Runner(make_plan(config, parse_seeds(seeds), until), team).follow()
+    run_dir = output or run_folder(config.dataset.name, scale, protocol)
+    numbers = parse_seeds(seeds)
+    team = form_team(config.runtime)
+    if team is None or team.leads:  # said now, not after hours
+        check_writable(run_dir, "--output")
+        check_writable(Path(config.runtime.store), "runtime.store")
+        earlier_run(run_dir)
+    done = execute(config, numbers, until, team)
+    if done is None:
         return
-    plan = make_plan(config, parse_seeds(seeds), until)
-    if team:
-        team.wait()
-    runner = Runner(plan, team)
-    results = runner.run()
-    run_dir = (
-        output or Path("results/runs") / f"{config.dataset.name}-{config.scale.name}-{config.protocol.name}"
-    )
-    reports = write_board(plan, results, runner.references(), run_dir)
+    runner, results = done
+    reports = write_board(runner.plan, results, runner.references(), run_dir)
     print_board(run_dir)
     console.print(f"\nReport: {reports['html']}", markup=False)
+    announce(results, run_dir)
     failed = [r for r in results if r.status == "failed"]
     for result in failed:
         console.print(
@@ -165,12 +168,15 @@ def experiment(
     from benchmark.experiments import Options, find_experiment, print_table, run_experiment, write_table
 
     method, chosen = find_experiment(name)
-    dataset = dataset or DEFAULT_DATASET.get(scale)
+    dataset = dataset or DEFAULT_DATASET[choose("scale", scale, SCALES)]
     settings = (f"runtime.device={device}", *(overrides or []))
     options = Options(dataset, scale, protocol, parse_seeds(seeds), settings)
-    measured, failures = run_experiment(method, chosen, options)
+    folder = output or run_folder(dataset, scale, protocol) / "experiments"
+    done = run_experiment(method, chosen, options, folder)
+    if done is None:
+        return
+    measured, failures = done
     print_table(measured, method, chosen, options)
-    folder = output or Path("results/runs") / f"{dataset}-{scale}-{protocol}" / "experiments"
     for path in write_table(measured, method, chosen, options, folder):
         console.print(f"{path.suffix[1:]}: {path}", markup=False)
     for failure in failures:
@@ -195,11 +201,27 @@ def doctor(
 def report(
     run_dir: Annotated[Path, typer.Argument(help="Folder of a run, e.g. results/runs/shapes-nano-paper")],
     output: Annotated[Path | None, typer.Option(help="Where to write; default: the run's folder.")] = None,
+    formats: Annotated[
+        str, typer.Option(help=f"Comma-separated: {', '.join(FORMATS)}, or `all`.")
+    ] = ",".join(DEFAULT_FORMATS),
+    compare: Annotated[
+        Path | None,
+        typer.Option(help="Another run's folder: print what changed from it to RUN_DIR, and nothing else."),
+    ] = None,
 ) -> None:
-    """Rebuild the reports of a run from its records."""
+    """Rebuild the reports of a run from its folder, or compare two runs: report --compare RUN_A RUN_B."""
+    if compare is not None:
+        from reports.markdown import table
+        from reports.run_comparison import compare_reports
+
+        changes = compare_reports(compare, run_dir)
+        text = "\n".join(table(each, f"{compare} → {run_dir}") for each in changes)
+        print(text or f"{compare} and {run_dir}: no difference")
+        return
     from reports import build_reports
 
-    files = build_reports(run_dir, output)
+    chosen = list(FORMATS) if formats == "all" else [name.strip() for name in formats.split(",")]
+    files = build_reports(run_dir, output, chosen)
     print_board(run_dir)
     for name, path in files.items():
         console.print(f"{name}: {path}", markup=False)
@@ -207,14 +229,29 @@ def report(
 
 @app.command()
 def predict(
-    weights: Annotated[Path, typer.Option(help="Folder of a trained `segment` artifact.")],
     images: Annotated[Path, typer.Option(help="Folder of images to segment.")],
+    run_dir: Annotated[
+        Path | None, typer.Option("--run", help="Folder of a run, e.g. results/runs/shapes-nano-paper.")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="With --run: whose network.")] = None,
+    seed: Annotated[int | None, typer.Option(help="With --run: of which seed.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Instead of --run: folder of a trained network, as `run` prints it.")
+    ] = None,
     output: Annotated[Path, typer.Option(help="Folder for label maps and overlays.")] = Path("predictions"),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Segment unlabelled images with a trained result."""
+    from benchmark.networks import of_run
     from benchmark.predict import predict_folder
 
+    if (run_dir is None) == (weights is None):
+        raise ConfigError("give either --run FOLDER (and --method, --seed) or --weights FOLDER")
+    if weights is None:
+        assert run_dir is not None
+        weights = of_run(run_dir, method, seed)
+    elif method is not None or seed is not None:
+        raise ConfigError("--method and --seed choose a network of a run; give --run instead of --weights")
     count, seconds = predict_folder(weights, images, output, device)
     console.print(
         f"{count} images in {duration(seconds)}: {output}/labels (class ids), {output}/overlays", markup=False
@@ -233,6 +270,7 @@ def pretrain(
 
     if name != "all" and name not in MINIATURES:
         raise ConfigError(f"unknown miniature {name!r}; there are {', '.join(MINIATURES)}")
+    check_writable(output, "--output")
     for each in MINIATURES if name == "all" else [name]:
         shipped = shipped_card(each)  # before `output` may become the place they are shipped from
         card = pretrain(each, output, lambda text: console.print(text, markup=False))
@@ -265,6 +303,11 @@ def parse_seeds(text: str) -> list[int]:
     if not seeds or not all(0 <= seed < 2**32 for seed in seeds):
         raise ConfigError(f"--seeds {text!r}: write whole numbers from 0 separated by commas, e.g. 0,1,2")
     return seeds
+
+
+def run_folder(dataset: str, scale: str, protocol: str) -> Path:
+    """Where a run's records and reports go by default."""
+    return Path("results/runs") / f"{dataset}-{scale}-{protocol}"
 
 
 def print_board(run_dir: Path) -> None:

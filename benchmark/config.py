@@ -123,6 +123,27 @@ def plain(value: Any) -> Any:
     return value
 
 
+def typed(kind: type, values: Mapping[str, Any]) -> Any:
+    """A dataclass of `kind` from the plain data that `plain` made of one."""
+    from omegaconf import OmegaConf
+
+    node = writable(OmegaConf.structured(kind))
+    _open_parts(node, values)
+    return OmegaConf.to_object(OmegaConf.merge(node, values))
+
+
+def _open_parts(node: Any, values: Mapping[str, Any]) -> None:
+    """Parts that `values` fill and that have no default, or None, begin from their type's defaults, writable."""
+    from omegaconf import DictConfig, OmegaConf
+
+    for key, value in values.items():
+        child = node._get_node(key, validate_access=False)
+        if isinstance(value, Mapping) and isinstance(child, DictConfig):
+            if child._is_none() or child._is_missing():
+                node[key] = writable(OmegaConf.structured(child._metadata.ref_type))
+            _open_parts(node._get_node(key), value)
+
+
 def compose(
     methods: Sequence[str],
     dataset: str | None = None,
@@ -140,7 +161,7 @@ def compose(
     nodes: dict[str, Any] = {
         "dataset": datasets.dataset_class(dataset).config(name=dataset),
         "scale": ScaleConfig(scale),
-        "protocol": _protocol(protocol, scale),
+        "protocol": protocol_defaults(protocol, scale),
         "evaluation": EvaluationConfig(),
         "runtime": RuntimeConfig(),
     }
@@ -159,7 +180,8 @@ def compose(
     return config
 
 
-def _protocol(name: str, scale: str) -> ProtocolConfig:
+def protocol_defaults(name: str, scale: str) -> ProtocolConfig:
+    """A protocol's settings before any override."""
     if name == "unified":
         return ProtocolConfig(name, RefinerConfig("crf", psa=PSA[scale], irn=IRN[scale]), SEGMENTERS[scale])
     return ProtocolConfig(name)
@@ -264,11 +286,12 @@ def _check_key(override: str, config: Any) -> None:
                 f"setting {key!r} has parts; set one of {', '.join(f'{key}.{p}' for p in parts)}"
             )
         return
-    if key.startswith("method.") and key.split(".")[1] not in {
-        k.split(".")[1] for k in known if k.startswith("method.")
-    }:
+    methods = list(dict.fromkeys(k.split(".")[1] for k in known if k.startswith("method.")))
+    if key.startswith("method.") and (name := key.split(".")[1]) not in methods:
+        near = difflib.get_close_matches(name, methods, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
         raise ConfigError(
-            f"setting {key!r}: method {key.split('.')[1]!r} is not part of this run (see --methods)"
+            f"setting {key!r}: method {name!r} is not part of this run; {hint}it has {', '.join(methods)}"
         )
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     hint = f"; did you mean {close[0]!r}?" if close else f"; settings begin with {', '.join(config)}"

@@ -17,8 +17,11 @@ CAM_STRIDE = 8
 WEIGHTS_BYTES = {"nano": 2e6, "small": 25e6, "paper": 420e6}
 
 
-def print_plan(plan: Plan) -> None:
-    """Print every cell's stages, marked stored or to do, and the disk the latter will need."""
+def print_plan(plan: Plan) -> bool:
+    """Print every cell's stages, marked stored or to do, what would be fetched, and the disk needed.
+
+    Returns whether all cells can run or are not meant to ("not run"); says so where not.
+    """
     needed = 0.0
     counted = set()
     for cell in plan.cells:
@@ -39,10 +42,13 @@ def print_plan(plan: Plan) -> None:
             )
             counted.add(planned.key)
             needed += estimate
-            console.print(f"  {planned.stage.name:<14} {planned.key[:12]}  {state}", markup=False)
+            key = "after fetch" if planned.provisional else planned.key[:12]
+            console.print(f"  {planned.stage.name:<14} {key:<12}  {state}", markup=False)
     root = plan.store.root
     existing = next(p for p in (root, *root.absolute().parents) if p.exists())
     free = shutil.disk_usage(existing).free
+    for reference in plan.to_fetch():
+        console.print(f"would be fetched first: weights {reference}", markup=False)
     todo = sum(1 for _, entry in plan.entries() if entry is None)
     console.print(
         f"\n{len(plan.cells)} cells, {todo} stages to do; about {size(needed)} of disk in {root}, {size(free)} free",
@@ -50,6 +56,15 @@ def print_plan(plan: Plan) -> None:
     )
     if needed > free:
         console.print("Not enough space: point runtime.store to a larger disk.", style="red")
+    failed = [cell for cell in plan.cells if cell.status == "failed"]
+    if failed:
+        names = ", ".join(dict.fromkeys(cell.method.name for cell in failed))
+        console.print(
+            f"{len(failed)} of {len(plan.cells)} cells cannot run ({names}): see above",
+            style="red",
+            markup=False,
+        )
+    return not failed
 
 
 def disk_estimate(plan: Plan, planned: PlannedStage) -> float:

@@ -1,6 +1,7 @@
 """From a configuration to cells, and from cells to keyed stages: what is stored and what is to be done.
 
-Planning reads files' hashes but loads no image and no torch.
+Planning reads files' hashes but loads no image and no torch. Pretrained weights that are not here are fetched, since
+their content is part of the keys.
 """
 
 from __future__ import annotations
@@ -11,18 +12,20 @@ from pathlib import Path
 
 from benchmark.code_version import code_version
 from benchmark.config import RunConfig, choose, plain
+from benchmark.console import console
 from benchmark.distributed import world_size
 from benchmark.store import Entry, Store, content_key
 from datasets import dataset_class
 from datasets.base import Dataset
 from methods.base import Kind, Method, MethodError, NotRunnable, Stage, Supervision, TrainingView
-from methods.layers.weights import fingerprint
+from methods.layers.weights import check_served, fetch, fingerprint
 from methods.registry import find_method
 
 HARNESS_MODULES = ("benchmark.context",)
 """Harness sources whose change can change a stage's result: its training loop and loaders."""
 EVALUATOR_MODULE = "benchmark.evaluation.evaluator"
 REFERENCE_MODULE = "benchmark.evaluation.reference"
+UNFETCHED = "to be fetched"
 MASK_CHECK_MODULE = "benchmark.evaluation.mask_check"
 SCORED = {Kind.CAM: "cam", Kind.PSEUDO_LABEL: "pseudo_label", Kind.PREDICTION: "segmentation"}
 """Artifact kinds the evaluator scores, and what their scores are called."""
@@ -30,13 +33,23 @@ SCORED = {Kind.CAM: "cam", Kind.PSEUDO_LABEL: "pseudo_label", Kind.PREDICTION: "
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """A stage with its key; `score_key` is that of its scores where its kind is scored."""
+    """A stage with its key; `score_key` is that of its scores where its kind is scored.
+
+    weights: reference -> SHA-256 of the pretrained weights it starts from; `UNFETCHED` where they are still to be
+             fetched, and then the key is not the one it will have
+    """
 
     stage: Stage
     key: str
     inputs: dict[str, PlannedStage]
     split: str
     score_key: str | None = None
+    weights: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def provisional(self) -> bool:
+        """Whether weights that its key depends on are still to be fetched."""
+        return UNFETCHED in self.weights.values() or any(up.provisional for up in self.inputs.values())
 
     @property
     def score_name(self) -> str:
@@ -76,6 +89,17 @@ class Plan:
         data = [self.dataset.fingerprint(part, split) for part in ("images", "masks")]
         return content_key({"reference": stage, "data": data, "code": code_version(REFERENCE_MODULE)})
 
+    def to_fetch(self) -> list[str]:
+        """References of weights that are still to be fetched, see `make_plan`."""
+        found = {
+            reference
+            for cell in self.cells
+            for planned in cell.stages
+            for reference, content in planned.weights.items()
+            if content == UNFETCHED
+        }
+        return sorted(found)
+
     def splits_with_open_masks(self) -> list[str]:
         """Splits whose masks somebody opens: to score an artifact, or to train where a method may."""
         cells = [cell for cell in self.cells if cell.status == "planned"]
@@ -104,18 +128,21 @@ class Plan:
                     yield planned, self.store.find(planned.stage.name, planned.key)
 
 
-def make_plan(config: RunConfig, seeds: Sequence[int], until: str | None = None) -> Plan:
+def make_plan(
+    config: RunConfig, seeds: Sequence[int], until: str | None = None, *, fetching: bool = True
+) -> Plan:
     """Plan every (method, seed). Raises DataError when the data set cannot be read.
 
     until: stop after the stages that yield this kind (cam, pseudo_label, ...) and what they need; a method
            without such a stage is not run
+    fetching: have libraries download pretrained weights that are not here; without it, `PlannedStage.provisional`
     """
     if until is not None:
         choose("--until", until, [kind.value for kind in Kind])
     dataset = dataset_class(config.dataset.name)(config.dataset)  # type: ignore[call-arg]
     dataset.prepare()
     store = Store(Path(config.runtime.store))
-    keys = _Keys(config, dataset, world_size())
+    keys = _Keys(config, dataset, world_size(), fetching)
     view = dataset.training_view()
     cells = [
         _plan_cell(config, find_method(name), seed, view, keys, until)
@@ -149,10 +176,11 @@ def _plan_stages(
     planned: dict[str, PlannedStage] = {}
     for stage in stages:
         inputs = {role: planned[name] for role, name in stage.inputs.items()}
-        key = keys.stage(stage, inputs, seed, Supervision.MASKS in method.supervision)
+        weights = {reference: keys.weights(reference) for reference in stage.pretrained}
+        key = keys.stage(stage, inputs, weights, seed, Supervision.MASKS in method.supervision)
         split = stage.splits[0]
         score_key = keys.score(key, stage, split) if stage.yields in SCORED else None
-        planned[stage.name] = PlannedStage(stage, key, inputs, split, score_key)
+        planned[stage.name] = PlannedStage(stage, key, inputs, split, score_key, weights)
     return Cell(method, seed, list(planned.values()))
 
 
@@ -175,12 +203,16 @@ def _until(stages: list[Stage], kind: Kind, method: str) -> list[Stage]:
 class _Keys:
     """Keys of stages and scores for one data set and one way of computing."""
 
-    def __init__(self, config: RunConfig, dataset: Dataset, world_size: int) -> None:
+    def __init__(self, config: RunConfig, dataset: Dataset, world_size: int, fetching: bool) -> None:
         self._config, self._dataset, self._world_size = config, dataset, world_size
+        self._fetching = fetching
+        self._weights: dict[str, str | MethodError] = {}
         self._harness = [code_version(module) for module in HARNESS_MODULES]
         self._fingerprints: dict[tuple[str, str], str] = {}
 
-    def stage(self, stage: Stage, inputs: dict[str, PlannedStage], seed: int, masks: bool) -> str:
+    def stage(
+        self, stage: Stage, inputs: dict[str, PlannedStage], weights: dict[str, str], seed: int, masks: bool
+    ) -> str:
         runtime = self._config.runtime
         parts = {
             "run": stage.run,
@@ -189,7 +221,7 @@ class _Keys:
             "data": {split: self._data("images", split) for split in stage.splits},
             "masks": {split: self._data("masks", split) for split in stage.splits} if masks else {},
             "classes": list(self._dataset.classes),
-            "pretrained": {r: fingerprint(r, runtime.weights_root) for r in stage.pretrained},
+            "pretrained": weights,
             "seed": seed if stage.seeded else None,
             "code": [code_version(stage.run.split(":")[0]), *self._harness],
             "precision": runtime.precision,
@@ -210,6 +242,30 @@ class _Keys:
             "code": code_version(EVALUATOR_MODULE),
         }
         return content_key(parts)
+
+    def weights(self, reference: str) -> str:
+        """Hash of pretrained weights; tried once, so that all who need what cannot be had fail at once."""
+        if reference not in self._weights:
+            try:
+                self._weights[reference] = self._resolve(reference)
+            except MethodError as error:
+                self._weights[reference] = error
+        found = self._weights[reference]
+        if isinstance(found, MethodError):
+            raise found
+        return found
+
+    def _resolve(self, reference: str) -> str:
+        root = self._config.runtime.weights_root
+        found = fingerprint(reference, root)
+        if found is None and self._fetching:
+            console.print(f"fetching weights {reference}", markup=False)
+            fetch(reference, root)
+            found = fingerprint(reference, root)
+            assert found is not None
+        elif found is None:
+            check_served(reference, root)
+        return found or UNFETCHED
 
     def images_without_mask(self, split: str) -> int:
         return sum(self._dataset.mask_path(i) is None for i in self._dataset.ids(split))

@@ -40,6 +40,8 @@ class Supervision(StrEnum):
 class Kind(StrEnum):
     """Kinds of artifacts. The evaluator scores CAM, PSEUDO_LABEL and PREDICTION, whoever made them.
 
+    PREDICTION: label maps of the split val, made from the images and a trained network (WEIGHTS, among the stage's
+                inputs) alone: `predict` runs the stage on a view whose val is a user's images and whose train is empty
     TRAINING_LABEL: label maps, with holes, that another stage learns from
     """
 
@@ -93,30 +95,19 @@ class Deviation:
 
 
 @dataclass(frozen=True)
-class Reported:
-    """A number printed in the paper. `value` in percent."""
-
-    dataset: str
-    split: str
-    stage: str
-    metric: str
-    value: float
-    note: str = ""
-
-
-@dataclass(frozen=True)
 class ExperimentRow:
     """One row of an experiment's table.
 
     label:    what the paper calls it
-    reported: the paper's numbers in percent, one a column; None where it prints none
-    scores:   what is read for each column: names of scores in the records (cam, cam_original, segmentation)
+    reported: where the paper prints it, "paper/table/row" of `results/reported`; "" if nowhere
+    scores:   what is read for each column: names of scores in the records (cam, cam_original, segmentation), their
+              mIoU, or another metric of theirs after a colon (pseudo_label:pixel_accuracy)
     settings: overrides of the method's settings, e.g. "modulation.strength=0.6"
     method:   another entry whose row this is (a baseline); None: the experiment's own
     """
 
     label: str
-    reported: tuple[float | None, ...]
+    reported: str = ""
     scores: tuple[str, ...] = ("cam",)
     settings: tuple[str, ...] = ()
     method: str | None = None
@@ -165,7 +156,8 @@ class Method(ABC):
     presets: ClassVar[Mapping[str, MethodConfig]]
     """Settings by scale: nano, small, paper."""
     deviations: ClassVar[Sequence[Deviation]] = ()
-    reported: ClassVar[Sequence[Reported]] = ()
+    reported_as: ClassVar[str] = ""
+    """`method` of its published numbers in `results/reported`; "": none."""
     experiments: ClassVar[Sequence[Experiment]] = ()
 
     @abstractmethod

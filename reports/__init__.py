@@ -1,39 +1,73 @@
-"""Reports: pure functions of a run's records."""
+"""Reports: pure functions of a run's folder."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from datasets.base import DataError
 
+FORMATS = ("html", "latex", "markdown", "csv", "parquet", "figures")
+DEFAULT_FORMATS = ("html", "latex", "markdown", "csv")
 
-def build_reports(run_dir: Path, output: Path | None = None) -> dict[str, Path]:
-    """Write `report.html`, `tables.tex`, `leaderboard.csv` and `leaderboard.md`.
 
-    `output` is a folder, by default the run's own. Returns the files by kind: html, latex, csv, markdown.
-    Raises DataError if `run_dir` is no run or is empty.
+def build_reports(
+    run_dir: Path, output: Path | None = None, formats: Sequence[str] = DEFAULT_FORMATS
+) -> dict[str, Path]:
+    """Write a run's reports into a folder, by default its own; returns the file to open by format.
+
+    html: `report.html`; latex: `tables.tex` for `\\input` and `report.tex`, a document with it and the figures;
+    markdown: `report.md`; csv, parquet: `tables/*`; figures: `figures/*.pdf` and `.svg`
+    Raises DataError on an unknown format, and if `run_dir` is no run or is empty.
     """
-    from reports import html, latex, text
-    from results.aggregate import leaderboard, per_class_iou
+    from results.aggregate import leaderboard
     from results.io import read_run
+    from results.significance import significance
 
+    for name in formats:
+        if name not in FORMATS:
+            raise DataError(f"unknown report format {name!r}; choose from {', '.join(FORMATS)}")
     run = read_run(run_dir)
     if not run.cells and run.records.empty:
         raise DataError(f"{run_dir}: the run is empty, there is nothing to report; `run` fills it")
     board = leaderboard(run.records, run.cells)
-    contents = {
-        "html": ("report.html", html.render(run, board)),
-        "latex": ("tables.tex", latex.tables(board, per_class_iou(run.records))),
-        "csv": ("leaderboard.csv", board.to_csv(index=False)),
-        "markdown": ("leaderboard.md", text.markdown_leaderboard(board)),
-    }
+    found = significance(run, board)
     folder = output or run_dir
     folder.mkdir(parents=True, exist_ok=True)
     written = {}
-    for kind, (name, content) in contents.items():
-        written[kind] = folder / name
-        temporary = folder / f".{name}.{os.getpid()}.tmp"
-        temporary.write_text(content, encoding="utf-8")
-        temporary.replace(written[kind])
+    if "figures" in formats:
+        from reports import paper_figures
+
+        pictures = paper_figures.write(run, board, folder)
+        if pictures:
+            written["figures"] = pictures[0]
+    if "html" in formats:
+        from reports import html
+
+        written["html"] = _write(folder / "report.html", html.render(run, board, found.standings))
+    if "latex" in formats:
+        from reports import latex_tables
+
+        text = latex_tables.tables(run, board, found.standings)
+        written["latex"] = _write(folder / "tables.tex", text)
+        _write(folder / "report.tex", latex_tables.document_of(run, board))
+    if "markdown" in formats:
+        from reports import markdown
+
+        written["markdown"] = _write(folder / "report.md", markdown.render(run, board, found.standings))
+    if "csv" in formats or "parquet" in formats:
+        from reports import exports
+
+        tables = exports.frames(run, board, found)
+        for suffix in ("csv", "parquet"):
+            if suffix in formats:
+                written[suffix] = exports.write(tables, folder, suffix)
     return written
+
+
+def _write(path: Path, content: str) -> Path:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(content, encoding="utf-8")
+    temporary.replace(path)
+    return path

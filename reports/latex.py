@@ -1,15 +1,16 @@
-"""Booktabs tables. Needs `booktabs` and `graphicx`: `\\input{tables}` then works as is."""
+"""LaTeX's alphabet and booktabs: escaping, tabulars, floats, and a document around them.
+
+Everything written is ASCII, so that no input encoding is asked for. Needs `array`, `booktabs`, `graphicx` and T1 fonts.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
-from typing import Any
+import unicodedata
+from collections.abc import Sequence
 
-import pandas as pd
+from reports.text import MISSING
 
-from reports.text import MISSING, deviation_text, entry_key, entry_label, percent, score_text, seeds_label
-from results.aggregate import CONFUSION, KEYS, SCORES, Score, as_rows, best, confusion_pairs, varying
+PACKAGES = "\\usepackage{array,booktabs,graphicx} and \\usepackage[T1]{fontenc}"
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -19,149 +20,94 @@ _ESCAPES = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     '"': r"\textquotedbl{}",
+    "`": r"\textasciigrave{}",
+    "'": r"\textquotesingle{}",
     "[": "{[}",  # after \\ a bare bracket would be read as its optional argument, and * as its star
     "]": "{]}",
     "*": "{*}",
-} | {c: "\\" + c for c in "&%$#_{}"}
+    "-": "{-}",  # two would become a dash
+    "–": r"\textendash{}",
+    "—": r"\textemdash{}",
+    "’": r"\textquoteright{}",
+    "‘": r"\textquoteleft{}",
+    "“": r"\textquotedblleft{}",
+    "”": r"\textquotedblright{}",
+    "…": r"\textellipsis{}",
+    "·": r"\textperiodcentered{}",
+    "ß": r"\ss{}", "æ": r"\ae{}", "Æ": r"\AE{}", "œ": r"\oe{}", "Œ": r"\OE{}", "ø": r"\o{}", "Ø": r"\O{}",
+    "ł": r"\l{}", "Ł": r"\L{}",
+} | {c: "\\" + c for c in "&%$#_{}"}  # fmt: skip
 
-_CLASSES_A_BLOCK = 22
-"""Classes side by side before the per-class table goes on in a further block (VOC's 21 fit in one)."""
+_MATHS = {
+    "±": r"\pm", "×": r"\times", "−": "-", "→": r"\to", "←": r"\leftarrow", "≤": r"\leq", "≥": r"\geq",
+    "≈": r"\approx", "≠": r"\neq", "∞": r"\infty", "Δ": r"\Delta", "Σ": r"\Sigma", "Ω": r"\Omega",
+    "α": r"\alpha", "β": r"\beta", "γ": r"\gamma", "δ": r"\delta", "ε": r"\varepsilon", "η": r"\eta",
+    "θ": r"\theta", "κ": r"\kappa", "λ": r"\lambda", "μ": r"\mu", "π": r"\pi", "ρ": r"\rho", "σ": r"\sigma",
+    "τ": r"\tau", "φ": r"\varphi", "χ": r"\chi", "ψ": r"\psi", "ω": r"\omega",
+}  # fmt: skip
+
+_ACCENTS = {
+    "\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0308": '"', "\u030c": "v", "\u0306": "u",
+    "\u0304": "=", "\u0307": ".", "\u030a": "r", "\u030b": "H", "\u0327": "c",
+}  # fmt: skip
+
+_DOCUMENT = r"""\documentclass{article}
+\usepackage[T1]{fontenc}
+\usepackage{lmodern}
+\usepackage{array,booktabs,graphicx}
+\usepackage[a4paper,margin=2cm]{geometry}
+\begin{document}
+\title{\large %s}
+\date{%s}
+\maketitle
+\input{tables}
+%s
+\end{document}
+"""
 
 
 def escape(text: str) -> str:
-    """Text for use in LaTeX's text mode; white space and control characters become single spaces."""
-    printable = "".join(c if c.isprintable() else " " for c in str(text))
-    return "".join(_ESCAPES.get(c, c) for c in " ".join(printable.split()))
+    """Text for use in LaTeX's text mode; white space and control characters become single spaces.
+
+    Characters that LaTeX's usual fonts lack are written as their number, U+4E2D.
+    """
+    printable = "".join(c if c.isprintable() else " " for c in unicodedata.normalize("NFC", str(text)))
+    return "".join(map(_character, " ".join(printable.split())))
 
 
-def tables(board: pd.DataFrame, per_class: pd.DataFrame) -> str:
-    """All tables of a run: of each (data set, scale, protocol) the leaderboard and per-class IoU by stage."""
-    parts = ["% Needs \\usepackage{booktabs,graphicx} and, for \\textquotedbl, \\usepackage[T1]{fontenc}."]
-    for (dataset, scale, protocol), part in board.groupby(["dataset", "scale", "protocol"], sort=False):
-        parts.append(leaderboard_table(part))
-        here = per_class[
-            (per_class["dataset"] == dataset)
-            & (per_class["scale"] == scale)
-            & (per_class["protocol"] == protocol)
-        ]
-        for score in SCORES:
-            chosen = here[here["score"] == score.name]
-            if not chosen.empty:
-                parts.append(per_class_table(part, chosen, f"{score.title} ({score.split})", score.name))
-    return "\n\n".join(parts) + "\n"
+def _character(c: str) -> str:
+    if c in _ESCAPES:
+        return _ESCAPES[c]
+    if c in _MATHS:
+        return rf"\ensuremath{{{_MATHS[c]}}}"
+    if c.isascii():
+        return c
+    parts = unicodedata.normalize("NFD", c) + " "
+    letter, mark = parts[0], parts[1]
+    if letter.isascii() and letter.isalpha() and unicodedata.normalize("NFC", letter + mark) == c:
+        return rf"\{_ACCENTS[mark]}{{{letter}}}" if mark in _ACCENTS else _unknown(c)
+    return _unknown(c)
 
 
-def leaderboard_table(part: pd.DataFrame) -> str:
-    """The leaderboard of one (data set, scale, protocol); best of the entries without masks in bold."""
-    extra, pairs = varying(part), confusion_pairs(part)
-    scores = [score for score in SCORES if (part[f"{score.name}_n"] > 0).any()]
-    columns = [(score.name, False) for score in scores] + [(CONFUSION + pair, True) for pair in pairs]
-    tops = {name: score_text(best(part, f"{name}_mean", lowest=lowest), name) for name, lowest in columns}
-    lines = []
-    previous = None
-    for row in as_rows(part):
-        kind = (
-            "reference" if row["status"] == "reference" else "masks" if row["mask_supervised"] else "method"
-        )
-        if previous not in (None, kind):
-            lines.append(r"\midrule")
-        previous = kind
-        seeds = str(row["seeds"]) if row["seeds"] and kind != "reference" else escape(seeds_label(row))
-        cells = [escape(entry_label(row, extra)), escape(row["supervision"]), seeds]
-        for name, _ in columns:
-            bold = _eligible(row) and score_text(row[f"{name}_mean"], name) == tops[name]
-            cells.append(
-                _score(
-                    score_text(row[f"{name}_mean"], name), deviation_text(row[f"{name}_std"], name), bold=bold
-                )
-            )
-        lines.append(" & ".join(cells) + r" \\")
-    dataset, scale, protocol = (escape(part.iloc[0][key]) for key in KEYS[:3])
-    caption = (
-        f"{dataset}, {scale} scale, {protocol} protocol: mIoU in \\%, mean $\\pm$ sample standard deviation "
-        f"over {_n_statement(part)}. Bold: best without mask supervision."
-    )
-    if pairs:
-        caption += " Right: context confusion ratio at the fixed threshold, lower is better."
-    tabular = _tabular("llr" + "r" * len(columns), _leaderboard_heads(scores, pairs), lines)
-    return _float(tabular, caption, _label("leaderboard", part))
+def _unknown(c: str) -> str:
+    return rf"\texttt{{U+{ord(c):04X}}}"
 
 
-def _leaderboard_heads(scores: Sequence[Score], pairs: Sequence[str]) -> list[str]:
-    """Two header rows: what is scored on which split, then threshold rules and context pairs."""
-    cams = [score for score in scores if score.stage == "cam"]
-    others = [score for score in scores if score.stage != "cam"]
-    groups, names, rules = ["", "", ""], ["Method", "Sup.", "$n$"], []
-    if cams:
-        groups.append(rf"\multicolumn{{{len(cams)}}}{{c}}{{CAM ({cams[0].split})}}")
-        rules.append(rf"\cmidrule(lr){{4-{3 + len(cams)}}}")
-        names += [escape(score.title.removeprefix("CAM ")) for score in cams]
-    groups += [escape(score.title) for score in others]
-    names += [f"({escape(score.split)})" for score in others]
-    if pairs:
-        first = 4 + len(scores)
-        groups.append(rf"\multicolumn{{{len(pairs)}}}{{c}}{{Confusion $\downarrow$}}")
-        rules.append(rf"\cmidrule(lr){{{first}-{first + len(pairs) - 1}}}")
-        names += [escape(pair.replace("|", "/")) for pair in pairs]
-    return [" & ".join(groups) + r" \\", *rules, " & ".join(names) + r" \\"]
-
-
-def per_class_table(part: pd.DataFrame, per_class: pd.DataFrame, title: str, name: str) -> str:
-    """IoU of every class at one stage, methods as rows; long class lists go on in further blocks."""
-    extra = varying(part)
-    values = {(entry_key(row), row["class_name"]): row["mean"] for row in as_rows(per_class)}
-    scored = {entry for entry, _ in values}
-    rows = [row for row in as_rows(part) if entry_key(row) in scored]
-    classes = list(dict.fromkeys(per_class["class_name"]))
-    blocks = []
-    for start in range(0, len(classes), _CLASSES_A_BLOCK):
-        block = classes[start : start + _CLASSES_A_BLOCK]
-        tops = {c: _top(values.get((entry_key(r), c), math.nan) for r in rows if _eligible(r)) for c in block}
-        lines = []
-        for row in rows:
-            cells = [escape(entry_label(row, extra))]
-            for c in block:
-                value = values.get((entry_key(row), c), math.nan)
-                cells.append(_score(percent(value), "", bold=_eligible(row) and percent(value) == tops[c]))
-            lines.append(" & ".join(cells) + r" \\")
-        heads = ["Method", *(rf"\rotatebox{{90}}{{{escape(c)}}}" for c in block)]
-        blocks.append(_tabular("l" + "r" * len(block), [" & ".join(heads) + r" \\"], lines))
-    dataset, scale, protocol = (escape(part.iloc[0][key]) for key in KEYS[:3])
-    caption = (
-        f"{dataset}, {scale} scale, {protocol} protocol, {escape(title)}: IoU of every class in \\%, mean "
-        f"over {_n_statement(part)}. Bold: best without mask supervision."
-    )
-    return _float("\n\\\\[1ex]\n".join(blocks), caption, _label(f"per-class-{name}", part))
-
-
-def _eligible(row: dict[str, Any]) -> bool:
-    """Whether an entry competes for the best value: no masks used and no reference row."""
-    return not row["mask_supervised"] and row["status"] != "reference"
-
-
-def _top(values: Iterable[float]) -> str:
-    return percent(max((v for v in values if math.isfinite(v)), default=math.nan))
-
-
-def _score(mean: str, deviation: str, *, bold: bool) -> str:
+def score_cell(mean: str, deviation: str = "", group: int = 0) -> str:
+    """A score as `61.2 ± 0.8`; group 1 in bold, 2 underlined (`results.significance`)."""
     if mean == MISSING:
         return "--"
-    number = rf"\textbf{{{mean}}}" if bold else mean
+    mean = mean.replace("−", "$-$")
+    number = {1: rf"\textbf{{{mean}}}", 2: rf"\underline{{{mean}}}"}.get(group, mean)
     return rf"{number}{{\scriptsize$\,\pm\,${deviation}}}" if deviation else number
 
 
-def _n_statement(part: pd.DataFrame) -> str:
-    """`$n=3$ seeds`, or the range where entries differ."""
-    counts = part.loc[(part["status"] != "reference") & (part["seeds"] > 0), "seeds"]
-    if counts.empty:
-        return "$n=0$ seeds"
-    low, high = counts.min(), counts.max()
-    if low != high:
-        return f"$n={low}$ to {high} seeds"
-    return f"$n={low}$ seed" if low == 1 else f"$n={low}$ seeds"
+def row(cells: Sequence[str]) -> str:
+    """A line of finished cells."""
+    return " & ".join(cells) + r" \\"
 
 
-def _tabular(columns: str, heads: Sequence[str], lines: Sequence[str]) -> str:
+def tabular(columns: str, heads: Sequence[str], lines: Sequence[str]) -> str:
     """A booktabs tabular, scaled down where it is wider than the line, of finished rows."""
     opening = [
         r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
@@ -171,9 +117,10 @@ def _tabular(columns: str, heads: Sequence[str], lines: Sequence[str]) -> str:
     return "\n".join([*opening, *body, r"\end{tabular}}"])
 
 
-def _float(content: str, caption: str, label: str) -> str:
+def floating(content: str, caption: str, label: str) -> str:
+    """A table with a finished caption above it."""
     head = [
-        r"\begin{table}[tbp]",
+        r"\begin{table}[htbp]",
         r"\centering\small\setlength{\tabcolsep}{4pt}",
         rf"\caption{{{caption}}}",
         rf"\label{{{label}}}",
@@ -181,6 +128,16 @@ def _float(content: str, caption: str, label: str) -> str:
     return "\n".join([*head, r"\medskip", content, r"\end{table}"])
 
 
-def _label(kind: str, part: pd.DataFrame) -> str:
-    names = "-".join(str(part.iloc[0][key]) for key in KEYS[:3])
-    return f"tab:{kind}-" + "".join(c if c.isascii() and c.isalnum() else "-" for c in names)
+def label(*names: str) -> str:
+    """A label of ASCII letters, digits and hyphens."""
+    return "tab:" + "-".join("".join(c if c.isascii() and c.isalnum() else "-" for c in n) for n in names)
+
+
+def document(title: str, date: str, figures: Sequence[tuple[str, str]]) -> str:
+    """A document of its own: `tables.tex` and, where they lie beside it, figures (file, finished caption)."""
+    shown = [
+        rf"\IfFileExists{{{file}}}{{\begin{{figure}}[htbp]\centering\includegraphics[width=\linewidth]{{{file}}}"
+        rf"\caption{{{caption}}}\end{{figure}}}}{{}}"
+        for file, caption in figures
+    ]
+    return _DOCUMENT % (escape(title), escape(date), "\n".join(shown))

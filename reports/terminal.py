@@ -14,6 +14,7 @@ from rich.text import Text
 
 from reports.text import MISSING, entry_label, mean_and_deviation, percent, points, score_text, seeds_label
 from results.aggregate import CONFUSION, SCORES, as_rows, best, confusion_pairs, leaderboard, varying
+from results.changes import shared_changes
 from results.io import Run
 
 _WIDE = 110
@@ -43,6 +44,8 @@ def render(board: pd.DataFrame, width: int) -> Iterator[RenderableType]:
     for (dataset, scale, protocol), part in board.groupby(["dataset", "scale", "protocol"], sort=False):
         yield Text(f"{dataset} · {scale} · {protocol} protocol", style="bold")
         yield Text("mIoU in %, mean±SD over n seeds; segmentation on val, the rest on train", style="dim")
+        if shared := shared_changes(part):
+            yield Text(f"with {', '.join(shared)}", style="dim")
         yield _table(part, width)
         for row in as_rows(part[part["reason"] != ""]):
             style = "red" if row["status"] == "failed" else "yellow"

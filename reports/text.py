@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -56,8 +56,9 @@ def duration(seconds: float) -> str:
 
 
 def entry_label(row: Mapping[str, Any], extra: list[str]) -> str:
-    """An entry's title, with its refiner and segmenter where these tell entries apart (`extra`)."""
-    parts = [str(row[column]) for column in extra if row["status"] != "reference"]
+    """An entry's title, with its refiner, segmenter and settings where these tell entries apart (`extra`)."""
+    columns = [c for c in extra if c == "differs" or row["status"] != "reference"]
+    parts = [str(row[column]) for column in columns if row[column]]
     return f"{row['title']} ({', '.join(parts)})" if parts else str(row["title"])
 
 
@@ -68,8 +69,16 @@ def seeds_label(row: Mapping[str, Any]) -> str:
     return f"n={row['seeds']}" if row["seeds"] else str(row["status"])
 
 
-def markdown_leaderboard(board: pd.DataFrame) -> str:
-    """The board as Markdown tables, one a (data set, scale, protocol), with reasons below."""
+def markdown_leaderboard(board: pd.DataFrame, standings: pd.DataFrame | None = None) -> str:
+    """The board as Markdown tables, one a (data set, scale, protocol), with reasons below.
+
+    standings: `Significance.standings`; a score is followed by the entry's rank, which equals share
+    """
+    total = [] if standings is None else as_rows(standings[standings["class_name"] == ""])
+    ranks = {(entry_key(row), row["score"]): int(row["rank"]) for row in total if row["rank"]}
+    explained = (
+        " In brackets the rank, which entries share that do not differ significantly." if ranks else ""
+    )
     parts = []
     for (dataset, scale, protocol), part in board.groupby(["dataset", "scale", "protocol"], sort=False):
         pairs = confusion_pairs(part)
@@ -82,28 +91,34 @@ def markdown_leaderboard(board: pd.DataFrame) -> str:
             *(f"{s.title} ({s.split})" for s in SCORES),
         ]
         heads += [f"Confusion {pair}" for pair in pairs]
-        lines = [f"## {_markdown(f'{dataset}, {scale}, {protocol} protocol')}", ""]
-        lines += ["mIoU in percent, mean ± sample standard deviation over n seeds.", ""]
-        lines += [_markdown_row(heads), "|---|---|---|---|---:" + "|---:" * (len(heads) - 5) + "|"]
+        lines = [f"## {markdown_text(f'{dataset}, {scale}, {protocol} protocol')}", ""]
+        lines += ["mIoU in percent, mean ± sample standard deviation over n seeds." + explained, ""]
+        lines += [markdown_row(heads), "|---|---|---|---|---:" + "|---:" * (len(heads) - 5) + "|"]
         notes = []
         for row in as_rows(part):
             names = [score.name for score in SCORES] + [CONFUSION + pair for pair in pairs]
-            values = [mean_and_deviation(row, name) for name in names]
-            state = [row["title"], row["refiner"], row["segmenter"], row["supervision"], seeds_label(row)]
-            lines.append(_markdown_row([*state, *values]))
+            values = [
+                mean_and_deviation(row, name) + (f" ({rank})" if rank else "")
+                for name in names
+                for rank in [ranks.get((entry_key(row), name), 0)]
+            ]
+            label = entry_label(row, ["differs"])
+            state = [label, row["refiner"], row["segmenter"], row["supervision"], seeds_label(row)]
+            lines.append(markdown_row([*state, *values]))
             if row["reason"]:
-                notes.append(
-                    f"- {_markdown(row['title'])}: {_markdown(row['status'])}: {_markdown(row['reason'])}"
-                )
+                reason = f"{markdown_text(row['status'])}: {markdown_text(row['reason'])}"
+                notes.append(f"- {markdown_text(label)}: {reason}")
         parts.append("\n".join(lines + (["", *notes] if notes else [])))
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown_row(cells: list[str]) -> str:
-    return "| " + " | ".join(_markdown(cell) for cell in cells) + " |"
+def markdown_row(cells: Sequence[str]) -> str:
+    """A line of a table, its cells escaped."""
+    return "| " + " | ".join(markdown_text(cell) for cell in cells) + " |"
 
 
-def _markdown(text: str) -> str:
+def markdown_text(text: str) -> str:
+    """Text on one line, without a meaning in Markdown or HTML."""
     escaped = "".join("\\" + c if c in "\\`*_[]#|" else c for c in " ".join(str(text).split()))
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-KEYS = ["dataset", "scale", "protocol", "method", "refiner", "segmenter"]
+from results.changes import data_changes, differences_named
+
+KEYS = ["dataset", "scale", "protocol", "method", "refiner", "segmenter", "changes"]
 """What identifies an entry of the leaderboard."""
 
 REFERENCE = "reference/"
@@ -55,12 +57,13 @@ def summarise(records: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def leaderboard(records: pd.DataFrame, cells: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """The board: one row a (data set, scale, protocol, method, refiner, segmenter).
+    """The board: one row a (data set, scale, protocol, method, refiner, segmenter, changes).
 
-    Columns: `KEYS`; `title`, `paper`, `supervision`; `status` ("done", "incomplete": some seeds missing,
-    "failed", "not run", "reference"), `reason`, `seeds` (number done); for each of `SCORES` mean, std and n
+    Columns: `KEYS`; `differs`, see `results.changes`; `title`, `paper`, `supervision`; `status` ("done",
+    "incomplete": some seeds missing, "failed", "not run", "reference"), `reason`, `seeds` (number done); for each
+    of `SCORES` mean, std and n
     (fractions); `segmentation_gap`: mean difference to the best mask-supervised entry of the board
-    with the same segmentation network; `confusion:<pair>_mean/_std/_n` at the fixed threshold.
+    with the same segmentation network and data; `confusion:<pair>_mean/_std/_n` at the fixed threshold.
 
     Order within a board: methods by segmentation mIoU, mask-supervised entries, reference rows, those without
     a score.
@@ -74,6 +77,7 @@ def leaderboard(records: pd.DataFrame, cells: Sequence[dict[str, Any]]) -> pd.Da
             board, summarise(confusion[confusion["class_name"] == pair], KEYS), f"{CONFUSION}{pair}"
         )
     board["segmentation_gap"] = _gap(board)
+    board["differs"] = differences_named(board)
     return _ordered(board)
 
 
@@ -101,48 +105,18 @@ def fixed_thresholds(records: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def reported_against_measured(board: pd.DataFrame, cells: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Numbers printed in the papers beside ours, where the data set's name is the same (fractions).
-
-    `KEYS`, `stage`, `split`, `metric`, `reported`, `note`, `measured`, `difference`, `compared_with`: a title
-    of `SCORES`, empty where nothing was measured on that stage and split. A printed CAM score is compared
-    with the oracle threshold, which is what most papers print.
-    """
-    names = {"cam": "cam_oracle", "pseudo_label": "pseudo_label", "segmentation": "segmentation"}
-    scores = {score.name: score for score in SCORES}
-    measured = {tuple(row[key] for key in KEYS): row for row in as_rows(board)}
-    rows = []
-    for cell in _first_of_each(cells):
-        identity = tuple(cell[key] for key in KEYS)
-        for item in cell["method_info"].get("reported") or ():
-            if item["dataset"] != cell["dataset"]:
-                continue
-            score = scores.get(names.get(item["stage"], ""))
-            fits = score is not None and item["metric"] == "miou" and item["split"] == score.split
-            value = measured[identity][f"{score.name}_mean"] if score and fits else float("nan")
-            reported = item["value"] / 100
-            rows.append(
-                dict(zip(KEYS, identity))
-                | {k: item[k] for k in ("stage", "split", "metric")}
-                | {"reported": reported, "note": item.get("note", ""), "measured": value}
-                | {
-                    "difference": value - reported,
-                    "compared_with": score.title if score and value == value else "",
-                }
-            )
-    extra = ["stage", "split", "metric", "reported", "note", "measured", "difference", "compared_with"]
-    return pd.DataFrame(rows, columns=[*KEYS, *extra])
-
-
 def as_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     """A table's rows as dicts by column name."""
     return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
 
 
-def varying(board: pd.DataFrame, columns: Sequence[str] = ("refiner", "segmenter")) -> list[str]:
-    """Those of `columns` in which the methods of a board differ (reference rows do not count)."""
+def varying(board: pd.DataFrame, columns: Sequence[str] = ("refiner", "segmenter", "differs")) -> list[str]:
+    """Those of `columns` in which the methods of a board differ (reference rows do not count).
+
+    `differs` is one of them wherever an entry is not all default.
+    """
     methods = board[board["status"] != "reference"]
-    return [column for column in columns if methods[column].nunique() > 1]
+    return [c for c in columns if (board[c].any() if c == "differs" else methods[c].nunique() > 1)]
 
 
 def confusion_pairs(board: pd.DataFrame) -> list[str]:
@@ -224,7 +198,8 @@ def _status(method: str, cells: Sequence[dict[str, Any]]) -> tuple[str, str]:
 
 
 def _gap(board: pd.DataFrame) -> pd.Series[float]:
-    where = ["dataset", "scale", "protocol", "segmenter"]
+    where = ["dataset", "scale", "protocol", "segmenter", "data"]
+    board = board.assign(data=board["changes"].map(data_changes))
     bound = board[board["mask_supervised"]].groupby(where)["segmentation_mean"].max().rename("bound")
     joined = board.merge(bound.reset_index(), on=where, how="left")
     gap = joined["segmentation_mean"] - joined["bound"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 RECORDS_FILE = "records.parquet"
 RECORDS_CSV = "records.csv"
 CELLS_FILE = "cells.json"
+
+REMEDY = "move the folder away and run its commands again: what the store holds is not computed anew"
 
 _INTEGERS = ("schema_version", "seed", "images")
 _FLOATS = ("value", "threshold")
@@ -33,12 +35,24 @@ class Run:
 
 
 def write_records(run_dir: Path, records: Iterable[Record], cells: Iterable[CellRecord]) -> None:
-    """Write a run's files; each appears whole or not at all."""
+    """Write a run's files anew; `results.merge.add_records` keeps what is there."""
+    write_run(run_dir, records_frame(records), [cell.as_dict() for cell in cells])
+
+
+def write_run(run_dir: Path, frame: pd.DataFrame, cells: Sequence[dict[str, Any]]) -> None:
+    """Write a run's files; each appears whole or not at all, `cells.json` last.
+
+    frame: records (columns `COLUMNS`); cells: `CellRecord`s as plain data
+    """
     run_dir.mkdir(parents=True, exist_ok=True)
-    frame = records_frame(records)
     _replace(run_dir / RECORDS_FILE, lambda path: frame.to_parquet(path, index=False))
     _replace(run_dir / RECORDS_CSV, lambda path: frame.to_csv(path, index=False))
-    document = {"schema_version": SCHEMA_VERSION, "cells": [cell.as_dict() for cell in cells]}
+    write_cells(run_dir, cells)
+
+
+def write_cells(run_dir: Path, cells: Sequence[dict[str, Any]]) -> None:
+    """Write a run's cells beside its records."""
+    document = {"schema_version": SCHEMA_VERSION, "cells": list(cells)}
     text = json.dumps(document, indent=1, ensure_ascii=False, default=str)
     _replace(run_dir / CELLS_FILE, lambda path: path.write_text(text + "\n", encoding="utf-8"))
 
@@ -68,13 +82,11 @@ def read_run(run_dir: Path) -> Run:
         version, cells = document["schema_version"], document["cells"]
     except (ValueError, KeyError, TypeError, OSError) as error:
         reason = str(error).partition("\n")[0]
-        raise DataError(
-            f"{run_dir}: the run's files are damaged ({reason}); run the same command again"
-        ) from error
+        raise DataError(f"{run_dir}: the run's files are damaged ({reason}); {REMEDY}") from error
     _check_version(version, cells_path)
     missing = [column for column in COLUMNS if column not in records.columns]
     if missing:
-        raise DataError(f"{records_path}: no column {', '.join(missing)}; run the same command again")
+        raise DataError(f"{records_path}: no column {', '.join(missing)}; {REMEDY}")
     for found in records["schema_version"].unique():
         _check_version(found, records_path)
     return Run(records[list(COLUMNS)], cells, run_dir)
@@ -83,8 +95,7 @@ def read_run(run_dir: Path) -> Run:
 def _check_version(found: Any, path: Path) -> None:
     if found != SCHEMA_VERSION:
         raise DataError(
-            f"{path}: records have schema version {found}, this version reads {SCHEMA_VERSION}; "
-            "run the same command again to write them anew"
+            f"{path}: records have schema version {found}, this version reads {SCHEMA_VERSION}; {REMEDY}"
         )
 
 

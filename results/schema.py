@@ -11,6 +11,8 @@ from typing import Any
 
 SCHEMA_VERSION = 1
 
+CHANGES_SEPARATOR = "; "
+
 COLUMNS = (
     "schema_version",
     "dataset",      # e.g. shapes
@@ -19,6 +21,7 @@ COLUMNS = (
     "protocol",     # paper, unified
     "refiner",      # registry name or "own"
     "segmenter",    # registry name or "own"
+    "changes",      # settings that are not the defaults: "key=value; key=value", or ""
     "seed",         # int; -1 for reference rows
     "stage",        # cam, pseudo_label, segmentation; a method's own for what comes before: cam_original
     "variant",      # for CAMs the threshold rule: fixed, tuned, oracle, curve; else ""
@@ -52,20 +55,24 @@ class Record:
     threshold: float = float("nan")
     images: int = 0
     key: str = ""
+    changes: str = ""
     schema_version: int = SCHEMA_VERSION
 
 
 @dataclass(frozen=True)
 class CellRecord:
-    """What happened to one cell (data set x method x scale x protocol x refiner x segmenter x seed).
+    """What happened to one cell (data set x method x scale x protocol x refiner x segmenter x changes x seed).
 
     status:   "done", "failed" or "not run"; `reason` is one line for the latter two
-    method_info: title, paper, supervision ("I+S"), deviations and reported numbers, as plain data
-    settings: the resolved configuration
-    stages:   one dict a stage: name, key, kind, seconds, cached (bool), bytes
-    provenance: git commit, dirty flag, packages, hardware, determinism, weights' hashes, started, finished
-    panels:   example images: list of {"id", "labels", "image", "truth", "cam", "pseudo_label", "prediction"},
-              values are paths relative to the run folder, or null
+    method_info: title, paper, supervision ("I+S"), deviations, and `reported_as`, its name in `results/reported`
+    settings: the resolved configuration; `changes`: what of it is not the default, as in the records
+    stages:   one dict a stage: name, key, kind, seconds, cached (bool), bytes, path (of the artifact, from the run's
+              folder); shown (bool), score, losses, details as `benchmark.traces` explains
+    provenance: git (commit, dirty), packages, hardware, device and determinism of the last stage; weights: reference
+              -> SHA-256 of all pretrained weights it started from; seconds: of all stages; finished
+    panels:   example images: list of {"id", "labels", "image", "truth", "cam", "pseudo_label", "prediction"}, the
+              last five being paths relative to the run folder, or null; "split" and "reasons" (why this image:
+              `benchmark.panels.Example`)
     """
 
     dataset: str
@@ -82,6 +89,7 @@ class CellRecord:
     stages: list[dict[str, Any]] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
     panels: list[dict[str, Any]] = field(default_factory=list)
+    changes: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

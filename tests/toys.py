@@ -36,13 +36,20 @@ class Toy(Method):
     config = ToyConfig
     presets = {"nano": ToyConfig()}  # noqa: RUF012
 
-    def __init__(self, name: str, run: str = "tests.toys:fill", refuses: MethodError | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        run: str = "tests.toys:fill",
+        refuses: MethodError | None = None,
+        pretrained: tuple[str, ...] = (),
+    ) -> None:
         self.name, self.run, self.refuses = name, run, refuses  # type: ignore[misc]
+        self.pretrained = pretrained
 
     def stages(self, config: Any, view: TrainingView, shared: Shared) -> Sequence[Stage]:
         if self.refuses is not None:
             raise self.refuses
-        return [Stage("labels", self.run, config, Kind.PSEUDO_LABEL)]
+        return [Stage("labels", self.run, config, Kind.PSEUDO_LABEL, pretrained=self.pretrained)]
 
 
 def fill(context: Any, settings: ToyConfig) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from datasets.base import TrainingView
-from methods.base import Deviation, Method, MethodError, Reported, Shared, Stage, Supervision
+from methods.base import Deviation, Method, MethodError, Shared, Stage, Supervision
 from methods.ca_cl.config import (
     PRESETS,
     CaClConfig,
@@ -95,13 +95,7 @@ class CaCl(Method):
     config = CaClConfig
     presets = PRESETS
     deviations = DEVIATIONS
-    reported = (
-        Reported("voc2012", "train", "cam", "miou", 64.4, "Tab. 1"),
-        Reported("voc2012", "train", "pseudo_label", "miou", 76.0, "+ CRF, IRNet, Tab. 1"),
-        Reported("voc2012", "val", "segmentation", "miou", 71.8, "COCO-pretrained, Tab. 2"),
-        Reported("voc2012", "test", "segmentation", "miou", 71.9, "COCO-pretrained, Tab. 2"),
-        Reported("coco2014", "val", "segmentation", "miou", 43.9, "Tab. 3"),
-    )
+    reported_as = "CA-CL"
     experiments = EXPERIMENTS
 
     def stages(self, config: CaClConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:

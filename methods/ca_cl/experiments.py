@@ -8,9 +8,6 @@ from methods.base import Experiment, ExperimentRow, Kind
 from methods.layers.words import PROMPTS
 
 ORIGAMI = "a clean origami {}."
-_SINGLE = {PROMPTS[0]: 62.8, ORIGAMI: 59.8, PROMPTS[1]: 62.7, PROMPTS[2]: 61.9, PROMPTS[3]: 60.3}
-_COUNTS = {1: 62.8, 2: 63.1, 3: 63.7, 4: 64.4, 5: 62.4}
-_WORDS = {3: 59.7, 4: 61.5, 5: 64.4, 6: 63.6, 7: 63.7}
 
 
 def _prompts(prompts: Sequence[str]) -> tuple[str, ...]:
@@ -24,10 +21,10 @@ EXPERIMENTS = (
         ("CAM",),
         (
             *(
-                ExperimentRow(prompt, (value,), settings=_prompts([prompt]))
-                for prompt, value in _SINGLE.items()
+                ExperimentRow(prompt, f"ca_cl/Tab. 4/{prompt}", settings=_prompts([prompt]))
+                for prompt in (PROMPTS[0], ORIGAMI, *PROMPTS[1:])
             ),
-            ExperimentRow("DCPS", (64.4,)),
+            ExperimentRow("DCPS", "ca_cl/Tab. 4/DCPS"),
         ),
     ),
     Experiment(
@@ -35,8 +32,8 @@ EXPERIMENTS = (
         "Class-specific background suppression (Tab. 5)",
         ("CAM",),
         (
-            ExperimentRow("DCPS + ITCL", (58.4,), settings=("weights.suppression=0",)),
-            ExperimentRow("DCPS + ITCL + CSBS", (64.4,)),
+            ExperimentRow("DCPS + ITCL", "ca_cl/Tab. 5/DCPS + ITCL", settings=("weights.suppression=0",)),
+            ExperimentRow("DCPS + ITCL + CSBS", "ca_cl/Tab. 5/DCPS + ITCL + CSBS"),
         ),
     ),
     Experiment(
@@ -44,10 +41,10 @@ EXPERIMENTS = (
         "Losses (Tab. 6)",
         ("CAM",),
         (
-            ExperimentRow("ITC", (57.9,), settings=("weights.suppression=0", "weights.area=0")),
-            ExperimentRow("ITC + REG", (58.4,), settings=("weights.suppression=0",)),
-            ExperimentRow("ITC + BGS", (62.7,), settings=("weights.area=0",)),
-            ExperimentRow("ITC + BGS + REG", (64.4,)),
+            ExperimentRow("ITC", "ca_cl/Tab. 6/ITC", settings=("weights.suppression=0", "weights.area=0")),
+            ExperimentRow("ITC + REG", "ca_cl/Tab. 6/ITC + REG", settings=("weights.suppression=0",)),
+            ExperimentRow("ITC + BGS", "ca_cl/Tab. 6/ITC + BGS", settings=("weights.area=0",)),
+            ExperimentRow("ITC + BGS + REG", "ca_cl/Tab. 6/ITC + BGS + REG"),
         ),
     ),
     Experiment(
@@ -55,8 +52,10 @@ EXPERIMENTS = (
         "Number m of prompts (Tab. 7, whose numbers are the best over all sets of m; here the first m)",
         ("CAM",),
         tuple(
-            ExperimentRow(f"m = {count}", (value,), settings=_prompts([*PROMPTS, ORIGAMI][:count]))
-            for count, value in _COUNTS.items()
+            ExperimentRow(
+                f"m = {count}", f"ca_cl/Tab. 7/m = {count}", settings=_prompts([*PROMPTS, ORIGAMI][:count])
+            )
+            for count in range(1, 6)
         ),
     ),
     Experiment(
@@ -64,8 +63,10 @@ EXPERIMENTS = (
         "Number n of background words a class (Tab. 8)",
         ("CAM",),
         tuple(
-            ExperimentRow(f"n = {count}", (value,), settings=(f"text.words_per_class={count}",))
-            for count, value in _WORDS.items()
+            ExperimentRow(
+                f"n = {count}", f"ca_cl/Tab. 8/n = {count}", settings=(f"text.words_per_class={count}",)
+            )
+            for count in range(3, 8)
         ),
     ),
     Experiment(
@@ -73,9 +74,9 @@ EXPERIMENTS = (
         "Against CLIMS and plain CAM (Tab. 1)",
         ("CAM", "pseudo-label"),
         (
-            ExperimentRow("CAM", (None, None), ("cam", "pseudo_label"), method="cam"),
-            ExperimentRow("CLIMS", (56.6, 70.5), ("cam", "pseudo_label"), method="clims"),
-            ExperimentRow("CA-CL", (64.4, 76.0), ("cam", "pseudo_label")),
+            ExperimentRow("CAM", scores=("cam", "pseudo_label"), method="cam"),
+            ExperimentRow("CLIMS", "ca_cl/Tab. 1/CLIMS", ("cam", "pseudo_label"), method="clims"),
+            ExperimentRow("CA-CL", "ca_cl/Tab. 1/CA-CL", ("cam", "pseudo_label")),
         ),
         until=Kind.PSEUDO_LABEL,
     ),
@@ -84,19 +85,17 @@ EXPERIMENTS = (
         "What the paper leaves open",
         ("CAM",),
         (
-            ExperimentRow("as set", (64.4,)),
-            ExperimentRow("θ fixed", (None,), settings=("suppression.learned=false",)),
-            ExperimentRow("θ by a soft gate", (None,), settings=("suppression.gate=sigmoid",)),
-            ExperimentRow("θ unbounded", (None,), settings=("suppression.lower=-1", "suppression.upper=1")),
+            ExperimentRow("as set", "ca_cl/Tab. 1/CA-CL"),
+            ExperimentRow("θ fixed", settings=("suppression.learned=false",)),
+            ExperimentRow("θ by a soft gate", settings=("suppression.gate=sigmoid",)),
+            ExperimentRow("θ unbounded", settings=("suppression.lower=-1", "suppression.upper=1")),
+            ExperimentRow("suppression averaged over images", settings=("suppression.reduction=mean",)),
             ExperimentRow(
-                "suppression averaged over images", (None,), settings=("suppression.reduction=mean",)
+                "from the pretrained backbone, no classifier", settings=("initialisation=backbone",)
             ),
-            ExperimentRow(
-                "from the pretrained backbone, no classifier", (None,), settings=("initialisation=backbone",)
-            ),
-            ExperimentRow("regions on black", (None,), settings=("composition=pixels",)),
-            ExperimentRow("images normalised as ImageNet's", (None,), settings=("clip.normalise=imagenet",)),
-            ExperimentRow("CAM by the sigmoid", (None,), settings=("activation=sigmoid",)),
+            ExperimentRow("regions on black", settings=("composition=pixels",)),
+            ExperimentRow("images normalised as ImageNet's", settings=("clip.normalise=imagenet",)),
+            ExperimentRow("CAM by the sigmoid", settings=("activation=sigmoid",)),
         ),
     ),
 )

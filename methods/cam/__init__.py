@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datasets.base import TrainingView
-from methods.base import Deviation, Kind, Method, Reported, Shared, Stage, Supervision
+from methods.base import Deviation, Kind, Method, Shared, Stage, Supervision
 from methods.cam.config import PRESETS, CamConfig, CamStageConfig, ClassifyConfig
 from methods.pipeline import stages_after_cam
 
@@ -31,7 +31,7 @@ class CamMethod(Method):
             "the sweep on the scored set is an oracle",
         ),
     )
-    reported = (Reported("voc2012", "train", "cam", "miou", 48.0, "ResNet-38, as printed in EPS Tab. 4"),)
+    reported_as = "CAM"
 
     def stages(self, config: CamConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
         classify = Stage(

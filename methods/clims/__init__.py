@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from datasets.base import TrainingView
-from methods.base import Deviation, Method, MethodError, Reported, Shared, Stage, Supervision
+from methods.base import Deviation, Method, MethodError, Shared, Stage, Supervision
 from methods.clims.config import PRESETS, ClimsConfig, ClimsTrainingConfig
 from methods.clims.graph import guided_stages
 from methods.layers.clip_config import require_covered
@@ -86,12 +86,7 @@ class Clims(Method):
             "the code produced the published numbers",
         ),
     )
-    reported = (
-        Reported("voc2012", "train", "cam", "miou", 56.6, "ResNet-50"),
-        Reported("voc2012", "train", "pseudo_label", "miou", 70.5, "+ IRNet"),
-        Reported("voc2012", "val", "segmentation", "miou", 70.4, "as printed in CA-CL Tab. 2"),
-        Reported("voc2012", "test", "segmentation", "miou", 70.0, "as printed in CA-CL Tab. 2"),
-    )
+    reported_as = "CLIMS"
 
     def stages(self, config: ClimsConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
         texts = resolve_texts(config.text, view)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datasets.base import TrainingView
-from methods.base import Deviation, Kind, Method, MethodError, Reported, Shared, Stage, Supervision
+from methods.base import Deviation, Kind, Method, MethodError, Shared, Stage, Supervision
 from methods.dskd_gc.config import (
     PRESETS,
     CamStageConfig,
@@ -225,13 +225,7 @@ class DskdGc(Method):
     config = DskdConfig
     presets = PRESETS
     deviations = DEVIATIONS
-    reported = (
-        Reported("voc2012", "val", "segmentation", "miou", 74.8, "Tab. 4"),
-        Reported("voc2012", "val", "segmentation", "miou", 69.67, "Tab. 1, the ablation's end"),
-        Reported("voc2012", "test", "segmentation", "miou", 73.9, "Tab. 4"),
-        Reported("voc2012", "train", "cam", "miou", 71.429, "Tab. 2; the split is not said"),
-        Reported("coco2014", "val", "segmentation", "miou", 42.3, "Tab. 5"),
-    )
+    reported_as = "DSKD + GC"
     experiments = EXPERIMENTS
 
     def stages(self, config: DskdConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datasets.base import TrainingView
-from methods.base import Deviation, Kind, Method, Reported, Shared, Stage, Supervision
+from methods.base import Deviation, Kind, Method, Shared, Stage, Supervision
 from methods.cam.config import CamStageConfig
 from methods.eps.config import PRESETS, EpsConfig
 from methods.layers.saliency_config import resolve
@@ -48,15 +48,6 @@ DEVIATIONS = (
         "batched on the device; ranges are the code's",
     ),
 )
-REPORTED = (
-    Reported("voc2012", "train", "pseudo_label", "miou", 69.4, "no refinement, Tab. 4"),
-    Reported("voc2012", "train", "pseudo_label", "miou", 71.4, "+ CRF, Tab. 4"),
-    Reported("voc2012", "train", "pseudo_label", "miou", 71.6, "+ AffinityNet, Tab. 4"),
-    Reported("voc2012", "val", "segmentation", "miou", 66.6, "VGG16, V1"),
-    Reported("voc2012", "val", "segmentation", "miou", 67.0, "VGG16, V2"),
-    Reported("voc2012", "val", "segmentation", "miou", 71.0, "ResNet101, V1"),
-    Reported("voc2012", "val", "segmentation", "miou", 70.9, "ResNet101, V2"),
-)
 
 
 class Eps(Method):
@@ -72,7 +63,7 @@ class Eps(Method):
     config = EpsConfig
     presets = PRESETS
     deviations = DEVIATIONS
-    reported = REPORTED
+    reported_as = "EPS"
 
     def stages(self, config: EpsConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
         detector = resolve(config.saliency, view)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,14 +15,13 @@ from datasets.base import Companion, Sample
 from datasets.cores import usable_cores
 from datasets.images import image_size, read_image, read_map
 from methods.base import MethodError, StageContext
+from methods.layers.rembg_models import check_installed, open_session
 from methods.layers.saliency_config import SaliencyConfig, map_path, require_maps
 from methods.layers.saliency_net import NORMALISATION, SaliencyNet
 from methods.layers.weights import load_into, load_state
 
 if TYPE_CHECKING:
     from rembg.sessions.base import BaseSession
-
-INSTALL = "pip install -e '.[saliency]'"
 
 
 def detect(context: StageContext, settings: SaliencyConfig) -> None:
@@ -125,16 +120,15 @@ def _in_threads(work: Callable[[Sample], None], samples: Sequence[Sample]) -> It
 
 
 def rembg_session(settings: SaliencyConfig, context: StageContext) -> BaseSession:
-    """rembg's session for `settings.model`, from a local file or else fetched by rembg.
+    """rembg's session for `settings.model`.
 
     Raises MethodError if a package or the file is missing, or onnxruntime cannot load the file.
     """
-    if importlib.util.find_spec("rembg") is None or importlib.util.find_spec("onnxruntime") is None:
-        raise MethodError(f"saliency.source=rembg needs the packages rembg and onnxruntime; {INSTALL}")
+    check_installed()
     import onnxruntime
 
     file = context.weights_path(settings.pretrained[0])
-    if file is not None and file.name != f"{settings.model}.onnx":
+    if file is None or file.name != f"{settings.model}.onnx":
         raise MethodError(
             f"{file}: rembg finds models by name; rename it to {settings.model}.onnx, or set saliency.model"
         )
@@ -144,43 +138,10 @@ def rembg_session(settings: SaliencyConfig, context: StageContext) -> BaseSessio
     if context.device.type == "cpu":
         arguments["providers"] = ["CPUExecutionProvider"]
     try:
-        with _u2net_home(file.parent if file is not None else None):
-            return _import_rembg().new_session(settings.model, **arguments)
+        return open_session(settings.model, file.parent, **arguments)
     except Exception as error:  # of rembg, onnxruntime, pooch and requests, which share no base
         reason = " ".join(str(error).split())[:160] or type(error).__name__
-        if file is not None:
-            raise MethodError(f"{file}: rembg cannot load it ({reason}); fetch the file again") from error
-        raise MethodError(
-            f"rembg could not fetch {settings.model}.onnx ({reason});"
-            " put it into a folder and set U2NET_HOME to that"
-        ) from error
-
-
-def _import_rembg() -> ModuleType:
-    """Import rembg without compiling pymatting, which it imports and numba compiles for a minute the first
-    time (and every time where numba's cache cannot be written). No matting is done here."""
-    config: Any = importlib.import_module("numba").config
-    before = config.DISABLE_JIT
-    config.DISABLE_JIT = True
-    try:
-        return importlib.import_module("rembg")
-    finally:
-        config.DISABLE_JIT = before
-
-
-@contextmanager
-def _u2net_home(folder: Path | None) -> Iterator[None]:
-    """rembg takes a model's folder from its environment only."""
-    before = os.environ.get("U2NET_HOME")
-    if folder is not None:
-        os.environ["U2NET_HOME"] = str(folder)
-    try:
-        yield
-    finally:
-        if before is not None:
-            os.environ["U2NET_HOME"] = before
-        else:
-            os.environ.pop("U2NET_HOME", None)
+        raise MethodError(f"{file}: rembg cannot load it ({reason}); fetch the file again") from error
 
 
 # ---------------------------------------------------------------- nano

@@ -20,6 +20,9 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 
 from methods.base import MethodError
+from methods.layers import weight_hubs
+from methods.layers.rembg_models import open_session
+from methods.layers.weight_hubs import HUBS
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +42,6 @@ USUAL_NAMES: Mapping[str, tuple[str, ...]] = {
 """Names under which these files circulate, tried after `<model>.<suffix>`."""
 
 FILE_SUFFIXES = {".safetensors", ".pth", ".pt", ".bin", ".onnx"}
-HUBS = ("timm", "torchvision", "open_clip", "rembg")
 
 
 def locate(reference: str, root: str | Path | None = None) -> Path | None:
@@ -73,16 +75,14 @@ def candidates(reference: str) -> tuple[str, ...]:
     return (*(name + suffix for suffix in SUFFIXES), *USUAL_NAMES.get(reference, ()))
 
 
-def fingerprint(reference: str, root: str | Path | None = None) -> str:
-    """SHA-256 of the file's content; "none"; "hub:<reference>" or "absent:<reference>" without a local file.
+def fingerprint(reference: str, root: str | Path | None = None) -> str | None:
+    """SHA-256 of the file's content; "none" for random initialisation; None without a local file, see `fetch`.
 
     Cached by path, size and modification time.
     """
     path = locate(reference, root)
     if path is None:
-        if reference == NONE:
-            return NONE
-        return f"hub:{reference}" if reference.partition("/")[0] in HUBS else f"absent:{reference}"
+        return NONE if reference == NONE else None
     stat = path.stat()
     key = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
     if key not in _digests:
@@ -170,35 +170,40 @@ def load_trained(network: nn.Module, file: Path, allow_unexpected: Iterable[str]
 
 
 def fetch(reference: str, root: str | Path | None = None) -> Path | None:
-    """Like `locate`, but has the library download what is not local.
+    """Like `locate`, but has the library download what is not local. None for "none" only.
 
-    None for "none", and for rembg's models, which rembg fetches by itself when it opens them.
     Raises MethodError with the file name to provide where there is no file and no library serves it.
     """
     path = locate(reference, root)
     if path is not None or reference == NONE:
         return path
+    check_served(reference, root)
     family, _, name = reference.partition("/")
-    if family == "rembg":
-        return None
-    if family not in HUBS:
-        raise _not_served(reference, root)
-    library: Callable[[str], dict[str, torch.Tensor]] = {
-        "timm": _from_timm,
-        "torchvision": _from_torchvision,
-        "open_clip": _from_open_clip,
-    }[family]
     try:
+        if family == "rembg":  # keeps its files itself
+            open_session(name, _u2net_home())
+            return _u2net_home() / candidates(reference)[0]
+        library: Callable[[str], dict[str, torch.Tensor]] = {
+            "timm": weight_hubs.from_timm,
+            "torchvision": weight_hubs.from_torchvision,
+            "open_clip": weight_hubs.from_open_clip,
+        }[family]
         state = library(name)
-    except MethodError:
-        raise
-    except Exception as error:
+    except Exception as error:  # of the libraries and of what they download with, which share no base
         folder = _root(root) or "a folder that WSSS_WEIGHTS names"
         raise MethodError(
             f"{family} could not fetch the weights of {name} ({type(error).__name__}); "
             f"put {candidates(reference)[0]} into {folder}"
         ) from error
     return _keep(reference, state)
+
+
+def check_served(reference: str, root: str | Path | None = None) -> None:
+    """MethodError, with what to provide, where no library serves the weights; downloads nothing."""
+    family, _, name = reference.partition("/")
+    if family not in HUBS:
+        raise _not_served(reference, root)
+    weight_hubs.check_name(family, name)
 
 
 def _not_served(reference: str, root: str | Path | None) -> MethodError:
@@ -213,36 +218,6 @@ def _not_served(reference: str, root: str | Path | None) -> MethodError:
         f"weights {reference!r} not found: put {name or reference}.safetensors or .pth "
         f"into the weights folder ({_root(root) or 'set WSSS_WEIGHTS to one'})"
     )
-
-
-def _from_timm(name: str) -> dict[str, torch.Tensor]:
-    import timm
-
-    if not timm.is_model(name):
-        raise MethodError(f"timm has no model {name!r}; timm.list_models() names them")
-    return timm.create_model(name, pretrained=True).state_dict()
-
-
-def _from_torchvision(name: str) -> dict[str, torch.Tensor]:
-    import torchvision
-
-    if name not in torchvision.models.list_models():
-        raise MethodError(f"torchvision has no model {name!r}; torchvision.models.list_models() names them")
-    # Version 1 of the weights is what the papers of this field started from.
-    weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
-    return dict(weights.get_state_dict(progress=False, check_hash=True))
-
-
-def _from_open_clip(name: str) -> dict[str, torch.Tensor]:
-    import open_clip
-
-    model, _, tag = name.partition(".")
-    if (model, tag) not in open_clip.list_pretrained():
-        raise MethodError(
-            f"open_clip has no weights {tag!r} of a model {model!r}; write open_clip/<model>.<tag>, "
-            "as open_clip.list_pretrained() names them"
-        )
-    return open_clip.create_model(model, pretrained=tag).state_dict()  # type: ignore[no-any-return]
 
 
 def _keep(reference: str, state: Mapping[str, torch.Tensor]) -> Path:
@@ -275,9 +250,13 @@ def _folders(family: str, root: str | Path | None) -> list[Path]:
     given = _root(root)
     own = [given / family, given] if given else []
     if family == "rembg":
-        return [*own, Path(os.environ.get("U2NET_HOME", "~/.u2net")).expanduser()]
+        return [*own, _u2net_home()]
     torch_home = Path(os.environ.get("TORCH_HOME", Path.home() / ".cache" / "torch"))
     return [*own, _cache() / family, torch_home / "hub" / "checkpoints"]
+
+
+def _u2net_home() -> Path:
+    return Path(os.environ.get("U2NET_HOME", "~/.u2net")).expanduser()
 
 
 def _cache() -> Path:

@@ -85,16 +85,16 @@ VOC_IMAGES = 10582
 PRESETS = {
     "nano": MctformerConfig(
         VitConfig("vit_nano", "nano/vit_nano"),
-        NANO_VIT_TRAIN,
-        AttentionConfig(class_to_patch_layers=2),
-        CamInferenceConfig(scales=(1.25,), batch_size=32),
+        replace(NANO_VIT_TRAIN, iterations=300, learning_rate=3e-3),
+        AttentionConfig(patch_to_patch_side="right"),
+        CamInferenceConfig(scales=(1.0,), batch_size=32),
         refiner=mctformer_psa(PSA["nano"], IRN["nano"]),
         segmenter=SEGMENTERS["nano"],
     ),
     "small": MctformerConfig(
         VitConfig("timm/vit_small_patch14_dinov2", "timm/vit_small_patch14_dinov2"),
         TrainConfig(
-            iterations=400,
+            iterations=200,
             batch_size=16,
             optimiser="adamw",
             learning_rate=1e-4,
@@ -102,7 +102,7 @@ PRESETS = {
             head_multiplier=10.0,
             bias_multiplier=1.0,
             schedule="cosine",
-            warmup=40,
+            warmup=20,
             recipe=Recipe(crop=168, resize_crop=(0.3, 1.0), brightness=0.4, contrast=0.4, saturation=0.4),
         ),
         inference=CamInferenceConfig(scales=(1.0,), batch_size=4),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -54,8 +53,6 @@ def train_segmentation(context: StageContext, settings: SegmenterConfig, labels:
         learner, losses = MultiScale(network, settings.loss_scales), multi_scale_losses
     context.train(learner, optimiser, losses, batches, settings.train.iterations, schedule(settings.train))
     save_file(network.state_dict(), context.output / "network.safetensors")
-    description = {"segmenter": dataclasses.asdict(settings), "classes": list(context.view.classes)}
-    (context.output / "network.json").write_text(json.dumps(description))
 
 
 def segmentation_losses(network: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datasets.base import TrainingView
-from methods.base import Deviation, Method, Reported, Shared, Stage, Supervision
+from methods.base import Deviation, Method, Shared, Stage, Supervision
 from methods.mctformer import DEVIATIONS, transformer_stages
 from methods.semantic_modulation.config import (
     PRESETS,
@@ -36,13 +36,6 @@ class SemanticModulation(Method):
             "the method builds on MCTformer's code",
         ),
         Deviation(
-            "side of the patch-to-patch product",
-            "CAM · p2p (Eq. 6)",
-            "MCTformer: p2p @ CAM, each patch gathers by its own attention",
-            "MCTformer's; attention.patch_to_patch_side=right for the printed one",
-            "the rows of p2p are the distributions",
-        ),
-        Deviation(
             "ranking of related patches",
             "not said which layers' affinity ranks, nor whether a patch is related to itself",
             "not published",
@@ -51,16 +44,7 @@ class SemanticModulation(Method):
         ),
         *DEVIATIONS,
     )
-    reported = (
-        Reported("voc2012", "train", "cam_original", "miou", 46.1, "Tab. 5"),
-        Reported("voc2012", "train", "cam_affinity", "miou", 54.2, "original + patch-to-patch, Tab. 4"),
-        Reported("voc2012", "train", "cam_modulated", "miou", 59.3, "Tab. 5"),
-        Reported("voc2012", "train", "cam", "miou", 63.6, "Final-CAM, Tab. 2 to 5"),
-        Reported("voc2012", "train", "pseudo_label", "miou", 70.5, "+ PSA, Tab. 6"),
-        Reported("voc2012", "val", "segmentation", "miou", 72.7, "ResNet-38, Tab. 7"),
-        Reported("voc2012", "test", "segmentation", "miou", 71.9, "ResNet-38, Tab. 7"),
-        Reported("coco2014", "val", "segmentation", "miou", 42.3, "Tab. 8"),
-    )
+    reported_as = "Semantic modulation"
     experiments = EXPERIMENTS
 
     def stages(self, config: SemanticModulationConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:

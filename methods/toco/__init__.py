@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datasets.base import TrainingView
-from methods.base import Deviation, Method, Reported, Shared, Stage, Supervision
+from methods.base import Deviation, Method, Shared, Stage, Supervision
 from methods.dskd_gc import SHARED_DEVIATIONS, single_stage
 from methods.toco.config import PRESETS, TocoConfig
 
@@ -38,11 +38,7 @@ class Toco(Method):
         ),
         *SHARED_DEVIATIONS,
     )
-    reported = (
-        Reported("voc2012", "val", "segmentation", "miou", 71.1),
-        Reported("voc2012", "test", "segmentation", "miou", 72.2),
-        Reported("voc2012", "val", "segmentation", "miou", 69.8, "DeiT-B, ImageNet-1k"),
-    )
+    reported_as = "ToCo"
 
     def stages(self, config: TocoConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
         return single_stage(self.name, config, shared)

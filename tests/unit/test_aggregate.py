@@ -16,7 +16,6 @@ from results.aggregate import (
     fixed_thresholds,
     leaderboard,
     per_class_iou,
-    reported_against_measured,
     summarise,
     threshold_curves,
     varying,
@@ -185,23 +184,6 @@ def test_curves_average_seeds_at_each_threshold() -> None:
     assert table["threshold"].tolist() == [0.1, 0.3]
     assert table["mean"].tolist() == pytest.approx([0.25, 0.45])
     assert table["n"].tolist() == [2, 2]
-
-
-def test_reported_numbers_meet_ours_only_where_stage_and_split_agree() -> None:
-    item = {"dataset": "shapes", "stage": "segmentation", "metric": "miou", "note": ""}
-    reported = [
-        item | {"split": "val", "value": 60.0},
-        item | {"split": "test", "value": 61.0},
-        item | {"split": "train", "stage": "cam", "value": 55.0},
-        item | {"split": "val", "value": 70.0, "dataset": "voc2012"},
-    ]
-    cells = [cell(seed=s, reported=reported) for s in (0, 1)]
-    records = [record(value=0.5), record(value=0.52, stage="cam", split="train", variant="oracle")]
-    frame = records_frame(records)
-    table = reported_against_measured(leaderboard(frame, cells), cells)
-    assert table["reported"].tolist() == pytest.approx([0.6, 0.61, 0.55])
-    assert table["compared_with"].tolist() == ["Segmentation", "", "CAM oracle"]
-    assert table["difference"].tolist() == pytest.approx([-0.1, math.nan, -0.03], nan_ok=True)
 
 
 def test_varying_tells_entries_apart() -> None:

@@ -101,9 +101,7 @@ def test_the_default_weights_are_known_to_open_clip_and_have_its_activation() ->
     known = open_clip.get_pretrained_cfg(model, tag)
     config = open_clip.get_model_config(model)
     assert known["quick_gelu"] is config["quick_gelu"] is True
-    assert weights.fingerprint(ClipConfig().weights).startswith("hub:") or weights.locate(
-        ClipConfig().weights
-    )
+    weights.check_served(ClipConfig().weights)
 
 
 def test_the_miniature_uses_its_own_tokenizer() -> None:

@@ -109,7 +109,7 @@ def test_a_disk_that_is_full_when_the_board_is_written(command_line, third_party
         raise OSError(errno.ENOSPC, "No space left on device", "records.parquet")
 
     with monkeypatch.context() as patched:
-        patched.setattr("results.io.write_records", full)
+        patched.setattr("results.merge.write_run", full)
         done = command_line.run("sound")
     assert (done.code, done.err) == (
         2,

@@ -19,7 +19,7 @@ from datasets.limits import first_fault
 from datasets.loader import ImageBatch, image_batches
 from datasets.recipe import Normalisation
 from methods.base import MethodError, NotRunnable
-from methods.layers import saliency
+from methods.layers import rembg_models
 from methods.layers.saliency import detect, saliency_companion
 from methods.layers.saliency_config import SaliencyConfig, resolve
 from methods.layers.saliency_net import SaliencyNet, pretraining_loss
@@ -199,7 +199,7 @@ def test_pretraining_loss_of_perfect_and_empty_masks() -> None:
 def test_without_rembg_the_extra_is_named(
     tmp_path: Path, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(saliency.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(rembg_models.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MethodError, match=r"pip install -e '\.\[saliency\]'"):
         detect(Context(samples, tmp_path), SaliencyConfig(source="rembg"))
 
@@ -239,19 +239,3 @@ def test_rembg_finds_what_the_masks_show(tmp_path: Path, shared: Path) -> None:
         foreground, scored = (truth > 0) & (truth < 255), truth < 255
         iou = (found & foreground).sum() / ((found | foreground) & scored).sum()
         assert iou > 0.4, sample.id
-
-
-@needs_rembg
-def test_offline_the_file_to_provide_is_named(
-    tmp_path: Path, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import pooch
-
-    def offline(*arguments: object, **settings: object) -> str:
-        raise ConnectionError("no route\nto host")
-
-    monkeypatch.setattr(pooch, "retrieve", offline)
-    monkeypatch.setenv("U2NET_HOME", str(tmp_path / "empty"))
-    message = r"could not fetch u2netp\.onnx \(no route to host\); put it into a folder and set U2NET_HOME"
-    with pytest.raises(MethodError, match=message):
-        detect(Context(samples, tmp_path), SaliencyConfig(source="rembg"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from methods.base import MethodError
-from methods.layers import weights
+from methods.layers import rembg_models, weight_hubs, weights
 
 
 @pytest.fixture(autouse=True)
@@ -97,9 +98,9 @@ def test_fingerprint_is_kept_across_processes(tmp_path: Path, monkeypatch: pytes
     assert weights.fingerprint("timm/net", tmp_path) == expected
 
 
-def test_fingerprint_without_a_file_names_the_reference() -> None:
-    assert weights.fingerprint("timm/some_network") == "hub:timm/some_network"
-    assert weights.fingerprint("resnet38d/res38_cls") == "absent:resnet38d/res38_cls"
+def test_no_fingerprint_without_a_file() -> None:
+    assert weights.fingerprint("timm/some_network") is None
+    assert weights.fingerprint("resnet38d/res38_cls") is None
 
 
 @pytest.mark.parametrize(
@@ -179,11 +180,11 @@ def test_patterns_excuse_heads_and_old_counters() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reference", "library"), [("timm/resnet18", "_from_timm"), ("torchvision/resnet18", "_from_torchvision")]
+    ("reference", "library"), [("timm/resnet18", "from_timm"), ("torchvision/resnet18", "from_torchvision")]
 )
 def test_fetched_weights_are_kept(reference: str, library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     state = _network().state_dict()
-    monkeypatch.setattr(weights, library, lambda name: state)
+    monkeypatch.setattr(weight_hubs, library, lambda name: state)
     path = weights.fetch(reference)
     assert path is not None
     assert weights.locate(reference) == path
@@ -196,7 +197,7 @@ def test_a_failing_download_names_the_file_to_provide(
     def unreachable(name: str) -> dict[str, torch.Tensor]:
         raise ConnectionError("no route\nto host")
 
-    monkeypatch.setattr(weights, "_from_timm", unreachable)
+    monkeypatch.setattr(weight_hubs, "from_timm", unreachable)
     with pytest.raises(MethodError, match=r"put resnet18\.safetensors into") as error:
         weights.fetch("timm/resnet18", tmp_path)
     assert "\n" not in str(error.value)
@@ -216,7 +217,37 @@ def test_a_failing_download_names_the_file_to_provide(
 def test_what_nobody_serves_is_an_error(reference: str, expected: str) -> None:
     with pytest.raises(MethodError, match=expected):
         weights.fetch(reference)
+    with pytest.raises(MethodError, match=expected):
+        weights.check_served(reference)
 
 
-def test_rembg_fetches_its_own_models() -> None:
-    assert weights.fetch("rembg/u2netp") is None
+def test_rembg_keeps_its_models_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def open_session(model: str, folder: Path) -> None:
+        folder.mkdir()
+        (folder / f"{model}.onnx").write_bytes(b"network")
+
+    monkeypatch.setattr(weight_hubs, "check_installed", lambda: None)
+    monkeypatch.setattr(weights, "open_session", open_session)
+    assert (
+        weights.fetch("rembg/u2netp") == tmp_path / "u2net" / "u2netp.onnx" == weights.locate("rembg/u2netp")
+    )
+
+
+def test_without_rembg_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rembg_models.importlib.util, "find_spec", lambda name: None)
+    for ask in (weights.fetch, weights.check_served):
+        with pytest.raises(MethodError, match=r"pip install -e '\.\[saliency\]'"):
+            ask("rembg/u2netp")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("rembg") is None, reason="extra saliency not installed")
+def test_offline_rembgs_file_to_provide_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pooch
+
+    def offline(*arguments: object, **settings: object) -> str:
+        raise ConnectionError("no route\nto host")
+
+    monkeypatch.setattr(pooch, "retrieve", offline)
+    message = r"rembg could not fetch the weights of u2netp \(ConnectionError\); put u2netp\.onnx into"
+    with pytest.raises(MethodError, match=message):
+        weights.fetch("rembg/u2netp")

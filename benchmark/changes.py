@@ -1,0 +1,70 @@
+"""How a cell's settings differ from the defaults of its data set, scale and protocol: part of what tells cells apart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from benchmark.config import EvaluationConfig, RunConfig, RuntimeConfig, plain, protocol_defaults
+from benchmark.distributed import world_size
+from datasets import dataset_class
+from methods.registry import find_method
+from results.schema import CHANGES_SEPARATOR
+
+EVALUATION = ("held_out", "sweep_max")
+RUNTIME = ("precision", "deterministic")
+"""Those settings of `evaluation` and `runtime` that decide numbers; they are in the keys as well."""
+
+
+def cell_changes(config: RunConfig, method: str) -> str:
+    """``key=value`` of every setting that decides a cell's numbers and is not the default, separated by "; ".
+
+    The method's own keys come first and without ``method.<name>.``. Where generated data are kept is left out.
+    """
+    own = differences(plain(config.method[method]), plain(find_method(method).presets[config.scale.name]))
+    protocol = differences(
+        plain(config.protocol), plain(protocol_defaults(config.protocol.name, config.scale.name)), "protocol."
+    )
+    runtime = differences(_some(config.runtime, RUNTIME), _some(RuntimeConfig(), RUNTIME), "runtime.")
+    processes = [f"processes={world_size()}"] if world_size() > 1 else []
+    return CHANGES_SEPARATOR.join([*own, *protocol, *_of_scores(config), *runtime, *processes])
+
+
+def reference_changes(config: RunConfig) -> str:
+    """As `cell_changes`, for rows that no method made: what concerns the data and the scoring."""
+    return CHANGES_SEPARATOR.join(_of_scores(config))
+
+
+def differences(values: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """``key=value`` of the leaves of `values` (plain data) that `defaults` lacks or has otherwise."""
+    before = dict(_leaves(defaults, prefix))
+    return [
+        f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+        for key, value in _leaves(values, prefix)
+        if key not in before or before[key] != value
+    ]
+
+
+def _of_scores(config: RunConfig) -> list[str]:
+    data, kind = config.dataset, dataset_class(config.dataset.name)
+    values, defaults = plain(data), plain(kind.config(name=data.name))
+    if kind.generated:
+        del values["root"]
+    evaluation = _some(config.evaluation, EVALUATION)
+    return [
+        *differences(values, defaults, "dataset."),
+        *differences(evaluation, _some(EvaluationConfig(), EVALUATION), "evaluation."),
+    ]
+
+
+def _some(settings: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in names}
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

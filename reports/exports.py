@@ -1,0 +1,52 @@
+"""A run's tables as data: CSV or Parquet files in `tables/`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+from results.complexity import complexity
+
+from results.aggregate import per_class_iou, threshold_curves
+from results.comparison import compare_with_papers
+from results.io import Run
+from results.reported import reported_frame
+from results.significance import Significance
+
+FOLDER = "tables"
+
+
+def frames(run: Run, board: pd.DataFrame, significance: Significance) -> Mapping[str, pd.DataFrame]:
+    """Tables by file name; scores are fractions."""
+    pairs = significance.pairs.assign(
+        **{
+            side: significance.pairs[side].map(lambda entry: " · ".join(filter(None, entry[3:])))
+            for side in ("a", "b")
+        }
+    )
+    return {
+        "leaderboard": board,
+        "per_class": per_class_iou(run.records),
+        "threshold_curves": threshold_curves(run.records),
+        "standings": significance.standings,
+        "pairs": pairs,
+        "papers": compare_with_papers(run.records, run.cells),
+        "complexity": complexity(run.records),
+        "reported": reported_frame(),
+    }
+
+
+def write(tables: Mapping[str, pd.DataFrame], folder: Path, suffix: str) -> Path:
+    """Write every table as "csv" or "parquet"; returns the leaderboard's file."""
+    target = folder / FOLDER
+    target.mkdir(parents=True, exist_ok=True)
+    for name, table in tables.items():
+        path = target / f"{name}.{suffix}"
+        temporary = target / f".{path.name}.tmp"
+        if suffix == "csv":
+            table.to_csv(temporary, index=False)
+        else:
+            table.to_parquet(temporary, index=False)
+        temporary.replace(path)
+    return target / f"leaderboard.{suffix}"

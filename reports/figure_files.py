@@ -1,0 +1,18 @@
+"""What figures there are and how their files are called; light to import."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+FOLDER = "figures"
+FIGURES = {
+    "stages": "mIoU from stage to stage, with the deviation over seeds; CAMs at the oracle threshold",
+    "cost": "segmentation mIoU against cost; areas grow with the number of parameters where it is known",
+}
+"""Kinds of figures and what they show."""
+
+
+def figure_name(kind: str, identity: Sequence[object]) -> str:
+    """File name without suffix of a board's figure; identity: (data set, scale, protocol)."""
+    names = (kind, *map(str, identity))
+    return "-".join("".join(c if c.isascii() and c.isalnum() else "-" for c in name) for name in names)

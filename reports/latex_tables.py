@@ -1,0 +1,190 @@
+"""The papers' tables in LaTeX: main comparison, IoU by class, complexity, numbers of the papers, ablations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from reports.figure_files import FIGURES, FOLDER, figure_name
+from reports.latex import PACKAGES, document, escape, floating, label, row, score_cell, tabular
+from reports.tables import TextTable, complexity_table, experiment_table, papers_table
+from reports.text import MISSING, deviation_text, entry_key, entry_label, percent, score_text, seeds_label
+from results.aggregate import CONFUSION, KEYS, SCORES, Score, as_rows, confusion_pairs, per_class_iou, varying
+from results.comparison import compare_with_papers
+from results.experiments import read_experiments
+from results.io import Run
+from results.significance import LEVEL
+
+_CLASSES_A_BLOCK = 22
+"""Classes side by side before the per-class table goes on in a further block (VOC's 21 fit in one)."""
+
+_MARKS = (
+    "Bold: best without mask supervision and what does not differ from it significantly (bootstrap over images, "
+    f"paired, and variance over seeds, pooled; Holm-corrected over all pairs, {100 * LEVEL:g}\\,\\%); "
+    "underlined: the same among the rest."
+)
+_NO_MARKS = (
+    "Nothing is marked: the run holds no resamples of its scores, so that differences cannot be tested."
+)
+
+Groups = Mapping[tuple[tuple[str, ...], str, str], int]
+"""Group of significance by entry (`KEYS`), score and class."""
+
+
+def tables(run: Run, board: pd.DataFrame, standings: pd.DataFrame) -> str:
+    """All tables of a run, to be read by `\\input`.
+
+    board: its leaderboard; standings: `Significance.standings`
+    """
+    groups = {
+        (entry_key(r), r["score"], r["class_name"]): int(r["group"])
+        for r in as_rows(standings[standings["group"] > 0])
+    }
+    per_class, papers = per_class_iou(run.records), compare_with_papers(run.records, run.cells)
+    parts = [f"% Needs {PACKAGES}."]
+    for identity, part in board.groupby(KEYS[:3], sort=False):
+        parts.append(leaderboard_table(part, groups))
+        here = per_class[(per_class[KEYS[:3]] == list(identity)).all(axis=1)]
+        for score in SCORES:
+            chosen = here[here["score"] == score.name]
+            if not chosen.empty:
+                parts.append(per_class_table(part, chosen, score, groups))
+        plain = (complexity_table(run.records, part), papers_table(papers, part))
+        parts += [text_table(table, *map(str, identity)) for table in plain if table is not None]
+    parts += [text_table(experiment_table(experiment)) for experiment in read_experiments(run.path)]
+    return "\n\n".join(parts) + "\n"
+
+
+def leaderboard_table(part: pd.DataFrame, groups: Groups) -> str:
+    """The main comparison of one (data set, scale, protocol)."""
+    extra, pairs = varying(part), confusion_pairs(part)
+    scores = [score for score in SCORES if (part[f"{score.name}_n"] > 0).any()]
+    names = [*(score.name for score in scores), *(CONFUSION + pair for pair in pairs)]
+    lines = []
+    previous = None
+    for entry in as_rows(part):
+        kind = (
+            "reference"
+            if entry["status"] == "reference"
+            else "masks"
+            if entry["mask_supervised"]
+            else "method"
+        )
+        if previous not in (None, kind):
+            lines.append(r"\midrule")
+        previous = kind
+        seeds = str(entry["seeds"]) if entry["seeds"] and kind != "reference" else escape(seeds_label(entry))
+        cells = [escape(entry_label(entry, extra)), escape(entry["supervision"]), seeds]
+        for name in names:
+            mean, deviation = (
+                score_text(entry[f"{name}_mean"], name),
+                deviation_text(entry[f"{name}_std"], name),
+            )
+            cells.append(score_cell(mean, deviation, groups.get((entry_key(entry), name, ""), 0)))
+        lines.append(row(cells))
+    where = ", ".join(escape(part.iloc[0][key]) for key in KEYS[:3])
+    caption = (
+        f"{where} protocol: mIoU in \\%, mean $\\pm$ sample standard deviation over {_n_statement(part)}. "
+        + (_MARKS if groups else _NO_MARKS)
+    )
+    if pairs:
+        caption += " Right: context confusion ratio at the fixed threshold, lower is better."
+    body = tabular("llr" + "r" * len(names), _leaderboard_heads(scores, pairs), lines)
+    return floating(body, caption, label("leaderboard", *_board_names(part)))
+
+
+def _leaderboard_heads(scores: Sequence[Score], pairs: Sequence[str]) -> list[str]:
+    """Two header rows: what is scored on which split, then threshold rules and context pairs."""
+    cams = [score for score in scores if score.stage == "cam"]
+    others = [score for score in scores if score.stage != "cam"]
+    above, names, rules = ["", "", ""], ["Method", "Sup.", "$n$"], []
+    if cams:
+        above.append(rf"\multicolumn{{{len(cams)}}}{{c}}{{CAM ({cams[0].split})}}")
+        rules.append(rf"\cmidrule(lr){{4-{3 + len(cams)}}}")
+        names += [escape(score.title.removeprefix("CAM ")) for score in cams]
+    above += [escape(score.title) for score in others]
+    names += [f"({escape(score.split)})" for score in others]
+    if pairs:
+        first = 4 + len(scores)
+        above.append(rf"\multicolumn{{{len(pairs)}}}{{c}}{{Confusion $\downarrow$}}")
+        rules.append(rf"\cmidrule(lr){{{first}-{first + len(pairs) - 1}}}")
+        names += [escape(pair.replace("|", "/")) for pair in pairs]
+    return [row(above), *rules, row(names)]
+
+
+def per_class_table(part: pd.DataFrame, per_class: pd.DataFrame, score: Score, groups: Groups) -> str:
+    """IoU of every class at one stage, methods as rows; long class lists go on in further blocks."""
+    extra = varying(part)
+    values = {(entry_key(r), r["class_name"]): r["mean"] for r in as_rows(per_class)}
+    scored = {entry for entry, _ in values}
+    entries = [entry for entry in as_rows(part) if entry_key(entry) in scored]
+    classes = list(dict.fromkeys(per_class["class_name"]))
+    blocks = []
+    for start in range(0, len(classes), _CLASSES_A_BLOCK):
+        block = classes[start : start + _CLASSES_A_BLOCK]
+        lines = []
+        for entry in entries:
+            key = entry_key(entry)
+            cells = [
+                score_cell(percent(values.get((key, c), math.nan)), "", groups.get((key, score.name, c), 0))
+                for c in block
+            ]
+            lines.append(row([escape(entry_label(entry, extra)), *cells]))
+        heads = ["Method", *(rf"\rotatebox{{90}}{{{escape(c)}}}" for c in block)]
+        blocks.append(tabular("l" + "r" * len(block), [row(heads)], lines))
+    where = ", ".join(escape(part.iloc[0][key]) for key in KEYS[:3])
+    caption = (
+        f"{where} protocol, {escape(score.title)} ({escape(score.split)}): IoU of every class in \\%, mean over "
+        f"{_n_statement(part)}. Marked class by class as the main table."
+    )
+    name = label("per-class", score.name, *_board_names(part))
+    return floating("\n\\\\[1ex]\n".join(blocks), caption, name)
+
+
+def text_table(table: TextTable, *where: str) -> str:
+    """A plain table; its remarks may wrap."""
+    numbers = len(table.heads) - table.text_columns - table.note_columns
+    notes = r">{\raggedright\arraybackslash}p{.28\linewidth}" * table.note_columns
+    lines = [row([_cell(c) for c in cells]) for cells in table.rows]
+    body = tabular(
+        "l" * table.text_columns + "r" * numbers + notes, [row([escape(h) for h in table.heads])], lines
+    )
+    title = f"{escape(', '.join(where))} protocol: " if where else ""
+    return floating(body, title + escape(table.caption), label(table.name, *where))
+
+
+def _cell(text: str) -> str:
+    """A text cell; numbers with a deviation and differences as in the other tables."""
+    if text == MISSING:
+        return "--"
+    mean, plus_minus, deviation = text.partition(" ± ")
+    return score_cell(mean, deviation) if plus_minus else escape(text)
+
+
+def _board_names(part: pd.DataFrame) -> list[str]:
+    return [str(part.iloc[0][key]) for key in KEYS[:3]]
+
+
+def _n_statement(part: pd.DataFrame) -> str:
+    """`$n=3$ seeds`, or the range where entries differ."""
+    counts: Any = part.loc[(part["status"] != "reference") & (part["seeds"] > 0), "seeds"]
+    if counts.empty:
+        return "$n=0$ seeds"
+    low, high = counts.min(), counts.max()
+    if low != high:
+        return f"$n={low}$ to {high} seeds"
+    return f"$n={low}$ seed" if low == 1 else f"$n={low}$ seeds"
+
+
+def document_of(run: Run, board: pd.DataFrame) -> str:
+    """A document that reads `tables.tex` and shows the figures that lie beside it."""
+    figures = []
+    for identity, _ in board.groupby(KEYS[:3], sort=False):
+        where = ", ".join(map(str, identity))
+        for kind, what in FIGURES.items():
+            figures.append((f"{FOLDER}/{figure_name(kind, identity)}.pdf", escape(f"{where}: {what}.")))
+    finished = max((str(cell["provenance"].get("finished", "")) for cell in run.cells), default="")
+    return document(f"Run {run.path.resolve().name}", finished, figures)

@@ -1,0 +1,32 @@
+"""The whole report in Markdown: leaderboards and the plain tables."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from reports.tables import TextTable, complexity_table, experiment_table, papers_table
+from reports.text import markdown_leaderboard, markdown_row, markdown_text
+from results.aggregate import KEYS
+from results.comparison import compare_with_papers
+from results.experiments import read_experiments
+from results.io import Run
+
+
+def render(run: Run, board: pd.DataFrame, standings: pd.DataFrame) -> str:
+    """Leaderboards with ranks, what the papers print, complexity and ablations."""
+    papers = compare_with_papers(run.records, run.cells)
+    parts = [markdown_leaderboard(board, standings)]
+    for identity, part in board.groupby(KEYS[:3], sort=False):
+        title = ", ".join(map(str, identity)) + " protocol"
+        plain = (complexity_table(run.records, part), papers_table(papers, part))
+        parts += [table(found, title) for found in plain if found is not None]
+    parts += [table(experiment_table(experiment), "Ablation") for experiment in read_experiments(run.path)]
+    return "\n".join(parts)
+
+
+def table(found: TextTable, title: str) -> str:
+    """A plain table under a heading of its own."""
+    numbers = len(found.heads) - found.text_columns - found.note_columns
+    rule = "|" + "---|" * found.text_columns + "---:|" * numbers + "---|" * found.note_columns
+    lines = [f"## {markdown_text(title)}: {markdown_text(found.name)}", "", markdown_text(found.caption), ""]
+    return "\n".join([*lines, markdown_row(found.heads), rule, *map(markdown_row, found.rows)]) + "\n"

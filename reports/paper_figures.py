@@ -1,0 +1,135 @@
+"""Figures for papers, as PDF and SVG: the gain from stage to stage, and accuracy against cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from results.complexity import PROFILED, TIME, complexity
+
+from reports.figure_files import FOLDER, figure_name
+from reports.text import entry_label
+from results.aggregate import KEYS, as_rows, varying
+from results.io import Run
+
+STAGES = (("cam_oracle", "CAM"), ("pseudo_label", "pseudo-label"), ("segmentation", "segmentation"))
+_LONGEST = 40
+_COLOURS = 10
+"""Colours of seaborn's palette for the colour-blind."""
+_DASHES = ("-", "--", ":")
+_MARKERS = "osD^vP*X<>hp"
+_COSTS = (("macs_g", PROFILED["macs_g"]), (TIME, "time of all stages (min)"))
+
+
+def write(run: Run, board: pd.DataFrame, folder: Path) -> list[Path]:
+    """Write the figures of every board as `figures/<figure>-<board>.pdf` and `.svg`; returns the PDFs."""
+    target = folder / FOLDER
+    target.mkdir(parents=True, exist_ok=True)
+    written = []
+    # text stays text, and the same run gives the same file
+    with mpl.rc_context(
+        {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "report", "font.size": 9}
+    ):
+        for name, figure in figures(run, board):
+            path = target / f"{name}.pdf"
+            figure.savefig(path, metadata={"CreationDate": None, "Creator": None, "Producer": None})
+            figure.savefig(path.with_suffix(".svg"), metadata={"Date": None, "Creator": None})
+            written.append(path)
+    return written
+
+
+def figures(run: Run, board: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
+    """Name and figure of all that a run has the numbers for."""
+    cost = complexity(run.records)
+    for identity, part in board.groupby(KEYS[:3], sort=False):
+        entries = part[part["status"] != "reference"]
+        if (stages := stage_gain(entries)) is not None:
+            yield figure_name("stages", identity), stages
+        if (costs := accuracy_against_cost(entries, cost)) is not None:
+            yield figure_name("cost", identity), costs
+
+
+def stage_gain(entries: pd.DataFrame) -> Figure | None:
+    """mIoU at each stage, one line an entry, with the deviation over seeds; None if none has two stages."""
+    lines = []
+    for row in as_rows(entries):
+        mean = 100 * np.array([row[f"{name}_mean"] for name, _ in STAGES], float)
+        if np.isfinite(mean).sum() > 1:
+            lines.append((row, mean, 100 * np.array([row[f"{name}_std"] for name, _ in STAGES], float)))
+    if not lines:
+        return None
+    figure, axes = _axes(entries)
+    colours, extra = sns.color_palette("colorblind", len(lines)), varying(entries)
+    for number, (row, mean, deviation) in enumerate(lines):
+        # beside each other, so that no bar hides another
+        x = np.arange(len(STAGES)) + (0.3 * (number + 0.5) / len(lines) - 0.15)
+        axes.errorbar(
+            x,
+            mean,
+            np.nan_to_num(deviation),
+            color=colours[number],
+            marker=_MARKERS[number % len(_MARKERS)],
+            markersize=4,
+            linestyle=_DASHES[number // _COLOURS % len(_DASHES)],
+            linewidth=1.2,
+            capsize=2,
+            label=_plain(entry_label(row, extra)),
+        )
+    axes.set_xticks(range(len(STAGES)), [title for _, title in STAGES])
+    axes.set_ylabel("mIoU (%)")
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    return figure
+
+
+def accuracy_against_cost(entries: pd.DataFrame, cost: pd.DataFrame) -> Figure | None:
+    """Segmentation mIoU against MACs, or against time where no entry has a profile; areas are parameters."""
+    scored = entries[entries["segmentation_mean"].notna()]
+    known = scored.merge(cost.drop_duplicates(KEYS), on=KEYS)
+    column, heading = next((c for c in _COSTS if known[c[0]].notna().any()), ("", ""))
+    points = as_rows(known[known[column].notna()]) if column else []
+    if not points:
+        return None
+    figure, axes = _axes(entries)
+    colours, extra = sns.color_palette("colorblind", len(points)), varying(entries)
+    for number, row in enumerate(points):
+        parameters = row["parameters_m"]
+        axes.errorbar(
+            row[column], 100 * row["segmentation_mean"], np.nan_to_num(100 * row["segmentation_std"]),
+            color=colours[number], capsize=2, linewidth=1,
+        )  # fmt: skip
+        axes.scatter(
+            row[column],
+            100 * row["segmentation_mean"],
+            s=30 + (6 * parameters if np.isfinite(parameters) else 0),
+            color=colours[number],
+            marker=_MARKERS[number % len(_MARKERS)],
+            alpha=0.8,
+            label=_plain(entry_label(row, extra)),
+        )
+    axes.set_xlabel(heading)
+    axes.set_ylabel("segmentation mIoU (%)")
+    legend = axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    for handle in legend.legend_handles:
+        handle.set_sizes([30])  # type: ignore[union-attr]
+    return figure
+
+
+def _axes(entries: pd.DataFrame) -> tuple[Figure, mpl.axes.Axes]:
+    with sns.axes_style("whitegrid", {"axes.edgecolor": ".6"}):
+        height = max(3.0, 0.19 * len(entries) + 0.6)  # as long as its legend
+        figure = Figure(figsize=(6.3, height), layout="constrained")
+        axes = figure.add_subplot()
+    sns.despine(ax=axes, left=True)
+    axes.set_title(_plain(", ".join(str(entries.iloc[0][key]) for key in KEYS[:3])), fontsize=9, loc="left")
+    return figure, axes
+
+
+def _plain(text: str) -> str:
+    """Text in which matplotlib finds no formula, short enough to leave room for the axes."""
+    short = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    return short.replace("$", r"\$").lstrip("_") or "–"

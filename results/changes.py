@@ -1,0 +1,48 @@
+"""How settings that are not the defaults tell entries of a board apart."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from results.schema import CHANGES_SEPARATOR
+
+NAMED = 2
+"""Changed settings named beside an entry that needs none to be told apart."""
+_OF_THE_RUN = ("dataset.", "evaluation.", "protocol.", "runtime.", "processes=")
+
+
+def changes_of(text: str) -> list[str]:
+    """The ``key=value`` parts of `changes`."""
+    return text.split(CHANGES_SEPARATOR) if text else []
+
+
+def data_changes(text: str) -> str:
+    """Those of `changes` by which scores are of other data, or made in another way."""
+    return CHANGES_SEPARATOR.join(p for p in changes_of(text) if p.startswith(("dataset.", "evaluation.")))
+
+
+def shared_changes(board: pd.DataFrame) -> list[str]:
+    """Changed settings of the run (not of a method) that all methods of one board have in common."""
+    methods = board[board["status"] != "reference"]
+    parts = [changes_of(text) for text in (board if methods.empty else methods)["changes"]]
+    return [p for p in parts[0] if p.startswith(_OF_THE_RUN) and all(p in other for other in parts)]
+
+
+def differences_named(board: pd.DataFrame) -> list[str]:
+    """For each entry, what tells it from the defaults, in short; "" for one that is all default.
+
+    Named are all settings that tell it from the same method's other entries, then others up to `NAMED`, then how
+    many more there are. What all methods of the board share is left out.
+    """
+    named: dict[object, str] = {}
+    for _, part in board.groupby(["dataset", "scale", "protocol"], sort=False):
+        shared = shared_changes(part)
+        for _, entries in part.groupby("method", sort=False):
+            parts = [[p for p in changes_of(text) if p not in shared] for text in entries["changes"]]
+            for index, own in zip(entries.index, parts):
+                telling = [p for p in own if not all(p in other for other in parts)]
+                rest = [p for p in own if p not in telling]
+                shown = telling + rest[: max(0, NAMED - len(telling))]
+                more = len(own) - len(shown)
+                named[index] = ", ".join([*shown, *([f"{more} more"] if more else [])])
+    return [named[index] for index in board.index]

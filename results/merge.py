@@ -1,0 +1,121 @@
+"""Adding the results of a command to a run folder: what earlier commands left there stays.
+
+A cell is told by `CELL`. The same cell again replaces its former self, with three exceptions, so that nothing is
+lost: a failure that got no further does not replace a result, a command that stops early (`--until`) leaves the
+later stages of the same artifacts, and reference rows that could not be made anew stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock
+
+from results.aggregate import KEYS, REFERENCE
+from results.io import CELLS_FILE, Run, read_run, records_frame, write_run
+from results.schema import CellRecord, Record
+
+CELL = [*KEYS, "seed"]
+"""What makes a cell."""
+
+Identity = tuple[Any, ...]
+
+
+def run_lock(run_dir: Path) -> FileLock:
+    """Held while a run folder is changed: commands may share one."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    return FileLock(run_dir / ".lock")
+
+
+def earlier_run(run_dir: Path) -> Run | None:
+    """What the folder holds, None where it is no run yet. Raises DataError if it cannot be read."""
+    return read_run(run_dir) if (run_dir / CELLS_FILE).exists() else None
+
+
+def add_records(run_dir: Path, records: Sequence[Record], cells: Sequence[CellRecord]) -> list[CellRecord]:
+    """Write the records and cells beside the earlier ones; returns those cells whose earlier result stays instead.
+
+    The caller holds `run_lock`.
+    """
+    frame, rows = records_frame(records), [cell.as_dict() for cell in cells]
+    earlier = earlier_run(run_dir)
+    kept: set[Identity] = set()
+    if earlier is not None:
+        frame, rows, kept = merge(earlier, frame, rows)
+    write_run(run_dir, frame, rows)
+    return [cell for cell in cells if identity(cell.as_dict()) in kept]
+
+
+def identity(cell: dict[str, Any]) -> Identity:
+    """The `CELL` of a cell."""
+    return tuple(cell[key] for key in CELL)
+
+
+def merge(
+    earlier: Run, records: pd.DataFrame, cells: Sequence[dict[str, Any]]
+) -> tuple[pd.DataFrame, list[dict[str, Any]], set[Identity]]:
+    """Records and cells of both, and the cells whose earlier result stays; earlier ones keep their places."""
+    merged = {identity(cell): cell for cell in earlier.cells}
+    kept: set[Identity] = set()
+    carried: set[tuple[Identity, str]] = set()
+    for cell in cells:
+        name = identity(cell)
+        before = merged.get(name)
+        if before is None:
+            merged[name] = cell
+            continue
+        further = _further_stages(before, cell)
+        if before["status"] == "done" and cell["status"] != "done" and not _further_stages(cell, before):
+            kept.add(name)
+        elif further and _same_artifacts(before, cell):
+            carried |= {(name, stage["key"]) for stage in further}
+            merged[name] = _with_stages(cell, before, further)
+        else:
+            merged[name] = cell
+    replaced = {identity(cell) for cell in cells} - kept
+    names, new_names = _identities(earlier.records), _identities(records)
+    references = {
+        (name, stage) for name, stage in zip(new_names, records["stage"]) if name[3].startswith(REFERENCE)
+    }
+    stays = [
+        (name not in replaced and (name, stage) not in references) or (name, key) in carried
+        for name, stage, key in zip(names, earlier.records["stage"], earlier.records["key"])
+    ]
+    comes = [name not in kept for name in new_names]
+    parts = [part for part in (earlier.records[stays], records[comes]) if not part.empty]
+    frame = pd.concat(parts, ignore_index=True) if parts else records
+    return frame, list(merged.values()), kept
+
+
+def _identities(records: pd.DataFrame) -> list[Identity]:
+    return list(records[CELL].itertuples(index=False, name=None))
+
+
+def _further_stages(cell: dict[str, Any], other: dict[str, Any]) -> list[dict[str, Any]]:
+    """Stages that one cell has and the other lacks."""
+    names = {stage["name"] for stage in other["stages"]}
+    return [stage for stage in cell["stages"] if stage["name"] not in names]
+
+
+def _same_artifacts(before: dict[str, Any], cell: dict[str, Any]) -> bool:
+    """Whether the stages that both cells have are the same ones, so that the further ones follow from them."""
+    keys = {stage["name"]: stage["key"] for stage in before["stages"]}
+    return all(keys.get(stage["name"], stage["key"]) == stage["key"] for stage in cell["stages"])
+
+
+def _with_stages(
+    cell: dict[str, Any], before: dict[str, Any], further: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """The new cell with the earlier one's further stages, their pictures, how they ended and with what."""
+    ended = before if cell["status"] == "done" else cell
+    return {
+        **cell,
+        "status": ended["status"],
+        "reason": ended["reason"],
+        "provenance": ended["provenance"],
+        "stages": [*cell["stages"], *further],
+        "panels": before["panels"] or cell["panels"],
+    }

@@ -1,0 +1,187 @@
+"""Intervals, Holm's correction and groups: against statsmodels' and SciPy's numbers and slow definitions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from results.aggregate import leaderboard
+from results.io import Run, records_frame
+from results.resamples import Resamples, store_resamples
+from results.schema import CellRecord, Record
+from results.significance import Sampled, compare, group_equals, holm, score_of, seed_noise, significance
+
+LABELS = ("background", "boat")
+
+
+@pytest.mark.parametrize(
+    ("p", "expected"),
+    [  # by statsmodels.stats.multitest.multipletests(p, method="holm")
+        ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),
+        ([0.2, 0.001, 0.001, 0.9, 0.04, 0.0499], [0.4, 0.006, 0.006, 0.9, 0.16, 0.16]),
+        ([0.5], [0.5]),
+    ],
+)
+def test_holm_agrees_with_statsmodels(p: list[float], expected: list[float]) -> None:
+    assert holm(np.array(p)) == pytest.approx(expected)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+@settings(max_examples=100, deadline=None)
+def test_holm_agrees_with_its_definition(p: list[float]) -> None:
+    order = sorted(range(len(p)), key=lambda k: p[k])
+    for k in range(len(p)):
+        before = order[: order.index(k) + 1]
+        slow = max(min(1.0, (len(p) - rank) * p[j]) for rank, j in enumerate(before))
+        assert holm(np.array(p))[k] == pytest.approx(slow)
+
+
+def test_holm_works_by_row_and_passes_over_what_was_not_tested() -> None:
+    p = np.array([[0.01, math.nan, 0.02], [0.5, 0.01, 0.01]])
+    assert holm(p) == pytest.approx(np.array([[0.02, math.nan, 0.02], [0.5, 0.03, 0.03]]), nan_ok=True)
+
+
+def sampled(
+    values: Mapping[int, float], images: str = "same", spread: float = 0.01, own: float = 0.002, seed: int = 0
+) -> Sampled:
+    """An entry whose resamples share noise with all others, and have a little of their own."""
+    common = np.random.default_rng(7).normal(0, spread, 2000)
+    rng = np.random.default_rng(seed)
+    resamples = {s: (v + common + rng.normal(0, own, 2000))[:, None] for s, v in values.items()}
+    return Sampled({s: np.array([v]) for s, v in values.items()}, resamples, images)
+
+
+def difference(a: Sampled, b: Sampled, *others: Sampled):
+    found = compare(a, b, seed_noise([a, b, *others]))
+    assert found is not None
+    return found
+
+
+def test_one_seed_is_the_paired_bootstrap_alone() -> None:
+    a, b = sampled({0: 0.53}, seed=1), sampled({0: 0.50}, seed=2)
+    found = difference(a, b)
+    error = (a.resamples[0] - b.resamples[0]).std(ddof=1)
+    assert error == pytest.approx(0.002 * math.sqrt(2), rel=0.05)  # what they share is gone
+    assert found.p[0] == pytest.approx(2 * scipy.stats.norm.sf(0.03 / error))
+    assert (found.low[0], found.high[0]) == pytest.approx(
+        (0.03 - 1.96 * error, 0.03 + 1.96 * error), rel=1e-3
+    )
+    assert found.n == 1
+
+
+def test_without_variance_over_images_seeds_are_a_t_test_with_pooled_variance() -> None:
+    a, b = {0: 0.62, 1: 0.65, 2: 0.63}, {0: 0.58, 1: 0.61}
+    still = {"spread": 0.0, "own": 0.0}
+    found = difference(sampled(a, **still), sampled(b, **still))
+    reference = scipy.stats.ttest_ind(list(a.values()), list(b.values()), equal_var=True)
+    assert found.p[0] == pytest.approx(reference.pvalue)
+    interval = reference.confidence_interval(0.95)
+    assert (found.low[0], found.high[0]) == pytest.approx((interval.low, interval.high))
+    assert found.n == 2
+
+
+def test_other_entries_lend_their_seeds_variance() -> None:
+    still = {"spread": 0.0, "own": 0.0}
+    entries = [{0: 0.6, 1: 0.62}, {0: 0.5, 1: 0.53}, {0: 0.4, 1: 0.41}, {0: 0.3}]
+    noise = seed_noise([sampled(e, **still) for e in entries])
+    variances = [np.var(list(e.values()), ddof=1) for e in entries[:3]]
+    assert (noise.variance[0], noise.freedom) == (pytest.approx(np.mean(variances)), 3)
+    found = difference(*(sampled(entries[k], **still) for k in (0, 3, 1, 2)))
+    error = math.sqrt(np.mean(variances) * (1 / 2 + 1))
+    assert found.p[0] == pytest.approx(2 * scipy.stats.t.sf(0.31 / error, 3))
+
+
+def test_variances_of_images_and_seeds_add_up() -> None:
+    a = sampled({0: 0.52, 1: 0.54})
+    found = score_of(a, seed_noise([a]))
+    images = np.var((a.resamples[0] + a.resamples[1]) / 2, ddof=1)
+    seeds = np.var([0.52, 0.54], ddof=1) / 2
+    margin = scipy.stats.t.ppf(0.975, (images + seeds) ** 2 / seeds**2) * math.sqrt(images + seeds)
+    assert (found.low[0], found.high[0]) == pytest.approx((0.53 - margin, 0.53 + margin))
+
+
+def test_false_alarms_are_as_rare_as_promised() -> None:
+    """Two methods that differ by chance alone, in images and seeds: 5 % of the tests reject."""
+    rng = np.random.default_rng(2)
+    rejected = 0
+    for _ in range(400):
+        weights = rng.multinomial(200, np.full(200, 1 / 200), 200).T / 200
+        shared = rng.normal(0, 1, 200)
+        entries = []
+        for _ in range(2):
+            images = rng.normal(0, 1, (3, 200)) + shared + rng.normal(0, 1, 200) + rng.normal(0, 0.1, (3, 1))
+            values = {s: images[s].mean(keepdims=True) for s in range(3)}
+            entries.append(Sampled(values, {s: (images[s] @ weights)[:, None] for s in range(3)}, "same"))
+        rejected += difference(*entries).p[0] < 0.05
+    assert 4 <= rejected <= 36  # 20 expected; binomial, 3.7 deviations
+
+
+def test_other_images_are_not_compared() -> None:
+    a, b = sampled({0: 0.5}), sampled({0: 0.5}, images="others")
+    assert compare(a, b, seed_noise([a, b])) is None
+
+
+def test_equals_are_equal() -> None:
+    found = difference(sampled({0: 0.5}), sampled({0: 0.5}))
+    assert (found.mean[0], found.p[0]) == (0, 1)
+
+
+def test_groups_are_led_by_the_best_that_is_left() -> None:
+    p = np.full((5, 5), 0.001)
+    p[0, 1] = p[1, 0] = 0.3  # 0 and 1 are equal, 1 and 2 too, 0 and 2 are not
+    p[1, 2] = p[2, 1] = 0.3
+    p[2, 3] = p[3, 2] = math.nan  # not compared: not told apart
+    assert group_equals(np.array([0.9, 0.85, 0.8, 0.7, math.nan]), p).tolist() == [1, 1, 2, 2, 0]
+
+
+def run_with(folder: Path, entries: Mapping[str, Mapping[int, float]]) -> Run:
+    """A run whose entries differ from each other by the same amount on every resample."""
+    rng = np.random.default_rng(3)
+    common = rng.normal(0, 0.01, 200)
+    records, cells = [], []
+    for number, (method, seeds) in enumerate(entries.items()):
+        for seed, value in seeds.items():
+            where = {"dataset": "shapes", "method": method, "scale": "nano", "protocol": "paper",
+                     "refiner": "own", "segmenter": "own", "seed": seed}  # fmt: skip
+            score = {"stage": "segmentation", "variant": "", "split": "val", "key": f"{method}{seed}"}
+            records.append(Record(**where, **score, metric="miou", value=value))
+            records += [Record(**where, **score, metric="iou", class_name=c, value=value) for c in LABELS]
+            own = value + common + rng.normal(0, 0.002, 200)
+            made = Resamples(own, np.stack([own, own], axis=1), LABELS, "images")
+            if number < 4:
+                store_resamples(folder, f"{method}{seed}", "", made)
+            info = {"supervision": "M" if method == "bound" else "I"}
+            cells.append(CellRecord(**where, status="done", method_info=info).as_dict())
+    return Run(records_frame(records), cells, folder)
+
+
+def test_a_board_has_groups_and_shared_ranks(tmp_path: Path) -> None:
+    run = run_with(
+        tmp_path,
+        {"a": {0: 0.70, 1: 0.71}, "b": {0: 0.7005, 1: 0.7085}, "c": {0: 0.6, 1: 0.6}, "bound": {0: 0.9},
+         "unsampled": {0: 0.99}},
+    )  # fmt: skip
+    found = significance(run, leaderboard(run.records, run.cells))
+    total = found.standings[found.standings["class_name"] == ""].set_index("method")
+    assert total["group"].to_dict() == {"a": 1, "b": 1, "c": 2, "bound": 0}
+    assert total["rank"].to_dict() == {"a": 1, "b": 1, "c": 3, "bound": 0}
+    assert total.loc["a", "n"] == 2
+    assert total.loc["a", "low"] < 0.705 < total.loc["a", "high"]
+    pairs = found.pairs[found.pairs["class_name"] == ""]
+    assert [(a[3], b[3]) for a, b in zip(pairs["a"], pairs["b"])] == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert pairs["p_holm"].ge(pairs["p"]).all()
+    assert set(found.pairs["class_name"]) == {"", *LABELS}
+
+
+def test_a_run_without_resamples_has_no_groups(tmp_path: Path) -> None:
+    run = Run(records_frame([]), [], tmp_path)
+    found = significance(run, leaderboard(run.records, run.cells))
+    assert found.standings.empty
+    assert found.pairs.empty
