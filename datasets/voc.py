@@ -40,7 +40,9 @@ CLASSES = (
 )
 """In the official order: class i has mask value i + 1."""
 
-MASK_FOLDERS = ("SegmentationClass", "SegmentationClassAug", "SegmentationObject")
+CLASS_MASKS = ("SegmentationClass", "SegmentationClassAug")
+"""Folders of the masks that are scored against, the first that has one."""
+INSTANCE_MASKS = "SegmentationObject"
 OFFICIAL = {"train": 1464, "train_aug": 10582, "val": 1449}
 """Images in each list of the full data set."""
 
@@ -130,7 +132,7 @@ class Voc2012(Dataset):
 
     def mask_directories(self) -> tuple[Path, ...]:
         """All that hold pixel labels, whether or not the lists name masks there: each tells of the others."""
-        return tuple(self.folder / name for name in MASK_FOLDERS)
+        return tuple(self.folder / name for name in (*CLASS_MASKS, INSTANCE_MASKS))
 
     def fingerprint(self, part: Literal["images", "masks"], split: str) -> str:
         return dataset_fingerprint(self, part, split)
@@ -178,7 +180,7 @@ class Voc2012(Dataset):
 
     @cached_property
     def _masks(self) -> dict[str, frozenset[str]]:
-        return {name: _listing(self.folder / name) for name in MASK_FOLDERS[:2]}
+        return {name: _listing(self.folder / name) for name in CLASS_MASKS}
 
     def _missing(self) -> list[tuple[str, str]]:
         """(what, remedy) for listed ids without a file of their own."""

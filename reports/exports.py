@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
+from results.complexity import complexity
 
 from results.aggregate import per_class_iou, threshold_curves
 from results.comparison import compare_with_papers
-from results.complexity import complexity
 from results.io import Run
 from results.reported import reported_frame
 from results.significance import Significance

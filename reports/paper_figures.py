@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from results.complexity import PROFILED, TIME, complexity
 
 from reports.figure_files import FOLDER, figure_name
 from reports.text import entry_label
 from results.aggregate import KEYS, as_rows, varying
-from results.complexity import PROFILED, TIME, complexity
 from results.io import Run
 
 STAGES = (("cam_oracle", "CAM"), ("pseudo_label", "pseudo-label"), ("segmentation", "segmentation"))

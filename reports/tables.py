@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
+from results.complexity import PROFILED, TIME, complexity
 
 from reports.text import MISSING, entry_key, entry_label, mean_and_deviation, points
 from results.aggregate import KEYS, SCORES, as_rows, varying
-from results.complexity import PROFILED, TIME, complexity
 from results.experiments import Experiment
 
 _STAGES = {score.stage: score.title.split()[0] for score in SCORES}

@@ -8,6 +8,7 @@ from datasets.limits import Share
 from datasets.recipe import Recipe
 from methods.base import MethodConfig
 from methods.layers.config import BackboneConfig, CamInferenceConfig, SegmenterConfig, TrainConfig
+from methods.layers.nano import NANO_RECIPE
 from methods.refiners import IRN, PSA
 from methods.refiners.config import RefinerConfig
 from methods.segmenters import SEGMENTERS
@@ -50,7 +51,7 @@ NANO_TRAIN = TrainConfig(
     head_multiplier=5.0,
     bias_multiplier=1.0,
     warmup=20,
-    recipe=Recipe(crop=80, scale=(0.9, 1.4), brightness=0.2, contrast=0.3, saturation=0.4, hue=0.5),
+    recipe=NANO_RECIPE,
 )
 NANO_INFERENCE = CamInferenceConfig(scales=(1.0, 1.5), batch_size=32)
 """Output stride 4 makes the miniature's cells as fine as the papers' largest scales."""

@@ -9,6 +9,7 @@ from datasets.limits import Count, Factors, NotNegative, OneOf, Positive, Share
 from datasets.recipe import Recipe
 from methods.base import MethodConfig
 from methods.layers.config import CamInferenceConfig, CrfConfig, TrainConfig, VitConfig
+from methods.layers.nano import NANO_VIT_TRAIN
 from methods.refiners import IRN, PSA
 from methods.refiners.config import RefinerConfig
 from methods.refiners.gc.config import CorrectionConfig
@@ -282,18 +283,7 @@ PRESETS = {
         VitConfig("vit_nano", "nano/vit_nano"),
         pooling="mean",
         decoder=DecoderConfig(width=64, dilation=2, norm=True),
-        train=TrainConfig(
-            iterations=200,
-            batch_size=16,
-            optimiser="adamw",
-            learning_rate=1e-3,
-            weight_decay=0.05,
-            head_multiplier=5.0,
-            bias_multiplier=1.0,
-            schedule="cosine",
-            warmup=20,
-            recipe=Recipe(crop=80, scale=(0.9, 1.4), brightness=0.2, contrast=0.3, saturation=0.4, hue=0.5),
-        ),
+        train=NANO_VIT_TRAIN,
         phases=PhaseConfig(0.35, 0.35),
         weights=LossWeights(segmentation=1.0),
         distillation=DistillationConfig(

@@ -10,6 +10,7 @@ from datasets.recipe import Recipe
 from methods.base import MethodConfig
 from methods.cam.config import RESNET38D
 from methods.layers.config import CamInferenceConfig, CrfConfig, SegmenterConfig, TrainConfig, VitConfig
+from methods.layers.nano import NANO_VIT_TRAIN
 from methods.refiners import IRN, PSA, mctformer_psa
 from methods.refiners.config import RefinerConfig
 from methods.segmenters import SEGMENTERS
@@ -84,18 +85,7 @@ VOC_IMAGES = 10582
 PRESETS = {
     "nano": MctformerConfig(
         VitConfig("vit_nano", "nano/vit_nano"),
-        TrainConfig(
-            iterations=300,
-            batch_size=16,
-            optimiser="adamw",
-            learning_rate=3e-3,
-            weight_decay=0.05,
-            head_multiplier=5.0,
-            bias_multiplier=1.0,
-            schedule="cosine",
-            warmup=20,
-            recipe=Recipe(crop=80, scale=(0.9, 1.4), brightness=0.2, contrast=0.3, saturation=0.4, hue=0.5),
-        ),
+        replace(NANO_VIT_TRAIN, iterations=300, learning_rate=3e-3),
         AttentionConfig(patch_to_patch_side="right"),
         CamInferenceConfig(scales=(1.0,), batch_size=32),
         refiner=mctformer_psa(PSA["nano"], IRN["nano"]),

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datasets.recipe import Recipe
 from methods.base import Kind, MethodError, Stage
 from methods.layers.config import BackboneConfig, CrfConfig, TrainConfig
+from methods.layers.nano import NANO_RECIPE
 from methods.refiners.config import REFINERS, ParStageConfig, PseudoLabelConfig, RefinerConfig
 from methods.refiners.gc.config import GcStageConfig, check_correction
 from methods.refiners.irn.config import IrnConfig
@@ -35,7 +36,7 @@ PSA: Mapping[str, PsaConfig] = {
             head_multiplier=5.0,
             bias_multiplier=1.0,
             warmup=10,
-            recipe=Recipe(crop=80, brightness=0.2, contrast=0.3, saturation=0.4, hue=0.5),
+            recipe=replace(NANO_RECIPE, scale=(1.0, 1.0)),
         ),
         crf=CrfConfig(5, 3.0, 3.0, 20.0, 13.0, 10.0),
         crf_stride=2,
@@ -76,7 +77,7 @@ IRN: Mapping[str, IrnConfig] = {
             head_multiplier=5.0,
             bias_multiplier=1.0,
             warmup=10,
-            recipe=Recipe(crop=80, scale=(0.9, 1.4), brightness=0.2, contrast=0.3, saturation=0.4, hue=0.5),
+            recipe=NANO_RECIPE,
         ),
         crf=CrfConfig(5, 3.0, 3.0, 12.0, 5.0, 10.0),
         crf_stride=2,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch.nn.functional import interpolate
 
-from datasets.images import read_image, write_labels
+from datasets.images import write_labels
 from methods.artifacts import CamReader, label_map_path
 from methods.base import StageContext
 from methods.layers.crf import CrfPool
+from methods.refiners.cam_maps import class_ids, crf_picture, resized_maps
 from methods.refiners.config import PseudoLabelConfig
 
 
@@ -26,16 +26,12 @@ def pseudo_label(context: StageContext, settings: PseudoLabelConfig) -> None:
             def jobs(samples=samples):  # type: ignore[no-untyped-def]
                 for sample in samples:
                     cam = cams[sample.id]
-                    maps = torch.zeros(0, *cam.size)
-                    if cam.classes:  # else there is the background alone
-                        maps = torch.from_numpy(cam.maps).float()[None]
-                        maps = interpolate(maps, cam.size, mode="bilinear", align_corners=False)[0]
+                    maps = resized_maps(cam, cam.size)  # of no class: there is the background alone
                     scores = torch.cat([torch.full((1, *cam.size), threshold), maps]).clamp_min(1e-5)
-                    image = read_image(sample.image).permute(1, 2, 0).contiguous().numpy()
-                    yield image, (scores / scores.sum(0)).numpy()
+                    yield crf_picture(sample.image, cam.size), (scores / scores.sum(0)).numpy()
 
             for sample, posterior in zip(samples, pool.map(jobs())):
-                values = torch.tensor([0, *(c + 1 for c in cams[sample.id].classes)], dtype=torch.uint8)
+                values = class_ids(cams[sample.id].classes)
                 write_labels(
                     label_map_path(context.output, sample.id), values[torch.from_numpy(posterior).argmax(0)]
                 )

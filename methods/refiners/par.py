@@ -10,6 +10,7 @@ from methods.artifacts import CamReader, label_map_path
 from methods.base import StageContext
 from methods.layers.cam import resize
 from methods.layers.par import pixel_adaptive_refinement
+from methods.refiners.cam_maps import class_ids
 from methods.refiners.config import ParStageConfig
 
 
@@ -26,7 +27,6 @@ def pseudo_label(context: StageContext, settings: ParStageConfig) -> None:
                 scores = F.pad(maps, (0, 0, 0, 0, 1, 0), value=settings.background_threshold).softmax(1)
                 image = read_image(sample.image)[None].to(context.device, torch.float32)
                 refined = pixel_adaptive_refinement(image, scores, settings.dilations, settings.iterations)
-                values = torch.tensor([0, *(c + 1 for c in cam.classes)], dtype=torch.uint8)
-                labels = values[refined[0].argmax(0).cpu()]
+                labels = class_ids(cam.classes)[refined[0].argmax(0).cpu()]
             write_labels(label_map_path(context.output, sample.id), labels)
             context.advance(1)

@@ -9,6 +9,7 @@ from datasets.limits import Count, Factors, Natural, NotEmpty, NotNegative, OneO
 from datasets.recipe import Recipe
 from methods.base import MethodConfig
 from methods.layers.config import CamInferenceConfig, SegmenterConfig, TrainConfig, VitConfig
+from methods.layers.nano import NANO_VIT_TRAIN
 from methods.layers.sam_config import NANO, SamConfig
 from methods.refiners import IRN, PSA
 from methods.refiners.config import RefinerConfig
@@ -183,18 +184,7 @@ _NANO_SAM = SamConfig(NANO, "nano/sam")
 PRESETS = {
     "nano": SamFusedConfig(
         VitConfig("vit_nano", "nano/vit_nano"),
-        TrainConfig(
-            iterations=200,
-            batch_size=16,
-            optimiser="adamw",
-            learning_rate=1e-3,
-            weight_decay=0.05,
-            head_multiplier=5.0,
-            bias_multiplier=1.0,
-            schedule="cosine",
-            warmup=20,
-            recipe=Recipe(crop=80, scale=(0.9, 1.4), brightness=0.2, contrast=0.3, saturation=0.4, hue=0.5),
-        ),
+        NANO_VIT_TRAIN,
         ContrastConfig(crops=4, size=32, outputs=96),
         CamInferenceConfig(scales=(1.25,), batch_size=32),
         sam=_NANO_SAM,

@@ -9,6 +9,7 @@ from pathlib import Path
 from datasets.recipe import Recipe
 from methods.base import Kind, MethodError, Stage
 from methods.layers.config import BackboneConfig, CrfConfig, SegmenterConfig, TrainConfig
+from methods.layers.nano import NANO_RECIPE
 
 SEGMENTERS: Mapping[str, SegmenterConfig] = {
     "nano": SegmenterConfig(
@@ -25,7 +26,7 @@ SEGMENTERS: Mapping[str, SegmenterConfig] = {
             head_multiplier=1.0,
             bias_multiplier=1.0,
             warmup=20,
-            recipe=Recipe(crop=80, scale=(0.9, 1.4), brightness=0.2, contrast=0.3, saturation=0.4, hue=0.5),
+            recipe=NANO_RECIPE,
         ),
         test_flip=True,
         test_batch_size=32,

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from datasets.images import read_labels
+from methods.artifacts import label_map_path
 from methods.layers.config import CrfConfig
 from methods.layers.crf import CrfPool, dense_crf, dense_crf_labels
+from methods.refiners.config import RefinerConfig
 from tests.conftest import golden
+from tests.refining import check_label_maps, run_refiner
 
 TOCO = CrfConfig(
     10, gaussian_sxy=1, gaussian_compat=1, bilateral_sxy=121, bilateral_srgb=5, bilateral_compat=4
@@ -91,9 +96,9 @@ def test_errors_of_workers_reach_the_caller() -> None:
         list(pool.map([(np.zeros((4, 5, 3), np.uint8), np.full((2, 3, 3), 0.5, np.float32))]))
 
 
-def test_an_image_without_objects_is_background() -> None:
-    """As methods.refiners.crf hands it in: one map, the background's."""
-    image = np.random.default_rng(0).integers(0, 255, (12, 16, 3), dtype=np.uint8)
-    assert np.array_equal(
-        dense_crf(image, np.ones((1, 12, 16), np.float32), CrfConfig()).argmax(0), np.zeros((12, 16))
-    )
+def test_the_refiner_writes_background_for_an_image_without_classes(tmp_path: Path) -> None:
+    """`methods.refiners.crf.pseudo_label`; the CRF is then of the background alone."""
+    labels = run_refiner(RefinerConfig("crf"), tmp_path)["pseudo_label"]
+    check_label_maps(labels)
+    assert not read_labels(label_map_path(labels, "3")).any()
+    assert all(read_labels(label_map_path(labels, i)).any() for i in "012")  # these have classes

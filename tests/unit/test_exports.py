@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from results.complexity import PROFILED, TIME, complexity
 
 from datasets.base import DataError
 from reports import FORMATS, build_reports
 from reports.run_comparison import change_tables
 from results.aggregate import leaderboard
-from results.complexity import PROFILED, TIME, complexity
 from results.experiments import Experiment, read_experiments, write_experiment
 from results.io import read_run
 from results.run_comparison import compare_runs

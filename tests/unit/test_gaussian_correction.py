@@ -14,19 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.mixture import GaussianMixture
 
-from benchmark.config import RuntimeConfig
-from benchmark.console import stage_progress
-from benchmark.context import RunContext
-from benchmark.runner import make_fabric
-from datasets.base import IGNORE, Sample, TrainingView
+from datasets.base import IGNORE
 from datasets.images import read_labels
 from datasets.limits import first_fault
-from methods.artifacts import Cam, label_map_path, write_cams
-from methods.base import Artifact, Kind, MethodError, Stage
+from methods.artifacts import label_map_path
+from methods.base import MethodError
 from methods.layers.gaussian_mixture import Start, fit_two_gaussians, lower_posterior
 from methods.refiners import PSA, refiner_stages
 from methods.refiners.config import RefinerConfig
-from methods.refiners.gc import stages
 from methods.refiners.gc.config import CorrectionConfig, GcConfig
 from methods.refiners.gc.correction import (
     correct_by_neighbours,
@@ -34,9 +29,8 @@ from methods.refiners.gc.correction import (
     neighbour_similarities,
     noise_probability,
 )
-from tests.trees import write_image
+from tests.refining import CAM, check_label_maps, run_refiner
 
-CAM = Stage("cam", "tests:cam", None, Kind.CAM, fixed_threshold=0.3)
 SETTINGS = CorrectionConfig()
 
 # --- EM ---------------------------------------------------------------------------------------------------
@@ -254,7 +248,6 @@ def test_a_single_row_or_column_of_cells(size):
 # --- refiner ----------------------------------------------------------------------------------------------
 
 REFINER = RefinerConfig("gc", psa=PSA["nano"])
-SIZES = [(32, 40), (32, 40), (30, 37)]
 
 
 def test_the_refiner_scores_the_uncorrected_labels_under_their_own_name():
@@ -280,36 +273,6 @@ def test_settings_that_make_no_correction():
 
 @pytest.mark.parametrize("name", ["gc", "par"])
 def test_labels_have_their_images_size_and_classes(tmp_path: Path, name: str):
-    samples = []
-    for i, (height, width) in enumerate(SIZES):
-        path = tmp_path / "images" / f"{i}.png"
-        write_image(path, i, size=(width, height))
-        samples.append(Sample(str(i), path, () if i == 2 else (0, 2)))
-    view = TrainingView("test", ("a", "b", "c"), {"train": tuple(samples)})
-    source = np.random.default_rng(0)
-    (tmp_path / "cam").mkdir()
-    write_cams(
-        tmp_path / "cam" / "shard.safetensors",
-        {
-            s.id: Cam(source.random((len(s.labels), 8, 10)).astype(np.float16), s.labels, size)
-            for s, size in zip(samples, SIZES)
-        },
-    )
-    stage = refiner_stages(replace(REFINER, name=name), CAM)[-1]
-    runtime = RuntimeConfig(device="cpu", workers=1)
-    output = tmp_path / "labels-of"
-    (output / ".scratch").mkdir(parents=True)
-    inputs = {"cam": Artifact(tmp_path / "cam", "", Kind.CAM)}
-    context = RunContext(make_fabric(runtime), runtime, view, inputs, output, 0, stage_progress("x"), None)
-    if name == "gc":
-        stages.pseudo_label(context, stage.settings)
-    else:
-        from methods.refiners import par
-
-        par.pseudo_label(context, stage.settings)
-    for sample, size in zip(samples, SIZES):
-        labels = read_labels(label_map_path(output, sample.id))
-        assert labels.shape == size
-        assert set(labels.unique().tolist()) <= {0, 1, 3, IGNORE}
-        if not sample.labels:
-            assert (labels == 0).all()
+    run = run_refiner(replace(REFINER, name=name), tmp_path)
+    check_label_maps(run["pseudo_label"], {IGNORE})
+    assert (read_labels(label_map_path(run["pseudo_label"], "3")) == 0).all()  # it has no class

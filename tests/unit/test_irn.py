@@ -15,14 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from benchmark.config import RuntimeConfig, compose, plain
-from benchmark.console import stage_progress
-from benchmark.context import RunContext
-from benchmark.runner import make_fabric
-from datasets.base import IGNORE, Sample, TrainingView
-from datasets.images import read_labels
-from methods.artifacts import Cam, label_map_path, write_cams
-from methods.base import Artifact, Kind, MethodError, Stage
+from benchmark.config import compose, plain
+from datasets.base import IGNORE, TrainingView
+from methods.base import Kind, MethodError
 from methods.layers.backbones import build_backbone
 from methods.layers.config import BackboneConfig, CrfConfig
 from methods.layers.crf import dense_crf, dense_crf_labels
@@ -42,11 +37,10 @@ from methods.refiners.irn.paths import (
     walk_to_edges,
 )
 from tests.conftest import golden
-from tests.trees import write_image
+from tests.refining import CAM, check_label_maps, context, run_refiner
 
 NANO = IRN["nano"]
 REFINER = RefinerConfig("irn", irn=NANO)
-CAM = Stage("cam", "tests:cam", None, Kind.CAM, fixed_threshold=0.3)
 MINIATURE = BackboneConfig("resnet38d_nano", "none", 4)
 
 
@@ -125,10 +119,10 @@ def test_walk_does_not_pass_an_edge():
 # --- labels -----------------------------------------------------------------------------------------------
 
 
-def test_confident_labels_take_foreground_first_and_background_of_both():
+def test_foreground_is_taken_first_and_background_of_both():
     foreground = torch.tensor([0, 0, 2, 1], dtype=torch.uint8)
     background = torch.tensor([0, 1, 0, 1], dtype=torch.uint8)
-    found = stages.confident_labels(foreground, background)
+    found = stages.foreground_before_background(foreground, background)
     assert found.tolist() == [0, IGNORE, 2, 1]
     assert found.dtype == torch.uint8
 
@@ -362,50 +356,17 @@ def test_defaults_are_the_published_settings():
 
 # --- stages -----------------------------------------------------------------------------------------------
 
-SIZES = [(32, 40), (32, 40), (30, 37), (32, 40)]
-
-
-def context(view: TrainingView, inputs: dict[str, Artifact], output: Path) -> RunContext:
-    runtime = RuntimeConfig(device="cpu", workers=1, shard=3, checkpoint_every=1)
-    return RunContext(make_fabric(runtime), runtime, view, inputs, output, 0, stage_progress("x"), None)
-
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Output folders of IRNet's stages, run on four images of which the last has no class."""
-    folder = tmp_path_factory.mktemp("irn")
-    samples = []
-    for i, (height, width) in enumerate(SIZES):
-        file = folder / "images" / f"{i}.png"
-        write_image(file, i, size=(width, height))
-        samples.append(Sample(str(i), file, () if i == 3 else (0, 2) if i else (1,)))
-    view = TrainingView("test", ("a", "b", "c"), {"train": tuple(samples)})
-    source = np.random.default_rng(0)
-    maps = {s.id: source.random((len(s.labels), 8, 10)).astype(np.float16) for s in samples}
-    (folder / "cam").mkdir()
-    write_cams(
-        folder / "cam" / "shard.safetensors",
-        {s.id: Cam(maps[s.id], s.labels, size) for s, size in zip(samples, SIZES)},
-    )
+    """Output folders of IRNet's stages."""
     training = replace(NANO.train, iterations=2, batch_size=2, recipe=replace(NANO.train.recipe, crop=40))
-    refiner = replace(REFINER, irn=replace(NANO, train=training))
-    done = {"cam": Artifact(folder / "cam", "", Kind.CAM)}
-    for stage in refiner_stages(refiner, CAM):
-        output = folder / stage.name
-        (output / ".scratch").mkdir(parents=True)
-        inputs = {role: done[name] for role, name in stage.inputs.items()}
-        getattr(stages, stage.run.partition(":")[2])(context(view, inputs, output), stage.settings)
-        done[stage.name] = Artifact(output, "", stage.yields)
-    return {name: artifact.path for name, artifact in done.items()}
+    return run_refiner(replace(REFINER, irn=replace(NANO, train=training)), tmp_path_factory.mktemp("irn"))
 
 
-@pytest.mark.parametrize(("stage", "extra"), [("inter_pixel_label", {IGNORE}), ("pseudo_label", set())])
-def test_label_maps_have_their_images_size_and_classes(run, stage, extra):
-    allowed = [{0, 2}, {0, 1, 3}, {0, 1, 3}, {0}]
-    for i, size in enumerate(SIZES):
-        labels = read_labels(label_map_path(run[stage], str(i)))
-        assert labels.shape == size
-        assert set(labels.unique().tolist()) <= allowed[i] | extra
+def test_label_maps_have_their_images_size_and_classes(run):
+    check_label_maps(run["inter_pixel_label"], {IGNORE})
+    check_label_maps(run["pseudo_label"])
 
 
 def test_training_keeps_its_losses_and_the_mean_displacement(run):

@@ -29,9 +29,9 @@ def keys(plan: Plan, method: str = "eps", seed: int = 0) -> dict[str, str]:
     return own | {s.score_name: s.score_key for s in cell.stages if s.score_key is not None}
 
 
-def planned(root: Path, *overrides: str, methods=("eps",), seeds=(0,), **options) -> Plan:
+def planned(root: Path, *overrides: str, methods=("eps",), seeds=(0,), until: str | None = None) -> Plan:
     config = compose(methods, overrides=[*DATA, f"dataset.root={root}", *overrides])
-    return make_plan(config, seeds, **options)
+    return make_plan(config, seeds, until)
 
 
 def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:

@@ -12,14 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.config import RuntimeConfig
-from benchmark.console import stage_progress
-from benchmark.context import RunContext
-from benchmark.runner import make_fabric
-from datasets.base import IGNORE, Sample, TrainingView
-from datasets.images import read_labels
-from methods.artifacts import Cam, label_map_path, write_cams
-from methods.base import Artifact, Kind, MethodError, Stage
+from datasets.base import IGNORE, TrainingView
+from methods.base import Kind, MethodError
 from methods.layers.backbones import build_backbone
 from methods.layers.config import BackboneConfig, CrfConfig
 from methods.refiners import PSA, mctformer_psa, refiner_stages
@@ -30,13 +24,11 @@ from methods.refiners.psa.config import PsaConfig
 from methods.refiners.psa.network import AffinityNetwork, affinity_losses, pair_affinities
 from methods.refiners.random_walk import disc_offsets
 from tests.conftest import golden
-from tests.trees import write_image
+from tests.refining import CAM, check_label_maps, context, run_refiner
 
 NANO = PSA["nano"]
 REFINER = RefinerConfig("psa", psa=NANO)
-assert NANO is not None
 OFFSETS = disc_offsets(5)
-CAM = Stage("cam", "tests:cam", None, Kind.CAM, fixed_threshold=0.3)
 
 
 # --- labels -----------------------------------------------------------------------------------------------
@@ -190,53 +182,17 @@ def test_a_constant_background_without_a_score_is_refused():
 
 # --- stages -----------------------------------------------------------------------------------------------
 
-SIZES = [(32, 40), (32, 40), (30, 37), (32, 40)]
-
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("psa")
-
-
-@pytest.fixture(scope="module")
-def run(folder: Path) -> dict[str, Path]:
-    """Output folders of PSA's stages, run on four images of which the last has no class."""
-    samples = []
-    for i, (height, width) in enumerate(SIZES):
-        path = folder / "images" / f"{i}.png"
-        write_image(path, i, size=(width, height))
-        samples.append(Sample(str(i), path, () if i == 3 else (0, 2) if i else (1,)))
-    view = TrainingView("test", ("a", "b", "c"), {"train": tuple(samples)})
-    source = np.random.default_rng(0)
-    maps = {s.id: source.random((len(s.labels), 8, 10)).astype(np.float16) for s in samples}
-    (folder / "cam").mkdir()
-    write_cams(
-        folder / "cam" / "shard.safetensors",
-        {s.id: Cam(maps[s.id], s.labels, size) for s, size in zip(samples, SIZES)},
-    )
-    refiner = REFINER
+def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Output folders of PSA's stages."""
     training = replace(NANO.train, iterations=2, batch_size=2, recipe=replace(NANO.train.recipe, crop=32))
-    refiner = replace(refiner, psa=replace(NANO, train=training))
-    runtime = RuntimeConfig(device="cpu", workers=1, shard=3, checkpoint_every=1)
-    done = {"cam": Artifact(folder / "cam", "", Kind.CAM)}
-    for stage in refiner_stages(refiner, CAM):
-        inputs = {role: done[name] for role, name in stage.inputs.items()}
-        output = folder / stage.name
-        (output / ".scratch").mkdir(parents=True)
-        progress = stage_progress(stage.name)
-        context = RunContext(make_fabric(runtime), runtime, view, inputs, output, 0, progress, None)
-        getattr(stages, stage.run.partition(":")[2])(context, stage.settings)
-        done[stage.name] = Artifact(output, "", stage.yields)
-    return {name: artifact.path for name, artifact in done.items()}
+    return run_refiner(replace(REFINER, psa=replace(NANO, train=training)), tmp_path_factory.mktemp("psa"))
 
 
-@pytest.mark.parametrize(("stage", "extra"), [("affinity_label", {IGNORE}), ("pseudo_label", set())])
-def test_label_maps_have_their_images_size_and_classes(run, stage, extra):
-    allowed = [{0, 2}, {0, 1, 3}, {0, 1, 3}, {0}]
-    for i, size in enumerate(SIZES):
-        labels = read_labels(label_map_path(run[stage], str(i)))
-        assert labels.shape == size
-        assert set(labels.unique().tolist()) <= allowed[i] | extra
+def test_label_maps_have_their_images_size_and_classes(run):
+    check_label_maps(run["affinity_label"], {IGNORE})
+    check_label_maps(run["pseudo_label"])
 
 
 def test_training_keeps_its_losses(run):
@@ -244,14 +200,11 @@ def test_training_keeps_its_losses(run):
     assert {"background", "foreground", "negative"} <= set(json.loads(history.read_text())[-1])
 
 
-def test_a_crop_that_is_no_multiple_of_the_stride_is_refused(folder):
-    runtime = RuntimeConfig(device="cpu", workers=1)
+def test_a_crop_that_is_no_multiple_of_the_stride_is_refused(tmp_path):
     view = TrainingView("test", ("a",), {"train": ()})
-    context = RunContext(make_fabric(runtime), runtime, view, {}, folder, 0, stage_progress("x"), None)
-    psa = NANO
-    wrong = replace(psa, train=replace(psa.train, recipe=replace(psa.train.recipe, crop=81)))
+    wrong = replace(NANO, train=replace(NANO.train, recipe=replace(NANO.train.recipe, crop=81)))
     with pytest.raises(MethodError, match=r"crop=81 is no multiple .* 4; choose 80"):
-        stages.train(context, wrong.training())
+        stages.train(context(view, {}, tmp_path), wrong.training())
 
 
 def test_crf_of_the_papers():

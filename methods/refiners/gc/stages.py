@@ -9,10 +9,10 @@ from torch.nn.utils.rnn import pad_sequence
 
 from datasets.images import write_labels
 from datasets.recipe import Normalisation
-from methods.artifacts import Cam, CamReader, label_map_path
+from methods.artifacts import CamReader, label_map_path
 from methods.base import StageContext
 from methods.layers.backbones import build_backbone
-from methods.layers.cam import resize
+from methods.refiners.cam_maps import resized_maps
 from methods.refiners.gc.config import CorrectionConfig, GcStageConfig
 from methods.refiners.gc.correction import gaussian_correction
 
@@ -48,7 +48,7 @@ def write_corrected(
     for _, samples in context.shards(context.view.samples("train")):
         for batch in context.images(samples, normalisation, batch_size):
             found = [cams[i] for i in batch.ids]
-            maps = pad_sequence([_resized(cam, batch.size) for cam in found], batch_first=True)
+            maps = pad_sequence([resized_maps(cam, batch.size, least=1) for cam in found], batch_first=True)
             maps = maps.to(context.device)
             confidence, winner = maps.max(1)
             values = torch.zeros(maps.shape[:2], dtype=torch.int64)
@@ -60,10 +60,3 @@ def write_corrected(
             corrected = gaussian_correction(labels, maps, features(batch.images).float(), correction)
             for sample_id, label_map in zip(batch.ids, corrected.to(torch.uint8).cpu()):
                 write_labels(label_map_path(context.output, sample_id), label_map)
-
-
-def _resized(cam: Cam, size: tuple[int, int]) -> torch.Tensor:
-    """Maps (K, H, W) at the image's size; one of zeros where there is no class."""
-    if not cam.classes:
-        return torch.zeros(1, *size)
-    return resize(torch.from_numpy(cam.maps).float()[None], size)[0]

@@ -12,15 +12,16 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from datasets.base import IGNORE, Companion, Sample
-from datasets.images import read_image, write_labels
+from datasets.images import write_labels
 from datasets.loader import Batch
-from methods.artifacts import Cam, CamReader, label_map_path
+from methods.artifacts import CamReader, label_map_path
 from methods.base import MethodError, StageContext
 from methods.layers.backbones import build_backbone
 from methods.layers.cam import resize
 from methods.layers.crf import CrfPool
 from methods.layers.optim import build_optimiser, schedule
 from methods.layers.weights import load_trained
+from methods.refiners.cam_maps import class_ids, crf_picture, crf_size, resized_maps, write_winners
 from methods.refiners.irn.config import EdgeWalkConfig, InterPixelLabelConfig, InterPixelTrainingConfig
 from methods.refiners.irn.network import InterPixelNetwork, inter_pixel_losses, smallest_crop
 from methods.refiners.irn.paths import walk_to_edges
@@ -30,7 +31,7 @@ def label(context: StageContext, settings: InterPixelLabelConfig) -> None:
     """Write a label map of every training image: foreground and background that are confident, 255 elsewhere.
 
     A CRF starts from the CAM against the high background score, another from that against the low one; see
-    `confident_labels`.
+    `foreground_before_background`.
     """
     cams = CamReader(context.inputs["cam"].path)
     with CrfPool(settings.crf) as pool:
@@ -40,17 +41,17 @@ def label(context: StageContext, settings: InterPixelLabelConfig) -> None:
                 cam = cams[sample.id]
                 labels = torch.zeros(cam.size, dtype=torch.uint8)  # without a class all is background
                 if cam.classes:
-                    values = torch.tensor([0, *(c + 1 for c in cam.classes)], dtype=torch.uint8)
+                    values = class_ids(cam.classes)
                     foreground, background = (
                         values[torch.from_numpy(next(posteriors)).argmax(0)] for _ in range(2)
                     )
-                    found = confident_labels(foreground, background)
+                    found = foreground_before_background(foreground, background)
                     labels = F.interpolate(found[None, None], cam.size, mode="nearest-exact")[0, 0]
                 write_labels(label_map_path(context.output, sample.id), labels)
                 context.advance(1)
 
 
-def confident_labels(foreground: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
+def foreground_before_background(foreground: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
     """Label map of two of one image; 0 background, c + 1 class c, 255 ignored.
 
     foreground: (..., H, W), made with the high background score: what is no background in it is taken
@@ -68,12 +69,8 @@ def _crf_jobs(
         cam = cams[sample.id]
         if not cam.classes:
             continue
-        size = (-(-cam.size[0] // settings.crf_stride), -(-cam.size[1] // settings.crf_stride))
-        image = read_image(sample.image)
-        if size != cam.size:
-            image = F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
-        pixels = image.permute(1, 2, 0).contiguous().numpy()
-        maps = _resized(cam, size)
+        size = crf_size(cam, settings.crf_stride)
+        pixels, maps = crf_picture(sample.image, size), resized_maps(cam, size)
         for threshold in (settings.confident_foreground, settings.confident_background):
             scores = torch.cat([torch.full((1, *size), threshold), maps])
             yield pixels, label_probabilities(scores, settings.label_probability).numpy()
@@ -83,13 +80,6 @@ def label_probabilities(scores: torch.Tensor, own: float) -> torch.Tensor:
     """Scores (L, H, W), L > 1 -> probabilities: `own` of the highest label, the others share the rest."""
     won = F.one_hot(scores.argmax(0), len(scores)).movedim(-1, 0).bool()
     return torch.where(won, own, (1 - own) / (len(scores) - 1))
-
-
-def _resized(cam: Cam, size: tuple[int, int]) -> torch.Tensor:
-    """(K, *size); for an image without classes one map of zeros, which is all background."""
-    if not cam.classes:
-        return torch.zeros(1, *size)
-    return resize(torch.from_numpy(cam.maps).float()[None], size)[0]
 
 
 def train(context: StageContext, settings: InterPixelTrainingConfig) -> None:
@@ -155,12 +145,10 @@ def pseudo_label(context: StageContext, settings: EdgeWalkConfig) -> None:
             edges = network.boundaries(batch.images)
             grid = (edges.shape[-2], edges.shape[-1])
             found = [cams[i] for i in batch.ids]
-            maps = pad_sequence([_resized(cam, grid) for cam in found], batch_first=True)
+            # an image without classes has one map of zeros, which is all background
+            maps = pad_sequence([resized_maps(cam, grid, least=1) for cam in found], batch_first=True)
             winners = walk(edges, maps.to(context.device), settings, batch.size).cpu()
-            for sample_id, cam, winner in zip(batch.ids, found, winners):
-                values = torch.zeros(maps.shape[1] + 1, dtype=torch.uint8)
-                values[1 : len(cam.classes) + 1] = torch.tensor(cam.classes, dtype=torch.uint8) + 1
-                write_labels(label_map_path(context.output, sample_id), values[winner])
+            write_winners(context.output, batch.ids, found, winners)
 
 
 def walk(

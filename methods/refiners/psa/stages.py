@@ -12,9 +12,9 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from datasets.base import Companion, Sample
-from datasets.images import read_image, write_labels
+from datasets.images import write_labels
 from datasets.loader import Batch
-from methods.artifacts import Cam, CamReader, label_map_path
+from methods.artifacts import CamReader, label_map_path
 from methods.base import MethodError, StageContext
 from methods.layers.backbones import build_backbone
 from methods.layers.cam import resize
@@ -22,6 +22,7 @@ from methods.layers.crf import CrfPool
 from methods.layers.optim import build_optimiser, schedule
 from methods.layers.weights import load_trained
 from methods.refiners.affinity_labels import confident_labels
+from methods.refiners.cam_maps import class_ids, crf_picture, crf_size, resized_maps, write_winners
 from methods.refiners.psa.config import AffinityLabelConfig, AffinityTrainingConfig, WalkConfig
 from methods.refiners.psa.network import AffinityNetwork, affinity_losses, pair_affinities
 from methods.refiners.random_walk import SparseTransition, disc_offsets, random_walk
@@ -38,7 +39,7 @@ def label(context: StageContext, settings: AffinityLabelConfig) -> None:
             posteriors = pool.map(_crf_jobs(samples, cams, settings))
             for sample in samples:
                 cam = cams[sample.id]
-                values = torch.tensor([0, *(c + 1 for c in cam.classes)], dtype=torch.uint8)
+                values = class_ids(cam.classes)
                 low, high = (values[torch.from_numpy(next(posteriors)).argmax(0)] for _ in settings.powers)
                 labels = F.interpolate(
                     confident_labels(low, high)[None, None], cam.size, mode="nearest-exact"
@@ -53,21 +54,11 @@ def _crf_jobs(
     """(image, probabilities) for each sample and power."""
     for sample in samples:
         cam = cams[sample.id]
-        size = (-(-cam.size[0] // settings.crf_stride), -(-cam.size[1] // settings.crf_stride))
-        image = read_image(sample.image)
-        if size != cam.size:
-            image = F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
-        pixels = image.permute(1, 2, 0).contiguous().numpy()
-        maps = _resized(cam, size)
+        size = crf_size(cam, settings.crf_stride)
+        pixels, maps = crf_picture(sample.image, size), resized_maps(cam, size)
         for power in settings.powers:
             scores = torch.cat([background_score(maps, power), maps]).clamp_min(1e-5)
             yield pixels, (scores / scores.sum(0)).numpy()
-
-
-def _resized(cam: Cam, size: tuple[int, int]) -> torch.Tensor:
-    if not cam.classes:
-        return torch.zeros(0, *size)
-    return resize(torch.from_numpy(cam.maps).float()[None], size)[0]
 
 
 def background_score(maps: torch.Tensor, power: float) -> torch.Tensor:
@@ -126,13 +117,9 @@ def pseudo_label(context: StageContext, settings: WalkConfig) -> None:
         for batch in context.images(samples, normalisation, settings.batch_size):
             features = padded_features(network, batch.images)
             found = [cams[i] for i in batch.ids]
-            maps = pad_sequence([_resized(cam, batch.size) for cam in found], batch_first=True)
-            maps = maps.to(context.device)
-            winners = walk(features, maps, settings, network.backbone.output_stride).cpu()
-            for sample_id, cam, winner in zip(batch.ids, found, winners):
-                values = torch.zeros(maps.shape[1] + 1, dtype=torch.uint8)
-                values[1 : len(cam.classes) + 1] = torch.tensor(cam.classes, dtype=torch.uint8) + 1
-                write_labels(label_map_path(context.output, sample_id), values[winner])
+            maps = pad_sequence([resized_maps(cam, batch.size) for cam in found], batch_first=True)
+            winners = walk(features, maps.to(context.device), settings, network.backbone.output_stride).cpu()
+            write_winners(context.output, batch.ids, found, winners)
 
 
 def padded_features(network: AffinityNetwork, images: torch.Tensor) -> torch.Tensor:
