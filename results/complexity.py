@@ -1,0 +1,65 @@
+"""What networks cost: profiles beside a run, one folder for each hardware, and the table made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from results.io import RECORDS_FILE, Run, read_run
+
+FOLDER = "profile"
+"""Folder in a run's that holds profiles, each in a folder of its own of the same layout as a run's."""
+STAGE = "profile"
+"""`stage` of a profile's records; `variant` says network and what is covered, `key` joins with the cell's stages."""
+METRICS = (
+    "macs_g",                  # 10^9 multiply-accumulates an image, over linear and convolution layers
+    "macs_attention_g",        # with the products of attention and other products of activations
+    "parameters_m",            # 10^6
+    "seconds",                 # median of a pass of one image
+    "seconds_iqr",             # its interquartile range over the repeats
+    "images_per_second",       # one image at a time
+    "images_per_second_best",  # at the batch size below
+    "best_batch",
+    "host_memory_mb",          # the network, and what the first pass added to the process, 10^6 bytes
+    "device_memory_mb",        # peak of the tensors on the CUDA device
+)  # fmt: skip
+"""Metrics of a profile's records; those that were not measured have no record."""
+IDENTITY = ("dataset", "scale", "protocol", "method", "refiner", "segmenter")
+
+
+def read_profiles(run_dir: Path) -> list[Run]:
+    """The profiles in a run's folder, in the order of their folders' names."""
+    return [read_run(file.parent) for file in sorted(run_dir.glob(f"{FOLDER}/*/{RECORDS_FILE}"))]
+
+
+def complexity_table(profiles: Sequence[Run]) -> pd.DataFrame:
+    """One row a (profile, method, passage), as they were measured.
+
+    Columns: `IDENTITY`; `title`; `hardware`, `device`, `precision`; `stage`; `network`, `covers`, `size` ("448x448",
+    height first), `weights`, `repeats`, `reason` (why there is no time); `METRICS`, NaN where not measured.
+    """
+    rows = [row for profile in profiles for row in _rows(profile)]
+    described = ("title", "hardware", "device", "precision", "stage", "network", "covers", "size", "weights")
+    return pd.DataFrame(rows, columns=[*IDENTITY, *described, "repeats", "reason", *METRICS])
+
+
+def _rows(profile: Run) -> list[dict[str, Any]]:
+    records = profile.records[profile.records["stage"] == STAGE]
+    values = {
+        (str(method), str(key)): dict(zip(group["metric"], group["value"]))
+        for (method, key), group in records.groupby(["method", "key"], sort=False)
+    }
+    return [
+        {name: cell[name] for name in IDENTITY}
+        | {"title": cell["method_info"].get("title", cell["method"])}
+        | {name: cell["provenance"].get(name, "") for name in ("device", "precision")}
+        | {"hardware": cell["provenance"].get("hardware_name", "")}
+        | {name: passage[name] for name in ("network", "covers", "weights", "repeats", "reason")}
+        | {"stage": passage["name"], "size": f"{passage['height']}x{passage['width']}"}
+        | values.get((cell["method"], passage["key"]), {})
+        for cell in profile.cells
+        for passage in cell["stages"]
+    ]
