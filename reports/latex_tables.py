@@ -146,7 +146,8 @@ def per_class_table(part: pd.DataFrame, per_class: pd.DataFrame, score: Score, g
 def text_table(table: TextTable, *where: str) -> str:
     """A plain table; its remarks may wrap."""
     numbers = len(table.heads) - table.text_columns - table.note_columns
-    notes = r">{\raggedright\arraybackslash}p{.28\linewidth}" * table.note_columns
+    width = 0.5 / max(table.note_columns, 1)
+    notes = rf">{{\raggedright\arraybackslash}}p{{{width:g}\linewidth}}" * table.note_columns
     lines = [row([_cell(c) for c in cells]) for cells in table.rows]
     body = tabular(
         "l" * table.text_columns + "r" * numbers + notes, [row([escape(h) for h in table.heads])], lines

@@ -109,6 +109,7 @@ def accuracy_against_cost(entries: pd.DataFrame, cost: pd.DataFrame) -> Figure |
             alpha=0.8,
             label=_plain(entry_label(row, extra)),
         )
+    axes.margins(0.12)  # room for the marks
     axes.set_xlabel("time of all stages (min)")
     axes.set_ylabel("segmentation mIoU (%)")
     legend = axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)

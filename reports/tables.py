@@ -115,19 +115,19 @@ def papers_table(comparison: pd.DataFrame, part: pd.DataFrame) -> TextTable | No
             [
                 labels[entry_key(row)],
                 f"{_STAGES.get(row['stage'], row['stage'])} ({row['split']})",
+                row["where"],
                 f"{row['printed']:g}",
                 measured,
                 points(row["difference"]),
-                row["where"],
                 remark,
             ]
         )
-    heads = ["Method", "Score", "Paper", "Here", "Difference", "Printed in", "Remark"]
+    heads = ["Method", "Score", "Printed in", "Paper", "Here", "Difference", "Remark"]
     caption = (
         "Numbers of the papers beside ours (mIoU in percent). CAMs at the oracle threshold, which is what most "
         "papers print. A difference is given only where data set, split, protocol and network are the same."
     )
-    return TextTable("papers", caption, heads, rows, 2, 2)
+    return TextTable("papers", caption, heads, rows, 3, 1)
 
 
 def experiment_table(experiment: Experiment) -> TextTable:
