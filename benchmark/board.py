@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmark.changes import cell_changes, reference_changes
 from benchmark.config import plain
 from benchmark.console import console
+from benchmark.panels import illustrate
 from benchmark.plan import Plan
 from benchmark.runner import CellResult
-from benchmark.store import content_key
-from datasets.base import DataError, Sample
-from methods.artifacts import CamReader, label_map_path
-from methods.base import Kind, Method
+from benchmark.traces import described_stages
+from methods.base import Method
 from results.schema import CellRecord, Record
 
 MASKS_BEFORE = "M*"
@@ -41,6 +39,7 @@ def write_board(
                 f"{cell.method} seed {cell.seed} {cell.status}: the board keeps its earlier result",
                 markup=False,
             )
+        illustrate(plan, run_dir)
         return build_reports(run_dir)
 
 
@@ -101,6 +100,8 @@ def _identity(plan: Plan, method: str, seed: int) -> dict[str, Any]:
 
 def _cell_record(plan: Plan, result: CellResult, identity: dict[str, Any], run_dir: Path) -> CellRecord:
     method = result.cell.method
+    made = [p for p in result.cell.stages if p.stage.name in result.artifacts]
+    weights = {reference: content for planned in made for reference, content in planned.weights.items()}
     last = max((e.manifest for e in result.artifacts.values()), key=lambda m: m["created"], default={})
     return CellRecord(
         **identity,
@@ -113,9 +114,16 @@ def _cell_record(plan: Plan, result: CellResult, identity: dict[str, Any], run_d
             "evaluation": plain(plan.config.evaluation),
             "method": plain(plan.config.method[method.name]),
         },
-        stages=result.stages,
-        provenance={**last.get("provenance", {}), "finished": last.get("created", "")},
-        panels=_panels(plan, result, identity, run_dir),
+        stages=[
+            s | {"path": os.path.relpath(result.artifacts[s["name"]].path, run_dir)}
+            for s in described_stages(result)
+        ],
+        provenance={
+            **last.get("provenance", {}),
+            "weights": weights,
+            "seconds": round(sum(s["seconds"] for s in result.stages), 3),
+            "finished": last.get("created", ""),
+        },
     )
 
 
@@ -130,72 +138,3 @@ def method_info(method: Method, seen_masks: bool = False) -> dict[str, Any]:
         "deviations": [dataclasses.asdict(d) for d in method.deviations],
         "reported_as": method.reported_as,
     }
-
-
-def _panels(plan: Plan, result: CellResult, identity: dict[str, Any], run_dir: Path) -> list[dict[str, Any]]:
-    """Example pictures of a cell: what was made of the same training images by every method."""
-    by_kind = {}
-    for planned in result.cell.stages:
-        if planned.stage.name in result.artifacts and planned.stage.scored_as is None:
-            by_kind[planned.stage.yields] = result.artifacts[planned.stage.name].path
-    if not by_kind:
-        return []
-    from datasets.images import read_image
-
-    name = f"{result.cell.method.name}-{result.cell.seed}-{content_key(identity)[:8]}"
-    folder = run_dir / "panels" / name
-    cams = CamReader(by_kind[Kind.CAM]) if Kind.CAM in by_kind else None
-    panels = []
-    for number, sample in enumerate(_examples(plan)):
-        try:
-            image = read_image(sample.image).permute(1, 2, 0).numpy()
-            pictures = _pictures(plan, sample, image, by_kind, cams)
-        except DataError as error:  # its stage has failed for it; the board is still wanted
-            console.print(f"no panel of {sample.id}: {error}", markup=False)
-            continue
-        panel: dict[str, Any] = {
-            "id": sample.id,
-            "labels": [plan.dataset.classes[c] for c in sample.labels],
-        }
-        for name in ("image", "truth", "cam", "pseudo_label", "prediction"):
-            suffix = "jpg" if name in ("image", "cam") else "png"
-            panel[name] = _save(pictures.get(name), folder / f"{number}-{name}.{suffix}", run_dir)
-        panels.append(panel)
-    return panels
-
-
-def _examples(plan: Plan) -> tuple[Sample, ...]:
-    return plan.dataset.training_view().examples()[: plan.config.evaluation.panels]
-
-
-def _pictures(
-    plan: Plan, sample: Sample, image: Any, by_kind: dict[Kind, Path], cams: CamReader | None
-) -> dict:
-    from datasets.images import read_labels
-    from reports.panels import cam_overlay, overlay
-
-    pictures = {"image": image}
-    mask = plan.dataset.mask_path(sample.id)
-    if mask is not None:
-        truth = np.asarray(read_labels(mask))
-        if truth.shape != image.shape[:2]:
-            raise DataError(f"{mask}: the mask's size is not that of its image; export it at that size")
-        pictures["truth"] = overlay(image, truth)
-    if cams is not None:
-        cam = cams[sample.id]
-        pictures["cam"] = cam_overlay(image, cam.maps, cam.classes)
-    for kind, name in ((Kind.PSEUDO_LABEL, "pseudo_label"), (Kind.PREDICTION, "prediction")):
-        path = label_map_path(by_kind[kind], sample.id) if kind in by_kind else None
-        if path is not None and path.exists():
-            pictures[name] = overlay(image, np.asarray(read_labels(path)))
-    return pictures
-
-
-def _save(picture: Any, path: Path, run_dir: Path) -> str | None:
-    if picture is None:
-        return None
-    from reports.panels import save_panel
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_panel(path, picture)
-    return str(path.relative_to(run_dir))

@@ -10,6 +10,7 @@ import typer
 
 from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, ConfigError, choose
 from benchmark.console import console, duration
+from benchmark.folders import check_writable
 from benchmark.store import disk_is_full
 from datasets.base import DataError
 from methods.base import MethodError
@@ -84,36 +85,36 @@ def run(
 ) -> None:
     """Run methods through every stage, score them and write the board. Running again resumes."""
     from benchmark.config import compose
-    from benchmark.plan import make_plan
 
     names = method_names(methods)
     config = compose(names, dataset, scale, protocol, [f"runtime.device={device}", *(overrides or [])])
     if dry_run:
         from benchmark.dry_run import print_plan
+        from benchmark.plan import make_plan
 
         if not print_plan(make_plan(config, parse_seeds(seeds), until, fetching=False)):
             sys.exit(1)
         return
     from benchmark.board import write_board
-    from benchmark.distributed import Team, world_size
-    from benchmark.runner import Runner, make_fabric
+    from benchmark.networks import announce
+    from benchmark.runner import execute, form_team
     from results.merge import earlier_run
 
     run_dir = output or run_folder(config.dataset.name, scale, protocol)
-    earlier_run(run_dir)  # the board is added to it at the end: said now if that cannot be
-    team = Team(make_fabric(config.runtime)) if world_size() > 1 else None
-    if team and not team.leads:
-        team.wait()  # rank 0 has planned, so generated data are there
-        Runner(make_plan(config, parse_seeds(seeds), until), team).follow()
+    numbers = parse_seeds(seeds)
+    team = form_team(config.runtime)
+    if team is None or team.leads:  # said now, not after hours
+        check_writable(run_dir, "--output")
+        check_writable(Path(config.runtime.store), "runtime.store")
+        earlier_run(run_dir)
+    done = execute(config, numbers, until, team)
+    if done is None:
         return
-    plan = make_plan(config, parse_seeds(seeds), until)
-    if team:
-        team.wait()
-    runner = Runner(plan, team)
-    results = runner.run()
-    reports = write_board(plan, results, runner.references(), run_dir)
+    runner, results = done
+    reports = write_board(runner.plan, results, runner.references(), run_dir)
     print_board(run_dir)
     console.print(f"\nReport: {reports['html']}", markup=False)
+    announce(results, run_dir)
     failed = [r for r in results if r.status == "failed"]
     for result in failed:
         console.print(
@@ -133,8 +134,9 @@ def list_() -> None:
 
     def section(title: str, rows: list[tuple[str, str, str]]) -> None:
         console.print(f"\n[bold]{title}[/bold]")
+        width = max(len(name) for name, _, _ in rows)
         for name, summary, needs in rows:
-            console.print(f"  {name:<20} {summary}" + (f" [dim]· needs {needs}[/dim]" if needs else ""))
+            console.print(f"  {name:<{width}}  {summary}" + (f" [dim]· needs {needs}[/dim]" if needs else ""))
 
     section(
         "Methods (* in --methods all)",
@@ -169,9 +171,12 @@ def experiment(
     dataset = dataset or DEFAULT_DATASET[choose("scale", scale, SCALES)]
     settings = (f"runtime.device={device}", *(overrides or []))
     options = Options(dataset, scale, protocol, parse_seeds(seeds), settings)
-    measured, failures = run_experiment(method, chosen, options)
-    print_table(measured, method, chosen, options)
     folder = output or run_folder(dataset, scale, protocol) / "experiments"
+    done = run_experiment(method, chosen, options, folder)
+    if done is None:
+        return
+    measured, failures = done
+    print_table(measured, method, chosen, options)
     for path in write_table(measured, method, chosen, options, folder):
         console.print(f"{path.suffix[1:]}: {path}", markup=False)
     for failure in failures:
@@ -224,14 +229,29 @@ def report(
 
 @app.command()
 def predict(
-    weights: Annotated[Path, typer.Option(help="Folder of a trained `segment` artifact.")],
     images: Annotated[Path, typer.Option(help="Folder of images to segment.")],
+    run_dir: Annotated[
+        Path | None, typer.Option("--run", help="Folder of a run, e.g. results/runs/shapes-nano-paper.")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="With --run: whose network.")] = None,
+    seed: Annotated[int | None, typer.Option(help="With --run: of which seed.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Instead of --run: folder of a trained network, as `run` prints it.")
+    ] = None,
     output: Annotated[Path, typer.Option(help="Folder for label maps and overlays.")] = Path("predictions"),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Segment unlabelled images with a trained result."""
+    from benchmark.networks import of_run
     from benchmark.predict import predict_folder
 
+    if (run_dir is None) == (weights is None):
+        raise ConfigError("give either --run FOLDER (and --method, --seed) or --weights FOLDER")
+    if weights is None:
+        assert run_dir is not None
+        weights = of_run(run_dir, method, seed)
+    elif method is not None or seed is not None:
+        raise ConfigError("--method and --seed choose a network of a run; give --run instead of --weights")
     count, seconds = predict_folder(weights, images, output, device)
     console.print(
         f"{count} images in {duration(seconds)}: {output}/labels (class ids), {output}/overlays", markup=False
@@ -250,6 +270,7 @@ def pretrain(
 
     if name != "all" and name not in MINIATURES:
         raise ConfigError(f"unknown miniature {name!r}; there are {', '.join(MINIATURES)}")
+    check_writable(output, "--output")
     for each in MINIATURES if name == "all" else [name]:
         shipped = shipped_card(each)  # before `output` may become the place they are shipped from
         card = pretrain(each, output, lambda text: console.print(text, markup=False))

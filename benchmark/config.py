@@ -123,6 +123,27 @@ def plain(value: Any) -> Any:
     return value
 
 
+def typed(kind: type, values: Mapping[str, Any]) -> Any:
+    """A dataclass of `kind` from the plain data that `plain` made of one."""
+    from omegaconf import OmegaConf
+
+    node = writable(OmegaConf.structured(kind))
+    _open_parts(node, values)
+    return OmegaConf.to_object(OmegaConf.merge(node, values))
+
+
+def _open_parts(node: Any, values: Mapping[str, Any]) -> None:
+    """Parts that `values` fill and that have no default, or None, begin from their type's defaults, writable."""
+    from omegaconf import DictConfig, OmegaConf
+
+    for key, value in values.items():
+        child = node._get_node(key, validate_access=False)
+        if isinstance(value, Mapping) and isinstance(child, DictConfig):
+            if child._is_none() or child._is_missing():
+                node[key] = writable(OmegaConf.structured(child._metadata.ref_type))
+            _open_parts(node._get_node(key), value)
+
+
 def compose(
     methods: Sequence[str],
     dataset: str | None = None,
@@ -189,6 +210,7 @@ def _hydra_compose(nodes: Mapping[str, Any], overrides: list[str]) -> dict[str, 
         base = hydra_compose("benchmark_run")
         for override in overrides:
             _check_key(override, base)
+        overrides = [_commas_read(override, base) for override in overrides]
         try:
             config = hydra_compose("benchmark_run", overrides=overrides)
             return {key: _frozen(OmegaConf.to_object(OmegaConf.select(config, key))) for key in nodes}
@@ -264,15 +286,44 @@ def _check_key(override: str, config: Any) -> None:
                 f"setting {key!r} has parts; set one of {', '.join(f'{key}.{p}' for p in parts)}"
             )
         return
-    if key.startswith("method.") and key.split(".")[1] not in {
-        k.split(".")[1] for k in known if k.startswith("method.")
-    }:
+    methods = list(dict.fromkeys(k.split(".")[1] for k in known if k.startswith("method.")))
+    if key.startswith("method.") and (name := key.split(".")[1]) not in methods:
+        near = difflib.get_close_matches(name, methods, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
         raise ConfigError(
-            f"setting {key!r}: method {key.split('.')[1]!r} is not part of this run (see --methods)"
+            f"setting {key!r}: method {name!r} is not part of this run; {hint}it has {', '.join(methods)}"
         )
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     hint = f"; did you mean {close[0]!r}?" if close else f"; settings begin with {', '.join(config)}"
     raise ConfigError(f"there is no setting {key!r}{hint}")
+
+
+def _commas_read(override: str, config: Any) -> str:
+    """The override with values separated by commas made one list, or one string where the setting is one.
+
+    To Hydra, commas ask for several runs, and a list is no string. ConfigError where there can be one value only.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+
+    key, _, text = override.partition("=")
+    try:
+        parsed = OverridesParser.create().parse_override(override)
+    except HydraException:
+        return override  # composition says what is wrong with it
+    several = parsed.is_sweep_override()
+    value = parsed.value()
+    if not several and not isinstance(value, list):
+        return override
+    present = OmegaConf.select(config, key)
+    if OmegaConf.is_list(present):
+        return f"{key}=[{text}]" if several else override
+    if not isinstance(present, str | None):  # what is None by default is text: a path
+        raise ConfigError(f"setting {override!r} is not valid: it takes one value, not several")
+    joined = ",".join(map(str, value)) if isinstance(value, list) else text
+    escaped = joined.replace('"', '\\"')
+    return f'{key}="{escaped}"'
 
 
 def _flat_keys(tree: Any, prefix: str = "") -> list[str]:

@@ -150,7 +150,7 @@ def _references(name: str, scale: str) -> set[str]:
     from methods.registry import find_method
 
     method = find_method(name)
-    view = TrainingView("doctor", (), {"train": (), "val": ()})
+    view = TrainingView("doctor", (), {"train": (), "val": ()}, generated=scale == "nano")
     try:
         return {r for stage in method.stages(method.presets[scale], view, Shared()) for r in stage.pretrained}
     except MethodError:

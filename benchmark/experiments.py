@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.config import ConfigError, compose
 from benchmark.console import console
-from benchmark.plan import make_plan
+from benchmark.folders import check_writable
 from methods.base import Experiment, ExperimentRow, Method
 from methods.registry import all_methods, find_method
 from results.experiments import COMPARED, write_experiment
@@ -22,6 +22,7 @@ from results.experiments import Experiment as ExperimentTable
 from results.reported import find_reported
 
 if TYPE_CHECKING:
+    from benchmark.config import RunConfig
     from benchmark.runner import CellResult
 
 
@@ -38,7 +39,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Measured:
-    """One number of the table: `value` in percent over `seeds`, by threshold rule (`variant`)."""
+    """One number of the table: `values` in percent, one a seed, by threshold rule (`variant`)."""
 
     row: str
     column: str
@@ -71,32 +72,58 @@ def find_experiment(reference: str) -> tuple[Method, Experiment]:
 
 
 def run_experiment(
-    method: Method, experiment: Experiment, options: Options
-) -> tuple[list[Measured], list[str]]:
-    """Run every row; returns the numbers in the table's order, and why some are missing, one line each."""
+    method: Method, experiment: Experiment, options: Options, folder: Path
+) -> tuple[list[Measured], list[str]] | None:
+    """Run every row; returns the numbers in the table's order, and why some are missing, one line each.
+
+    folder: where the table will be written; tried before anything runs
+    None in processes under torchrun other than rank 0. Raises ConfigError before anything runs.
+    """
+    from benchmark.runner import execute, form_team
+
+    configs = row_configs(method, experiment, options)
+    team = form_team(configs[0].runtime)
+    if team is None or team.leads:
+        check_writable(folder, "--output")
+        check_writable(Path(configs[0].runtime.store), "runtime.store")
     measured: list[Measured] = []
     failures: list[str] = []
-    for row in experiment.rows:
+    for row, config in zip(experiment.rows, configs):
         console.print(f"[bold]{method.name}/{experiment.name}[/bold] · {row.label}", highlight=False)
-        results = _run_row(method, experiment, row, options)
+        done = execute(config, options.seeds, experiment.until, team)
+        if done is None:
+            continue
+        _, results = done
         failures += [
             f"{row.label}: seed {r.cell.seed} {r.status}: {r.reason}" for r in results if r.status != "done"
         ]
         for column, score in zip(experiment.columns, row.scores, strict=True):
             measured += _measured(row.label, column, score, _printed(row, score), results)
-    return measured, failures
+    return (measured, failures) if team is None or team.leads else None
 
 
-def _run_row(
-    method: Method, experiment: Experiment, row: ExperimentRow, options: Options
-) -> list[CellResult]:
-    from benchmark.runner import Runner
+def row_configs(method: Method, experiment: Experiment, options: Options) -> list[RunConfig]:
+    """Each row's configuration: its own settings over the given ones.
 
-    name = find_method(row.method).name if row.method else method.name
-    given = [o for o in options.overrides if _concerns(o, name)]
-    settings = [*given, *(f"method.{name}.{setting}" for setting in row.settings)]
-    config = compose([name], options.dataset, options.scale, options.protocol, settings)
-    return Runner(make_plan(config, options.seeds, experiment.until)).run()
+    Raises ConfigError for an override that no row takes: a misspelt key, a method of no row, or what all set.
+    """
+    names = [find_method(row.method).name if row.method else method.name for row in experiment.rows]
+    where = (options.dataset, options.scale, options.protocol)
+    compose(list(dict.fromkeys(names)), *where, options.overrides)
+    own = [
+        [f"method.{name}.{setting}" for setting in row.settings] for name, row in zip(names, experiment.rows)
+    ]
+    for override in options.overrides:
+        key = override.partition("=")[0]
+        rows = [settings for name, settings in zip(names, own) if _concerns(override, name)]
+        if all(any(s.partition("=")[0] == key for s in settings) for settings in rows):
+            raise ConfigError(
+                f"setting {key!r}: every row of {method.name}/{experiment.name} sets it itself; leave it out"
+            )
+    return [
+        compose([name], *where, [*(o for o in options.overrides if _concerns(o, name)), *settings])
+        for name, settings in zip(names, own)
+    ]
 
 
 def _concerns(override: str, method: str) -> bool:
@@ -106,7 +133,8 @@ def _concerns(override: str, method: str) -> bool:
 
 def _printed(row: ExperimentRow, score: str) -> float | None:
     """The paper's number of a row at one score, in percent."""
-    number = find_reported(row.reported, score) if row.reported else None
+    stage, _, metric = score.partition(":")
+    number = find_reported(row.reported, stage, metric or "miou") if row.reported else None
     return number.printed if number else None
 
 
@@ -114,10 +142,11 @@ def _measured(
     label: str, column: str, score: str, reported: float | None, results: Sequence[CellResult]
 ) -> list[Measured]:
     values: dict[str, list[float]] = {}
+    stage, _, metric = score.partition(":")
     for result in results:
         for _, rows in result.scores:
             for row in rows:
-                if row["stage"] == score and row["metric"] == "miou" and row["variant"] != "curve":
+                if (row["stage"], row["metric"]) == (stage, metric or "miou") and row["variant"] != "curve":
                     values.setdefault(row["variant"], []).append(100 * row["value"])
     if not values:
         values[COMPARED[0]] = []
@@ -179,6 +208,12 @@ def print_table(
 def _caption(experiment: Experiment, options: Options) -> str:
     seeds = ", ".join(map(str, options.seeds))
     return (
-        f"mIoU in %; paper: {experiment.dataset}; here: {options.dataset or 'default data set'} at scale "
-        f"{options.scale}, seeds {seeds}; CAMs at their oracle thresholds"
+        f"{_metrics(experiment)} in %; paper: {experiment.dataset}; here: "
+        f"{options.dataset or 'default data set'} at scale {options.scale}, seeds {seeds}; "
+        "CAMs at their oracle thresholds"
     )
+
+
+def _metrics(experiment: Experiment) -> str:
+    found = {score.partition(":")[2] or "miou" for row in experiment.rows for score in row.scores}
+    return ", ".join(sorted("mIoU" if metric == "miou" else metric.replace("_", " ") for metric in found))

@@ -104,14 +104,14 @@ class Plan:
         """Splits whose masks somebody opens: to score an artifact, or to train where a method may."""
         cells = [cell for cell in self.cells if cell.status == "planned"]
         scored = {p.split for cell in cells for p in cell.stages if p.score_key is not None}
-        supervised = {
+        trained_on = {
             split
             for cell in cells
             if Supervision.MASKS in cell.method.supervision
             for p in cell.stages
             for split in p.stage.splits
         }
-        return [s for s in sorted(scored | supervised) if self.dataset.masked(s)]
+        return [s for s in sorted(scored | trained_on) if self.dataset.masked(s)]
 
     def mask_check_key(self, split: str) -> str:
         """Key of the check of a split's masks; images and their labels have a part in it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,13 +15,15 @@ from benchmark import provenance
 from benchmark.config import plain
 from benchmark.console import console, duration, stage_progress
 from benchmark.distributed import Team, world_size
-from benchmark.plan import Cell, Plan, PlannedStage
+from benchmark.plan import Cell, Plan, PlannedStage, make_plan
 from benchmark.store import SCRATCH, Entry, Store, disk_is_full
 from datasets.base import DataError
 from methods.base import Artifact, Kind, MethodError, Supervision
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+    from benchmark.config import RunConfig, RuntimeConfig
 
 
 @dataclass
@@ -41,7 +43,7 @@ class Runner:
 
     def __init__(self, plan: Plan, team: Team | None = None) -> None:
         """team: the processes of a run under torchrun; this one is rank 0 if it calls `run`."""
-        self._plan = plan
+        self.plan = plan
         self._team = team
         self._fabric: Fabric | None = team.fabric if team else None
         self.reference_failures: list[str] = []
@@ -58,42 +60,42 @@ class Runner:
             if self._team:
                 self._team.dismiss()
             raise
-        for cell in self._plan.cells:  # said before hours of others' work
+        for cell in self.plan.cells:  # said before hours of others' work
             if cell.status != "planned":
                 console.print(
                     f"{cell.method.name} · seed {cell.seed}: {cell.status}: {cell.reason}", markup=False
                 )
-        results = [self._run_cell(cell) for cell in self._plan.cells]
+        results = [self._run_cell(cell) for cell in self.plan.cells]
         if self._team:
             self._team.dismiss()
         return results
 
     def _check_masks(self) -> None:
-        for split in self._plan.splits_with_open_masks():
+        for split in self.plan.splits_with_open_masks():
             title = f"masks · {split} · checking"
             self._obtain(
-                "check-masks", self._plan.mask_check_key(split), title, partial(self._look, split, title)
+                "check-masks", self.plan.mask_check_key(split), title, partial(self._look, split, title)
             )
 
     def _look(self, split: str, title: str, work: Path) -> Mapping[str, Any]:
         from benchmark.evaluation.mask_check import check_masks
 
         progress = stage_progress(title)
-        progress.start(self._plan.dataset.masked(split), "img")
+        progress.start(self.plan.dataset.masked(split), "img")
         try:
             return {
                 "kind": "check",
-                "masks": check_masks(self._plan.dataset, split, progress=progress.advance),
+                "masks": check_masks(self.plan.dataset, split, progress=progress.advance),
             }
         finally:
             progress.stop()
 
     def follow(self) -> None:
         """What the other processes of a team do: train when rank 0 does."""
-        team, store = self._team, self._plan.store
+        team, store = self._team, self.plan.store
         assert team is not None
         while (order := team.next_stage()) is not None:
-            cell = self._plan.cells[order[0]]
+            cell = self.plan.cells[order[0]]
             planned = cell.stages[order[1]]
             error = None
             checkpoints = store.work_path(planned.stage.name, planned.key) / SCRATCH
@@ -115,7 +117,7 @@ class Runner:
             for planned in cell.stages:
                 self._run_stage(cell, planned, title, result)
         except Exception as error:  # one cell's failure becomes its row
-            result.status, result.reason = "failed", one_line(error, self._plan.store.root)
+            result.status, result.reason = "failed", one_line(error, self.plan.store.root)
             console.print(f"{title}: FAILED: {result.reason}", style="red", markup=False)
         return result
 
@@ -138,7 +140,7 @@ class Runner:
                 "bytes": entry.bytes,
             }
         )
-        if planned.score_key is not None and self._plan.dataset.masked(planned.split):
+        if planned.score_key is not None and self.plan.dataset.masked(planned.split):
             scores, _ = self._obtain(
                 planned.score_name,
                 planned.score_key,
@@ -151,7 +153,7 @@ class Runner:
         self, name: str, key: str, title: str, make: Callable[[Path], Mapping[str, Any]]
     ) -> tuple[Entry, bool]:
         """The stored artifact, or a new one made under the key's lock. Returns (entry, was it stored)."""
-        store: Store = self._plan.store
+        store: Store = self.plan.store
         if (entry := store.find(name, key)) is not None:
             return entry, True
 
@@ -173,11 +175,11 @@ class Runner:
     def _execute(self, cell: Cell, planned: PlannedStage, work: Path, title: str) -> Mapping[str, Any]:
         """Make an artifact in `work`, with the whole team where it is trained; what its manifest says of it."""
         if self._team and planned.stage.yields == Kind.WEIGHTS:
-            self._team.begin(self._plan.cells.index(cell), cell.stages.index(planned))
+            self._team.begin(self.plan.cells.index(cell), cell.stages.index(planned))
             try:
                 self._call(cell, planned, work, title)
             except Exception as error:
-                self._team.agree(one_line(error, self._plan.store.root))
+                self._team.agree(one_line(error, self.plan.store.root))
                 raise
             if (failure := self._team.agree(None)) is not None:
                 raise MethodError(failure)
@@ -187,9 +189,11 @@ class Runner:
             "kind": planned.stage.yields.value,
             "run": planned.stage.run,
             "settings": plain(planned.stage.settings),
+            "settings_type": f"{type(planned.stage.settings).__module__}:{type(planned.stage.settings).__qualname__}",
+            "classes": list(self.plan.dataset.classes),
             "inputs": {role: up.key for role, up in planned.inputs.items()},
             "seed": cell.seed if planned.stage.seeded else None,
-            "provenance": provenance.collect(self._get_fabric().device),
+            "provenance": provenance.collect(self._get_fabric().device) | {"weights": planned.weights},
         }
 
     def _call(
@@ -202,7 +206,7 @@ class Runner:
         from benchmark.training import seed_everything
         from datasets.guard import masks_closed
 
-        plan, stage = self._plan, planned.stage
+        plan, stage = self.plan, planned.stage
         may_see_masks = Supervision.MASKS in cell.method.supervision
         inputs = {
             role: Artifact(plan.store.path(up.stage.name, up.key), up.key, up.stage.yields)
@@ -233,7 +237,7 @@ class Runner:
     def _score(self, planned: PlannedStage, entry: Entry, work: Path, title: str) -> Mapping[str, Any]:
         from benchmark.evaluation.evaluator import score_cams, score_label_maps
 
-        config, dataset, kind = self._plan.config.evaluation, self._plan.dataset, planned.stage.yields
+        config, dataset, kind = self.plan.config.evaluation, self.plan.dataset, planned.stage.yields
         progress = stage_progress(title)
         progress.start(len(dataset.ids(planned.split)), "img")
         counts = work / "counts.parquet"
@@ -268,7 +272,7 @@ class Runner:
 
         What fails (a bad mask) goes to `reference_failures` and costs its own rows only.
         """
-        plan, rows = self._plan, []
+        plan, rows = self.plan, []
         for stage, split in (("cam", "train"), ("pseudo_label", "train"), ("segmentation", "val")):
             if plan.dataset.masked(split):
                 try:
@@ -289,14 +293,34 @@ class Runner:
     def _reference_rows(self, stage: str, split: str, work: Path) -> Mapping[str, Any]:
         from benchmark.evaluation.reference import reference_rows
 
-        found = reference_rows(self._plan.dataset, split, stage=stage)
+        found = reference_rows(self.plan.dataset, split, stage=stage)
         rows = [{"reference": name, **asdict(row)} for name, scores in found.items() for row in scores.rows]
         return {"kind": "scores", "rows": rows}
 
     def _get_fabric(self) -> Fabric:
         if self._fabric is None:
-            self._fabric = make_fabric(self._plan.config.runtime)
+            self._fabric = make_fabric(self.plan.config.runtime)
         return self._fabric
+
+
+def execute(
+    config: RunConfig, seeds: Sequence[int], until: str | None, team: Team | None
+) -> tuple[Runner, list[CellResult]] | None:
+    """Plan and run; None in the processes of a team that do not lead, which have then trained with rank 0."""
+    if team and not team.leads:
+        team.wait()  # rank 0 has planned, so generated data and fetched weights are there
+        Runner(make_plan(config, seeds, until), team).follow()
+        return None
+    plan = make_plan(config, seeds, until)
+    if team:
+        team.wait()
+    runner = Runner(plan, team)
+    return runner, runner.run()
+
+
+def form_team(runtime: RuntimeConfig) -> Team | None:
+    """The processes of this run under torchrun; None without it."""
+    return Team(make_fabric(runtime)) if world_size() > 1 else None
 
 
 def make_fabric(runtime: Any) -> Fabric:

@@ -60,6 +60,10 @@ class Store:
             return None
         return Entry(path, manifest)
 
+    def artifacts(self, key: str) -> Iterator[Path]:
+        """Manifests of the finished artifacts of a key, whatever their stage; "*" for all."""
+        return self.root.glob(f"artifacts/*/{key}/manifest.json")
+
     @contextmanager
     def building(
         self, stage: str, key: str, waiting: Callable[[], None] = lambda: None

@@ -56,12 +56,16 @@ class ContextClass:
 
 @dataclass(frozen=True)
 class TrainingView:
-    """The part of a data set that a method is handed: no masks, and no way back to the data set that has them."""
+    """The part of a data set that a method is handed: no masks, and no way back to the data set that has them.
+
+    generated: whether the project draws the data itself, which is all that the miniature networks have to cover
+    """
 
     name: str
     classes: tuple[str, ...]
     splits: Mapping[str, tuple[Sample, ...]]
     background: str = "background"
+    generated: bool = False
 
     def samples(self, split: str) -> tuple[Sample, ...]:
         return self.splits[split]
@@ -165,7 +169,8 @@ class Dataset(ABC):
         return tuple({path.parent for path in paths if path is not None})
 
     def training_view(self, splits: Sequence[str] = ("train", "val")) -> TrainingView:
-        return TrainingView(self.name, self.classes, {s: self.samples(s) for s in splits})
+        of = {split: self.samples(split) for split in splits}
+        return TrainingView(self.name, self.classes, of, generated=self.generated)
 
 
 @dataclass

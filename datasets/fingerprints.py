@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 import platformdirs
 
 from datasets.base import DataError, Dataset, Fingerprint
+from datasets.cores import usable_cores
 
 _log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ def file_digests(paths: Sequence[Path], cache: Path | None = None) -> list[str]:
     known = _remembered(cache, map(str, paths))
     todo = [(p, s) for p, s in zip(paths, states, strict=True) if known.get(str(p), (None, ""))[0] != s]
     if todo:
-        with ThreadPoolExecutor(max_workers=min(16, 2 * (os.cpu_count() or 1))) as pool:
+        with ThreadPoolExecutor(max_workers=min(16, 2 * usable_cores())) as pool:
             digests = list(pool.map(_digest, (p for p, _ in todo)))
         fresh = {str(p): (s, d) for (p, s), d in zip(todo, digests, strict=True)}
         known.update(fresh)

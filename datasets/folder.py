@@ -19,6 +19,7 @@ from datasets.folder_layouts import (
     from_class_folders,
     from_label_file,
     has_class_folders,
+    has_mask_folders,
 )
 from datasets.inspection import as_problem, first_names, sampled_problems
 from datasets.limits import Inside, Within, first_fault
@@ -202,6 +203,7 @@ class Folder(Dataset):
     def _listing(self) -> Listing:
         settings = self.settings
         classes = declared_classes(self.root, settings.classes)
+        self._require_mask_folder()
         for name in (settings.labels, *(["index.csv"] if settings.labels == FolderConfig.labels else [])):
             if (file := self.root / name).is_file():
                 images, masks = self.root / settings.images, self.root / settings.masks
@@ -265,6 +267,18 @@ class Folder(Dataset):
         if not self._listing.binary:
             return None
         return sample.labels[0] + 1 if sample.labels else 0
+
+    def _require_mask_folder(self) -> None:
+        """What was set as the folder of masks has to be one."""
+        name = self.settings.masks
+        folder = self.root / name
+        if folder.resolve() in ((self.root / self.settings.images).resolve(), self.root.resolve()):
+            raise DataError(
+                f"folder: dataset.masks={name} is the folder of the images; set it to a folder that holds masks"
+                " only, named as their images are, or leave it out if there are none"
+            )
+        if name != FolderConfig.masks and not folder.is_dir() and not has_mask_folders(self.root, name):
+            raise DataError(f"folder: no folder {folder}; correct dataset.masks")
 
     def _require_masks_apart(self) -> None:
         """Folders of masks are shut while methods train."""

@@ -18,6 +18,8 @@ from PIL import Image, ImageOps
 from platformdirs import user_cache_path
 
 from datasets.base import IGNORE, DataError
+from datasets.broken_files import undecodable
+from datasets.cores import usable_cores
 from datasets.fingerprints import file_digests
 
 _DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I")
@@ -77,7 +79,7 @@ def _opened(path: Path) -> Image.Image:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
         raise DataError(f"{path}: more than {limit} million pixels; reduce it or cut it into parts") from None
     except (OSError, SyntaxError, ValueError) as error:
-        raise _undecodable(path, error) from error
+        raise undecodable(path) from error
 
 
 def significant_bits(paths: Sequence[Path], bits: int) -> int:
@@ -196,7 +198,7 @@ def _copies(kind: str, how: Mapping[Path, str], make: Callable[[Path, Path], Non
 
 def _parallel(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
     """A few threads: each holds one decoded image, so memory stays that of a few images."""
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(4, usable_cores())) as pool:
         return list(pool.map(function, items))
 
 
@@ -214,7 +216,7 @@ def _pixels(path: Path, longest_side: int = 0) -> np.ndarray:
                 return np.asarray(upright).astype(np.uint16)
             return np.asarray(upright.convert("L" if upright.mode in ("1", "L", "LA") else "RGB"))
         except (OSError, SyntaxError, ValueError) as error:
-            raise _undecodable(path, error) from error
+            raise undecodable(path) from error
 
 
 def _mask_pixels(path: Path) -> np.ndarray:
@@ -226,14 +228,7 @@ def _mask_pixels(path: Path) -> np.ndarray:
         try:
             return np.asarray(image).astype(np.uint8)
         except (OSError, SyntaxError, ValueError) as error:
-            raise _undecodable(path, error) from error
-
-
-def _undecodable(path: Path, error: Exception) -> DataError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return DataError(
-        f"{path}: cannot be decoded ({reason}); restore or convert it (JPEG, PNG), or remove it from the list"
-    )
+            raise undecodable(path) from error
 
 
 def _save(image: Image.Image, target: Path) -> None:

@@ -91,6 +91,12 @@ def from_label_file(
     split_by = f"column {labels.split_column}" if labels.split_column else None
     found = _masks_by_id(masks)
     kept = {i: found[i] for i in samples if i in found}
+    if not kept and (others := _images_below(masks)):
+        example = others[0].relative_to(masks).as_posix()
+        raise DataError(
+            f"folder: none of the {len(others)} files in {masks} ({example}, ...) is a mask of a listed image;"
+            f" name each <id>.png, such as {next(iter(samples))}.png, or set dataset.masks"
+        )
     return Listing(file, labels.classes, samples, splits, split_by, kept, remarks=left_out)
 
 
@@ -128,6 +134,11 @@ def _require_readable(path: Path, where: str) -> None:
 def has_class_folders(root: Path, mask_folder: str) -> bool:
     """Whether images lie in folders below `root` that may be named after classes: two at least."""
     return sum(any(_images_below(f)) for f in _subfolders(root, mask_folder)) > 1
+
+
+def has_mask_folders(root: Path, name: str) -> bool:
+    """Whether some folder below `root` is called so, in any case: masks may lie in the class folders."""
+    return any(f.is_dir() and f.name.lower() == name.lower() for f in root.rglob("*"))
 
 
 def from_class_folders(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from abc import abstractmethod
@@ -23,6 +22,7 @@ from PIL import Image
 from platformdirs import user_cache_path
 
 from datasets.base import DataError, Dataset, DatasetConfig, Fingerprint, Problem, Sample
+from datasets.cores import usable_cores
 from datasets.limits import first_fault
 
 SPLITS = ("train", "val")
@@ -179,7 +179,7 @@ class GeneratedDataset(Dataset):
     def _pictures(self, split: str) -> Iterator[tuple[str, Drawn]]:
         """A split's pictures in order; threads draw ahead, which changes nothing but the time."""
         ids = self.drawing_order(split)
-        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as threads:
+        with ThreadPoolExecutor(min(4, usable_cores())) as threads:
             yield from zip(ids, threads.map(lambda i: self.draw(split, i), range(len(ids))))
 
     def _fingerprints_on_disk(self, split: str) -> dict[str, str]:

@@ -5,6 +5,7 @@ Every file is read through Python's `open`, so that `datasets.guard` sees it.
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from PIL import Image
 from torchvision.io import ImageReadMode, decode_image
 
 from datasets.base import DataError
+from datasets.broken_files import undecodable
 
+_PNG = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION = 0x0112  # the EXIF tag
 _QUARTER_TURNS = (5, 6, 7, 8)  # its values that exchange height and width
 
@@ -43,15 +46,38 @@ def read_image(path: Path) -> torch.Tensor:
             encoded = np.fromfile(file, dtype=np.uint8)
     except FileNotFoundError:
         raise DataError(f"{path}: no such image; restore it, or remove it from the list of images") from None
+    if not _sound_png(encoded):
+        raise undecodable(path)
     try:
         image = decode_image(torch.from_numpy(encoded), ImageReadMode.RGB, apply_exif_orientation=True)
     except (RuntimeError, ValueError) as error:
-        raise _undecodable(path, error) from error
+        raise undecodable(path) from error
     if image.ndim != 3:
         raise DataError(f"{path}: an animation of {len(image)} frames; keep one frame, as PNG")
     if image.dtype == torch.uint16:
         image = ((image.to(torch.int32) * 255 + 32767) // 65535).to(torch.uint8)
     return image
+
+
+def _sound_png(encoded: np.ndarray) -> bool:
+    """Whether every chunk of a PNG has its checksum; True for other files.
+
+    Damaged pixel data make torchvision's decoder end the process instead of raising.
+    """
+    content, position = memoryview(encoded.data), len(_PNG)
+    if bytes(content[:position]) != _PNG:
+        return True
+    while position + 12 <= len(content):
+        length = int.from_bytes(content[position : position + 4], "big")
+        checked = content[position + 4 : position + 8 + length]
+        if zlib.crc32(checked) != int.from_bytes(
+            content[position + 8 + length : position + 12 + length], "big"
+        ):
+            return False
+        position += 12 + length
+        if checked[:4] == b"IEND":
+            return True
+    return False
 
 
 def read_labels(path: Path) -> torch.Tensor:
@@ -85,7 +111,7 @@ def _read_single_channel(path: Path, modes: tuple[str, ...], convert: str | None
     except PermissionError:  # the guard's: it is about the caller, not about the file
         raise
     except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for broken files
-        raise _undecodable(path, error) from error
+        raise undecodable(path) from error
     return torch.from_numpy(pixels.astype(np.uint8, copy=False))
 
 
@@ -122,12 +148,5 @@ def image_size(path: Path) -> tuple[int, int]:
     except PermissionError:
         raise
     except (OSError, SyntaxError, ValueError) as error:
-        raise _undecodable(path, error) from error
+        raise undecodable(path) from error
     return (width, height) if turned else (height, width)
-
-
-def _undecodable(path: Path, error: Exception) -> DataError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return DataError(
-        f"{path}: cannot be decoded ({reason}); restore or convert it (JPEG, PNG), or remove it from the list"
-    )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datasets.base import IGNORE, DataError, Dataset, Problem
+from datasets.broken_files import undecodable
 
 SAMPLED = 50
 """Images that are decoded; all of a large data set would take minutes."""
@@ -45,8 +46,8 @@ def _image_problems(dataset: Dataset, sample_id: str) -> list[Problem]:
             size = ImageOps.exif_transpose(image).size  # decodes it; the loader turns images upright too
     except DataError as error:
         return [as_problem(error)]
-    except (OSError, ValueError, SyntaxError) as error:
-        return [Problem(f"{path}: unreadable image ({error})", "copy it again, or take its id off the list")]
+    except (OSError, ValueError, SyntaxError):
+        return [as_problem(undecodable(path))]
     mask = dataset.mask_path(sample_id)
     return mask_problems(mask, size, len(dataset.classes)) if mask is not None else []
 
@@ -67,8 +68,8 @@ def mask_problems(path: Path, size: tuple[int, int], classes: int) -> list[Probl
                 ]
             values = [v for v, n in enumerate(mask.histogram()[:256]) if n]
             mask_size = mask.size
-    except (OSError, ValueError, SyntaxError) as error:
-        return [Problem(f"{path}: unreadable mask ({error})", "copy it again")]
+    except (OSError, ValueError, SyntaxError):
+        return [as_problem(undecodable(path))]
     found = []
     if mask_size != size:
         what = f"{path}: mask of {mask_size[0]}x{mask_size[1]} for an image of {size[0]}x{size[1]}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
@@ -12,6 +11,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
+
+from datasets.cores import usable_cores
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -101,5 +102,4 @@ def prefetched(
 
 def default_workers() -> int:
     """One thread per usable core, at most 8."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(usable, 8)
+    return min(usable_cores(), 8)

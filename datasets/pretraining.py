@@ -42,7 +42,9 @@ PRETRAINING_CLASSES = tuple(f"form_{i:02d}" for i in range(CLASS_COUNT))
 """The classes are abstract forms; their names only number them."""
 
 _CLASS_STREAM, _IMAGE_STREAM = 71, 72
-_PART_KINDS = (_BLOB, _POLYGON, _BAR, _RING, _CRESCENT, _CROSS, _HALF) = tuple(range(7))
+(_BLOB, _POLYGON, _BAR, _RING, _CRESCENT, _CROSS, _HALF) = tuple(range(7))
+PART_KINDS = 7
+"""Number of kinds of parts."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def pretraining_batch(seed: int, start: int, count: int, size: int = 96) -> Pret
 
 def _render(draws: Draws, label: int, size: int) -> tuple[Array, NDArray[np.bool_]]:
     """One image (3, size, size) in 0..1 and its salient pixels (size, size)."""
-    canvas = _backdrop(draws, size)
+    canvas = backdrop(draws, size)
     mask = np.zeros((size, size), dtype=bool)
     pair = draws.chance(0.25)
     for place in range(2 if pair else 1):
@@ -87,8 +89,11 @@ def _render(draws: Draws, label: int, size: int) -> tuple[Array, NDArray[np.bool
 
 
 @dataclass(frozen=True)
-class _Part:
-    """A primitive of a class: kind, place, size, proportions and which of the object's colours it takes."""
+class Part:
+    """A primitive of a class: kind, place, size, proportions and which of the object's colours it takes.
+
+    kind: 0 to PART_KINDS - 1; numbers: six in [0, 1), what they mean depends on the kind
+    """
 
     kind: int
     centre: tuple[float, float]
@@ -101,7 +106,7 @@ class _Part:
 
 
 @cache
-def _class_parts(label: int) -> tuple[_Part, ...]:
+def _class_parts(label: int) -> tuple[Part, ...]:
     """The fixed composition of a class: a body, then one to three parts around it."""
     draws = Draws(_CLASS_STREAM, label)
     symmetric = draws.chance(0.5)
@@ -109,8 +114,8 @@ def _class_parts(label: int) -> tuple[_Part, ...]:
     for i in range(2 + draws.integer(3)):
         direction, distance = draws.uniform(0.0, 2.0 * np.pi), 0.0 if i == 0 else draws.uniform(0.45, 0.7)
         parts.append(
-            _Part(
-                kind=draws.integer(len(_PART_KINDS)),
+            Part(
+                kind=draws.integer(PART_KINDS),
                 centre=(distance * float(np.cos(direction)), distance * float(np.sin(direction))),
                 radius=draws.uniform(0.5, 0.7) if i == 0 else draws.uniform(0.22, 0.42),
                 angle=draws.uniform(0.0, 2.0 * np.pi),
@@ -123,7 +128,7 @@ def _class_parts(label: int) -> tuple[_Part, ...]:
     return tuple(parts)
 
 
-def _part_distance(part: _Part, x: Array, y: Array, wobble: float) -> Array:
+def part_distance(part: Part, x: Array, y: Array, wobble: float) -> Array:
     """Signed distance (local units) of a part; `wobble` in -1..1: how the instance deviates."""
     if part.mirrored:
         x = np.abs(x)
@@ -183,12 +188,12 @@ def _object(
     shade = 1.0 + light * y + draws.uniform(-0.1, 0.1) * x
     coats = [(colours[0] + pattern) * shade, colours[1] * shade, (colours[2] - pattern) * shade]
     for part in _class_parts(label):
-        distance = half * _part_distance(part, x, y, draws.uniform(-1.0, 1.0))
+        distance = half * part_distance(part, x, y, draws.uniform(-1.0, 1.0))
         edge = 1.0 - 0.2 * np.clip(1.0 + distance / 2.0, 0.0, 1.0)
         paint(region, coats[part.colour] * edge, coverage(distance))
         seen |= distance < 0.0
     if draws.chance(0.35):
-        body = half * _part_distance(_class_parts(label)[0], x, y, 0.0)
+        body = half * part_distance(_class_parts(label)[0], x, y, 0.0)
         marks = np.maximum(half * _row(draws, x, y), body + draws.uniform(1.0, 3.0))
         paint(region, coats[1 + draws.integer(2)], coverage(marks) * (body < 0.0))
 
@@ -208,7 +213,7 @@ def _row(draws: Draws, x: Array, y: Array) -> Array:
 # ---------------------------------------------------------------- backgrounds
 
 
-def _backdrop(draws: Draws, size: int) -> Array:
+def backdrop(draws: Draws, size: int) -> Array:
     """(3, size, size) one or two materials, bands with patterns, and small things that are not salient."""
     y, x = np.mgrid[0:size, 0:size].astype(np.float64)
     canvas = _material(draws, x, y)

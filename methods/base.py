@@ -40,6 +40,8 @@ class Supervision(StrEnum):
 class Kind(StrEnum):
     """Kinds of artifacts. The evaluator scores CAM, PSEUDO_LABEL and PREDICTION, whoever made them.
 
+    PREDICTION: label maps of the split val, made from the images and a trained network (WEIGHTS, among the stage's
+                inputs) alone: `predict` runs the stage on a view whose val is a user's images and whose train is empty
     TRAINING_LABEL: label maps, with holes, that another stage learns from
     """
 
@@ -98,7 +100,8 @@ class ExperimentRow:
 
     label:    what the paper calls it
     reported: where the paper prints it, "paper/table/row" of `results/reported`; "" if nowhere
-    scores:   what is read for each column: names of scores in the records (cam, cam_original, segmentation)
+    scores:   what is read for each column: names of scores in the records (cam, cam_original, segmentation), their
+              mIoU, or another metric of theirs after a colon (pseudo_label:pixel_accuracy)
     settings: overrides of the method's settings, e.g. "modulation.strength=0.6"
     method:   another entry whose row this is (a baseline); None: the experiment's own
     """

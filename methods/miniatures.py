@@ -1,8 +1,8 @@
 """Pretraining of the miniature networks that ship with the project, each reproducible from here.
 
-They play the parts of ImageNet, saliency and CLIP models at the nano scale, so they are trained on generated
-worlds of their own (`datasets.pretraining`, `datasets.pretraining_captions`), never on benchmark images. The
-shipped file's hash is what counts; a re-run must match its score, not its bits.
+They play the parts of ImageNet, saliency, CLIP and SAM models at the nano scale, so they are trained on generated
+worlds of their own (`datasets.pretraining` and those beside it), never on benchmark images. The shipped file's hash
+is what counts; a re-run must match its score, not its bits.
 """
 
 from __future__ import annotations
@@ -200,6 +200,46 @@ def _clip_accuracy(
     return zero_shot_score(network, images, nouns)
 
 
+def _clicked_pictures(settings: PretrainSettings, start: int, count: int) -> tuple[Any, Any, Any]:
+    """Images, the thing of each that the score clicks on, and the number of the thing at each pixel."""
+    import torch
+
+    from datasets.pretraining_clicks import clicked_pictures
+
+    batch = clicked_pictures(settings.seed, start, count, settings.size)
+    return torch.from_numpy(batch.images), torch.from_numpy(batch.clicked), torch.from_numpy(batch.things)
+
+
+def _sam() -> nn.Module:
+    from methods.layers.sam_nano import build_sam_nano, start_from_vit
+
+    model = build_sam_nano()
+    start_from_vit(model, SHIPPED / "vit_nano.safetensors")
+    return model
+
+
+def _sam_loss(
+    network: nn.Module, settings: PretrainSettings, images: Any, clicked: Any, things: Any, progress: float
+) -> torch.Tensor:
+    from methods.sam_pretraining import pretraining_loss
+
+    return pretraining_loss(network, images, things)
+
+
+def _one_click_iou(
+    network: nn.Module, settings: PretrainSettings, images: Any, clicked: Any, things: Any
+) -> float:
+    from methods.sam_pretraining import one_click_score
+
+    return one_click_score(network, images, clicked, things)
+
+
+def _sam_state(network: nn.Module) -> dict[str, torch.Tensor]:
+    from methods.layers.sam_nano import shipped_state
+
+    return shipped_state(network)
+
+
 MINIATURES: dict[str, Miniature] = {
     "resnet38d_nano": Miniature(
         "narrow ResNet-38d at output stride 4: the nano scale's ImageNet classifier",
@@ -242,6 +282,16 @@ MINIATURES: dict[str, Miniature] = {
         lambda network: network.shipped(),  # type: ignore[union-attr,operator]
         _captioned_pictures,
         lambda images: images.float() / 255,
+    ),
+    "sam": Miniature(
+        "segment_anything's classes at tiny width: the nano scale's SAM",
+        "mask IoU from one click",
+        PretrainSettings(images=8192, iterations=2400, batch_size=16, learning_rate=1e-3, size=128),
+        _sam,
+        _sam_loss,
+        _one_click_iou,
+        _sam_state,
+        _clicked_pictures,
     ),
 }
 

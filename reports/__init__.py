@@ -45,7 +45,7 @@ def build_reports(
     if "html" in formats:
         from reports import html
 
-        written["html"] = _write(folder / "report.html", html.render(run, board))
+        written["html"] = _write(folder / "report.html", html.render(run, board, found.standings))
     if "latex" in formats:
         from reports import latex_tables
 

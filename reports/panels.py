@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -18,6 +18,8 @@ IGNORE_COLOUR = (224, 224, 224)
 
 _FLAT_COLOURS = 64
 """Images with at most this many colours are label maps: scaled without mixing, compressed without loss."""
+
+_WEBP_QUALITY = 80
 
 
 def voc_palette() -> np.ndarray:
@@ -74,14 +76,15 @@ def cam_overlay(
 
 
 def save_panel(path: Path, rgb: np.ndarray, longest: int = 320) -> None:
-    """Save an (H, W, 3) uint8 image scaled down to `longest` pixels, as its suffix says (.png, .jpg)."""
+    """Save an (H, W, 3) uint8 image scaled down to `longest` pixels, as its suffix says (.png, .jpg, .webp)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = _shrink(Image.fromarray(rgb), longest)
     if path.suffix == ".png" and _is_flat(picture):
         picture = picture.quantize(_FLAT_COLOURS, dither=Image.Dither.NONE)
-    picture.save(path, quality=85, optimize=True) if path.suffix != ".png" else picture.save(
-        path, optimize=True
+    options: dict[str, Any] = {".png": {}, ".webp": {"quality": _WEBP_QUALITY}}.get(
+        path.suffix, {"quality": 85}
     )
+    picture.save(path, optimize=True, **options)
 
 
 @dataclass(frozen=True)
@@ -94,14 +97,19 @@ class Encoded:
 
 
 def encode(path: Path, longest: int) -> Encoded:
-    """An image file scaled down for a page: PNG with a palette for label maps, WebP for the rest."""
+    """An image file scaled down for a page: PNG with a palette for label maps, WebP for the rest.
+
+    A WebP file that is small enough is taken as it is.
+    """
     with Image.open(path) as opened:
+        if opened.format == "WEBP" and max(opened.size) <= longest:
+            return Encoded("image/webp", path.read_bytes(), opened.size)
         picture = _shrink(opened.convert("RGB"), longest)
     buffer = io.BytesIO()
     if _is_flat(picture):
         picture.quantize(_FLAT_COLOURS, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
         return Encoded("image/png", buffer.getvalue(), picture.size)
-    picture.save(buffer, "WEBP", quality=80, method=4)
+    picture.save(buffer, "WEBP", quality=_WEBP_QUALITY)
     return Encoded("image/webp", buffer.getvalue(), picture.size)
 
 

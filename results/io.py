@@ -47,6 +47,11 @@ def write_run(run_dir: Path, frame: pd.DataFrame, cells: Sequence[dict[str, Any]
     run_dir.mkdir(parents=True, exist_ok=True)
     _replace(run_dir / RECORDS_FILE, lambda path: frame.to_parquet(path, index=False))
     _replace(run_dir / RECORDS_CSV, lambda path: frame.to_csv(path, index=False))
+    write_cells(run_dir, cells)
+
+
+def write_cells(run_dir: Path, cells: Sequence[dict[str, Any]]) -> None:
+    """Write a run's cells beside its records."""
     document = {"schema_version": SCHEMA_VERSION, "cells": list(cells)}
     text = json.dumps(document, indent=1, ensure_ascii=False, default=str)
     _replace(run_dir / CELLS_FILE, lambda path: path.write_text(text + "\n", encoding="utf-8"))

@@ -109,12 +109,13 @@ def _same_artifacts(before: dict[str, Any], cell: dict[str, Any]) -> bool:
 def _with_stages(
     cell: dict[str, Any], before: dict[str, Any], further: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """The new cell with the earlier one's further stages, their pictures, and how they ended."""
+    """The new cell with the earlier one's further stages, their pictures, how they ended and with what."""
     ended = before if cell["status"] == "done" else cell
     return {
         **cell,
         "status": ended["status"],
         "reason": ended["reason"],
+        "provenance": ended["provenance"],
         "stages": [*cell["stages"], *further],
         "panels": before["panels"] or cell["panels"],
     }

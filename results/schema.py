@@ -66,10 +66,13 @@ class CellRecord:
     status:   "done", "failed" or "not run"; `reason` is one line for the latter two
     method_info: title, paper, supervision ("I+S"), deviations, and `reported_as`, its name in `results/reported`
     settings: the resolved configuration; `changes`: what of it is not the default, as in the records
-    stages:   one dict a stage: name, key, kind, seconds, cached (bool), bytes
-    provenance: git commit, dirty flag, packages, hardware, determinism, weights' hashes, started, finished
-    panels:   example images: list of {"id", "labels", "image", "truth", "cam", "pseudo_label", "prediction"},
-              values are paths relative to the run folder, or null
+    stages:   one dict a stage: name, key, kind, seconds, cached (bool), bytes, path (of the artifact, from the run's
+              folder); shown (bool), score, losses, details as `benchmark.traces` explains
+    provenance: git (commit, dirty), packages, hardware, device and determinism of the last stage; weights: reference
+              -> SHA-256 of all pretrained weights it started from; seconds: of all stages; finished
+    panels:   example images: list of {"id", "labels", "image", "truth", "cam", "pseudo_label", "prediction"}, the
+              last five being paths relative to the run folder, or null; "split" and "reasons" (why this image:
+              `benchmark.panels.Example`)
     """
 
     dataset: str

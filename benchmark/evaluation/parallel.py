@@ -5,7 +5,6 @@ Threads suffice: decoding PNGs and the counting operations release the interpret
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,16 +14,13 @@ from typing import TypeVar
 
 import torch
 
+from datasets.cores import usable_cores
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 CHUNK = 8
 """Items a task handles: the cost of handing over a task is that of a small image."""
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
@@ -42,7 +38,7 @@ def map_in_order(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
 ) -> Iterator[Result]:
     """Like `map`, in `workers` threads (default: one per core); takes items lazily, stops at an error."""
-    workers = workers or available_cores()
+    workers = workers or usable_cores()
     source = iter(items)
     pending: deque[Future[list[Result]]] = deque()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn.functional import multilabel_soft_margin_loss
 
@@ -15,6 +15,7 @@ from methods.cam.config import CamStageConfig, ClassifyConfig
 from methods.layers.backbones import build_backbone
 from methods.layers.cam_inference import write_multi_scale_cams
 from methods.layers.optim import build_optimiser, schedule
+from methods.layers.weights import load_trained
 
 
 class CamNetwork(nn.Module):
@@ -64,7 +65,7 @@ def cam(context: StageContext, settings: CamStageConfig) -> None:
     """Multi-scale CAMs of the training images: ReLU, sum over scales and mirror images, / maximum."""
     backbone = build_backbone(settings.backbone)
     network = CamNetwork(backbone, backbone.channels, len(context.view.classes))
-    network.load_state_dict(load_file(context.inputs["weights"].path / "network.safetensors"))
+    load_trained(network, context.inputs["weights"].path / "network.safetensors")
     network.to(context.device).eval()
     write_multi_scale_cams(
         context, lambda images: network(images).relu(), backbone.normalisation, settings.inference

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from datasets.loader import Batch
@@ -24,6 +24,7 @@ from methods.layers.backbones import build_backbone
 from methods.layers.cam_inference import write_multi_scale_cams
 from methods.layers.clip import ClipModel, load_clip
 from methods.layers.optim import build_optimiser, schedule
+from methods.layers.weights import load_trained
 
 
 def guide(context: StageContext, settings: ClimsTrainingConfig) -> None:
@@ -61,7 +62,7 @@ def initial_network(context: StageContext, settings: GuidedTrainingConfig) -> Ca
     classes = len(context.view.classes)
     if settings.initialisation == "classifier":
         network = cam_network(settings, classes)
-        network.load_state_dict(load_file(context.inputs["weights"].path / "network.safetensors"))
+        load_trained(network, context.inputs["weights"].path / "network.safetensors")
         return network
     backbone = build_backbone(settings.backbone, context.weights_path(settings.backbone.weights))
     return CamNetwork(backbone, backbone.channels, classes)
@@ -87,7 +88,7 @@ def text_features(clip: ClipModel, texts: Sequence[Sequence[str]]) -> torch.Tens
 def cam(context: StageContext, settings: GuidedCamConfig) -> None:
     """Multi-scale CAMs of the training images: activation, sum over scales and mirror images, / maximum."""
     network = cam_network(settings, len(context.view.classes))
-    network.load_state_dict(load_file(context.inputs["weights"].path / "network.safetensors"))
+    load_trained(network, context.inputs["weights"].path / "network.safetensors")
     network.to(context.device).eval()
     activation = torch.relu if settings.activation == "relu" else torch.sigmoid
     normalisation: Any = network.backbone.normalisation

@@ -117,15 +117,7 @@ class Branch(nn.Module):
 
     def encode(self, images: torch.Tensor) -> Encoded:
         """Images (B, 3, H, W), sides multiples of the patch -> tokens of the last and of the auxiliary layer."""
-        kept: list[torch.Tensor] = []
-        block: nn.Module = self.encoder.trunk.blocks[self._auxiliary_block]  # type: ignore[assignment]
-        handle = block.register_forward_hook(lambda module, inputs, output: kept.append(output))
-        try:
-            tokens = self.encoder(images)
-        finally:
-            handle.remove()
-        size = tokens.patches.shape[-2:]
-        middle = kept[0][:, -size[0] * size[1] :].transpose(1, 2).unflatten(2, size)
+        tokens, middle = self.encoder.with_middle(images, self._auxiliary_block)
         return Encoded(tokens.classes[:, 0], tokens.patches, middle)
 
     def classified(self, patches: torch.Tensor, classifier: nn.Module) -> torch.Tensor:

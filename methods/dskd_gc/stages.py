@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from datasets.base import IGNORE
 from datasets.images import write_labels
@@ -37,6 +37,7 @@ from methods.layers.cam_inference import write_multi_scale_cams
 from methods.layers.crf import CrfPool
 from methods.layers.optim import build_optimiser, parameter_groups, schedule
 from methods.layers.token_losses import class_token_contrast, patch_token_contrast, token_labels
+from methods.layers.weights import load_trained
 from methods.refiners.gc.stages import write_corrected
 from methods.segmenters.stages import refined_by_crf, segmentation_probabilities
 
@@ -207,6 +208,5 @@ def predict(context: StageContext, settings: PredictConfig) -> None:
 def _trained(context: StageContext, config: NetworkConfig, which: str) -> Branch:
     """The trained teacher or student, without its projector, which inference does not need."""
     branch = build_branch(config, len(context.view.classes))
-    state = load_file(context.inputs["weights"].path / f"{which}.safetensors")
-    branch.load_state_dict({k: v for k, v in state.items() if not k.startswith("projector.")})
+    load_trained(branch, context.inputs["weights"].path / f"{which}.safetensors", ("projector.*",))
     return branch.to(context.device).eval()

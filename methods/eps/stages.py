@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from datasets.loader import Batch
@@ -18,6 +18,7 @@ from methods.layers.backbones import build_backbone
 from methods.layers.cam_inference import write_multi_scale_cams
 from methods.layers.optim import build_optimiser, schedule
 from methods.layers.saliency import saliency_companion
+from methods.layers.weights import load_trained
 
 
 def classify(context: StageContext, settings: JointTrainingConfig) -> None:
@@ -70,7 +71,7 @@ def cam(context: StageContext, settings: CamStageConfig) -> None:
     """Softmax over C + 1, object maps summed over scales and mirror images, divided by the maximum."""
     backbone = build_backbone(settings.backbone)
     network = EpsNetwork(backbone, len(context.view.classes))
-    network.load_state_dict(load_file(context.inputs["weights"].path / "network.safetensors"))
+    load_trained(network, context.inputs["weights"].path / "network.safetensors")
     network.to(context.device).eval()
     write_multi_scale_cams(
         context, lambda images: network(images).softmax(1)[:, :-1], backbone.normalisation, settings.inference

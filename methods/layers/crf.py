@@ -8,7 +8,6 @@ background, not all classes of the data set.
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -16,6 +15,7 @@ from types import TracebackType
 
 import numpy as np
 
+from datasets.cores import usable_cores
 from methods.layers.config import CrfConfig
 
 
@@ -72,7 +72,7 @@ class CrfPool:
 
     def __init__(self, config: CrfConfig, workers: int | None = None) -> None:
         self._config = config
-        self._workers = workers or len(os.sched_getaffinity(0))
+        self._workers = workers or usable_cores()
         self._executor: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> CrfPool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from PIL import Image
 
 from datasets.base import Companion, Sample
+from datasets.cores import usable_cores
 from datasets.images import image_size, read_image, read_map
 from methods.base import MethodError, StageContext
 from methods.layers.rembg_models import check_installed, open_session
@@ -109,7 +109,7 @@ def _detect_with_rembg(context: StageContext, settings: SaliencyConfig) -> None:
 
 
 def _in_threads(work: Callable[[Sample], None], samples: Sequence[Sample]) -> Iterator[None]:
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+    with ThreadPoolExecutor(max_workers=usable_cores()) as pool:
         futures = [pool.submit(work, sample) for sample in samples]
         try:
             for future in futures:

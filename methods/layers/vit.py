@@ -146,6 +146,18 @@ class MultiClassTokenViT(nn.Module):
         image = tokens[:, -rows * columns :].transpose(1, 2).unflatten(2, (rows, columns))
         return Tokens(tokens[:, : self.num_classes], image)
 
+    def with_middle(self, images: torch.Tensor, block: int) -> tuple[Tokens, torch.Tensor]:
+        """As `forward`, and the patch tokens (B, D, h, w) that leave transformer block `block` (from 0)."""
+        kept: list[torch.Tensor] = []
+        module: nn.Module = self.trunk.blocks[block]  # type: ignore[assignment]
+        handle = module.register_forward_hook(lambda module, inputs, output: kept.append(output))
+        try:
+            tokens = self(images)
+        finally:
+            handle.remove()
+        size = tokens.patches.shape[-2:]
+        return tokens, kept[0][:, -size[0] * size[1] :].transpose(1, 2).unflatten(2, size)
+
     def _prefix(self, batch: int) -> torch.Tensor:
         """Class tokens, then registers: (B, C + R, D)."""
         tokens: torch.Tensor = self.class_tokens
@@ -204,7 +216,7 @@ def build_trunk(
     options: dict[str, Any] = {"num_classes": 0, "dynamic_img_size": True, "drop_path_rate": config.drop_path}
     if config.name == "vit_nano":
         trunk, normalisation = VisionTransformer(**NANO, **options), IMAGENET
-        trunk.patch_embed.proj = _nano_stem()
+        trunk.patch_embed.proj = nano_stem()
     else:
         trunk = _timm(config.name, options)
         settings = trunk.pretrained_cfg
@@ -215,7 +227,8 @@ def build_trunk(
     return trunk, normalisation
 
 
-def _nano_stem() -> nn.Module:
+def nano_stem() -> nn.Module:
+    """The miniature's patch embedding: (B, 3, H, W) -> (B, D, H / 8, W / 8)."""
     widths = (3, *NANO_STEM)
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):

@@ -143,8 +143,8 @@ def load_into(
     allow_unexpected = tuple(allow_unexpected)
     excused = {key for key in state if key not in own and _matches(key, allow_unexpected)}
     faults = {
-        "missing": [k for k in own if k not in state and not _matches(k, allow_missing)],
-        "unexpected": [k for k in state if k not in own and k not in excused],
+        "expected but not there": [k for k in own if k not in state and not _matches(k, allow_missing)],
+        "there but not expected": [k for k in state if k not in own and k not in excused],
         "of another shape": [
             f"{k} {tuple(state[k].shape)}, expected {tuple(own[k].shape)}"
             for k in own
@@ -162,6 +162,11 @@ def load_into(
             f"choose the file of this network, or the network of this file"
         )
     module.load_state_dict({k: v for k, v in state.items() if k not in excused}, strict=False)
+
+
+def load_trained(network: nn.Module, file: Path, allow_unexpected: Iterable[str] = ()) -> None:
+    """Copy into `network` what a stage has trained; arguments and errors as `load_into`'s."""
+    load_into(network, load_state(file), allow_unexpected=allow_unexpected, source=file)
 
 
 def fetch(reference: str, root: str | Path | None = None) -> Path | None:

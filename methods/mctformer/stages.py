@@ -6,13 +6,14 @@ import shutil
 from collections.abc import Callable, Mapping
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from datasets.loader import Batch
 from methods.base import StageContext
 from methods.layers.cam_inference import write_multi_scale_cams
 from methods.layers.optim import build_optimiser, schedule
+from methods.layers.weights import load_trained
 from methods.mctformer.cam import CamStages, cam_stages, min_max
 from methods.mctformer.config import CamStageConfig, ClassifyConfig, PartConfig
 from methods.mctformer.network import MctformerNetwork, build_network, classification_losses
@@ -54,7 +55,7 @@ def write_cam_stages(
     refine: network, normalised images (B, 3, H, W) -> CAMs
     """
     network = build_network(settings.vit, len(context.view.classes))
-    network.load_state_dict(load_file(context.inputs["weights"].path / "network.safetensors"))
+    load_trained(network, context.inputs["weights"].path / "network.safetensors")
     network.to(context.device).eval()
 
     def forward(images: torch.Tensor) -> torch.Tensor:

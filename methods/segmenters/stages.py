@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn.functional import cross_entropy, interpolate
 
@@ -23,6 +22,7 @@ from methods.layers.config import SegmenterConfig
 from methods.layers.crf import CrfPool
 from methods.layers.deeplab import DeepLab, build_segmenter
 from methods.layers.optim import build_optimiser, schedule
+from methods.layers.weights import load_trained
 from methods.segmenters.multi_scale import MultiScale, multi_scale_losses
 
 
@@ -53,8 +53,6 @@ def train_segmentation(context: StageContext, settings: SegmenterConfig, labels:
         learner, losses = MultiScale(network, settings.loss_scales), multi_scale_losses
     context.train(learner, optimiser, losses, batches, settings.train.iterations, schedule(settings.train))
     save_file(network.state_dict(), context.output / "network.safetensors")
-    description = {"segmenter": dataclasses.asdict(settings), "classes": list(context.view.classes)}
-    (context.output / "network.json").write_text(json.dumps(description))
 
 
 def segmentation_losses(network: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
@@ -144,5 +142,5 @@ def load_segmenter(directory: Path, settings: SegmenterConfig, classes: int) -> 
     """The trained network of a `segment` artifact."""
     bare = dataclasses.replace(settings, backbone=dataclasses.replace(settings.backbone, weights="none"))
     network = build_segmenter(bare, classes, None)
-    network.load_state_dict(load_file(directory / "network.safetensors"))
+    load_trained(network, directory / "network.safetensors")
     return network

@@ -36,13 +36,6 @@ class SemanticModulation(Method):
             "the method builds on MCTformer's code",
         ),
         Deviation(
-            "side of the patch-to-patch product",
-            "CAM · p2p (Eq. 6)",
-            "MCTformer: p2p @ CAM, each patch gathers by its own attention",
-            "MCTformer's; attention.patch_to_patch_side=right for the printed one",
-            "the rows of p2p are the distributions",
-        ),
-        Deviation(
             "ranking of related patches",
             "not said which layers' affinity ranks, nor whether a patch is related to itself",
             "not published",

@@ -190,7 +190,7 @@ def test_a_truncated_image(command_line, third_party, voc):
     overrides = ("method.cam.backbone.weights=none",)
     done = run_cam(command_line, "cam,blind", "voc2012", voc, *overrides)
     why = reasons(command_line)
-    check_failed_row(done, why["cam"], str(image), "cannot be decoded", "restore or convert it")
+    check_failed_row(done, why["cam"], str(image), "the JPEG is truncated", "copy it again")
     assert why["blind"] == ""
     assert (command_line.output / "report.html").is_file()
     assert f"no panel of 2007_000001: {image}: cannot be decoded" in done.out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import subprocess
 import sys
@@ -22,10 +23,18 @@ EXACT = ("method.cam.backbone.freeze_bn=true", "method.cam.train.recipe.crop=64"
 
 
 def run(folder: Path, *launcher: str, more: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    return launch(
+        folder, ("run", "--methods", "cam", "--until", "cam"), launcher, (*sizes(["cam"]), *EXACT, *more)
+    )
+
+
+def launch(
+    folder: Path, command: tuple[str, ...], launcher: tuple[str, ...], settings: tuple[str, ...]
+) -> subprocess.CompletedProcess[str]:
     arguments = [
-        *("run", "--methods", "cam", "--until", "cam", "--device", "cpu", "--output", str(folder / "board")),
+        *(*command, "--device", "cpu", "--output", str(folder / "board")),
         *(f"runtime.store={folder / 'store'}", "runtime.checkpoint_every=3"),
-        *(*sizes(["cam"]), *data(folder.parent / "data"), *EXACT, *more),
+        *(*data(folder.parent / "data"), *settings),
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
@@ -64,3 +73,18 @@ def test_a_failure_in_training_is_a_row_and_ends_all_processes(tmp_path):
     assert outcome.returncode != 0
     assert "failed: cam seed 0: FloatingPointError: the loss is not finite" in outcome.stdout
     assert "Report:" in outcome.stdout
+
+
+def test_two_processes_run_an_experiment(tmp_path):
+    """Rows of two entries, each with several trainings: all processes come to the end of all of them."""
+    methods = ("semantic_modulation", "mctformer")
+    outcome = launch(
+        tmp_path / "two", ("experiment", "semantic_modulation/modulation"), TORCHRUN, tuple(sizes(methods))
+    )
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    table = tmp_path / "two" / "board" / "semantic_modulation-modulation.csv"
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows
+    assert all(row["seeds"] == "1" for row in rows)
+    assert outcome.stdout.count("csv: ") == 1, "rank 0 alone speaks"

@@ -120,10 +120,33 @@ def test_settings_provenance_and_panels_are_kept_with_the_results(run):
         assert cell["settings"]["dataset"]["train"] == 24
         assert cell["provenance"]["packages"]["torch"]
         assert cell["provenance"]["device"] == "cpu"
-        assert cell["panels"]
+        assert all(len(sha) == 64 for sha in cell["provenance"]["weights"].values())
+        assert [panel["id"] for panel in cell["panels"]] == [panel["id"] for panel in run.cells[0]["panels"]]
+        sorts = {reason["sort"] for panel in cell["panels"] for reason in panel["reasons"]}
+        assert sorts == {"sample", "best", "worst", "disagreement"}
+        predicted = 0
         for panel in cell["panels"]:
-            for picture in ("image", "truth", "prediction"):
+            # of the training images, the evenly spaced ones are predicted; those chosen by their pseudo-labels are not
+            evenly_spaced = any(reason["sort"] == "sample" for reason in panel["reasons"])
+            expected = ["image", "truth"]
+            if panel["split"] == "val" or evenly_spaced:
+                expected.append("prediction")
+                predicted += 1
+            for picture in expected:
                 assert (run.folder / "run" / panel[picture]).is_file()
+        assert predicted >= 6
+
+
+def test_losses_and_details_of_the_stages_are_kept(run):
+    for cell in run.cells:
+        trained = [stage for stage in cell["stages"] if stage["losses"]]
+        assert {stage["kind"] for stage in trained} <= {"weights"}
+        assert trained
+        for stage in trained:
+            for history in stage["losses"]:
+                assert history[-1]["iteration"] > 0
+                assert len(history[-1]) > 1
+    assert any(stage["details"] for cell in run.cells for stage in cell["stages"])
 
 
 def test_a_second_run_does_nothing(run):
@@ -202,12 +225,34 @@ def test_predict_segments_what_can_be_read(run, command_line: CommandLine, photo
     assert {"0.jpg.png", "0.png.png"} <= {p.name for p in (output / "labels").iterdir()}
 
 
-def test_predict_with_damaged_weights_says_so(run, command_line: CommandLine, photographs, tmp_path):
-    weights = tmp_path / "weights"
-    weights.mkdir()
-    (weights / "network.json").write_bytes((run.segment_artifact() / "network.json").read_bytes())
-    (weights / "network.safetensors").write_bytes(b"garbage")
-    done = command_line("predict", "--weights", str(weights), "--images", str(photographs))
-    assert done.code == 2
-    assert done.err.startswith(f"error: --weights {weights}: network.safetensors does not load (")
-    assert done.err.count("\n") == 1
+def test_predict_with_the_network_of_a_single_stage_method(
+    run, command_line: CommandLine, photographs, tmp_path
+):
+    """Its decoder is no segmenter of the project's; the stage that predicted in the run does it again."""
+    (photographs / "torn.png").unlink()
+    done = command_line(
+        "predict", "--run", str(run.folder / "run"), "--method", "dskd_gc", "--seed", "0",
+        "--images", str(photographs), "--output", str(tmp_path / "out"), "--device", "cpu",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    for name in ("0", "1", "2", "deeper/3"):
+        assert (tmp_path / "out" / "labels" / f"{name}.png").is_file()
+
+
+def test_predict_repeats_what_the_run_predicted(run, command_line: CommandLine, tmp_path):
+    """On the validation images themselves: the same label maps."""
+    cell = next(cell for cell in run.cells if cell["method"] == "cam")
+    (predicted,) = [s for s in cell["stages"] if s["kind"] == "prediction"]
+    made = run.folder / "run" / predicted["path"] / "labels"
+    dataset = Shapes(ShapesConfig(root=str(run.folder / "data"), train=24, val=12))
+    images = tmp_path / "images"
+    images.mkdir()
+    for sample in dataset.samples("val")[:3]:
+        (images / sample.image.name).write_bytes(sample.image.read_bytes())
+    done = command_line(
+        "predict", "--run", str(run.folder / "run"), "--method", "cam", "--images", str(images),
+        "--output", str(tmp_path / "out"), "--device", "cpu",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    for path in (tmp_path / "out" / "labels").iterdir():
+        assert np.array_equal(np.asarray(Image.open(path)), np.asarray(Image.open(made / path.name)))

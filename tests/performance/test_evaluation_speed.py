@@ -12,8 +12,8 @@ import pytest
 
 from benchmark.evaluation.confusion import pair_counts
 from benchmark.evaluation.evaluator import score_cams, score_label_maps
-from benchmark.evaluation.parallel import available_cores
 from benchmark.evaluation.scores import mean_iou
+from datasets.cores import usable_cores
 from datasets.images import read_labels
 from methods.artifacts import Cam, label_map_path, write_cams
 from tests.unit.evaluation_data import TinyDataset, write_label_maps
@@ -106,7 +106,7 @@ def test_scoring_predictions(dataset: TinyDataset, images: int, monkeypatch: pyt
     )
     print(
         f"\n{images} predictions of 375x500, 21 classes: bincount loop {loop.wall:.2f} s;"
-        f" evaluator {alone.wall:.2f} s in one thread, {parallel.wall:.2f} s on {available_cores()} cores;"
+        f" evaluator {alone.wall:.2f} s in one thread, {parallel.wall:.2f} s on {usable_cores()} cores;"
         f" {loop.cpu / alone.cpu:.2f} times as fast per core, {loop.wall / parallel.wall:.2f} times overall"
     )
     assert alone.cpu <= loop.cpu

@@ -50,7 +50,11 @@ def test_wrong_seeds_are_refused(text):
         (["run", "--dataset", "folder", "dataset.root=/nowhere"], "folder: no folder /nowhere"),
         (["run", "dataset.train=0"], "dataset.train=0: must be at least 1"),
         (["report", "/nowhere"], "/nowhere: not a run folder"),
-        (["predict", "--weights", "/nowhere", "--images", "."], "--weights /nowhere: no network.json"),
+        (["predict", "--weights", "/nowhere", "--images", "."], "--weights /nowhere: no finished artifact"),
+        (["predict", "--images", "."], "give either --run FOLDER"),
+        (["predict", "--weights", "x", "--run", "y", "--images", "."], "give either --run FOLDER"),
+        (["predict", "--weights", "x", "--seed", "0", "--images", "."], "give --run instead of --weights"),
+        (["predict", "--run", "/nowhere", "--images", "."], "/nowhere: not a run folder"),
         (["pretrain", "resnet"], "unknown miniature 'resnet'"),
         (["doctor", "dataset.root=/nowhere"], "say of which data set, with --dataset"),
         (["doctor", "--dataset", "voc"], "did you mean 'voc2012'?"),
@@ -117,3 +121,15 @@ def test_a_plug_in_may_not_take_a_name(third_party):
     third_party(Toy("cam"))
     with pytest.raises(MethodError, match="takes the name 'cam'"):
         all_methods()
+
+
+def test_columns_of_the_list_are_straight_however_long_a_name_is(command_line, third_party):
+    third_party(Toy("a_method_with_a_name_of_some_length"))
+    lines = command_line("list").out.splitlines()
+    columns = {
+        line.index(method.summary)
+        for name, method in all_methods().items()
+        for line in lines
+        if line.split()[:1] == [name]
+    }
+    assert columns == {len("  a_method_with_a_name_of_some_length  ")}

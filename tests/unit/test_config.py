@@ -61,6 +61,25 @@ def test_a_composed_recipe_draws_what_the_preset_says():
     assert len(set(drawn.rows.resized)) > 1  # the preset's sizes are random
 
 
+@pytest.mark.parametrize(
+    ("override", "key", "value"),
+    [
+        ("dataset.classes=cat,dog", "classes", "cat,dog"),
+        ("dataset.classes=[cat,dog]", "classes", "cat,dog"),
+        ("dataset.classes=potted plant, dog", "classes", "potted plant, dog"),
+        ("dataset.classes='cat,dog'", "classes", "cat,dog"),
+        ("dataset.root=/data/cats,dogs", "root", "/data/cats,dogs"),
+    ],
+)
+def test_names_may_be_separated_by_commas(override, key, value):
+    assert getattr(compose([], "folder", overrides=[override]).dataset, key) == value
+
+
+def test_a_list_needs_no_brackets():
+    config = compose(["cam"], overrides=["method.cam.inference.scales=0.5,1"])
+    assert config.method["cam"].inference.scales == (0.5, 1.0)
+
+
 def test_overrides_leave_the_presets_alone():
     compose(["eps"], overrides=["method.eps.foreground_weight=0.4"])
     assert compose(["eps"]).method["eps"].foreground_weight == EpsConfig().foreground_weight
@@ -94,6 +113,11 @@ def test_the_unified_protocol_sets_the_shared_parts():
             ["method.eps.foreground_weigt", "'method.eps.foreground_weight'"],
         ),
         ("datset.root=x", ["datset.root", "'dataset.root'"]),
+        (
+            "method.eps.train.iterations=1,2",
+            ["iterations=1,2' is not valid: it takes one value, not several"],
+        ),
+        ("dataset.val=[1]", ["dataset.val=[1]' is not valid: it takes one value, not several"]),
         ("method.eps.train.iteration=4", ["'method.eps.train.iterations'"]),
         ("method.cam.train.iterations=4", ["'cam'", "not part of this run"]),
         ("method.eps.foreground_weight=much", ["method.eps.foreground_weight=much", "Float"]),

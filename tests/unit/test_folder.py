@@ -200,6 +200,39 @@ def test_settings_out_of_range(tmp_path: Path, settings: dict[str, Any], message
         dataset(tmp_path, **settings)
 
 
+@pytest.mark.parametrize(
+    ("masks", "message"),
+    [
+        (
+            "images",
+            "dataset.masks=images is the folder of the images; set it to a folder that holds masks only",
+        ),
+        (".", r"dataset.masks=\. is the folder of the images"),
+        ("maks", "no folder .*maks; correct dataset.masks"),
+    ],
+)
+def test_a_mask_folder_that_is_none(tmp_path: Path, masks: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        dataset(write_folder(tmp_path, ROWS), masks=masks).prepare()
+
+
+def test_masks_may_end_in_capitals(tmp_path: Path) -> None:
+    root = write_folder(tmp_path, ROWS)
+    (root / "masks" / "a.png").rename(root / "masks" / "a.PNG")
+    found = dataset(root)
+    assert found.mask_path("a") == root / "masks" / "a.PNG"
+    assert found.masked("train") == 2
+
+
+def test_masks_that_are_named_otherwise_are_not_passed_over(tmp_path: Path) -> None:
+    root = write_folder(tmp_path, ROWS)
+    for mask in sorted((root / "masks").iterdir()):
+        mask.rename(mask.with_name(f"{mask.stem}_label.png"))
+    message = r"none of the 3 files in .*masks \(a_label\.png, .*name each <id>\.png, such as a\.png"
+    with pytest.raises(DataError, match=message):
+        dataset(root).prepare()
+
+
 def test_without_masks(tmp_path: Path) -> None:
     found = dataset(write_folder(tmp_path, ROWS, masks=False))
     assert found.mask_path("a") is None
@@ -384,9 +417,12 @@ def test_a_mask_of_another_size_names_the_file_itself(tmp_path: Path) -> None:
 
 
 def test_masks_among_images_are_refused(tmp_path: Path) -> None:
-    write_folder(tmp_path, ROWS, masks=False)
-    with pytest.raises(DataError, match="images holds masks and images; move the masks"):
-        dataset(tmp_path, masks="images").sample("a")
+    (tmp_path / "labels.csv").write_text("id,labels,split\na,rust,train\nd/b,dent,val\n")
+    write_image(tmp_path / "a.jpg")
+    write_image(tmp_path / "d" / "b.jpg")
+    write_mask(tmp_path / "d" / "a.png", [0, 1])
+    with pytest.raises(DataError, match="d holds masks and images; move the masks"):
+        dataset(tmp_path, images=".", masks="d").sample("a")
 
 
 # ---------------------------------------------------------------- deep, large and empty images

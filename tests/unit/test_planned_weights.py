@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 
 import pytest
 import torch
 
-from methods.layers import weight_hubs
+from methods.layers import weight_hubs, weights
 from results.io import read_run
 from tests.toys import CommandLine, Toy, command_line, third_party
 
@@ -111,3 +113,23 @@ def test_what_cannot_be_fetched_is_tried_once(
     assert done.code == 1
     assert tried == ["resnet18"]
     assert done.out.count("could not fetch the weights of resnet18 (ConnectionError); put resnet18") >= 4
+
+
+def test_the_records_hold_the_weights_hashes(
+    command_line: CommandLine, third_party: Register, hub: list[str]
+) -> None:
+    third_party(Toy("one", pretrained=(HUB, "none")), Toy("two"))
+    for _ in range(2):  # made, and found stored
+        command_line.run("one,two")
+        one, two = read_run(command_line.output).cells
+        path = weights.locate(HUB)
+        assert path is not None
+        expected = {HUB: hashlib.sha256(path.read_bytes()).hexdigest(), "none": "none"}
+        assert one["provenance"]["weights"] == expected
+        assert two["provenance"]["weights"] == {}
+    (manifest,) = (
+        json.loads(p.read_text())
+        for p in command_line.store.glob("artifacts/labels/*/manifest.json")
+        if one["stages"][0]["key"] in str(p)
+    )
+    assert manifest["provenance"]["weights"] == expected

@@ -133,7 +133,7 @@ def test_problems_name_subset_truncation_and_wrong_masks(folder: Path) -> None:
     what = "\n".join(p.what for p in dataset(folder).problems())
     assert "train has 2 images: a subset of the official 1464" in what
     assert "val has 1 images: a subset of the official 1449" in what
-    assert "2007_000001.jpg: unreadable image" in what
+    assert "2007_000001.jpg: cannot be decoded: the JPEG is truncated" in what
     assert "2007_000002.png: class ids 21 out of range 0..20" in what
     assert "2007_000009.png: mask of 5x5 for an image of 24x16" in what
     assert "(found among 3 of 3 images sampled)" in what

@@ -147,13 +147,27 @@ def test_wrong_weights_are_one_clear_line_and_change_nothing() -> None:
     message = str(error.value)
     for part in (
         "net.pth",
-        "1 missing (1.bias)",
-        "1 unexpected (extra)",
+        "1 expected but not there (1.bias)",
+        "1 there but not expected (extra)",
         "0.weight (9, 3, 1, 1), expected (4, 3, 1, 1)",
     ):
         assert part in message
     assert "\n" not in message
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+
+
+def test_what_a_stage_trained_is_checked_key_by_key(tmp_path: Path) -> None:
+    """torch's own message has a line a key, of which a summary would keep the first, with none of them."""
+    network, file = _network(), tmp_path / "network.safetensors"
+    trained = {k: v + 1 for k, v in network.state_dict().items()}
+    save_file(trained, file)
+    weights.load_trained(network, file)
+    assert torch.equal(network.state_dict()["0.weight"], trained["0.weight"])
+    save_file({**trained, "projector.weight": torch.zeros(1)}, file)
+    weights.load_trained(network, file, ["projector.*"])
+    with pytest.raises(MethodError, match=r"network\.safetensors do not fit .*projector\.weight") as error:
+        weights.load_trained(network, file)
+    assert "\n" not in str(error.value)
 
 
 def test_patterns_excuse_heads_and_old_counters() -> None:

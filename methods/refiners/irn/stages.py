@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -20,6 +20,7 @@ from methods.layers.backbones import build_backbone
 from methods.layers.cam import resize
 from methods.layers.crf import CrfPool
 from methods.layers.optim import build_optimiser, schedule
+from methods.layers.weights import load_trained
 from methods.refiners.irn.config import EdgeWalkConfig, InterPixelLabelConfig, InterPixelTrainingConfig
 from methods.refiners.irn.network import InterPixelNetwork, inter_pixel_losses, smallest_crop
 from methods.refiners.irn.paths import walk_to_edges
@@ -146,7 +147,7 @@ def pseudo_label(context: StageContext, settings: EdgeWalkConfig) -> None:
     The maximum is that over all classes of the image: a class that little is left of loses its pixels.
     """
     network = InterPixelNetwork(build_backbone(settings.backbone))
-    network.load_state_dict(load_file(context.inputs["inter_pixel"].path / "network.safetensors"))
+    load_trained(network, context.inputs["inter_pixel"].path / "network.safetensors")
     network.to(context.device).eval()
     cams = CamReader(context.inputs["cam"].path)
     for _, samples in context.shards(context.view.samples("train")):

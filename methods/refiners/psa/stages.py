@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -20,6 +20,7 @@ from methods.layers.backbones import build_backbone
 from methods.layers.cam import resize
 from methods.layers.crf import CrfPool
 from methods.layers.optim import build_optimiser, schedule
+from methods.layers.weights import load_trained
 from methods.refiners.affinity_labels import confident_labels
 from methods.refiners.psa.config import AffinityLabelConfig, AffinityTrainingConfig, WalkConfig
 from methods.refiners.psa.network import AffinityNetwork, affinity_losses, pair_affinities
@@ -117,7 +118,7 @@ def pseudo_label(context: StageContext, settings: WalkConfig) -> None:
     They walk at the network's stride, to which they are averaged; the image is padded to whole cells.
     """
     network = AffinityNetwork(build_backbone(settings.backbone))
-    network.load_state_dict(load_file(context.inputs["affinity"].path / "network.safetensors"))
+    load_trained(network, context.inputs["affinity"].path / "network.safetensors")
     network.to(context.device).eval()
     cams = CamReader(context.inputs["cam"].path)
     offsets = disc_offsets(settings.radius)

@@ -1,0 +1,238 @@
+"""Example pictures of a run folder: the same images for every entry, some of them chosen by how well they go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmark.code_version import code_version
+from benchmark.config import plain
+from benchmark.console import console
+from benchmark.plan import Plan
+from benchmark.store import Store, content_key
+from datasets.base import DataError, Sample
+from methods.artifacts import CamReader, label_map_path
+from methods.base import Kind
+
+CHOSEN = 2
+"""Images of each sort (best, worst, most disagreeing) and of each kind of label map."""
+
+FOLDER = "panels"
+LONGEST = 240
+"""Pixels of a picture's longest side; pages show it at half of that, so it is sharp on dense screens."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """An image to show. reasons: {"sort": "sample", "best", "worst" or "disagreement", "kind", "value"}.
+
+    value: mean over the entries of the image's mean IoU, for "disagreement" their deviation; None for "sample"
+    """
+
+    sample: Sample
+    split: str
+    reasons: tuple[dict[str, Any], ...]
+
+
+def illustrate(plan: Plan, run_dir: Path) -> None:
+    """Draw the panels of every entry of a run folder that is of the plan's data, and note them in its cells.
+
+    Of each entry the lowest seed that has a result is shown. Pictures are named by what they show, so those that are
+    there stay; those that no cell names any more are deleted.
+    """
+    from results.io import read_run, write_cells
+
+    cells = read_run(run_dir).cells
+    entries = _entries(plan, cells)
+    if entries:
+        drawn = [_Pictures(plan, cell, run_dir) for cell in entries]
+        panels: list[list[dict[str, Any]]] = [[] for _ in entries]
+        for example in examples(plan, entries):
+            try:
+                shown = _given(plan, example, run_dir)
+                made = [shown | pictures.draw(example.sample) for pictures in drawn]
+            except DataError as error:  # its stage has failed for it; the board is still wanted
+                console.print(f"no panel of {example.sample.id}: {error}", markup=False)
+                continue
+            for of_entry, panel in zip(panels, made):
+                of_entry.append(panel)
+        for cell in cells:
+            if _is_shown(plan, cell):
+                cell["panels"] = []
+        for cell, of_entry in zip(entries, panels):
+            cell["panels"] = of_entry
+        write_cells(run_dir, cells)
+    _delete_unnamed(cells, run_dir)
+
+
+def examples(plan: Plan, cells: Sequence[dict[str, Any]]) -> list[Example]:
+    """Images to show: some training images evenly spaced, then the best, worst and most disagreeing ones.
+
+    The latter by the entries' mean IoU on each image, of the pseudo-labels (train) and of the predictions (val).
+    """
+    chosen: dict[str, Example] = {}
+    for sample in plan.dataset.training_view().examples()[: plan.config.evaluation.panels]:
+        chosen[sample.id] = Example(sample, "train", ({"sort": "sample", "kind": "", "value": None},))
+    for kind, split in ((Kind.PSEUDO_LABEL, "train"), (Kind.PREDICTION, "val")):
+        scores = _scores(plan.store, cells, kind)
+        for sort, sample_id, value in choose(scores):
+            reason = {"sort": sort, "kind": kind.value, "value": round(value, 4)}
+            before = chosen.get(sample_id)
+            sample = before.sample if before else plan.dataset.sample(sample_id)
+            chosen[sample_id] = Example(sample, split, (*(before.reasons if before else ()), reason))
+    return list(chosen.values())
+
+
+def choose(scores: Sequence[dict[str, float]]) -> list[tuple[str, str, float]]:
+    """(sort, id, value) of `CHOSEN` images a sort, those that every entry has a score of; no id twice.
+
+    scores: of each entry, the mean IoU by image id
+    """
+    ids = [i for i in (scores[0] if scores else ()) if all(np.isfinite(s.get(i, np.nan)) for s in scores)]
+    if not ids:
+        return []
+    table = np.array([[s[i] for i in ids] for s in scores])  # (entries, images)
+    mean, deviation = table.mean(0), table.std(0)
+    sorts = [("best", mean, -mean), ("worst", mean, mean)]
+    if len(scores) > 1:
+        sorts.append(("disagreement", deviation, -deviation))
+    found: list[tuple[str, str, float]] = []
+    taken: set[int] = set()
+    for sort, values, order in sorts:
+        best = [n for n in np.argsort(order, kind="stable").tolist() if n not in taken][:CHOSEN]
+        taken.update(best)
+        found += [(sort, ids[n], float(values[n])) for n in best]
+    return found
+
+
+def _scores(store: Store, cells: Sequence[dict[str, Any]], kind: Kind) -> list[dict[str, float]]:
+    """Mean IoU of each image, of every cell whose artifact of that kind was scored."""
+    from benchmark.evaluation.counts import Counts
+    from benchmark.evaluation.per_image import image_mean_iou
+
+    found = []
+    for cell in cells:
+        for stage in cell["stages"]:
+            if stage.get("shown") and stage["kind"] == kind and stage["score"] is not None:
+                counts = store.path(stage["score"]["name"], stage["score"]["key"]) / "counts.parquet"
+                if counts.exists():  # no masks, no counts
+                    found.append(image_mean_iou(Counts.read(counts)))
+    return found
+
+
+def _entries(plan: Plan, cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The cell of each entry that is shown: the lowest seed with a result on the plan's data."""
+    from results.aggregate import KEYS
+
+    first: dict[tuple[str, ...], dict[str, Any]] = {}
+    for cell in sorted(cells, key=lambda c: c["seed"]):
+        if _is_shown(plan, cell):
+            first.setdefault(tuple(cell[key] for key in KEYS), cell)
+    return list(first.values())
+
+
+def _is_shown(plan: Plan, cell: dict[str, Any]) -> bool:
+    """Whether a cell has something to show and is of the plan's data, wherever that lies: other data's ids may
+    name other images."""
+    here, there = plain(plan.config.dataset), cell["settings"].get("dataset", {})
+    same_data = {**there, "root": None} == {**here, "root": None}
+    return same_data and any(stage.get("shown") for stage in cell["stages"])
+
+
+def _given(plan: Plan, example: Example, run_dir: Path) -> dict[str, Any]:
+    """What is the same for all entries: image and truth, and why the image is shown."""
+    from datasets.images import read_labels
+    from reports.panels import overlay
+
+    sample, mask = example.sample, plan.dataset.mask_path(example.sample.id)
+    image = _image(sample)
+    name = content_key({"id": sample.id, "data": plan.dataset.fingerprint("images", example.split)})
+    panel: dict[str, Any] = {
+        "id": sample.id,
+        "split": example.split,
+        "reasons": list(example.reasons),
+        "labels": [plan.dataset.classes[c] for c in sample.labels],
+        "image": _save(image, f"image-{name}", run_dir),
+        "truth": None,
+    }
+    if mask is not None:
+        truth = np.asarray(read_labels(mask))
+        if truth.shape != image.shape[:2]:
+            raise DataError(f"{mask}: the mask's size is not that of its image; export it at that size")
+        panel["truth"] = _save(overlay(image, truth), f"truth-{name}", run_dir)
+    return panel
+
+
+class _Pictures:
+    """Draws what one cell's artifacts hold of an image."""
+
+    def __init__(self, plan: Plan, cell: dict[str, Any], run_dir: Path) -> None:
+        shown = [stage for stage in cell["stages"] if stage.get("shown")]
+        self._paths = {Kind(s["kind"]): plan.store.path(s["name"], s["key"]) for s in shown}
+        self._keys = {Kind(s["kind"]): s["key"] for s in shown}
+        self._cams = CamReader(self._paths[Kind.CAM]) if Kind.CAM in self._paths else None
+        self._run_dir, self._code = run_dir, code_version("reports.panels")
+
+    def draw(self, sample: Sample) -> dict[str, str | None]:
+        """Relative paths of the pictures; None where the artifact has nothing of the image."""
+        return {
+            "cam": self._picture(Kind.CAM, sample),
+            "pseudo_label": self._picture(Kind.PSEUDO_LABEL, sample),
+            "prediction": self._picture(Kind.PREDICTION, sample),
+        }
+
+    def _picture(self, kind: Kind, sample: Sample) -> str | None:
+        if kind not in self._paths:
+            return None
+        parts = {"artifact": self._keys[kind], "id": sample.id, "code": self._code}
+        name = f"{kind.value}-{content_key(parts)}"
+        if (path := _path(name, self._run_dir)).exists():
+            return str(path.relative_to(self._run_dir))
+        picture = self._cam(sample) if kind == Kind.CAM else self._label_map(kind, sample)
+        return None if picture is None else _save(picture, name, self._run_dir)
+
+    def _cam(self, sample: Sample) -> np.ndarray | None:
+        from reports.panels import cam_overlay
+
+        if self._cams is None or sample.id not in self._cams.ids:
+            return None
+        cam = self._cams[sample.id]
+        return cam_overlay(_image(sample), cam.maps, cam.classes)
+
+    def _label_map(self, kind: Kind, sample: Sample) -> np.ndarray | None:
+        from datasets.images import read_labels
+        from reports.panels import overlay
+
+        path = label_map_path(self._paths[kind], sample.id)
+        return overlay(_image(sample), np.asarray(read_labels(path))) if path.exists() else None
+
+
+def _image(sample: Sample) -> np.ndarray:
+    """(H, W, 3) uint8"""
+    from datasets.images import read_image
+
+    return read_image(sample.image).permute(1, 2, 0).numpy()
+
+
+def _path(name: str, run_dir: Path) -> Path:
+    return run_dir / FOLDER / f"{name}.webp"
+
+
+def _save(picture: np.ndarray, name: str, run_dir: Path) -> str:
+    from reports.panels import save_panel
+
+    path = _path(name, run_dir)
+    save_panel(path, picture, LONGEST)
+    return str(path.relative_to(run_dir))
+
+
+def _delete_unnamed(cells: Sequence[dict[str, Any]], run_dir: Path) -> None:
+    named = {run_dir / path for cell in cells for panel in cell["panels"] for path in panel.values()
+             if isinstance(path, str)}  # fmt: skip
+    for file in (run_dir / FOLDER).glob("*.webp"):
+        if file not in named:
+            file.unlink()

@@ -1,0 +1,41 @@
+"""Settings of SAM, the promptable segmentation network. Light to import (no torch)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from datasets.base import TrainingView
+from datasets.limits import OneOf
+from methods.base import NotRunnable
+
+NANO = "sam_nano"
+REGISTRY = "segment_anything:sam_model_registry"
+PRECISIONS = ("float32", "float16", "bfloat16")
+
+
+@dataclass(frozen=True)
+class SamConfig:
+    """A frozen SAM.
+
+    name:     a key of the registry (segment_anything's: vit_b, vit_l, vit_h), or sam_nano (the miniature)
+    weights:  reference understood by `methods.layers.weights`: ``sam/sam_vit_b_01ec64`` (of that name in the
+              weights folder), ``nano/sam``, a path, or ``none`` (random initialisation)
+    registry: "package:attribute", name -> function that builds a model of segment_anything's structure; others of
+              its kind have one too (``mobile_sam:sam_model_registry``, whose name is vit_t)
+    precision: of the networks on a GPU: float32, float16 or bfloat16; on a CPU always float32
+    """
+
+    name: str = "vit_b"
+    weights: str = "sam/sam_vit_b_01ec64"
+    registry: str = REGISTRY
+    precision: Annotated[str, OneOf(PRECISIONS)] = "bfloat16"
+
+
+def require_covered(config: SamConfig, view: TrainingView) -> None:
+    """The miniature has seen generated pictures alone: NotRunnable for photographs."""
+    if config.name == NANO and not view.generated:
+        raise NotRunnable(
+            f"the miniature SAM knows generated pictures only, not {view.name}'s; needs a SAM that does: "
+            "set sam.name=vit_b sam.weights=FILE, the path of sam_vit_b_01ec64.pth"
+        )

@@ -1,0 +1,257 @@
+"""Settings of the SAM-fused pseudo-labels, and their presets by scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Annotated
+
+from datasets.limits import Count, Factors, Natural, NotEmpty, NotNegative, OneOf, Positive, Share, Within
+from datasets.recipe import Recipe
+from methods.base import MethodConfig
+from methods.layers.config import CamInferenceConfig, SegmenterConfig, TrainConfig, VitConfig
+from methods.layers.sam_config import NANO, SamConfig
+from methods.refiners import IRN, PSA
+from methods.refiners.config import RefinerConfig
+from methods.segmenters import SEGMENTERS
+
+TOKENS = ("present", "all")
+
+
+@dataclass(frozen=True)
+class ContrastConfig:
+    """Class token contrast (CTC, Eq. 2), with ToCo's values where the paper has none.
+
+    weight:       of its loss; 0 leaves it out, and the auxiliary classifier with it
+    low, high:    L and H: an auxiliary CAM up to `low` is background, from `high` on foreground, between not salient
+    auxiliary_layer: whose patch tokens the auxiliary CAM is made of, counted from the last, which is 1
+    crops, size:  number and side of the local crops, sides multiples of the patch
+    negative_below: region score (0 background, 1 not salient, 2 foreground, mean over the crop) up to which a crop
+                  is of the background
+    token:        "present": the mean of the present classes' tokens is contrasted; "all": of all C
+    temperature:  τ; momentum: of the moving average that projects the whole image; outputs: width of the projections
+    """
+
+    weight: NotNegative = 0.5
+    low: Share = 0.25
+    high: Share = 0.70
+    auxiliary_layer: Count = 3
+    crops: Count = 8
+    size: Count = 96
+    negative_below: Annotated[float, Within(0, 2)] = 0.2
+    token: Annotated[str, OneOf(TOKENS)] = "present"
+    temperature: Positive = 0.5
+    momentum: Share = 0.9
+    outputs: Count = 1024
+
+
+@dataclass(frozen=True)
+class PromptConfig:
+    """SAM's prompts from the CAM of P1, whose maximum in each class is 1.
+
+    foreground: CAM from which on a pixel is confident, in [0, 1]; background: below which it is confident background
+    positives, negatives: most points of a prompt
+    smallest_region: area of a confident region, as a share of the largest one's, from which on it is given a point
+    """
+
+    foreground: Share = 0.7
+    background: Share = 0.1
+    positives: Count = 3
+    negatives: Natural = 3
+    smallest_region: Share = 0.1
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """Augmented copies of an image (Sec. 2.3). All images have the same ones.
+
+    mirror:    left and right exchanged
+    rotations: degrees, multiples of 90; 360 is 0
+    scales:    the largest fills SAM's frame, the others as much less of it
+    count:     K, how many of all combinations: the image itself and random others; null: all
+    frames:    most of SAM's frames at once
+    """
+
+    mirror: bool = True
+    rotations: Annotated[tuple[int, ...], NotEmpty()] = (90, 180, 270, 360)
+    scales: Factors = (0.5, 1.0, 2.0)
+    count: Count | None = 8
+    frames: Count = 8
+
+
+@dataclass(frozen=True)
+class FusionConfig:
+    """The network that fuses P1 and P2.
+
+    width, layers: of its 3x3 convolutions before the last, which is 1x1
+    train:  `recipe.crop` is the side of the squares it learns from; of the recipe nothing else applies
+    """
+
+    width: Count = 32
+    layers: Count = 3
+    train: TrainConfig = field(
+        default_factory=lambda: TrainConfig(
+            iterations=2000,
+            batch_size=8,
+            optimiser="adamw",
+            learning_rate=1e-3,
+            weight_decay=1e-3,
+            head_multiplier=1.0,
+            bias_multiplier=1.0,
+            warmup=20,
+            recipe=Recipe(crop=256),
+        )
+    )
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """What inference has to know of the network of P1."""
+
+    vit: VitConfig
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """What the training of P1 depends on; contrast: None where its weight is 0."""
+
+    network: NetworkConfig
+    train: TrainConfig
+    contrast: ContrastConfig | None
+
+
+@dataclass(frozen=True)
+class CamStageConfig:
+    """What the CAMs of P1 depend on, besides the trained weights."""
+
+    network: NetworkConfig
+    inference: CamInferenceConfig
+
+
+@dataclass(frozen=True)
+class MaskStageConfig:
+    """What SAM's masks depend on, besides the CAM."""
+
+    sam: SamConfig
+    prompts: PromptConfig
+    views: ViewConfig
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class FusionStageConfig:
+    """What the fusion depends on, besides P1's CAMs and SAM's masks; thresholds as in `SamFusedConfig`."""
+
+    fusion: FusionConfig
+    background_threshold: float
+    mask_threshold: float
+
+
+@dataclass(frozen=True)
+class SamFusedConfig(MethodConfig):
+    """SAM-fused pseudo-labels (Liu, Intelligent Computer and Applications 15(10), 2025).
+
+    background_threshold: constant background score of P1, in [0, 1]
+    mask_threshold: share of the views whose masks make a pixel one of P2, in [0, 1]
+    mask_batch_size: images of equal size whose prompts are decoded together
+    refiner: under the unified protocol, which refines the CAM of P1 for all methods alike; else unused
+    """
+
+    vit: VitConfig = field(
+        default_factory=lambda: VitConfig(
+            "timm/vit_base_patch16_224.orig_in21k_ft_in1k",
+            "timm/vit_base_patch16_224.orig_in21k_ft_in1k",
+            final_norm=True,
+        )
+    )
+    train: TrainConfig = field(default_factory=TrainConfig)
+    contrast: ContrastConfig = field(default_factory=ContrastConfig)
+    inference: CamInferenceConfig = field(default_factory=lambda: CamInferenceConfig((1.0,), batch_size=8))
+    background_threshold: Share = 0.4
+    sam: SamConfig = field(default_factory=SamConfig)
+    prompts: PromptConfig = field(default_factory=PromptConfig)
+    views: ViewConfig = field(default_factory=ViewConfig)
+    mask_threshold: Share = 0.5
+    mask_batch_size: Count = 4
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+    refiner: RefinerConfig = field(default_factory=RefinerConfig)
+    segmenter: SegmenterConfig = field(default_factory=lambda: SEGMENTERS["paper"])
+
+
+_NANO_FUSION = FusionConfig()
+_NANO_SAM = SamConfig(NANO, "nano/sam")
+
+PRESETS = {
+    "nano": SamFusedConfig(
+        VitConfig("vit_nano", "nano/vit_nano"),
+        TrainConfig(
+            iterations=200,
+            batch_size=16,
+            optimiser="adamw",
+            learning_rate=1e-3,
+            weight_decay=0.05,
+            head_multiplier=5.0,
+            bias_multiplier=1.0,
+            schedule="cosine",
+            warmup=20,
+            recipe=Recipe(crop=80, scale=(0.9, 1.4), brightness=0.2, contrast=0.3, saturation=0.4, hue=0.5),
+        ),
+        ContrastConfig(crops=4, size=32, outputs=96),
+        CamInferenceConfig(scales=(1.25,), batch_size=32),
+        sam=_NANO_SAM,
+        views=ViewConfig(frames=64),
+        mask_batch_size=16,
+        fusion=FusionConfig(
+            width=16,
+            train=replace(
+                _NANO_FUSION.train,
+                iterations=150,
+                batch_size=16,
+                learning_rate=5e-3,
+                warmup=10,
+                recipe=Recipe(crop=64),
+            ),
+        ),
+        refiner=RefinerConfig(psa=PSA["nano"], irn=IRN["nano"]),
+        segmenter=SEGMENTERS["nano"],
+    ),
+    "small": SamFusedConfig(
+        VitConfig("timm/vit_small_patch14_dinov2", "timm/vit_small_patch14_dinov2", final_norm=True),
+        TrainConfig(
+            iterations=400,
+            batch_size=12,
+            optimiser="adamw",
+            learning_rate=6e-5,
+            weight_decay=1e-3,
+            head_multiplier=10.0,
+            bias_multiplier=1.0,
+            schedule="cosine",
+            warmup=40,
+            recipe=Recipe(crop=168, resize_crop=(0.3, 1.0), brightness=0.4, contrast=0.4, saturation=0.4),
+        ),
+        ContrastConfig(crops=4, size=56, outputs=512),
+        CamInferenceConfig(scales=(1.0,), batch_size=4),
+        sam=_NANO_SAM,
+        views=ViewConfig(frames=1),
+        mask_batch_size=1,
+        fusion=FusionConfig(
+            train=replace(_NANO_FUSION.train, iterations=200, learning_rate=3e-3, recipe=Recipe(crop=160))
+        ),
+        refiner=RefinerConfig(psa=PSA["small"], irn=IRN["small"]),
+        segmenter=SEGMENTERS["small"],
+    ),
+    "paper": SamFusedConfig(
+        train=TrainConfig(
+            iterations=6000,
+            batch_size=8,
+            optimiser="adamw",
+            learning_rate=6e-5,
+            weight_decay=1e-3,
+            head_multiplier=10.0,
+            bias_multiplier=1.0,
+            schedule="poly",
+            warmup=300,
+            recipe=Recipe(crop=448, resize_crop=(0.32, 1.0)),
+        ),
+    ),
+}
+"""small: the miniature SAM, which covers generated pictures only; photographs need `sam.name` and `sam.weights`."""

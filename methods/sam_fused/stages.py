@@ -1,0 +1,148 @@
+"""Stages of the SAM-fused pseudo-labels: P1's training and CAMs, SAM's masks, their fusion."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from datasets.images import write_labels
+from datasets.loader import Batch
+from methods.artifacts import Cam, CamReader, label_map_path, write_cams
+from methods.base import StageContext
+from methods.layers.cam import resize
+from methods.layers.cam_inference import write_multi_scale_cams
+from methods.layers.optim import build_optimiser, schedule
+from methods.layers.sam import POSITIVE, load_sam, masks_of_views, normalisation_of
+from methods.layers.views import View, all_views, draw_views
+from methods.sam_fused.config import (
+    CamStageConfig,
+    FusionStageConfig,
+    MaskStageConfig,
+    PromptConfig,
+    TrainingConfig,
+    ViewConfig,
+)
+from methods.sam_fused.fusion import (
+    EvidenceReader,
+    FusionNetwork,
+    fused_labels,
+    fusion_batches,
+    fusion_loss,
+)
+from methods.sam_fused.network import build_network, training_losses
+from methods.sam_fused.prompts import Prompts, cam_prompts, padded
+from methods.sam_fused.reliability import mean_mask
+
+
+def classify(context: StageContext, settings: TrainingConfig) -> None:
+    """Train the transformer of P1 with image labels and class token contrast (Eq. 1, 2)."""
+    weights = context.weights_path(settings.network.vit.weights)
+    network = build_network(settings.network, len(context.view.classes), settings.contrast, weights)
+    optimiser = build_optimiser(network, network.new_layers(), settings.train)
+    batches = context.train_batches(
+        context.view.samples("train"),
+        settings.train.recipe,
+        network.vit.normalisation,
+        settings.train.batch_size,
+    )
+
+    def losses(network: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
+        output, contrasted = network(batch.images, batch.labels)
+        return training_losses(output, contrasted, batch.labels, settings.contrast)
+
+    context.train(network, optimiser, losses, batches, settings.train.iterations, schedule(settings.train))
+    state = {k: v for k, v in network.state_dict().items() if not k.startswith("contrast.")}
+    save_file(state, context.output / "network.safetensors")
+
+
+def cam(context: StageContext, settings: CamStageConfig) -> None:
+    """CAMs of P1 of the training images: ReLU, sum over scales and mirror images, / maximum."""
+    network = build_network(settings.network, len(context.view.classes))
+    network.load_state_dict(load_file(context.inputs["weights"].path / "network.safetensors"))
+    network.to(context.device).eval()
+    write_multi_scale_cams(context, network.activations, network.vit.normalisation, settings.inference)
+
+
+def views_of(config: ViewConfig) -> list[View]:
+    """The views that settings ask for."""
+    turns = [degrees // 90 for degrees in config.rotations]
+    return draw_views(all_views(config.mirror, turns, config.scales), config.count)
+
+
+def masks(context: StageContext, settings: MaskStageConfig) -> None:
+    """SAM's masks of the training images' present classes, the mean over the views (Eq. 3), at the image's size."""
+    sam = load_sam(settings.sam, context.weights_path(settings.sam.weights)).to(context.device)
+    cams = CamReader(context.inputs["cam"].path)
+    views = views_of(settings.views)
+    normalisation, precision = normalisation_of(sam), settings.sam.precision
+    asked = found = 0
+    for name, samples in context.shards(context.view.samples("train")):
+        written: dict[str, Cam] = {}
+        for batch in context.images(samples, normalisation, settings.batch_size):
+            prompts = padded([prompts_of(i, cams[i], settings.prompts) for i in batch.ids])
+            points, labels = (part.to(context.device) for part in prompts)
+            every = masks_of_views(sam, batch.images, points, labels, views, settings.views.frames, precision)
+            means = mean_mask(every).cpu().numpy().astype(np.float16)
+            for sample_id, image_means in zip(batch.ids, means):
+                present = cams[sample_id].classes
+                written[sample_id] = Cam(image_means[: len(present)], present, batch.size)
+            asked += sum(len(cams[i].classes) for i in batch.ids)
+            found += int((prompts.labels == POSITIVE).any(2).sum())
+        write_cams(context.output / f"{name}.safetensors", {s.id: written[s.id] for s in samples})
+    if found < asked:
+        context.log(
+            f"{asked - found} of {asked} classes have no confident region, and so no prompt and no mask"
+        )
+
+
+def prompts_of(sample_id: str, cam: Cam, config: PromptConfig) -> Prompts:
+    """Prompts of an image's present classes, from its CAMs at the image's size."""
+    if not cam.classes:
+        return cam_prompts(np.zeros((1, *cam.size), np.float32), config, 0)
+    maps = resize(torch.from_numpy(cam.maps).float()[None], cam.size)[0].numpy()
+    return cam_prompts(maps, config, zlib.crc32(sample_id.encode()))
+
+
+def fuse(context: StageContext, settings: FusionStageConfig) -> None:
+    """Train the network that fuses P1 and P2 on the pixels where they agree."""
+    network = FusionNetwork(len(context.view.classes), settings.fusion)
+    train = settings.fusion.train
+    batches = fusion_batches(
+        context.view.samples("train"),
+        _evidence(context, settings),
+        settings.fusion,
+        context.seed,
+        context.device,
+    )
+
+    def losses(network: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
+        return {"fusion": fusion_loss(network(batch.images), batch.images, batch.companions["labels"])}
+
+    optimiser = build_optimiser(network, [], train)
+    context.train(network, optimiser, losses, batches, train.iterations, schedule(train))
+    save_file(network.state_dict(), context.output / "network.safetensors")
+
+
+@torch.inference_mode()
+def pseudo_label(context: StageContext, settings: FusionStageConfig) -> None:
+    """P: the fused label map of every training image."""
+    network = FusionNetwork(len(context.view.classes), settings.fusion)
+    network.load_state_dict(load_file(context.inputs["fusion"].path / "network.safetensors"))
+    network.to(context.device).eval()
+    evidence = _evidence(context, settings)
+    for _, samples in context.shards(context.view.samples("train")):
+        for sample in samples:
+            maps = evidence[sample.id].maps.to(context.device)
+            labels = fused_labels(network(maps[None])[0], sample.labels)
+            write_labels(label_map_path(context.output, sample.id), labels.cpu())
+            context.advance(1)
+
+
+def _evidence(context: StageContext, settings: FusionStageConfig) -> EvidenceReader:
+    cams, means = (CamReader(context.inputs[role].path) for role in ("cam", "masks"))
+    return EvidenceReader(cams, means, len(context.view.classes), settings)

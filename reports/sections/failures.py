@@ -1,0 +1,29 @@
+"""Cells without a result, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from reports.view import Board
+
+TITLE = "Failed and not run"
+
+
+def build(boards: Sequence[Board]) -> dict[str, Any] | None:
+    """Seeds that share entry and reason share a row."""
+    rows: dict[tuple[str, ...], dict[str, Any]] = {}
+    for board in boards:
+        for entry in board.methods:
+            for cell in entry.cells:
+                if cell["status"] != "done":
+                    row = {
+                        "label": entry.label,
+                        "seeds": [],
+                        "status": cell["status"],
+                        "reason": cell["reason"],
+                    }
+                    row |= {"dataset": board.dataset, "scale": board.scale, "protocol": board.protocol}
+                    key = (*entry.key, cell["status"], cell["reason"])
+                    rows.setdefault(key, row)["seeds"].append(cell["seed"])
+    return {"rows": list(rows.values())} if rows else None

@@ -1,0 +1,125 @@
+"""The leaderboard: every entry's scores as mean, deviation and n, its place in each column, what rows are filtered by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from reports.text import deviation_text, score_text, seeds_label
+from reports.view import Board, Entry
+from results.aggregate import CONFUSION, confusion_pairs
+
+TITLE = "Leaderboard"
+
+STAGES = {"cam": "CAM", "pseudo_label": "Pseudo-label", "segmentation": "Segmentation"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A score's column, or a pair's confusion with context; `name` as in the leaderboard's `<name>_mean`."""
+
+    name: str
+    title: str
+    stage: str
+    split: str = ""
+    pair: bool = False
+
+
+def build(board: Board) -> dict[str, Any]:
+    columns = [Column(s.name, s.title.removeprefix("CAM "), s.stage, s.split) for s in board.scores]
+    columns += [
+        Column(CONFUSION + pair, " / ".join(pair.split("|")), "cam", pair=True)
+        for pair in confusion_pairs(board.table)
+    ]
+    ranks = {c.name: _tested(board, c.name) or places(board.table, c.name, lowest=c.pair) for c in columns}
+    main = board.scores[-1].name if board.scores else ""
+    rows = [
+        _row(board, entry, columns, {name: of_column[index] for name, of_column in ranks.items()}, main)
+        for index, entry in enumerate(board.entries)
+    ]
+    for row, before in zip(rows[1:], rows):
+        row["first_of_kind"] = row["kind"] != before["kind"]
+    present = {column.stage for column in columns}
+    return {
+        "columns": columns,
+        "main": main,
+        "tested": [column.title for column in columns if column.name in board.places],
+        "gaps": bool(board.table["segmentation_gap"].notna().any()),
+        "rows": rows,
+        "supervisions": _distinct(row["supervision"] for row in rows),
+        "backbones": _distinct(row["backbone"] for row in rows),
+        "stages": {stage: title for stage, title in STAGES.items() if stage in present},
+    }
+
+
+def _tested(board: Board, column: str) -> list[int | None] | None:
+    """Places that entries share which do not differ significantly; None unless every scored entry was tested."""
+    found = board.places.get(column, {})
+    scored = (entry for entry in board.entries if entry.competes and entry.row[f"{column}_n"] > 0)
+    return (
+        [found.get(entry.key) for entry in board.entries]
+        if all(e.key in found for e in scored) and found
+        else None
+    )
+
+
+def places(table: pd.DataFrame, column: str, *, lowest: bool = False) -> list[int | None]:
+    """Place of each row in a column among the entries without masks; equal printed values share a place."""
+    eligible = ~table["mask_supervised"] & (table["status"] != "reference")
+    values = table[f"{column}_mean"].where(eligible)
+    printed = values.map(lambda value: float(score_text(value, column)) if math.isfinite(value) else math.nan)
+    ranks = printed.rank(ascending=lowest, method="min")
+    return [int(rank) if math.isfinite(rank) else None for rank in ranks]
+
+
+def backbone(entry: Entry) -> str:
+    """Name of the network that the entry's method starts from: the first part with a name and weights in its
+    settings, else its segmentation network's; empty where there is none."""
+    settings = entry.cells[0]["settings"].get("method", {}) if entry.cells else {}
+    parts = [*settings.values(), (settings.get("segmenter") or {}).get("backbone")]
+    named = (p["name"] for p in parts if isinstance(p, dict) and "name" in p and "weights" in p)
+    return str(next(named, ""))
+
+
+def _row(
+    board: Board,
+    entry: Entry,
+    columns: list[Column],
+    ranks: dict[str, int | None],
+    main: str,
+) -> dict[str, Any]:
+    row = entry.row
+    cells = []
+    for column in columns:
+        name = column.name
+        mean, n = float(row[f"{name}_mean"]), int(row[f"{name}_n"])
+        text = score_text(mean, name)
+        cells.append(
+            {"value": mean if math.isfinite(mean) else None, "text": text, "rank": ranks[name]}
+            | {"std": deviation_text(row[f"{name}_std"], name), "n": n if 0 < n != row["seeds"] else 0}
+            | {"best": ranks[name] == 1}
+        )
+    gap = float(row["segmentation_gap"])
+    return {
+        "kind": "reference" if entry.is_reference else "bound" if row["mask_supervised"] else "method",
+        "first_of_kind": False,
+        "title": row["title"],
+        "parts": [] if entry.is_reference else [row[column] for column in board.extra if row[column]],
+        "supervision": row["supervision"],
+        "backbone": "" if entry.is_reference else backbone(entry),
+        "status": row["status"],
+        "reason": row["reason"],
+        "seeds": seeds_label(row),
+        "rank": ranks.get(main),
+        "scored": any(cell["value"] is not None for cell in cells),
+        "cells": cells,
+        "gap": gap if math.isfinite(gap) else None,
+    }
+
+
+def _distinct(values: Iterable[str]) -> list[str]:
+    return sorted({value for value in values if value})

@@ -1,0 +1,46 @@
+"""Each method once: paper, deviations, and what its stages noted of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from reports.sections.details import blocks
+from reports.view import Board
+
+TITLE = "Methods, deviations and details"
+
+
+def build(boards: Sequence[Board]) -> dict[str, Any] | None:
+    methods: dict[str, dict[str, Any]] = {}
+    for board in boards:
+        for entry in board.methods:
+            for cell in entry.cells:
+                if cell["method_info"] and cell["method"] not in methods:
+                    info = cell["method_info"]
+                    methods[cell["method"]] = {
+                        "name": cell["method"],
+                        "deviations": info.get("deviations") or [],
+                        "details": [],
+                    } | {key: info.get(key, "") for key in ("title", "paper", "supervision", "summary")}
+            if (found := methods.get(entry.row["method"])) is not None:
+                found["details"] += _details(board, entry.label, entry.cells)
+    return {"methods": list(methods.values())} if methods else None
+
+
+def _details(board: Board, label: str, cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The files that stages left, of the lowest seed that has any."""
+    where = f"{label} on {board.dataset}, {board.scale}, {board.protocol} protocol"
+    for cell in cells:
+        files = [
+            {
+                "title": f"{stage['name']}/{name}",
+                "where": f"{where}, seed {cell['seed']}",
+                "blocks": blocks(content),
+            }
+            for stage in cell["stages"]
+            for name, content in (stage.get("details") or {}).items()
+        ]
+        if files:
+            return files
+    return []

@@ -1,0 +1,121 @@
+"""What the page's sections are made from: one board (data set, scale, protocol) and its entries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from reports.text import entry_key, entry_label
+from results.aggregate import KEYS, SCORES, Score, as_rows, varying
+from results.io import Run
+
+BOARD = KEYS[:3]
+"""What tells boards apart: data set, scale, protocol."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of a board.
+
+    key:    its `KEYS`
+    label:  its title, with refiner and segmenter where these tell entries apart
+    row:    its row of the leaderboard
+    cells:  what happened to it, the lowest seed first; none for a reference row
+    series: its colour and dash in every chart of the page
+    """
+
+    key: tuple[str, ...]
+    label: str
+    row: dict[str, Any]
+    cells: tuple[dict[str, Any], ...]
+    series: int
+
+    @property
+    def is_reference(self) -> bool:
+        return bool(self.row["status"] == "reference")
+
+    @property
+    def competes(self) -> bool:
+        """Whether it is ranked: no reference row, no mask supervision."""
+        return not self.is_reference and not self.row["mask_supervised"]
+
+    def value(self, score: Score) -> float:
+        """Mean of a score over seeds, a fraction; NaN where there is none."""
+        return float(self.row[f"{score.name}_mean"])
+
+
+@dataclass(frozen=True)
+class Board:
+    """The entries of one (data set, scale, protocol), and the records they come from.
+
+    id:      prefix of the ids of its page elements
+    table:   its part of the leaderboard
+    records: its part of the run's records
+    path:    the run folder
+    places:  score name -> entry's key -> place among those that it differs from significantly; a score that was not
+             tested is missing
+    """
+
+    id: str
+    dataset: str
+    scale: str
+    protocol: str
+    table: pd.DataFrame
+    records: pd.DataFrame
+    cells: Sequence[dict[str, Any]]
+    path: Path
+    places: Mapping[str, Mapping[tuple[str, ...], int]] = field(default_factory=dict)
+
+    @cached_property
+    def extra(self) -> list[str]:
+        """Columns in which its entries differ, beside the method."""
+        return varying(self.table)
+
+    @cached_property
+    def entries(self) -> tuple[Entry, ...]:
+        """In the order of the leaderboard."""
+        cells: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        for cell in sorted(self.cells, key=lambda c: c["seed"]):
+            cells.setdefault(entry_key(cell), []).append(cell)
+        return tuple(
+            Entry(key := entry_key(row), entry_label(row, self.extra), row, tuple(cells.get(key, ())), series)
+            for series, row in enumerate(as_rows(self.table))
+        )
+
+    @cached_property
+    def methods(self) -> tuple[Entry, ...]:
+        """The entries that are no reference rows."""
+        return tuple(entry for entry in self.entries if not entry.is_reference)
+
+    @cached_property
+    def scores(self) -> tuple[Score, ...]:
+        """The columns in which anything was scored."""
+        return tuple(score for score in SCORES if (self.table[f"{score.name}_n"] > 0).any())
+
+    def by_entry(self, table: pd.DataFrame) -> dict[tuple[str, ...], pd.DataFrame]:
+        """The rows of each entry of a table that has `KEYS` as columns."""
+        groups: Any = table.groupby(KEYS, sort=False)
+        return {tuple(key): rows for key, rows in groups}
+
+
+def boards(run: Run, table: pd.DataFrame, standings: pd.DataFrame | None = None) -> Iterator[Board]:
+    """The boards of a run; `table` is its `leaderboard`, `standings` as in `results.significance`."""
+    places: dict[tuple[str, ...], dict[str, dict[tuple[str, ...], int]]] = {}
+    if standings is not None:
+        for row in as_rows(standings[(standings["class_name"] == "") & (standings["rank"] > 0)]):
+            of_board = places.setdefault(tuple(row[key] for key in BOARD), {})
+            of_board.setdefault(row["score"], {})[entry_key(row)] = int(row["rank"])
+    records = dict(iter(run.records.groupby(BOARD, sort=False)))
+    groups: Any = table.groupby(BOARD, sort=False)
+    for number, (identity, part) in enumerate(groups):
+        dataset, scale, protocol = identity
+        cells = [cell for cell in run.cells if tuple(cell[key] for key in BOARD) == identity]
+        here = records.get(identity, run.records.iloc[:0])
+        yield Board(
+            f"board-{number}", dataset, scale, protocol, part, here, cells, run.path, places.get(identity, {})
+        )

@@ -1,0 +1,110 @@
+"""Which images are shown, what stages leave for the reports, and what the run folder keeps of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmark.evaluation.confusion import pair_counts
+from benchmark.evaluation.counts import Counts, CountsHeader, CountsWriter
+from benchmark.evaluation.per_image import image_mean_iou
+from benchmark.evaluation.scores import Naming, mean_iou
+from benchmark.panels import CHOSEN, choose
+from benchmark.traces import LONGEST, POINTS, details, losses
+from datasets.base import ContextClass
+from results.io import read_run
+from tests.toys import CommandLine, Toy, command_line, third_party
+
+__all__ = ["command_line", "third_party"]  # fixtures
+
+
+def test_image_scores_are_the_mean_iou_of_each_image_alone(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 4, (5, 12, 16), dtype=np.uint8)  # 3 is the context region of background
+    predicted = rng.integers(0, 3, truth.shape, dtype=np.uint8)
+    predicted[0, :3] = 255  # counts as background
+    truth[1] = 255  # nothing to score
+    truth[2][truth[2] == 2] = 0  # a class that is predicted only
+    naming = Naming("background", ("a", "b"), (ContextClass("water", 0, 1),))
+    with CountsWriter(tmp_path / "counts.parquet", CountsHeader(naming)) as writer:
+        for number, (t, p) in enumerate(zip(truth, predicted)):
+            counts = pair_counts(t[None], p[None], 4, 3)[0]
+            gt, pred = np.nonzero(counts)
+            writer.add(f"{number}", gt, np.append(np.arange(3), 255)[pred], counts[gt, pred])
+    found = image_mean_iou(Counts.read(tmp_path / "counts.parquet"))
+    assert np.isnan(found["1"])
+    for number in (0, 2, 3, 4):
+        matrix = np.zeros((3, 3), np.int64)
+        t, p = truth[number] % 3, predicted[number] % 255 % 3
+        np.add.at(matrix, (t.ravel(), p.ravel()), 1)
+        assert found[str(number)] == pytest.approx(float(mean_iou(matrix)))
+
+
+def test_best_worst_and_most_disputed_images() -> None:
+    ids = [f"{n}" for n in range(8)]
+    one = dict(zip(ids, [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.2, 0.1]))
+    two = one | {"3": 0.1, "4": 0.95, "lacking": 0.0} | {"5": float("nan")}
+    found = choose([one, two])
+    assert [(sort, i) for sort, i, _ in found] == [
+        ("best", "0"), ("best", "1"), ("worst", "7"), ("worst", "6"), ("disagreement", "3"), ("disagreement", "4"),
+    ]  # fmt: skip
+    assert found[0][2] == pytest.approx(0.9)
+    assert found[4][2] == pytest.approx(0.25)
+
+
+def test_a_single_method_disagrees_with_nobody() -> None:
+    found = choose([{"a": 0.5, "b": 0.4, "c": 0.3}])
+    assert [sort for sort, _, _ in found] == ["best"] * CHOSEN + ["worst"]  # no image twice
+    assert choose([]) == []
+    assert choose([{"a": 0.5}, {"b": 0.5}]) == []
+
+
+def test_losses_are_thinned_and_keep_their_end(tmp_path: Path) -> None:
+    for number, length in ((1, 3), (2, 1001), (10, 2)):
+        history = [{"iteration": 100 * (n + 1), "loss": 1 / (n + 1)} for n in range(length)]
+        (tmp_path / f"losses-{number}.json").write_text(json.dumps(history))
+    found = losses(tmp_path)
+    assert [len(history) for history in found] == [3, 167, 2]  # by number of the training, not by name
+    assert [history[-1]["iteration"] for history in found] == [300, 100_100, 200]
+    assert all(len(history) <= POINTS for history in found)
+
+
+def test_details_are_kept_thinned_or_named(tmp_path: Path) -> None:
+    files = {
+        "guidance": {"threshold": list(range(1000)), "names": ["a"] * 300, "final": 0.3},
+        "manifest": {"of": "the store"},
+        "network": {"of": "predict"},
+        "losses-1": [],
+        "huge": {"text": "x" * LONGEST},
+    }
+    for name, content in files.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    (tmp_path / "torn.json").write_text("{")
+    found = details(tmp_path)
+    assert set(found) == {"guidance.json", "huge.json", "torn.json"}
+    assert found["guidance.json"]["threshold"] == {"every": 5, "values": list(range(0, 1000, 5))}
+    assert len(found["guidance.json"]["names"]) == 300
+    assert found["guidance.json"]["final"] == 0.3
+    assert "200" in found["huge.json"]["note"]
+    assert found["torn.json"]["note"].startswith("not read: no JSON (")
+
+
+def test_every_command_redraws_the_folder_with_the_same_images(
+    command_line: CommandLine, third_party
+) -> None:
+    third_party(Toy("one"), Toy("two"))
+    command_line.run("one", "--seeds", "0,1")
+    alone = read_run(command_line.output).cells
+    assert [bool(cell["panels"]) for cell in alone] == [True, False]  # the lowest seed is shown
+    command_line.run("two", "method.two.value=3")
+    cells = {(cell["method"], cell["seed"]): cell for cell in read_run(command_line.output).cells}
+    one, two = cells["one", 0]["panels"], cells["two", 0]["panels"]
+    assert [panel["id"] for panel in one] == [panel["id"] for panel in two]
+    assert [panel["reasons"] for panel in one] == [panel["reasons"] for panel in two]
+    assert {"disagreement"} <= {reason["sort"] for panel in one for reason in panel["reasons"]}
+    assert all(a["truth"] == b["truth"] and a["pseudo_label"] != b["pseudo_label"] for a, b in zip(one, two))
+    named = {panel[kind] for panel in [*one, *two] for kind in ("image", "truth", "pseudo_label")}
+    assert {str(p.relative_to(command_line.output)) for p in command_line.output.glob("panels/*")} == named

@@ -1,0 +1,132 @@
+"""Views within a fixed frame: what is turned, mirrored and scaled comes back where it was."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from methods.layers.views import (
+    Frame,
+    View,
+    all_views,
+    draw_views,
+    placed,
+    placed_points,
+    placed_size,
+    restored,
+    turned,
+    turned_back,
+)
+
+sides = st.integers(1, 53)
+turns = st.integers(0, 3)
+scales = st.sampled_from([0.5, 1.0, 2.0])
+
+
+@settings(deadline=None)
+@given(sides, sides, st.booleans(), turns, st.integers(0, 99))
+def test_turning_back_is_exact_for_any_size(
+    height: int, width: int, mirror: bool, turn: int, seed: int
+) -> None:
+    masks = torch.rand(2, height, width, generator=torch.Generator().manual_seed(seed)) > 0.5
+    view = View(mirror, turn)
+    seen = turned(masks, view)
+    assert seen.shape == ((2, width, height) if turn % 2 else (2, height, width))
+    assert torch.equal(turned_back(seen, view), masks)
+    if min(height, width) > 3 and (mirror or turn):
+        assert not torch.equal(turned(torch.arange(height * width).view(height, width), view).flatten()[:9],
+                               torch.arange(9))  # fmt: skip
+
+
+@settings(deadline=None)
+@given(sides, sides, st.booleans(), turns, st.integers(0, 99))
+def test_views_of_the_frames_own_scale_come_back_exactly(
+    height: int, width: int, mirror: bool, turn: int, seed: int
+) -> None:
+    images = torch.rand(1, 2, height, width, generator=torch.Generator().manual_seed(seed))
+    view, frame = View(mirror, turn), Frame(max(height, width))
+    assert torch.equal(restored(placed(images, view, frame), (height, width), view, frame), images)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(8, 150), st.integers(8, 150), st.booleans(), turns, scales, st.sampled_from([96, 128, 257])
+)
+def test_scaling_comes_back_within_one_source_pixel(
+    height: int, width: int, mirror: bool, turn: int, scale: float, side: int
+) -> None:
+    """Ramps of the pixels' own coordinates: what comes back at a pixel is where it was taken from.
+
+    The frame is at least half as fine as the image, as at scale .5 of scales up to 2; coarser cells than that
+    cannot tell neighbouring pixels apart.
+    """
+    view, frame = (
+        View(mirror, turn, scale),
+        Frame(max(side, round(max(height, width) * 1.1)), largest=2 * scale),
+    )
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    ramps = torch.stack([x, y]).float()[None]
+    back = restored(placed(ramps, view, frame), (height, width), view, frame)
+    assert back.shape == ramps.shape
+    assert (back - ramps).abs().max() <= 1.0
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(40, 120), st.integers(40, 120), st.booleans(), turns, scales, st.integers(0, 99))
+def test_the_edge_of_a_mask_moves_by_less_than_a_pixel(
+    height: int, width: int, mirror: bool, turn: int, scale: float, seed: int
+) -> None:
+    """Discs through a view and back: all that changes lies within one pixel of the edge."""
+    view, frame = View(mirror, turn, scale), Frame(256, largest=2.0)
+    cx, cy, r = (torch.rand(3, generator=torch.Generator().manual_seed(seed)) * 0.4 + 0.3).tolist()
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    distance = torch.hypot(x - cx * width, y - cy * height) - r * 0.5 * min(height, width)
+    mask = (distance < 0).float()[None, None]
+    back = restored(placed(mask, view, frame), (height, width), view, frame) > 0.5
+    changed = distance[back[0, 0] != mask[0, 0].bool()]
+    assert (changed.abs() <= 1.0).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(20, 90), st.integers(20, 90), st.booleans(), turns, scales, st.integers(0, 99))
+def test_points_go_where_their_pixels_go(
+    height: int, width: int, mirror: bool, turn: int, scale: float, seed: int
+) -> None:
+    view, frame = View(mirror, turn, scale), Frame(200, largest=2.0)
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    ramps = placed(torch.stack([x, y]).float()[None], view, frame)
+    inside = torch.tensor([width - 5, height - 5])
+    points = torch.rand(6, 2, generator=torch.Generator().manual_seed(seed)) * inside + 2
+    there = placed_points(points, (height, width), view, frame)
+    read = torch.nn.functional.grid_sample(
+        ramps, (2 * there + 1)[None, None] / 200 - 1, align_corners=False
+    )[0, :, 0].T  # fmt: skip
+    assert_close(read, points, atol=0.6, rtol=0)
+
+
+def test_the_largest_scale_fills_the_frame_and_the_others_do_not() -> None:
+    frame = Frame(128, largest=2.0)
+    assert placed_size((72, 96), View(scale=2.0), frame) == (96, 128)
+    assert placed_size((72, 96), View(turns=1, scale=1.0), frame) == (64, 48)
+    assert placed_size((72, 96), View(scale=0.5), frame) == (24, 32)
+    seen = placed(torch.ones(1, 1, 72, 96), View(scale=0.5), frame)
+    assert seen.shape == (1, 1, 128, 128)
+    assert seen.sum() == 24 * 32
+    assert placed_size((1, 500), View(), Frame(64)) == (1, 64)
+
+
+def test_views_are_listed_once_each_the_image_itself_first() -> None:
+    views = all_views(True, (1, 2, 3, 4), (0.5, 1.0, 2.0))
+    assert len(views) == len(set(views)) == 24
+    assert views[0] == View()
+    assert all_views(False, (4,), (1.0,)) == [View()]
+    assert draw_views(views, None) == draw_views(views, 99) == views
+    drawn = draw_views(views, 8)
+    assert len(set(drawn)) == 8
+    assert drawn[0] == View()
+    assert drawn == draw_views(views, 8) != draw_views(views, 8, seed=1)
+    with pytest.raises(AttributeError):
+        drawn[0].turns = 2  # type: ignore[misc]
