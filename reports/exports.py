@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
-from results.complexity import complexity
 
 from results.aggregate import per_class_iou, threshold_curves
 from results.comparison import compare_with_papers
+from results.complexity import complexity_table, read_profiles
+from results.costs import costs
 from results.io import Run
 from results.reported import reported_frame
 from results.significance import Significance
@@ -32,7 +33,8 @@ def frames(run: Run, board: pd.DataFrame, significance: Significance) -> Mapping
         "standings": significance.standings,
         "pairs": pairs,
         "papers": compare_with_papers(run.records, run.cells),
-        "complexity": complexity(run.records),
+        "costs": costs(run),
+        "complexity": complexity_table(read_profiles(run.path)),
         "reported": reported_frame(),
     }
 

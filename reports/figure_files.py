@@ -7,7 +7,7 @@ from collections.abc import Sequence
 FOLDER = "figures"
 FIGURES = {
     "stages": "mIoU from stage to stage, with the deviation over seeds; CAMs at the oracle threshold",
-    "cost": "segmentation mIoU against cost; areas grow with the number of parameters where it is known",
+    "cost": "segmentation mIoU against time; areas grow with the number of parameters where there is a profile",
 }
 """Kinds of figures and what they show."""
 

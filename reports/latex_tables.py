@@ -10,7 +10,7 @@ import pandas as pd
 
 from reports.figure_files import FIGURES, FOLDER, figure_name
 from reports.latex import PACKAGES, document, escape, floating, label, row, score_cell, tabular
-from reports.tables import TextTable, complexity_table, experiment_table, papers_table
+from reports.tables import TextTable, board_tables, experiment_table
 from reports.text import MISSING, deviation_text, entry_key, entry_label, percent, score_text, seeds_label
 from results.aggregate import CONFUSION, KEYS, SCORES, Score, as_rows, confusion_pairs, per_class_iou, varying
 from results.comparison import compare_with_papers
@@ -52,8 +52,7 @@ def tables(run: Run, board: pd.DataFrame, standings: pd.DataFrame) -> str:
             chosen = here[here["score"] == score.name]
             if not chosen.empty:
                 parts.append(per_class_table(part, chosen, score, groups))
-        plain = (complexity_table(run.records, part), papers_table(papers, part))
-        parts += [text_table(table, *map(str, identity)) for table in plain if table is not None]
+        parts += [text_table(table, *map(str, identity)) for table in board_tables(run, part, papers)]
     parts += [text_table(experiment_table(experiment)) for experiment in read_experiments(run.path)]
     return "\n\n".join(parts) + "\n"
 
@@ -147,7 +146,8 @@ def per_class_table(part: pd.DataFrame, per_class: pd.DataFrame, score: Score, g
 def text_table(table: TextTable, *where: str) -> str:
     """A plain table; its remarks may wrap."""
     numbers = len(table.heads) - table.text_columns - table.note_columns
-    notes = r">{\raggedright\arraybackslash}p{.28\linewidth}" * table.note_columns
+    width = 0.5 / max(table.note_columns, 1)
+    notes = rf">{{\raggedright\arraybackslash}}p{{{width:g}\linewidth}}" * table.note_columns
     lines = [row([_cell(c) for c in cells]) for cells in table.rows]
     body = tabular(
         "l" * table.text_columns + "r" * numbers + notes, [row([escape(h) for h in table.heads])], lines

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from reports.tables import TextTable, complexity_table, experiment_table, papers_table
+from reports.tables import TextTable, board_tables, experiment_table
 from reports.text import markdown_leaderboard, markdown_row, markdown_text
 from results.aggregate import KEYS
 from results.comparison import compare_with_papers
@@ -18,8 +18,7 @@ def render(run: Run, board: pd.DataFrame, standings: pd.DataFrame) -> str:
     parts = [markdown_leaderboard(board, standings)]
     for identity, part in board.groupby(KEYS[:3], sort=False):
         title = ", ".join(map(str, identity)) + " protocol"
-        plain = (complexity_table(run.records, part), papers_table(papers, part))
-        parts += [table(found, title) for found in plain if found is not None]
+        parts += [table(found, title) for found in board_tables(run, part, papers)]
     parts += [table(experiment_table(experiment), "Ablation") for experiment in read_experiments(run.path)]
     return "\n".join(parts)
 

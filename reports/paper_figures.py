@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from results.complexity import PROFILED, TIME, complexity
 
 from reports.figure_files import FOLDER, figure_name
 from reports.text import entry_label
 from results.aggregate import KEYS, as_rows, varying
+from results.costs import costs
 from results.io import Run
 
 STAGES = (("cam_oracle", "CAM"), ("pseudo_label", "pseudo-label"), ("segmentation", "segmentation"))
@@ -23,7 +23,6 @@ _COLOURS = 10
 """Colours of seaborn's palette for the colour-blind."""
 _DASHES = ("-", "--", ":")
 _MARKERS = "osD^vP*X<>hp"
-_COSTS = (("macs_g", PROFILED["macs_g"]), (TIME, "time of all stages (min)"))
 
 
 def write(run: Run, board: pd.DataFrame, folder: Path) -> list[Path]:
@@ -45,13 +44,13 @@ def write(run: Run, board: pd.DataFrame, folder: Path) -> list[Path]:
 
 def figures(run: Run, board: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
     """Name and figure of all that a run has the numbers for."""
-    cost = complexity(run.records)
+    cost = costs(run)
     for identity, part in board.groupby(KEYS[:3], sort=False):
         entries = part[part["status"] != "reference"]
         if (stages := stage_gain(entries)) is not None:
             yield figure_name("stages", identity), stages
-        if (costs := accuracy_against_cost(entries, cost)) is not None:
-            yield figure_name("cost", identity), costs
+        if (against := accuracy_against_cost(entries, cost)) is not None:
+            yield figure_name("cost", identity), against
 
 
 def stage_gain(entries: pd.DataFrame) -> Figure | None:
@@ -87,11 +86,10 @@ def stage_gain(entries: pd.DataFrame) -> Figure | None:
 
 
 def accuracy_against_cost(entries: pd.DataFrame, cost: pd.DataFrame) -> Figure | None:
-    """Segmentation mIoU against MACs, or against time where no entry has a profile; areas are parameters."""
+    """Segmentation mIoU against the time of all stages; areas grow with the parameters where there is a profile."""
     scored = entries[entries["segmentation_mean"].notna()]
-    known = scored.merge(cost.drop_duplicates(KEYS), on=KEYS)
-    column, heading = next((c for c in _COSTS if known[c[0]].notna().any()), ("", ""))
-    points = as_rows(known[known[column].notna()]) if column else []
+    known = scored.merge(cost, on=KEYS)
+    points = as_rows(known[known["minutes"].notna()])
     if not points:
         return None
     figure, axes = _axes(entries)
@@ -99,11 +97,11 @@ def accuracy_against_cost(entries: pd.DataFrame, cost: pd.DataFrame) -> Figure |
     for number, row in enumerate(points):
         parameters = row["parameters_m"]
         axes.errorbar(
-            row[column], 100 * row["segmentation_mean"], np.nan_to_num(100 * row["segmentation_std"]),
+            row["minutes"], 100 * row["segmentation_mean"], np.nan_to_num(100 * row["segmentation_std"]),
             color=colours[number], capsize=2, linewidth=1,
         )  # fmt: skip
         axes.scatter(
-            row[column],
+            row["minutes"],
             100 * row["segmentation_mean"],
             s=30 + (6 * parameters if np.isfinite(parameters) else 0),
             color=colours[number],
@@ -111,7 +109,8 @@ def accuracy_against_cost(entries: pd.DataFrame, cost: pd.DataFrame) -> Figure |
             alpha=0.8,
             label=_plain(entry_label(row, extra)),
         )
-    axes.set_xlabel(heading)
+    axes.margins(0.12)  # room for the marks
+    axes.set_xlabel("time of all stages (min)")
     axes.set_ylabel("segmentation mIoU (%)")
     legend = axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     for handle in legend.legend_handles:

@@ -5,15 +5,31 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import pandas as pd
-from results.complexity import PROFILED, TIME, complexity
 
 from reports.text import MISSING, entry_key, entry_label, mean_and_deviation, points
 from results.aggregate import KEYS, SCORES, as_rows, varying
+from results.complexity import IDENTITY, complexity_table, read_profiles
+from results.costs import costs
 from results.experiments import Experiment
+from results.io import Run
 
+_COSTS = {
+    "minutes": "time (min)",
+    "host_memory_mb": "memory (MB)",
+    "device_memory_mb": "GPU memory (MB)",
+    "parameters_m": "Params (M)",
+}
+_PROFILED = {
+    "macs_g": "MACs (G)",
+    "macs_attention_g": "+ products",
+    "parameters_m": "Params (M)",
+    "images_per_second": "images/s",
+    "images_per_second_best": "in batches",
+    "host_memory_mb": "memory (MB)",
+    "device_memory_mb": "GPU memory (MB)",
+}
 _STAGES = {score.stage: score.title.split()[0] for score in SCORES}
 
 
@@ -30,27 +46,58 @@ class TextTable:
     note_columns: int = field(default=0)
 
 
-def complexity_table(records: pd.DataFrame, part: pd.DataFrame) -> TextTable | None:
-    """Cost of the entries of one board; None where nothing was measured."""
-    here = _of_board(complexity(records), part)
-    shown = [c for c in (*PROFILED, TIME) if here[c].notna().any()]
+def board_tables(run: Run, part: pd.DataFrame, comparison: pd.DataFrame) -> list[TextTable]:
+    """All plain tables of one board that there are numbers for."""
+    found = (costs_table(run, part), *complexity_tables(run, part), papers_table(comparison, part))
+    return [table for table in found if table is not None]
+
+
+def costs_table(run: Run, part: pd.DataFrame) -> TextTable | None:
+    """Time and memory that the entries of one board took; None where nothing was recorded."""
+    here = _of_board(costs(run), part)
+    shown = [column for column in _COSTS if here[column].notna().any()]
     if not shown:
         return None
-    extra = varying(part)
-    variants = here["variant"].nunique() > 1
-    rows = []
-    by_entry = {key: list(group) for key, group in _grouped(as_rows(here))}
-    for entry in as_rows(part):
-        for cost in by_entry.get(entry_key(entry), []):
-            cells = [entry_label(entry, extra), *([str(cost["variant"])] if variants else [])]
-            rows.append([*cells, *(_quantity(cost[c]) for c in shown)])
-    heads = [
-        "Method",
-        *(["covers"] if variants else []),
-        *((PROFILED | {TIME: "time (min)"})[c] for c in shown),
+    labels = _labels(part)
+    found = {entry_key(row): row for row in as_rows(here)}
+    rows = [
+        [labels[key], *(quantity(found[key][column]) for column in shown)]
+        for key in map(entry_key, as_rows(part))
+        if key in found
     ]
-    caption = "Complexity. Time is that of all stages of one seed, on the machine that ran them."
-    return TextTable("complexity", caption, heads, rows, 2 if variants else 1)
+    caption = (
+        "What the entries took, on the machine that ran them: time of all stages of one seed, a shared one counted "
+        "for each, and the stages' highest memory."
+    )
+    return TextTable("costs", caption, ["Method", *(_COSTS[column] for column in shown)], rows)
+
+
+def complexity_tables(run: Run, part: pd.DataFrame) -> list[TextTable]:
+    """Operations, parameters, speed and memory of the networks of one board's methods, one table a hardware."""
+    profiles = complexity_table(read_profiles(run.path))
+    here = profiles.merge(part[list(IDENTITY)].drop_duplicates(), on=list(IDENTITY))
+    tables = []
+    for hardware, found in here.groupby("hardware", sort=False):
+        shown = [column for column in _PROFILED if found[column].notna().any()]
+        rows = [
+            [
+                str(row["title"]),
+                f"{row['network']}: {row['covers']}",
+                str(row["size"]),
+                *(quantity(row[column]) for column in shown),
+            ]
+            for row in as_rows(found)
+        ]
+        for below, above in zip(reversed(rows), reversed(rows[:-1])):
+            if below[0] == above[0]:
+                below[0] = ""
+        caption = (
+            f"Complexity of one image, {hardware}. MACs over linear and convolution layers, and with the products of "
+            "attention and other activations; images/s one at a time; memory of the network and of one pass."
+        )
+        heads = ["Method", "Network and what is covered", "Size", *(_PROFILED[column] for column in shown)]
+        tables.append(TextTable(f"complexity-{hardware}", caption, heads, rows, 3))
+    return tables
 
 
 def papers_table(comparison: pd.DataFrame, part: pd.DataFrame) -> TextTable | None:
@@ -59,7 +106,7 @@ def papers_table(comparison: pd.DataFrame, part: pd.DataFrame) -> TextTable | No
     here = here[here["reported"].notna()]
     if here.empty:
         return None
-    labels = {entry_key(row): entry_label(row, varying(part)) for row in as_rows(part)}
+    labels = _labels(part)
     rows = []
     for row in as_rows(here):
         measured = mean_and_deviation({"x_mean": row["measured"], "x_std": row["std"]}, "x")
@@ -68,19 +115,19 @@ def papers_table(comparison: pd.DataFrame, part: pd.DataFrame) -> TextTable | No
             [
                 labels[entry_key(row)],
                 f"{_STAGES.get(row['stage'], row['stage'])} ({row['split']})",
+                row["where"],
                 f"{row['printed']:g}",
                 measured,
                 points(row["difference"]),
-                row["where"],
                 remark,
             ]
         )
-    heads = ["Method", "Score", "Paper", "Here", "Difference", "Printed in", "Remark"]
+    heads = ["Method", "Score", "Printed in", "Paper", "Here", "Difference", "Remark"]
     caption = (
         "Numbers of the papers beside ours (mIoU in percent). CAMs at the oracle threshold, which is what most "
         "papers print. A difference is given only where data set, split, protocol and network are the same."
     )
-    return TextTable("papers", caption, heads, rows, 2, 2)
+    return TextTable("papers", caption, heads, rows, 3, 1)
 
 
 def experiment_table(experiment: Experiment) -> TextTable:
@@ -104,11 +151,9 @@ def experiment_table(experiment: Experiment) -> TextTable:
     )
 
 
-def _grouped(rows: Sequence[dict[str, Any]]) -> list[tuple[tuple[str, ...], list[dict[str, Any]]]]:
-    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(entry_key(row), []).append(row)
-    return list(groups.items())
+def _labels(part: pd.DataFrame) -> dict[tuple[str, ...], str]:
+    extra = varying(part)
+    return {entry_key(row): entry_label(row, extra) for row in as_rows(part)}
 
 
 def _of_board(table: pd.DataFrame, part: pd.DataFrame) -> pd.DataFrame:
@@ -117,11 +162,11 @@ def _of_board(table: pd.DataFrame, part: pd.DataFrame) -> pd.DataFrame:
     return chosen
 
 
-def _quantity(value: float) -> str:
-    """Three significant digits."""
+def quantity(value: float) -> str:
+    """Three significant digits, but no fewer before the point."""
     if not math.isfinite(value):
         return MISSING
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}".rstrip(".")
 
 
 def _two_digits(value: float) -> str:

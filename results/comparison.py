@@ -27,7 +27,7 @@ def compare_with_papers(
 ) -> pd.DataFrame:
     """Every measured mIoU of a run's entries beside the printed ones, columns `COLUMNS`.
 
-    One row a printed number of the same method, stage, split and data set; one row with the best known number
+    One row a printed number of the same method, stage, split and data set; one row with the paper's best number
     and the reason where there is none on that data set; one without number where nothing is printed.
     `measured`, `reported` and `difference` are fractions, the last NaN where `comparable` is false; `reason` says
     why. `where` names paper and tables, `n` the seeds. Suspicious numbers are shown and never compared.
@@ -56,8 +56,15 @@ def compare_with_papers(
         name = cell["method_info"].get("reported_as", "")
         printed = [n for n in reported_of(name, numbers) if _is_score(n, row)] if name else []
         here = [n for n in printed if n.dataset == row["dataset"]]
-        rows += [score | beside for beside in _beside(row, cell, here or printed[:1])]
+        rows += [score | beside for beside in _beside(row, cell, here or _headline(printed))]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _headline(printed: Sequence[ReportedNumber]) -> list[ReportedNumber]:
+    """The highest number of the method's own paper, else of others', that is not suspicious."""
+    plain = [number for number in printed if not number.suspicious]
+    own = [number for number in plain if number.ours] or plain
+    return [max(own, key=lambda number: number.value)] if own else []
 
 
 def _is_score(number: ReportedNumber, row: Mapping[str, Any]) -> bool:

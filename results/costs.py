@@ -1,35 +1,29 @@
-"""What entries cost: figures of `profile` where a run has them, and the seconds its stages took."""
+"""What a run's entries took: time and memory of their stages, and the parameters of their networks."""
 
 from __future__ import annotations
 
 import pandas as pd
 
 from results.aggregate import KEYS
+from results.complexity import IDENTITY, complexity_table, read_profiles
+from results.io import Run
 
-PROFILED = {
-    "macs_g": "MACs (G)",
-    "macs_attention_g": "with attention (G)",
-    "parameters_m": "Params (M)",
-    "images_per_second": "images/s",
-    "memory_mb": "memory (MB)",
-}
-"""Metrics of the records of stage "profile" and their headings."""
-TIME = "minutes"
-"""Column of the time that all of an entry's stages took, mean over seeds."""
+_MEMORY = ("host_memory_mb", "device_memory_mb")
 
 
-def complexity(records: pd.DataFrame) -> pd.DataFrame:
-    """`KEYS`, `variant` (what the figures cover), `PROFILED` and `TIME`; NaN where nothing was measured.
+def costs(run: Run) -> pd.DataFrame:
+    """`KEYS`; `minutes` of all stages of one seed (mean over seeds); `host_memory_mb` and `device_memory_mb`, the
+    peaks of the stages; `parameters_m`, the sum over an entry's networks. NaN where nothing was measured.
 
-    An entry has one row a variant of its profile, and one with variant "" if it has none. Stages that several
-    entries share count for each of them.
+    Stages that several entries share count for each of them. Records of runs without stages' memory have none.
     """
-    profile = records[(records["stage"] == "profile") & records["metric"].isin(list(PROFILED))]
-    wide = profile.pivot_table(index=[*KEYS, "variant"], columns="metric", values="value", aggfunc="mean")
-    wide = wide.reindex(columns=list(PROFILED)).reset_index()
-    seconds = records[records["metric"] == "seconds"].groupby([*KEYS, "seed"], sort=False)["value"].sum()
-    minutes = (seconds.groupby(KEYS, sort=False).mean() / 60).rename(TIME).reset_index()
-    table = minutes.merge(wide, on=KEYS, how="outer", sort=False)
-    table["variant"] = table["variant"].fillna("")
-    columns: pd.DataFrame = table[[*KEYS, "variant", *PROFILED, TIME]]
-    return columns
+    own = run.records[run.records["seed"] >= 0]
+    seconds = own[own["metric"] == "seconds"].groupby([*KEYS, "seed"], sort=False)["value"].sum()
+    table = (seconds.groupby(KEYS, sort=False).mean() / 60).rename("minutes").reset_index()
+    for metric in _MEMORY:
+        peak = own[own["metric"] == metric].groupby(KEYS, sort=False)["value"].max().rename(metric)
+        table = table.merge(peak.reset_index(), on=KEYS, how="left")
+    profile = complexity_table(read_profiles(run.path)).drop_duplicates([*IDENTITY, "network"])
+    parameters = profile.groupby(list(IDENTITY), sort=False)["parameters_m"].sum(min_count=1)
+    joined: pd.DataFrame = table.merge(parameters.reset_index(), on=list(IDENTITY), how="left")
+    return joined

@@ -110,5 +110,12 @@ def test_what_is_not_printed_says_so_and_references_have_no_row() -> None:
     assert compare([PRINTED], stage="cam", split="train", variant="fixed").empty
 
 
+def test_another_data_set_has_the_papers_best_number() -> None:
+    numbers = [replace(PRINTED, value=0.666), PRINTED, replace(PRINTED, ours=False, value=0.8, paper="other"),
+               replace(PRINTED, value=0.9, suspicious="a misprint")]  # fmt: skip
+    table = compare(numbers, dataset="shapes")
+    assert table["reported"].tolist() == [0.71]
+
+
 def test_nothing_measured_is_an_empty_table() -> None:
     assert compare_with_papers(records_frame([]), []).columns.tolist() == COLUMNS

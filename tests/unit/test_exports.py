@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from results.complexity import PROFILED, TIME, complexity
 
 from datasets.base import DataError
 from reports import FORMATS, build_reports
 from reports.run_comparison import change_tables
 from results.aggregate import leaderboard
+from results.costs import costs
 from results.experiments import Experiment, read_experiments, write_experiment
 from results.io import read_run
 from results.run_comparison import compare_runs
@@ -43,13 +44,13 @@ def test_tables_hold_the_boards_numbers_in_both_formats(run_dir: Path, tmp_path:
         assert len(read(tmp_path / "tables" / f"reported.{suffix}")) > 500
     names = {path.stem for path in (tmp_path / "tables").glob("*.parquet")}
     assert names == {path.stem for path in (tmp_path / "tables").glob("*.csv")}
-    assert {"per_class", "standings", "papers", "complexity"} <= names
+    assert {"per_class", "standings", "papers", "costs", "complexity"} <= names
 
 
 def test_markdown_has_ranks_papers_complexity_and_ablations(run_dir: Path, tmp_path: Path) -> None:
     shutil.copytree(run_dir, tmp_path / "run")
     table = pd.DataFrame(
-        {"row": ["α = 1", "other"], "column": ["CAM", "CAM"], "threshold rule": ["oracle", "fixed"],
+        {"row": ["α = 1", "left out"], "column": ["CAM", "CAM"], "threshold rule": ["oracle", "fixed"],
          "paper": [63.4, 1], "mean": [40.1, 2], "deviation": [0.5, 3], "seeds": [2, 2]}
     )  # fmt: skip
     write_experiment(tmp_path / "run" / "experiments", Experiment("it-alpha", "It", "here", table))
@@ -59,7 +60,7 @@ def test_markdown_has_ranks_papers_complexity_and_ablations(run_dir: Path, tmp_p
     assert "not comparable: voc2012 in the paper, shapes here" in text
     assert "MACs (G)" in text
     assert "| α = 1 | 63.40 | 40.1 ± 0.5 |" in text
-    assert "other" not in text  # the fixed threshold is not what papers print
+    assert "left out" not in text  # the fixed threshold is not what papers print
 
 
 def test_figures_are_written_as_pdf_and_svg_and_alike_each_time(run_dir: Path, tmp_path: Path) -> None:
@@ -81,10 +82,11 @@ def test_unknown_formats_are_named(run_dir: Path) -> None:
 
 
 def test_time_is_summed_over_stages_and_averaged_over_seeds(run_dir: Path) -> None:
-    table = complexity(read_run(run_dir).records).set_index("method")
-    assert table.loc["eps", TIME] == pytest.approx((60 + 400 * 0.58) / 60)
-    assert table.loc["eps", "variant"] == "network"
-    assert table[list(PROFILED)].notna().all().all()
+    table = costs(read_run(run_dir)).set_index("method")
+    assert table.loc["eps", "minutes"] == pytest.approx((60 + 400 * 0.58) / 60)
+    assert table.loc["eps", "host_memory_mb"] == 900
+    assert math.isnan(table.loc["eps", "device_memory_mb"])
+    assert table.loc["eps", "parameters_m"] == 9  # one network, which two passages go through
 
 
 def test_a_torn_experiment_is_named(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_all_tables_are_there_and_braces_match(run_dir: Path) -> None:
     board = leaderboard(run.records, run.cells)
     text = tables(run, board, significance(run, board).standings)
     assert text.count("{") == text.count("}")
-    for name in ("leaderboard", "per-class-segmentation", "complexity", "papers"):
+    for name in ("leaderboard", "per-class-segmentation", "costs", "complexity-a-machine", "papers"):
         assert rf"\label{{tab:{name}-shapes-nano-paper}}" in text
     assert "$n=3$ seeds" in text
 

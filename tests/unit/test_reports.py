@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -98,7 +99,31 @@ def synthetic_run(run_dir: Path, seeds: int = 3, hostile: str = "") -> Path:
         records.append(_record(where, "segmentation", "", "miou", value + 0.004))
     write_records(run_dir, records, cells)
     store_made_up_resamples(run_dir, records)
+    store_made_up_profile(run_dir, cells, hostile)
     return run_dir
+
+
+def store_made_up_profile(run_dir: Path, cells: list[CellRecord], hostile: str) -> None:
+    """A profile beside the run: a network alone and with the CRF, for every method."""
+    passage = {"name": "classify", "kind": "profile", "height": 96, "width": 96, "weights": "random"}
+    passage |= {"network": "CAM network" + hostile, "repeats": 5, "reason": ""}
+    found, records = [], []
+    for size, cell in enumerate(cell for cell in cells if cell.seed == 0):
+        stages = [passage | {"covers": covers, "key": f"{size}-{covers}"} for covers in ("alone", "CRF")]
+        provenance = {"hardware_name": "a machine" + hostile, "device": "cpu", "precision": "32-true"}
+        made = dataclasses.replace(cell, seed=-1, stages=stages, provenance=provenance, panels=[])
+        found.append(made)
+        where = {"dataset": cell.dataset, "method": cell.method, "scale": "nano", "protocol": "paper"}
+        where |= {"refiner": "own", "segmenter": "own", "seed": -1, "split": "", "stage": "profile"}
+        values = {"macs_g": 0.5 + size, "macs_attention_g": 0.6 + size, "parameters_m": 9.0 * (1 + size)}
+        values |= {"images_per_second": 30.0, "host_memory_mb": 900.0}
+        for stage in stages:
+            variant = f"{stage['network']}: {stage['covers']}"
+            records += [
+                Record(**where, variant=variant, key=stage["key"], metric=metric, value=value)
+                for metric, value in values.items()
+            ]
+    write_records(run_dir / "profile" / "a-machine", records, found)
 
 
 def store_made_up_resamples(run_dir: Path, records: list[Record]) -> None:
@@ -146,10 +171,7 @@ def _method_records(
 ) -> Iterator[Record]:
     noise = rng.normal(0, 0.008)
     yield _record(where, "classify", "", "seconds", 60 + 400 * (level or 0.1))
-    size = 1 + 4 * (level or 0.2)
-    profile = {"macs_g": 2 * size, "macs_attention_g": 2.3 * size, "parameters_m": 9 * size}
-    for metric, value in (profile | {"images_per_second": 30 / size, "memory_mb": 900 * size}).items():
-        yield _record(where, "profile", "network", metric, value)
+    yield _record(where, "classify", "", "host_memory_mb", 900.0)
     scores = [("segmentation", "", (level + 0.09 if level else 0.81) + noise)]
     if level is not None and confusion is not None:
         for threshold in np.arange(0, 0.6, 0.02):
