@@ -12,10 +12,13 @@ import pandas as pd
 
 from reports.text import entry_key, entry_label
 from results.aggregate import KEYS, SCORES, Score, as_rows, varying
-from results.io import Run
+from results.io import RECORDS_FILE, Run, read_run
 
 BOARD = KEYS[:3]
 """What tells boards apart: data set, scale, protocol."""
+
+PROFILE = "profile"
+"""`stage` of the records that the command `profile` writes."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Board:
 
     id:      prefix of the ids of its page elements
     table:   its part of the leaderboard
-    records: its part of the run's records
+    records: its part of the run's records, with those of the profiles beside the run
     path:    the run folder
     places:  score name -> entry's key -> place among those that it differs from significantly; a score that was not
              tested is missing
@@ -110,7 +113,8 @@ def boards(run: Run, table: pd.DataFrame, standings: pd.DataFrame | None = None)
         for row in as_rows(standings[(standings["class_name"] == "") & (standings["rank"] > 0)]):
             of_board = places.setdefault(tuple(row[key] for key in BOARD), {})
             of_board.setdefault(row["score"], {})[entry_key(row)] = int(row["rank"])
-    records = dict(iter(run.records.groupby(BOARD, sort=False)))
+    everything = pd.concat([run.records, *profiles(run.path)], ignore_index=True)
+    records = dict(iter(everything.groupby(BOARD, sort=False)))
     groups: Any = table.groupby(BOARD, sort=False)
     for number, (identity, part) in enumerate(groups):
         dataset, scale, protocol = identity
@@ -119,3 +123,16 @@ def boards(run: Run, table: pd.DataFrame, standings: pd.DataFrame | None = None)
         yield Board(
             f"board-{number}", dataset, scale, protocol, part, here, cells, run.path, places.get(identity, {})
         )
+
+
+def profiles(run_dir: Path) -> Iterator[pd.DataFrame]:
+    """Records of the profiles in a run's folder, `profile/<hardware>/`, each laid out as a run's own.
+
+    Where there are several, `variant` says the hardware too, so that none are averaged.
+    """
+    folders = sorted(file.parent for file in run_dir.glob(f"profile/*/{RECORDS_FILE}"))
+    for folder in folders:
+        records = read_run(folder).records
+        records = records[records["stage"] == PROFILE]
+        hardware = f" on {folder.name}" if len(folders) > 1 else ""
+        yield records.assign(variant=records["variant"] + hardware)

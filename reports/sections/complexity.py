@@ -7,13 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from reports.view import Board
+from reports.view import PROFILE, Board
 from results.aggregate import KEYS, as_rows, summarise
 
 TITLE = "Complexity"
-
-PROFILE = "profile"
-"""`stage` of the records that the command `profile` writes."""
 
 METRICS = {
     "macs_g": "G MACs",
@@ -37,10 +34,11 @@ def build(board: Board) -> dict[str, Any] | None:
 
 
 def profile_of(board: Board) -> dict[tuple[str, ...], dict[str, float]]:
-    """By entry, the mean of each metric of the first variant that was profiled (the network alone)."""
+    """By entry and metric, the largest of what was profiled of it: its costliest pass, its largest network."""
     found: dict[tuple[str, ...], dict[str, float]] = {}
     for row in _profile_means(board.records):
-        found.setdefault(tuple(row[key] for key in KEYS), {}).setdefault(row["metric"], row["mean"])
+        of_entry = found.setdefault(tuple(row[key] for key in KEYS), {})
+        of_entry[row["metric"]] = max(row["mean"], of_entry.get(row["metric"], row["mean"]))
     return found
 
 

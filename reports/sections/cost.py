@@ -30,7 +30,7 @@ class Kind:
 
 KINDS = (
     Kind("time", "Time of all stages", "wall time of all stages (s)", "time", duration),
-    Kind("macs", "Multiply-accumulates", "G MACs an image", "G MACs", "{:.3g}".format),
+    Kind("macs", "Multiply-accumulates", "G MACs an image, costliest pass", "G MACs", "{:.3g}".format),
     Kind("memory", "Memory", "peak memory (MB)", "MB", "{:,.0f}".format),
 )
 

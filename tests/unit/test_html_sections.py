@@ -136,6 +136,23 @@ def test_costs_and_times(board: view.Board) -> None:
     assert max(sum(s["width"] for s in row["stages"]) for row in shown["times"]) == pytest.approx(100)
 
 
+def test_profiles_beside_the_run_are_read_and_kept_apart_by_hardware(tmp_path: Path) -> None:
+    place = ("d", "m", "nano", "paper", "own", "own")
+    write_records(tmp_path, [], [CellRecord(*place, 0, "done")])
+    for hardware, memory in (("cpu", 90.0), ("gpu", 900.0)):
+        sizes = {"network alone": 2.0, "scales 0.5, 1": 5.0}
+        records = [
+            Record(*place, -1, "profile", covers, "", "macs_g", macs) for covers, macs in sizes.items()
+        ]
+        records.append(Record(*place, -1, "profile", "network alone", "", "host_memory_mb", memory))
+        write_records(tmp_path / "profile" / hardware, records, [CellRecord(*place, -1, "done")])
+    board = board_of(tmp_path)
+    rows = {row["covers"]: row["values"] for row in complexity.build(board)["profiles"]}
+    assert rows["network alone on gpu"] == {"macs_g": 2.0, "host_memory_mb": 900.0}
+    assert rows["network alone on cpu"]["host_memory_mb"] == 90.0
+    assert complexity.profile_of(board)[board.entries[0].key] == {"macs_g": 5.0, "host_memory_mb": 900.0}
+
+
 def test_threshold_curves_tell_the_best_and_the_fixed_one(board: view.Board) -> None:
     shown = thresholds.build(board)
     assert [item["label"] for item in shown["legend"]] == ["EPS", "DSKD-GC", "CA-CL", "CAM"]
