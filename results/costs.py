@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from results.aggregate import KEYS
-from results.complexity import IDENTITY, complexity_table, read_profiles
+from results.complexity import IDENTITY, STAGE, complexity_table, read_profiles
 from results.io import Run
 
 _MEMORY = ("host_memory_mb", "device_memory_mb")
@@ -17,7 +17,7 @@ def costs(run: Run) -> pd.DataFrame:
 
     Stages that several entries share count for each of them. Records of runs without stages' memory have none.
     """
-    own = run.records[run.records["seed"] >= 0]
+    own = run.records[(run.records["seed"] >= 0) & (run.records["stage"] != STAGE)]
     seconds = own[own["metric"] == "seconds"].groupby([*KEYS, "seed"], sort=False)["value"].sum()
     table = (seconds.groupby(KEYS, sort=False).mean() / 60).rename("minutes").reset_index()
     for metric in _MEMORY:

@@ -172,6 +172,10 @@ def _method_records(
     noise = rng.normal(0, 0.008)
     yield _record(where, "classify", "", "seconds", 60 + 400 * (level or 0.1))
     yield _record(where, "classify", "", "host_memory_mb", 900.0)
+    size = 1 + 4 * (level or 0.2)
+    profile = {"macs_g": 2 * size, "macs_attention_g": 2.3 * size, "parameters_m": 9 * size}
+    for metric, value in (profile | {"images_per_second": 30 / size, "memory_mb": 900 * size}).items():
+        yield _record(where, "profile", "network", metric, value)
     scores = [("segmentation", "", (level + 0.09 if level else 0.81) + noise)]
     if level is not None and confusion is not None:
         for threshold in np.arange(0, 0.6, 0.02):
