@@ -299,7 +299,7 @@ def parse_seeds(text: str) -> list[int]:
 
 def run_folder(config: RunConfig) -> Path:
     """Where records and reports of a run lie."""
-    return Path("results/runs") / f"{config.dataset.name}-{config.scale.name}-{config.protocol.name}"
+    return Path("results/runs") / config.name
 
 
 def print_board(run_dir: Path) -> None:

@@ -36,6 +36,8 @@ PROTOCOLS = {
 
 
 DEVICES = ("auto", "cpu", "cuda")
+NO_LOGGER = "none"
+LOGGERS = (NO_LOGGER, "tensorboard", "wandb", "mlflow")
 GROUPS = {"dataset": "--dataset", "scale": "--scale", "protocol": "--protocol", "method": "--methods"}
 """Groups whose option an option of the command line chooses."""
 
@@ -80,6 +82,8 @@ class RuntimeConfig:
     device: auto, cpu, cuda; devices: processes under torchrun; workers: decoding threads (0: one a core)
     checkpoint_every: iterations between checkpoints; shard: images a shard of per-image stages
     cache_mb: decoded images kept in memory, MiB
+    logger: where losses and scores are shown as they come: none, tensorboard, wandb or mlflow; the last three are
+    extras of the same names. log_dir: folder of its files
     """
 
     store: str = "results/runs/store"
@@ -91,6 +95,8 @@ class RuntimeConfig:
     checkpoint_every: int = 100
     shard: int = 1000
     cache_mb: int = 512
+    logger: str = NO_LOGGER
+    log_dir: str = "results/runs/logs"
 
 
 @dataclass
@@ -107,6 +113,11 @@ class RunConfig:
     @property
     def shared(self) -> Shared:
         return Shared(self.protocol.refiner, self.protocol.segmenter)
+
+    @property
+    def name(self) -> str:
+        """Of its folder and of its group in a logger."""
+        return f"{self.dataset.name}-{self.scale.name}-{self.protocol.name}"
 
     def identity(self, method: str, seed: int) -> dict[str, Any]:
         """The columns of a record that say whose it is."""
@@ -170,6 +181,7 @@ def compose(
 def _check_ranges(config: RunConfig) -> None:
     runtime, evaluation = config.runtime, config.evaluation
     choose("device", runtime.device, DEVICES)
+    choose("runtime.logger", runtime.logger, LOGGERS)
     for key, value, least in (
         ("runtime.checkpoint_every", runtime.checkpoint_every, 1),
         ("runtime.shard", runtime.shard, 1),
