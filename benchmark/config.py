@@ -39,6 +39,8 @@ PROTOCOLS = {
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
 """Lightning Fabric's, but for those that need packages of their own."""
+NO_LOGGER = "none"
+LOGGERS = (NO_LOGGER, "tensorboard", "wandb", "mlflow")
 GROUPS = {"dataset": "--dataset", "scale": "--scale", "protocol": "--protocol", "method": "--methods"}
 """Groups whose option an option of the command line chooses."""
 
@@ -83,6 +85,8 @@ class RuntimeConfig:
     device: auto, cpu, cuda; devices: processes under torchrun; workers: decoding threads (0: one a core)
     checkpoint_every: iterations between checkpoints; shard: images a shard of per-image stages
     cache_mb: decoded images kept in memory, MiB
+    logger: where losses and scores are shown as they come: none, tensorboard, wandb or mlflow; the last three are
+    extras of the same names. log_dir: folder of its files
     """
 
     store: str = "results/runs/store"
@@ -94,6 +98,8 @@ class RuntimeConfig:
     checkpoint_every: Count = 100
     shard: Count = 1000
     cache_mb: Natural = 512
+    logger: Annotated[str, OneOf(LOGGERS)] = NO_LOGGER
+    log_dir: str = "results/runs/logs"
 
 
 @dataclass
@@ -110,6 +116,11 @@ class RunConfig:
     @property
     def shared(self) -> Shared:
         return Shared(self.protocol.refiner, self.protocol.segmenter)
+
+    @property
+    def name(self) -> str:
+        """Of its folder and of its group in a logger."""
+        return f"{self.dataset.name}-{self.scale.name}-{self.protocol.name}"
 
 
 def plain(value: Any) -> Any:

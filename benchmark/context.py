@@ -38,13 +38,17 @@ class RunContext:
         progress: Progress,
         masks: Companion | None,
         checkpoints: Path | None = None,
+        log_metrics: Callable[[Mapping[str, float], int], None] = lambda values, iteration: None,
     ) -> None:
-        """checkpoints: folder of the training's newest states; None: the output's own"""
+        """checkpoints: folder of the training's newest states; None: the output's own
+        log_metrics: called with the losses by name and the iteration, counted over all of the stage's trainings
+        """
         self.view, self.inputs, self.output, self.seed = view, inputs, output, seed
         self.device: torch.device = fabric.device
         self._fabric, self._runtime, self._progress, self._masks = fabric, runtime, progress, masks
         self._checkpoints = checkpoints or output / SCRATCH
-        self._trainings = 0
+        self._log_metrics = log_metrics
+        self._trainings = self._iterations = 0
 
     def masks(self) -> Companion:
         if self._masks is None:
@@ -104,6 +108,8 @@ class RunContext:
         learning_rate: Callable[[int], float],
     ) -> None:
         self._trainings += 1
+        before = self._iterations
+        self._iterations += iterations
         training.train(
             self._fabric,
             network,
@@ -116,6 +122,7 @@ class RunContext:
             history=self.output / f"losses-{self._trainings}.json",
             checkpoint_every=self._runtime.checkpoint_every,
             progress=self._progress,
+            log=lambda values, iteration: self._log_metrics(values, before + iteration),
         )
 
     def shards(self, samples: Sequence[Sample]) -> Iterator[tuple[str, Sequence[Sample]]]:

@@ -15,6 +15,7 @@ from benchmark import provenance
 from benchmark.config import plain
 from benchmark.console import console, duration, stage_progress
 from benchmark.distributed import Team, world_size
+from benchmark.loggers import LogMetrics, opened, overall_scores, require_logger, silent
 from benchmark.memory import PeakMemory
 from benchmark.plan import Cell, Plan, PlannedStage, make_plan
 from benchmark.store import SCRATCH, Entry, Store, disk_is_full
@@ -50,6 +51,8 @@ class Runner:
         self.plan = plan
         self._team = team
         self._fabric: Fabric | None = team.fabric if team else None
+        require_logger(plan.config.runtime)
+        self._log: LogMetrics = silent
         self.reference_failures: list[str] = []
         """Why reference rows are missing, one line each; filled by `references`."""
 
@@ -117,9 +120,12 @@ class Runner:
         if cell.status != "planned":
             result.status, result.reason = cell.status, cell.reason
             return result
+        config, name = self._plan.config, f"{cell.method.name}-{cell.seed}"
         try:
-            for planned in cell.stages:
-                self._run_stage(cell, planned, title, result)
+            with opened(config.runtime, config.name, name) as log:
+                self._log = log
+                for planned in cell.stages:
+                    self._run_stage(cell, planned, title, result)
         except Exception as error:  # one cell's failure becomes its row
             result.status, result.reason = "failed", one_line(error, self.plan.store.root)
             console.print(f"{title}: FAILED: {result.reason}", style="red", markup=False)
@@ -154,6 +160,7 @@ class Runner:
                 lambda work: self._score(planned, entry, work, f"{title} · {name} · scoring"),
             )
             result.scores.append((planned, scores.manifest["rows"]))
+            self._log(overall_scores(scores.manifest["rows"]), None)
 
     def _obtain(
         self, name: str, key: str, title: str, make: Callable[[Path], Mapping[str, Any]]
@@ -238,6 +245,9 @@ class Runner:
             progress=progress,
             masks=mask_companion(plan.dataset) if may_see_masks else None,
             checkpoints=checkpoints,
+            log_metrics=lambda values, iteration: self._log(
+                {f"{stage.name}/{name}": value for name, value in values.items()}, iteration
+            ),
         )
         module, function = stage.run.split(":")
         run = getattr(importlib.import_module(module), function)

@@ -35,11 +35,13 @@ def train(
     history: Path,
     checkpoint_every: int,
     progress: Progress,
+    log: Callable[[Mapping[str, float], int], None] = lambda values, iteration: None,
 ) -> None:
     """Minimise the sum of `losses` for `iterations` steps.
 
     checkpoint: file of the newest state, read if it exists and replaced atomically
     history:    JSON file written at the end: mean of each loss term over every `checkpoint_every` iterations
+    log:        called with these means and the iteration as they come
     Under torchrun every process has its slice of each batch and gradients are averaged; batch normalisation takes
     the statistics of the slice, rank 0's running ones are kept.
     Raises FloatingPointError when the loss is not finite; looked at whenever a checkpoint is due.
@@ -83,6 +85,7 @@ def train(
                     f"the loss is not finite before iteration {done} ({found}); lower the learning rate"
                 )
             state["history"].append({"iteration": done, **means})
+            log(means, done)
             sums = {}
             for group, rate in zip(optimizer.param_groups, base_rates):
                 group["lr"] = rate
