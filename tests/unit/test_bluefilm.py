@@ -1,28 +1,19 @@
-"""The generated blue film: what is drawn, that it is frozen, and that defect-free pictures are what they say."""
+"""The generated blue film: what is drawn, and that defect-free pictures are what they say."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from PIL import Image
 
 from datasets.base import DataError
-from datasets.bluefilm import FROZEN, BlueFilm, BlueFilmConfig
+from datasets.bluefilm import BlueFilm, BlueFilmConfig
 from datasets.bluefilm_defects import NAMES
 from datasets.bluefilm_scene import SIZES, Picture, defect_class, render
+from datasets.generated import load_pixels
 from tests.conftest import ROOT
 
 SMALL = {"train": 10, "val": 5, "good": 0.2}
-
-FROZEN_FIRST_FORTY = {
-    "images/train": "9959435503e70ab7e587f241907f519ddb1250229f012758d30da37050707832",
-    "masks/train": "60aef231824067f644a841d1a89ce5392f79e53dc789aa509b960271891a87dd",
-    "images/val": "4e640f091fc37aa6129fe9547a7214534daedfd1c5e1a7601415e5578626e9a4",
-    "masks/val": "4098271e236879ca1fc9d2d7b3b0ad837df72e80eaa078fd034e8802fb24d2fb",
-}
 
 
 @pytest.fixture(scope="module")
@@ -35,26 +26,6 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> BlueFilm:
     data = BlueFilm(BlueFilmConfig(root=str(tmp_path_factory.mktemp("bluefilm")), **SMALL))
     data.prepare()
     return data
-
-
-def pixels(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.asarray(image)
-
-
-def drawn(config: BlueFilmConfig) -> dict[str, str]:
-    data = BlueFilm(config)
-    return data.fingerprints_drawn("train") | data.fingerprints_drawn("val")
-
-
-def test_default_pictures_are_the_published_ones() -> None:
-    # The first pictures stand for all: each has a random stream of its own.
-    assert drawn(BlueFilmConfig(train=40, val=40)) == FROZEN_FIRST_FORTY
-
-
-@pytest.mark.slow
-def test_whole_default_set_is_the_published_one() -> None:
-    assert drawn(BlueFilmConfig()) == FROZEN
 
 
 def test_default_counts_are_the_paper_s() -> None:
@@ -100,7 +71,7 @@ def test_defect_free_pictures_have_no_label_and_an_empty_mask(film: BlueFilm) ->
     for sample_id in (i for split in ("train", "val") for i in film.ids(split)):
         empty = "good" in sample_id
         assert (film.sample(sample_id).labels == ()) == empty
-        assert (pixels(film.mask_path(sample_id)).max() == 0) == empty
+        assert (load_pixels(film.mask_path(sample_id)).max() == 0) == empty
     without = BlueFilm(BlueFilmConfig(good=0.0))
     assert len(without.ids("train")) == 960
 
@@ -130,65 +101,13 @@ def test_larger_pictures_show_the_same_defect_larger() -> None:
         assert large.labels == small.labels
 
 
-def test_files_hold_what_was_drawn(film: BlueFilm) -> None:
-    for position, sample_id in enumerate(film.ids("val")):
-        picture, sample = film.draw("val", position), film.sample(sample_id)
-        np.testing.assert_array_equal(pixels(sample.image), picture.maps["images"])
-        np.testing.assert_array_equal(pixels(film.mask_path(sample_id)), picture.maps["masks"])
-        assert sample.labels == picture.labels
-    assert film.contexts == ()
-
-
-def test_fingerprints_depend_on_content_only(film: BlueFilm, tmp_path: Path) -> None:
-    elsewhere = BlueFilm(BlueFilmConfig(root=str(tmp_path), **SMALL))
-    for key, value in drawn(elsewhere.settings).items():  # type: ignore[arg-type]
-        part, split = key.split("/")
-        assert film.fingerprint(part, split) == elsewhere.fingerprint(part, split) == value  # type: ignore[arg-type]
-
-
-def test_problems_names_damage(tmp_path: Path) -> None:
-    data = BlueFilm(BlueFilmConfig(root=str(tmp_path), train=2, val=2))
-    assert data.problems() == []
-    mask = data.mask_path("val_0001")
-    Image.fromarray(pixels(mask) * 0).save(mask)
-    assert "not those that were drawn" in data.problems()[0].what
-    mask.unlink()
-    assert "missing or damaged" in data.problems()[0].what
-
-
-def test_an_interrupted_preparation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    data = BlueFilm(BlueFilmConfig(root=str(tmp_path), train=2, val=2))
-    with monkeypatch.context() as patched:
-        patched.setattr("datasets.generated.save_pixels", stop)
-        with pytest.raises(KeyboardInterrupt):
-            data.prepare()
-    assert [p for p in tmp_path.iterdir() if p.is_dir()] == []
-    data.prepare()
-    assert [p for p in tmp_path.iterdir() if p.is_dir()] == [data.folder]
-
-
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("settings", "message"),
     [
-        (lambda root: BlueFilm(BlueFilmConfig(root=root, val=0)), "at least 1"),
-        (
-            lambda root: BlueFilm(BlueFilmConfig(root=root, good=1.5)),
-            r"dataset\.good=1\.5: must be in \[0, 1\]",
-        ),
-        (
-            lambda root: BlueFilm(BlueFilmConfig(root=root, size=16)),
-            r"dataset\.size=16: must be in \[48, 2048\]",
-        ),
-        (lambda root: BlueFilm(BlueFilmConfig(root=root)).ids("test"), "no split 'test'"),
-        (lambda root: BlueFilm(BlueFilmConfig(root=root, train=1, val=1)).sample("x"), "no sample 'x'"),
-        (lambda root: BlueFilm(BlueFilmConfig(root=f"{root}/file/below")).prepare(), r"set dataset\.root"),
+        ({"good": 1.5}, r"dataset\.good=1\.5: must be in \[0, 1\]"),
+        ({"size": 16}, r"dataset\.size=16: must be in \[48, 2048\]"),
     ],
 )
-def test_errors_are_one_clear_line(make: object, message: str, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=message) as caught:
-        make(str(tmp_path))  # type: ignore[operator]
-    assert "\n" not in str(caught.value)
+def test_settings_out_of_range(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        BlueFilm(BlueFilmConfig(**settings))  # type: ignore[arg-type]
