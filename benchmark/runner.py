@@ -120,7 +120,7 @@ class Runner:
         if cell.status != "planned":
             result.status, result.reason = cell.status, cell.reason
             return result
-        config, name = self._plan.config, f"{cell.method.name}-{cell.seed}"
+        config, name = self.plan.config, f"{cell.method.name}-{cell.seed}"
         try:
             with opened(config.runtime, config.name, name) as log:
                 self._log = log
