@@ -72,9 +72,4 @@ def draw(seed: int, split: str, index: int) -> Picture:
     return render(seed, SPLITS.index(split), index)
 
 
-def fingerprints(config: ShapesConfig, split: str) -> dict[str, str]:
-    """``{"images/<split>": ..., "masks/<split>": ...}`` of a data set, drawn afresh, without its files."""
-    return Shapes(config).fingerprints_drawn(split)
-
-
 DATASET = Shapes
