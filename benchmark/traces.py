@@ -15,8 +15,8 @@ POINTS = 200
 LONGEST = 200_000
 """Characters of a details file after thinning; what is longer is named, not kept."""
 
-_OWN_FILES = ("manifest.json", "network.json")
-"""JSON of the store, and of `predict`: the first says nothing new here, the second repeats the settings."""
+_OWN_FILES = ("manifest.json",)
+"""JSON of the store, which says nothing new here."""
 
 _LOSSES = "losses-*.json"
 

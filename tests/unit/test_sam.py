@@ -11,10 +11,10 @@ from safetensors.torch import save_file
 from segment_anything.modeling import Sam
 from torch.testing import assert_close
 
+from benchmark.complexity import complexity
 from datasets.base import TrainingView
 from datasets.recipe import IMAGENET
 from methods.base import MethodError, NotRunnable
-from methods.layers.complexity import complexity
 from methods.layers.sam import decode, encode, load_sam, masks_of_views, normalisation_of
 from methods.layers.sam_config import NANO, SamConfig, require_covered
 from methods.layers.sam_nano import FRAME, build_sam_nano, shipped_state
