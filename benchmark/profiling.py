@@ -84,7 +84,8 @@ def profile(config: RunConfig, options: Options) -> Profile:
     """
     dataset = dataset_class(config.dataset.name)(config.dataset)  # type: ignore[call-arg]
     size = image_size_of(dataset)
-    view = TrainingView(config.dataset.name, dataset.classes, {"train": (), "val": ()})
+    of: dict[str, tuple[()]] = {"train": (), "val": ()}
+    view = TrainingView(config.dataset.name, dataset.classes, of, generated=dataset.generated)
     device = make_fabric(config.runtime).device
     found = provenance.collect(device)
     name = COUNTS if options.counts_only else provenance.hardware_name(found["hardware"])

@@ -8,6 +8,7 @@ any unit, y pointing down. Colours are RGB in 0..1, of shape (3, 1, 1); a canvas
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from itertools import pairwise
 
 import numpy as np
@@ -96,7 +97,7 @@ def segment(x: Array, y: Array, start: Point, end: Point, half_width: float) -> 
 
 def polyline(x: Array, y: Array, points: Sequence[Point], half_width: float) -> Array:
     """Bars from point to point."""
-    squared = np.minimum.reduce([_segment_squared(x, y, a, b) for a, b in pairwise(points)])
+    squared = reduce(np.minimum, [_segment_squared(x, y, a, b) for a, b in pairwise(points)])
     return np.sqrt(squared) - half_width
 
 
@@ -114,11 +115,11 @@ def polygon(x: Array, y: Array, corners: Sequence[Point]) -> Array:
 
 
 def union(*distances: Array) -> Array:
-    return np.minimum.reduce(distances)
+    return reduce(np.minimum, distances)
 
 
 def intersection(*distances: Array) -> Array:
-    return np.maximum.reduce(distances)
+    return reduce(np.maximum, distances)
 
 
 def turn(x: Array, y: Array, angle: float) -> tuple[Array, Array]:

@@ -11,7 +11,7 @@ them out, and to tell them from an object's own.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,7 +147,8 @@ def part_distance(part: Part, x: Array, y: Array, wobble: float) -> Array:
     if part.kind == _POLYGON:
         corners = 3 + int(a * 4)
         edges = 2.0 * np.pi * np.arange(corners) / corners
-        return np.maximum.reduce([u * np.cos(e) / part.aspect + v * np.sin(e) for e in edges]) - radius * 0.8
+        sides = [u * np.cos(e) / part.aspect + v * np.sin(e) for e in edges]
+        return reduce(np.maximum, sides) - radius * 0.8
     if part.kind == _BAR:
         return box(u, v, (0.0, 0.0), (radius * 1.3, radius * (0.15 + 0.3 * a)), radius * 0.14 * b)
     if part.kind == _RING:

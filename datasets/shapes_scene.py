@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,7 +139,7 @@ def _make_object(draws: Draws, index: int, height: int, width: int) -> _Object:
     u, v = turn(columns[None, :], rows[:, None], -angle)
     x, y = u * (flip / (scale * stretch)), v * (stretch / scale)
     layers = kind.draw(x, y, Variation(values))
-    inside = np.logical_or.reduce([layer.distance < 0.0 for layer in layers])
+    inside = reduce(np.logical_or, [layer.distance < 0.0 for layer in layers])
     return _Object(index, x, y, scale, angle, layers, inside, (kind.base or 0.0) / stretch, (half_y, half_x))
 
 
@@ -159,7 +160,7 @@ def _place(draws: Draws, cast: list[int], height: int, width: int) -> list[_Obje
             seen, own = item.windows(height, width)
             trial = owner.copy()
             trial[seen][item.inside[own]] = len(placed)
-            in_frame = item.inside[own].sum() / item.inside.sum()
+            in_frame = int(item.inside[own].sum()) / int(item.inside.sum())
             last = attempt == _PLACEMENTS - 1 and not placed
             if (in_frame >= _MIN_IN_FRAME or last) and _all_visible(trial, [*placed, item], height, width):
                 placed.append(item)

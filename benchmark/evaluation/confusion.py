@@ -53,8 +53,9 @@ def pair_counts(
         lengths = np.diff(first, append=starts.size)
         image = first // code.shape[1]
         # float64 sums of pixel numbers are exact below 2^53
-        counts = np.bincount(image * pairs + code.reshape(-1)[first], lengths, images * pairs)
-    counts = counts.astype(np.int64).reshape(images, gt_classes + 1, pred_classes + 1)
+        summed = np.bincount(image * pairs + code.reshape(-1)[first], lengths, images * pairs)
+        counts = summed.astype(np.int64)
+    counts = counts.reshape(images, gt_classes + 1, pred_classes + 1)
     return np.roll(counts[:, 1:], -1, axis=2)
 
 

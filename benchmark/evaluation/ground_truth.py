@@ -68,7 +68,7 @@ def read_label_map(path: Path, what: str, classes: int) -> np.ndarray:
     """Label map (H, W) uint8 with ids 0..classes or 255; DataError on anything else. `what` names it."""
     labels = _read(path, what)
     # adding 1 wraps 255 round to 0, so that one maximum finds every id out of range
-    if labels.size and int((labels + np.uint8(1)).max()) > classes + 1:
+    if labels.size and int(np.max(labels + np.uint8(1))) > classes + 1:
         values = np.unique(labels)
         wrong = values[(values > classes) & (values != IGNORE)][0]
         raise DataError(

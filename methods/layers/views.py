@@ -44,7 +44,8 @@ def draw_views(views: Sequence[View], count: int | None, seed: int = 0) -> list[
     """The first view and `count` - 1 random ones of the others; all of them for None, or where there are no more."""
     if count is None or count >= len(views):
         return list(views)
-    order = torch.randperm(len(views) - 1, generator=torch.Generator().manual_seed(seed))[: count - 1]
+    stream = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(views) - 1, generator=stream, device="cpu")[: count - 1]
     return [views[0], *(views[i + 1] for i in sorted(order.tolist()))]
 
 

@@ -156,6 +156,7 @@ class SamFused(Method):
             TrainingConfig(network, config.train, contrast),
             Kind.WEIGHTS,
             pretrained=(config.vit.weights,),
+            profile="methods.sam_fused.profile:classify",
         )
         cam = Stage(
             "cam",
@@ -165,6 +166,7 @@ class SamFused(Method):
             inputs={"weights": classify.name},
             seeded=False,
             fixed_threshold=config.background_threshold,
+            profile="methods.sam_fused.profile:cam",
         )
         if shared.refiner is not None:  # one for all methods: what SAM adds is a refinement of its own
             labels = refiner_stages(shared.refiner, cam)
@@ -192,10 +194,18 @@ def _fused(config: SamFusedConfig, cam: Stage) -> list[Stage]:
         fixed_threshold=config.mask_threshold,
         seen_masks=True,
         scored_as="cam_sam",
+        profile="methods.sam_fused.profile:masks",
     )
     settings = FusionStageConfig(config.fusion, config.background_threshold, config.mask_threshold)
     inputs = {"cam": cam.name, "masks": masks.name}
-    fusion = Stage("fusion", "methods.sam_fused.stages:fuse", settings, Kind.WEIGHTS, inputs=inputs)
+    fusion = Stage(
+        "fusion",
+        "methods.sam_fused.stages:fuse",
+        settings,
+        Kind.WEIGHTS,
+        inputs=inputs,
+        profile="methods.sam_fused.profile:fuse",
+    )
     fused = Stage(
         "pseudo_label",
         "methods.sam_fused.stages:pseudo_label",
@@ -203,6 +213,7 @@ def _fused(config: SamFusedConfig, cam: Stage) -> list[Stage]:
         Kind.PSEUDO_LABEL,
         inputs={**inputs, "fusion": fusion.name},
         seeded=False,
+        profile="methods.sam_fused.profile:pseudo_label",
     )
     first = _thresholded("pseudo_label_vit", cam, config.background_threshold)
     second = _thresholded("pseudo_label_sam", masks, config.mask_threshold)

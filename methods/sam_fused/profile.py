@@ -1,0 +1,69 @@
+"""What `profile` measures of the SAM-fused pseudo-labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from methods.base import Passage
+from methods.layers.passages import ALONE, multi_scale_cams
+from methods.layers.sam import encode, load_sam
+from methods.sam_fused.config import CamStageConfig, FusionStageConfig, MaskStageConfig, TrainingConfig
+from methods.sam_fused.fusion import FusionNetwork
+from methods.sam_fused.network import build_network
+from methods.sam_fused.stages import views_of
+
+NETWORK = "CAM network"
+SAM = "SAM"
+FUSION = "fusion network"
+
+
+def classify(settings: TrainingConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
+    crop = settings.train.recipe.crop
+    return [
+        Passage(NETWORK, ALONE, (crop, crop), build_network(settings.network, classes).eval(), _activations)
+    ]
+
+
+def cam(settings: CamStageConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
+    network = build_network(settings.network, classes).eval()
+    return [multi_scale_cams(NETWORK, network, _activations, settings.inference, size)]
+
+
+def _activations(network: Any, images: torch.Tensor) -> torch.Tensor:
+    return network.activations(images)  # type: ignore[no-any-return]
+
+
+def masks(settings: MaskStageConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
+    """The image encoder, on one view and on all; a prompt's decoding is a hundredth of a view's encoding."""
+    sam = load_sam(settings.sam, None)
+    side = sam.image_encoder.img_size
+    count = len(views_of(settings.views))
+
+    def every(sam: Any, frames: torch.Tensor) -> list[torch.Tensor]:
+        return [encode(sam, frames) for _ in range(count)]
+
+    return [
+        Passage(SAM, "image encoder, one view", (side, side), sam, encode),
+        Passage(SAM, f"image encoder, {count} views", (side, side), sam, every),
+    ]
+
+
+def fuse(settings: FusionStageConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
+    crop = settings.fusion.train.recipe.crop
+    return [Passage(FUSION, ALONE, (crop, crop), *_fusion(settings, classes))]
+
+
+def pseudo_label(settings: FusionStageConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
+    return [Passage(FUSION, "whole images", size, *_fusion(settings, classes))]
+
+
+def _fusion(settings: FusionStageConfig, classes: int) -> tuple[nn.Module, Any]:
+    """The network, and its pass of maps as large as the images."""
+
+    def run(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
+        return network(images.new_zeros(len(images), 2 * classes + 1, *images.shape[-2:]))  # type: ignore[no-any-return]
+
+    return FusionNetwork(classes, settings.fusion).eval(), run
