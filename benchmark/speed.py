@@ -20,6 +20,8 @@ SPREAD = 0.1
 LEAST_GAIN = 1.05
 """A larger batch counts as faster from here on; two in a row that are not end the search."""
 LARGEST_BATCH = 256
+LONGEST_BLOCK = 0.5
+"""Seconds that the timer lets many passes of a quick one take, which are one repeat then."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Speed:
 
     seconds, seconds_iqr: median and interquartile range of a pass of one image, after a warm-up, over `repeats`
     batch, batch_seconds: the batch size with the highest throughput, and the median of a pass of it
-    host_memory_mb:   the network and what the first pass of one image added to the process at its peak, MB
+    host_memory_mb:   the network and what a pass of one image adds to the process at its peak, MB
     device_memory_mb: peak that tensors took on the device in a pass of one image, the network included
     reason:           why there are no times, one line
     """
@@ -49,26 +51,22 @@ def measure(passage: Passage, device: torch.device, least: float, limit: float) 
     least: seconds that the repeats of one measurement take at least; limit: seconds of a pass from which on it is
     not timed, and batches are not tried
     """
-    if passage.module is not None:
-        passage.module.to(device).eval()
-    release_unused()
-    one = passing(passage, pictures(1, passage.size, device))
     try:
-        with PeakMemory() as memory:
-            began = time.perf_counter()
-            one()
-            _finished(device)
-            first = time.perf_counter() - began
-        host_mb = memory.host_mb - memory.before_mb + _weights_mb(passage, on="cpu")
-        found = Speed(host_memory_mb=host_mb, device_memory_mb=memory.device_mb)
+        if passage.module is not None:
+            passage.module.to(device).eval()
+        one = passing(passage, pictures(1, passage.size, device))
+        found, first = _single_pass(passage, one, device)
         if first > limit:
             return replace(found, reason=f"a pass takes {first:.0f} s, more than --limit {limit:g}")
+        found, _ = _single_pass(passage, one, device)  # without what libraries set up once
         single = _timed(one, least, first)
         batch, batch_seconds = _best_batch(passage, device, single.median, least, limit)
     except torch.OutOfMemoryError:
-        return Speed(
-            reason=f"out of memory on {device} with one image of {passage.size[0]}x{passage.size[1]}"
-        )
+        height, width = passage.size
+        return Speed(reason=f"out of memory on {device} with one image of {height}x{width}")
+    finally:
+        if passage.module is not None:
+            passage.module.to("cpu")  # the device is the next one's
     return replace(
         found,
         seconds=single.median,
@@ -107,12 +105,25 @@ def pictures(count: int, size: tuple[int, int], device: torch.device) -> Picture
     return Pictures(*(x.to(device) for x in (pixels, (pixels / 255 - 0.45) / 0.225, cams)))
 
 
+def _single_pass(passage: Passage, one: Callable[[], None], device: torch.device) -> tuple[Speed, float]:
+    """The memory of a pass, as after the ones before it nothing is kept, and its seconds."""
+    release_unused()
+    with PeakMemory() as memory:
+        began = time.perf_counter()
+        one()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds = time.perf_counter() - began
+    added = memory.host_mb - memory.before_mb
+    host_mb = added + _weights_mb(passage, on="cpu")
+    return Speed(host_memory_mb=host_mb, device_memory_mb=memory.device_mb), seconds
+
+
 def _timed(once: Callable[[], None], least: float, expected: float) -> Measurement:
     """Repeats for `least` seconds or more, and up to ten times as long where they differ; of a pass that takes the
-    `expected` seconds, at least four. A repeat of a quick pass is many, up to half a second of them. On CUDA the
-    timer waits for the device."""
+    `expected` seconds, at least four. On CUDA the timer waits for the device."""
     timer = Timer("once()", globals={"once": once}, num_threads=torch.get_num_threads())
-    longest = max(10 * least, 4 * max(expected, 0.5))
+    longest = max(10 * least, 4 * max(expected, LONGEST_BLOCK))
     return timer.adaptive_autorange(SPREAD, min_run_time=least, max_run_time=longest)
 
 
@@ -142,8 +153,3 @@ def _weights_mb(passage: Passage, on: str) -> float:
         return 0.0
     tensors = [*passage.module.parameters(), *passage.module.buffers()]
     return sum(t.numel() * t.element_size() for t in tensors if t.device.type == on) / MEGABYTE
-
-
-def _finished(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

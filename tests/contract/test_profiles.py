@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from benchmark.complexity import passage_complexity
-from benchmark.config import compose
 from benchmark.speed import passing, pictures
 from datasets.base import TrainingView
 from datasets.voc import CLASSES
@@ -29,10 +28,10 @@ def view_of(scale: str) -> TrainingView:
     return TrainingView(name, classes, {"train": (), "val": ()}, generated=scale == "nano")
 
 
-def stages_of(name: str, scale: str, shared: Shared | None = None) -> Sequence[Stage]:
-    config = compose([name], scale=scale).method[name]
+def stages_of(name: str, scale: str) -> Sequence[Stage]:
+    method = find_method(name)
     try:
-        return find_method(name).stages(config, view_of(scale), shared or Shared())
+        return method.stages(method.presets[scale], view_of(scale), Shared())
     except NotRunnable as error:
         pytest.skip(f"{name} at {scale}: {error}")
 
@@ -91,7 +90,7 @@ def test_images_pass_and_what_follows_takes_it(name: str) -> None:
 
 @pytest.mark.parametrize("refiner", list(REFINERS))
 def test_refiners(refiner: str) -> None:
-    config: Any = compose(["cam"]).method["cam"]
+    config: Any = find_method("cam").presets["nano"]
     chosen = RefinerConfig(refiner, 0.3, psa=config.refiner.psa, irn=config.refiner.irn)
     (cam,) = [s for s in stages_of("cam", "nano") if s.yields == Kind.CAM]
     stages = refiner_stages(chosen, cam)

@@ -63,6 +63,7 @@ def run_profile(command_line: CommandLine, methods: str, *arguments: str) -> Any
 
 def test_rows(command_line, third_party, monkeypatch):
     monkeypatch.setattr(speed, "LARGEST_BATCH", 2)
+    monkeypatch.setattr(speed, "LONGEST_BLOCK", 0.05)
     third_party(Profiled("toy"))
     done = run_profile(command_line, "toy")
     assert done.code == 0
@@ -180,7 +181,8 @@ def test_an_image_that_does_not_fit_is_said():
     assert found.reason == "out of memory on cpu with one image of 8x8"
 
 
-def test_memory_of_a_network_and_its_pass():
+def test_memory_of_a_network_and_its_pass(monkeypatch):
+    monkeypatch.setattr(speed, "LARGEST_BATCH", 1)
     network = nn.Linear(1000, 5000, bias=False)  # 20 MB
     passage = Passage("toy", "40 MB", (8, 8), network, lambda module, images: torch.ones(10_000_000) + 1)
     found = measure(passage, CPU, least=0.01, limit=10)
