@@ -108,6 +108,7 @@ class _Pattern(NamedTuple):
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)  # kept for trainings too, whoever asks first
 def _pattern(offsets: Offsets, size: tuple[int, int], device: torch.device) -> _Pattern:
     height, width = size
     area = height * width

@@ -29,6 +29,7 @@ from methods.refiners.irn import stages
 from methods.refiners.irn.config import IrnConfig
 from methods.refiners.irn.network import InterPixelNetwork, inter_pixel_losses
 from methods.refiners.irn.paths import (
+    _path_rows,
     pair_displacements,
     path,
     path_affinities,
@@ -203,6 +204,16 @@ def test_gradients_of_the_losses():
         return torch.stack([*inter_pixel_losses(edges, displacements, labels, 1, 3).values()]).sum()
 
     assert torch.autograd.gradcheck(total, (edges, displacements))
+
+
+def test_training_after_inference_of_the_same_radius():
+    """What is kept between calls must serve both: a second seed trains after the first one's walk."""
+    _path_rows.cache_clear()
+    edges = torch.rand(1, 1, 5, 9, requires_grad=True)
+    with torch.inference_mode():
+        path_affinities(edges, 3)
+    path_affinities(edges, 3).sum().backward()
+    assert edges.grad is not None
 
 
 def test_displacements_to_a_centre_have_no_loss():

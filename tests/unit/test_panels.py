@@ -76,7 +76,6 @@ def test_details_are_kept_thinned_or_named(tmp_path: Path) -> None:
     files = {
         "guidance": {"threshold": list(range(1000)), "names": ["a"] * 300, "final": 0.3},
         "manifest": {"of": "the store"},
-        "network": {"of": "predict"},
         "losses-1": [],
         "huge": {"text": "x" * LONGEST},
     }

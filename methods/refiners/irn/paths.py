@@ -93,6 +93,7 @@ def _rows(cells: Offsets | Path, reach: int, device: torch.device) -> torch.Tens
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)  # kept for trainings too, whoever asks first
 def _path_rows(radius: int, device: torch.device) -> tuple[torch.Tensor, ...]:
     """Of each group of paths (P, L): where their cells are in a window."""
     return tuple(
