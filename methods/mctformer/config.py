@@ -92,14 +92,15 @@ PRESETS = {
         segmenter=SEGMENTERS["nano"],
     ),
     "small": MctformerConfig(
-        VitConfig("timm/vit_small_patch14_dinov2", "timm/vit_small_patch14_dinov2"),
+        # DINOv2's tokens mean something after their LayerNorm, and its weights bear smaller steps than a new head needs.
+        VitConfig("timm/vit_small_patch14_dinov2", "timm/vit_small_patch14_dinov2", final_norm=True),
         TrainConfig(
             iterations=200,
             batch_size=16,
             optimiser="adamw",
-            learning_rate=1e-4,
+            learning_rate=5e-5,
             weight_decay=0.05,
-            head_multiplier=10.0,
+            head_multiplier=20.0,
             bias_multiplier=1.0,
             schedule="cosine",
             warmup=20,
