@@ -15,6 +15,7 @@ from benchmark.code_version import code_version
 from benchmark.config import RunConfig, choose, plain, protocol_defaults
 from benchmark.console import console
 from benchmark.distributed import world_size
+from benchmark.graph import SCORED, check_refiner, until_kind, until_scores
 from benchmark.store import Entry, Store, content_key
 from datasets import dataset_class
 from datasets.base import Dataset
@@ -28,8 +29,6 @@ EVALUATOR_MODULE = "benchmark.evaluation.evaluator"
 REFERENCE_MODULE = "benchmark.evaluation.reference"
 UNFETCHED = "to be fetched"
 MASK_CHECK_MODULE = "benchmark.evaluation.mask_check"
-SCORED = {Kind.CAM: "cam", Kind.PSEUDO_LABEL: "pseudo_label", Kind.PREDICTION: "segmentation"}
-"""Artifact kinds the evaluator scores, and what their scores are called."""
 
 
 @dataclass(frozen=True)
@@ -202,11 +201,11 @@ def _plan_cell(job: Job, method: Method, seed: int, view: TrainingView, keys: _K
 
 def _plan_stages(job: Job, method: Method, seed: int, view: TrainingView, keys: _Keys) -> list[PlannedStage]:
     stages = list(method.stages(job.config.method[method.name], view, job.config.shared))
-    _check_refiner(job.config, stages, method.name)
+    check_refiner(job.config, stages, method.name)
     if job.until is not None:
-        stages = _until(stages, Kind(job.until), method.name)
+        stages = until_kind(stages, Kind(job.until), method.name)
     if job.scores:
-        stages = _scoring(stages, job.scores, method.name)
+        stages = until_scores(stages, job.scores, method.name)
     planned: dict[str, PlannedStage] = {}
     for stage in stages:
         inputs = {role: planned[name] for role, name in stage.inputs.items()}
@@ -216,44 +215,6 @@ def _plan_stages(job: Job, method: Method, seed: int, view: TrainingView, keys: 
         score_key = keys.score(key, stage, split) if stage.yields in SCORED else None
         planned[stage.name] = PlannedStage(stage, key, inputs, split, score_key, weights)
     return list(planned.values())
-
-
-def _check_refiner(config: RunConfig, stages: list[Stage], method: str) -> None:
-    """NotRunnable where a grid's refiner has nothing to refine."""
-    chosen, usual = config.protocol, protocol_defaults(config.protocol.name, config.scale.name)
-    own = usual.refiner.name if usual.refiner else None
-    if chosen.refiner and chosen.refiner.name != own and all(s.yields != Kind.CAM for s in stages):
-        raise NotRunnable(f"refiner {chosen.refiner.name}: {method} has no CAM that it could refine")
-
-
-def _until(stages: list[Stage], kind: Kind, method: str) -> list[Stage]:
-    """The stages that yield `kind`, and everything upstream of them."""
-    wanted = {s.name for s in stages if s.yields == kind}
-    if not wanted:
-        raise NotRunnable(f"--until {kind}: method {method} has no such stage; it yields "
-                          f"{', '.join(dict.fromkeys(s.yields.value for s in stages))}")  # fmt: skip
-    return _with_upstream(stages, wanted)
-
-
-def _scoring(stages: list[Stage], scores: tuple[str, ...], method: str) -> list[Stage]:
-    """The stages whose scores are called so, and everything upstream of them."""
-    called = {s.name: s.scored_as or SCORED[s.yields] for s in stages if s.yields in SCORED}
-    if missing := [score for score in scores if score not in called.values()]:
-        raise NotRunnable(
-            f"method {method} has no score {missing[0]}; it has {', '.join(dict.fromkeys(called.values()))}"
-        )
-    return _with_upstream(stages, {name for name, score in called.items() if score in scores})
-
-
-def _with_upstream(stages: list[Stage], wanted: set[str]) -> list[Stage]:
-    by_name = {s.name: s for s in stages}
-    todo = list(wanted)
-    while todo:
-        for upstream in by_name[todo.pop()].inputs.values():
-            if upstream not in wanted:
-                wanted.add(upstream)
-                todo.append(upstream)
-    return [s for s in stages if s.name in wanted]
 
 
 class _Keys:

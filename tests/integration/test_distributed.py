@@ -79,7 +79,10 @@ def test_two_processes_run_an_experiment(tmp_path):
     """Rows of two entries, each with several trainings: all processes come to the end of all of them."""
     methods = ("semantic_modulation", "mctformer")
     outcome = launch(
-        tmp_path / "two", ("run", "--experiment", "semantic_modulation/table2"), TORCHRUN, tuple(sizes(methods))
+        tmp_path / "two",
+        ("run", "--experiment", "semantic_modulation/table2"),
+        TORCHRUN,
+        tuple(sizes(methods)),
     )
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     table = tmp_path / "two" / "board" / "experiments" / "semantic_modulation-table2.csv"

@@ -29,7 +29,12 @@ from results.significance import Sampled
 
 
 def row(
-    label: str, printed: float | None, values: Mapping[int, float], *, spread: float = 0.0, images: str = "train"
+    label: str,
+    printed: float | None,
+    values: Mapping[int, float],
+    *,
+    spread: float = 0.0,
+    images: str = "train",
 ) -> Scored:
     """A row whose resamples scatter by `spread` around each seed's value."""
     rng = np.random.default_rng(len(label))
@@ -58,7 +63,11 @@ def test_the_best_row_is_held_against_each_other_that_is_a_point_below_it() -> N
 
 def test_seeds_are_paired_and_their_variance_is_pooled() -> None:
     """Without variance over images: a t interval of the differences by seed, with the column's degrees of freedom."""
-    best, first, second = {0: 50.0, 1: 58.0, 2: 54.0}, {0: 47.0, 1: 56.0, 2: 51.5}, {0: 45.5, 1: 53.0, 2: 50.0}
+    best, first, second = (
+        {0: 50.0, 1: 58.0, 2: 54.0},
+        {0: 47.0, 1: 56.0, 2: 51.5},
+        {0: 45.5, 1: 53.0, 2: 50.0},
+    )
     found = directions("m/t", "CAM", [row("a", 60, best), row("b", 55, first), row("c", 50, second)])
     differences = [np.array([best[s] - other[s] for s in best]) for other in (first, second)]
     variance = np.mean([d.var(ddof=1) for d in differences])
@@ -138,7 +147,9 @@ def test_verdicts(middle: float, margin: float) -> None:
 
 def test_they_are_kept_beside_the_tables(tmp_path: Path) -> None:
     first = directions("m/one", "CAM", [row("a", 60, {0: 50.0}), Scored("b", 50.0, None, "needs, maps")])
-    write_directions(tmp_path, "m/one", directions("m/one", "CAM", [row("a", 60, {0: 1.0}), row("b", 5, {0: 0.0})]))
+    write_directions(
+        tmp_path, "m/one", directions("m/one", "CAM", [row("a", 60, {0: 1.0}), row("b", 5, {0: 0.0})])
+    )
     write_directions(tmp_path, "m/one", first)
     write_directions(tmp_path, "m/none", [])
     table = read_directions(tmp_path)

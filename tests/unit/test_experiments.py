@@ -91,7 +91,11 @@ def test_the_summary_says_what_reproduces(command_line: CommandLine, third_party
     done = command_line(*arguments(command_line), "method.other.value=1")
     assert done.code == 0, done.err
     found = read_directions(command_line.output / "experiments").set_index("row")
-    assert found.loc["the other entry", ["better", "verdict", "n"]].tolist() == ["background", "reproduced", 2]
+    assert found.loc["the other entry", ["better", "verdict", "n"]].tolist() == [
+        "background",
+        "reproduced",
+        2,
+    ]
     assert found.loc["the other entry", "low"] > 0
     assert found.loc["with maps", ["verdict", "reason"]].tolist() == ["not run", "needs maps of old"]
     assert "What reproduces" in done.out
@@ -245,7 +249,9 @@ ABLATIONS = {
 
 @pytest.mark.parametrize(("paper", "number"), [(p, t) for p, tables in ABLATIONS.items() for t in tables])
 def test_every_row_of_every_ablation_of_the_papers_is_a_row_here(paper: str, number: str) -> None:
-    printed = {f"{n.paper}/{n.table}/{n.row}" for n in load_reported() if (n.paper, n.table) == (paper, number)}
+    printed = {
+        f"{n.paper}/{n.table}/{n.row}" for n in load_reported() if (n.paper, n.table) == (paper, number)
+    }
     assert printed
     ours = {row.reported for _, experiment in of_papers() for row in experiment.rows}
     assert printed <= ours
@@ -275,7 +281,9 @@ def test_all_are_those_with_numbers_to_compare() -> None:
 def test_rows_stop_where_their_scores_are(tmp_path: Path) -> None:
     from benchmark.plan import plan_jobs
 
-    where = Options("shapes", "nano", "paper", [0], [f"dataset.root={tmp_path}", "dataset.train=2", "dataset.val=2"])
+    where = Options(
+        "shapes", "nano", "paper", [0], [f"dataset.root={tmp_path}", "dataset.train=2", "dataset.val=2"]
+    )
 
     def stages(name: str) -> list[list[str]]:
         plan = plan_jobs(all_jobs(make_tables(find_experiments(name), where)), fetching=False)

@@ -47,7 +47,9 @@ def test_cells_share_what_they_have_in_common(plan: Plan) -> None:
 def test_the_choices_of_a_grid_are_columns_and_no_changed_settings(plan: Plan) -> None:
     identities = [cell_identity(cell.config, cell.method.name, cell.seed) for cell in plan.cells]
     assert {identity["changes"] for identity in identities} == {""}
-    assert {(i["refiner"], i["segmenter"]) for i in identities} == {(r, n) for r in REFINERS for n in NETWORKS}
+    assert {(i["refiner"], i["segmenter"]) for i in identities} == {
+        (r, n) for r in REFINERS for n in NETWORKS
+    }
     references = [cell_identity(cell.config, "reference/all-background", -1) for cell in plan.cells]
     assert all(r == references[0] for r in references)
     assert references[0]["refiner"] == "own"
@@ -69,8 +71,14 @@ def test_own_is_the_protocols() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--refiners", "pas"], "unknown refiner 'pas'; did you mean 'psa'? there are own, none, crf, psa, irn"),
-        (["--segmenters", "aspp-vgg16"], "unknown segmentation network of scale nano 'aspp-vgg16'; did you mean"),
+        (
+            ["--refiners", "pas"],
+            "unknown refiner 'pas'; did you mean 'psa'? there are own, none, crf, psa, irn",
+        ),
+        (
+            ["--segmenters", "aspp-vgg16"],
+            "unknown segmentation network of scale nano 'aspp-vgg16'; did you mean",
+        ),
         (["--refiners", ","], "--refiners names nothing; separate names by commas"),
         (["--experiment", "eps/table3", "--methods", "eps"], "--methods and --experiment exclude each other"),
         (["--experiment", "eps/table3", "--until", "cam"], "--until and --experiment exclude each other"),

@@ -16,7 +16,9 @@ HOSTILE = "<script>alert(1)</script>"
 NOTHING = math.nan
 FOUND = (
     Direction("it/t", "CAM", "all", "none", 6.0, 4.25, 1.5, 7.0, 3, "reproduced"),
-    Direction("it/t", "CAM", "all", HOSTILE, 2.0, -3.0, -5.0, -1.0, 3, "not reproduced", "", f"why {HOSTILE}"),
+    Direction(
+        "it/t", "CAM", "all", HOSTILE, 2.0, -3.0, -5.0, -1.0, 3, "not reproduced", "", f"why {HOSTILE}"
+    ),
     Direction("it/t", "CAM", "", "a … c", 0.4, 1.25, NOTHING, NOTHING, 3, "range", "3 rows: paper 1 to 2"),
     Direction("it/t", "CAM", "all", "maps", 2.0, NOTHING, NOTHING, NOTHING, 0, "not run", "needs maps"),
 )
@@ -33,7 +35,10 @@ def test_comparisons_in_text() -> None:
     assert rows[1]["here"] == "−3.00"
     assert (rows[2]["compared"], rows[2]["paper"], rows[2]["here"]) == ("a … c", "within 0.40", "within 1.25")
     assert rows[3]["interval"] == "–"
-    assert "1 reproduced, 1 not reproduced, 0 inconclusive, 1 range, 1 not run" in directions_table(table).caption
+    assert (
+        "1 reproduced, 1 not reproduced, 0 inconclusive, 1 range, 1 not run"
+        in directions_table(table).caption
+    )
 
 
 def test_a_folder_without_experiments_has_no_summary(tmp_path: Path) -> None:
