@@ -77,7 +77,7 @@ def test_own_is_the_protocols() -> None:
         ),
         (
             ["--segmenters", "aspp-vgg16"],
-            "unknown segmentation network of scale nano 'aspp-vgg16'; did you mean",
+            "unknown segmentation network of scale nano 'aspp-vgg16'; there are own, largefov, aspp",
         ),
         (["--refiners", ","], "--refiners names nothing; separate names by commas"),
         (["--experiment", "eps/table3", "--methods", "eps"], "--methods and --experiment exclude each other"),
