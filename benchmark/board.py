@@ -52,7 +52,7 @@ def _rows(
         values = {k: v for k, v in row.items() if k != "reference"}
         records.append(Record(**cell_identity(plan.config, row["reference"], -1), **values))
     for result in results:
-        identity = cell_identity(plan.config, result.cell.method.name, result.cell.seed)
+        identity = cell_identity(result.cell.config, result.cell.method.name, result.cell.seed)
         records += [
             Record(**identity, **row, key=planned.key) for planned, rows in result.scores for row in rows
         ]
@@ -98,9 +98,9 @@ def _cell_record(plan: Plan, result: CellResult, identity: dict[str, Any], run_d
         method_info=method_info(method, any(p.stage.seen_masks for p in result.cell.stages)),
         settings={
             "dataset": plain(plan.config.dataset),
-            "protocol": plain(plan.config.protocol),
+            "protocol": plain(result.cell.config.protocol),
             "evaluation": plain(plan.config.evaluation),
-            "method": plain(plan.config.method[method.name]),
+            "method": plain(result.cell.config.method[method.name]),
         },
         stages=[
             s | {"path": os.path.relpath(result.artifacts[s["name"]].path, run_dir)}

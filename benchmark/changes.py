@@ -6,10 +6,19 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from benchmark.config import EvaluationConfig, RunConfig, RuntimeConfig, plain, protocol_defaults
+from benchmark.config import (
+    OWN,
+    EvaluationConfig,
+    ProtocolConfig,
+    RunConfig,
+    RuntimeConfig,
+    plain,
+    protocol_defaults,
+)
 from benchmark.distributed import world_size
 from datasets import dataset_class
 from methods.registry import find_method
+from methods.segmenters.networks import NETWORKS, network_name
 from results.schema import CHANGES_SEPARATOR
 
 EVALUATION = ("held_out", "sweep_max")
@@ -19,17 +28,26 @@ RUNTIME = ("precision", "deterministic")
 
 def cell_identity(config: RunConfig, method: str, seed: int) -> dict[str, Any]:
     """The columns of a record that say whose it is."""
-    protocol = config.protocol
+    of_method, scale = method in config.method, config.scale.name
+    # a reference row is the same whatever the grid
+    protocol = config.protocol if of_method else protocol_defaults(config.protocol.name, scale)
+    refiner, segmenter = parts(protocol, scale)
     return {
         "dataset": config.dataset.name,
         "method": method,
-        "scale": config.scale.name,
+        "scale": scale,
         "protocol": protocol.name,
-        "refiner": protocol.refiner.name if protocol.refiner else "own",
-        "segmenter": protocol.segmenter.head if protocol.segmenter else "own",
+        "refiner": refiner,
+        "segmenter": segmenter,
         "seed": seed,
-        "changes": cell_changes(config, method) if method in config.method else reference_changes(config),
+        "changes": cell_changes(config, method) if of_method else reference_changes(config),
     }
+
+
+def parts(protocol: ProtocolConfig, scale: str) -> tuple[str, str]:
+    """Names of the refiner and the segmentation network that a protocol gives all methods, `OWN` for none."""
+    refiner = protocol.refiner.name if protocol.refiner else OWN
+    return refiner, network_name(protocol.segmenter, scale) if protocol.segmenter else OWN
 
 
 def cell_changes(config: RunConfig, method: str) -> str:
@@ -37,13 +55,16 @@ def cell_changes(config: RunConfig, method: str) -> str:
 
     The method's own keys come first and without ``method.<name>.``. Where generated data are kept is left out.
     """
-    own = differences(plain(config.method[method]), plain(find_method(method).presets[config.scale.name]))
-    protocol = differences(
-        plain(config.protocol), plain(protocol_defaults(config.protocol.name, config.scale.name)), "protocol."
+    scale, protocol = config.scale.name, config.protocol
+    own = differences(plain(config.method[method]), plain(find_method(method).preset(scale, protocol.name)))
+    refiner, segmenter = parts(protocol, scale)
+    usual = protocol_defaults(
+        protocol.name, scale, refiner, segmenter if segmenter in NETWORKS[scale] else OWN
     )
+    shared = differences(plain(protocol), plain(usual), "protocol.")
     runtime = differences(_some(config.runtime, RUNTIME), _some(RuntimeConfig(), RUNTIME), "runtime.")
     processes = [f"processes={world_size()}"] if world_size() > 1 else []
-    return CHANGES_SEPARATOR.join([*own, *protocol, *_of_scores(config), *runtime, *processes])
+    return CHANGES_SEPARATOR.join([*own, *shared, *_of_scores(config), *runtime, *processes])
 
 
 def reference_changes(config: RunConfig) -> str:

@@ -1,4 +1,4 @@
-"""The command line: run, profile, list, experiment, doctor, report, predict, pretrain."""
+"""The command line: run (`benchmark.run_command`), profile, list, doctor, report, predict, pretrain."""
 
 from __future__ import annotations
 
@@ -8,9 +8,21 @@ from typing import Annotated
 
 import typer
 
-from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, ConfigError, choose
+from benchmark.arguments import (
+    DatasetName,
+    Device,
+    Methods,
+    Overrides,
+    Protocol,
+    Scale,
+    method_names,
+    print_board,
+    run_folder,
+)
+from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, ConfigError
 from benchmark.console import console, duration
 from benchmark.folders import check_writable
+from benchmark.run_command import run
 from benchmark.store import disk_is_full
 from datasets.base import DataError
 from methods.base import MethodError
@@ -27,15 +39,6 @@ app = typer.Typer(
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
-
-Methods = Annotated[str, typer.Option(help="Comma-separated names, or `all`; see `list`.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(
-        help="Settings as key=value, e.g. dataset.root=PATH method.NAME.train.iterations=100",
-        show_default=False,
-    ),
-]
 
 
 def main() -> None:
@@ -70,70 +73,17 @@ def fail(message: str) -> None:
     sys.exit(2)
 
 
-@app.command()
-def run(
-    overrides: Overrides = None,
-    methods: Methods = "all",
-    dataset: Annotated[str | None, typer.Option(help="Data set; by default the scale's own.")] = None,
-    scale: Annotated[str, typer.Option(help=f"One of {', '.join(SCALES)}.")] = "nano",
-    protocol: Annotated[str, typer.Option(help=f"One of {', '.join(PROTOCOLS)}.")] = "paper",
-    seeds: Annotated[str, typer.Option(help="Comma-separated, e.g. 0,1,2.")] = "0",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    until: Annotated[str | None, typer.Option(help="Stop after this: cam, pseudo_label, ...")] = None,
-    output: Annotated[Path | None, typer.Option(help="Folder of the records and reports.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")] = False,
-) -> None:
-    """Run methods through every stage, score them and write the board. Running again resumes."""
-    from benchmark.config import compose
-
-    names = method_names(methods)
-    config = compose(names, dataset, scale, protocol, [f"runtime.device={device}", *(overrides or [])])
-    if dry_run:
-        from benchmark.dry_run import print_plan
-        from benchmark.plan import make_plan
-
-        if not print_plan(make_plan(config, parse_seeds(seeds), until, fetching=False)):
-            sys.exit(1)
-        return
-    from benchmark.board import write_board
-    from benchmark.networks import announce
-    from benchmark.runner import execute, form_team
-    from results.merge import earlier_run
-
-    run_dir = output or run_folder(config.dataset.name, scale, protocol)
-    numbers = parse_seeds(seeds)
-    team = form_team(config.runtime)
-    if team is None or team.leads:  # said now, not after hours
-        check_writable(run_dir, "--output")
-        check_writable(Path(config.runtime.store), "runtime.store")
-        earlier_run(run_dir)
-    done = execute(config, numbers, until, team)
-    if done is None:
-        return
-    runner, results = done
-    reports = write_board(runner.plan, results, runner.references(), run_dir)
-    print_board(run_dir)
-    console.print(f"\nReport: {reports['html']}", markup=False)
-    announce(results, run_dir)
-    failed = [r for r in results if r.status == "failed"]
-    for result in failed:
-        console.print(
-            f"failed: {result.cell.method.name} seed {result.cell.seed}: {result.reason}", markup=False
-        )
-    for reason in runner.reference_failures:
-        console.print(f"failed: {reason}", markup=False)
-    if failed or runner.reference_failures:
-        sys.exit(1)
+app.command()(run)
 
 
 @app.command()
 def profile(
     overrides: Overrides = None,
     methods: Methods = "all",
-    dataset: Annotated[str | None, typer.Option(help="Data set; by default the scale's own.")] = None,
-    scale: Annotated[str, typer.Option(help=f"One of {', '.join(SCALES)}.")] = "nano",
-    protocol: Annotated[str, typer.Option(help=f"One of {', '.join(PROTOCOLS)}.")] = "paper",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    dataset: DatasetName = None,
+    scale: Scale = "nano",
+    protocol: Protocol = "paper",
+    device: Device = "auto",
     counts_only: Annotated[
         bool, typer.Option("--counts-only", help="MACs and parameters; measure nothing.")
     ] = False,
@@ -163,7 +113,9 @@ def profile(
 def list_() -> None:
     """List methods, data sets, scales and protocols: one line each, and what each needs."""
     import datasets
+    from methods.refiners.config import REFINER_SUMMARIES
     from methods.registry import all_methods
+    from methods.segmenters.networks import NETWORKS
 
     def section(title: str, rows: list[tuple[str, str, str]]) -> None:
         console.print(f"\n[bold]{title}[/bold]")
@@ -179,43 +131,16 @@ def list_() -> None:
         "Data sets", [(c.name, c.summary, c.needs) for c in map(datasets.dataset_class, datasets.names())]
     )
     section(
-        "Experiments",
+        "Experiments (run --experiment)",
         [(f"{m.name}/{e.name}", e.title, "") for m in all_methods().values() for e in m.experiments],
+    )
+    section("Refiners (--refiners)", [(n, s, "") for n, s in REFINER_SUMMARIES.items()])
+    section(
+        "Segmentation networks by scale (--segmenters)",
+        [(scale, ", ".join(networks), "") for scale, networks in NETWORKS.items()],
     )
     section("Scales", [(n, f"{s} (data set {DEFAULT_DATASET[n]})", "") for n, s in SCALES.items()])
     section("Protocols", [(n, s, "") for n, s in PROTOCOLS.items()])
-
-
-@app.command()
-def experiment(
-    name: Annotated[str, typer.Argument(help="METHOD/EXPERIMENT; see `list`.")],
-    overrides: Overrides = None,
-    dataset: Annotated[str | None, typer.Option(help="Data set; by default the scale's own.")] = None,
-    scale: Annotated[str, typer.Option(help=f"One of {', '.join(SCALES)}.")] = "nano",
-    protocol: Annotated[str, typer.Option(help=f"One of {', '.join(PROTOCOLS)}.")] = "paper",
-    seeds: Annotated[str, typer.Option(help="Comma-separated, e.g. 0,1,2.")] = "0",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    output: Annotated[Path | None, typer.Option(help="Folder of the table.")] = None,
-) -> None:
-    """Run a method's named ablation and print its table beside the paper's numbers. Running again resumes."""
-    from benchmark.experiments import Options, find_experiment, print_table, run_experiment, write_table
-
-    method, chosen = find_experiment(name)
-    dataset = dataset or DEFAULT_DATASET[choose("scale", scale, SCALES)]
-    settings = (f"runtime.device={device}", *(overrides or []))
-    options = Options(dataset, scale, protocol, parse_seeds(seeds), settings)
-    folder = output or run_folder(dataset, scale, protocol) / "experiments"
-    done = run_experiment(method, chosen, options, folder)
-    if done is None:
-        return
-    measured, failures = done
-    print_table(measured, method, chosen, options)
-    for path in write_table(measured, method, chosen, options, folder):
-        console.print(f"{path.suffix[1:]}: {path}", markup=False)
-    for failure in failures:
-        console.print(f"failed: {failure}", markup=False)
-    if failures:
-        sys.exit(1)
 
 
 @app.command()
@@ -272,7 +197,7 @@ def predict(
         Path | None, typer.Option(help="Instead of --run: folder of a trained network, as `run` prints it.")
     ] = None,
     output: Annotated[Path, typer.Option(help="Folder for label maps and overlays.")] = Path("predictions"),
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Segment unlabelled images with a trained result."""
     from benchmark.networks import of_run
@@ -311,41 +236,3 @@ def pretrain(
         console.print(
             f"{each}: {card['metric']} {card['score']:.4f} on held-out pictures; {beside}", markup=False
         )
-
-
-def method_names(text: str) -> list[str]:
-    """Registry names of a comma-separated list; `all` is the board's standard set."""
-    from methods.registry import all_methods, find_method
-
-    if text.strip() == "all":
-        return [name for name, method in all_methods().items() if method.in_all]
-    names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    if not names:
-        raise ConfigError("--methods names no method; see `python -m benchmark list`")
-    for name in names:
-        find_method(name)
-    return names
-
-
-def parse_seeds(text: str) -> list[int]:
-    """Seeds of a comma-separated list."""
-    try:
-        seeds = list(dict.fromkeys(int(part) for part in text.split(",")))
-    except ValueError:
-        seeds = []
-    if not seeds or not all(0 <= seed < 2**32 for seed in seeds):
-        raise ConfigError(f"--seeds {text!r}: write whole numbers from 0 separated by commas, e.g. 0,1,2")
-    return seeds
-
-
-def run_folder(dataset: str, scale: str, protocol: str) -> Path:
-    """Where a run's records and reports go by default."""
-    return Path("results/runs") / f"{dataset}-{scale}-{protocol}"
-
-
-def print_board(run_dir: Path) -> None:
-    """The leaderboard in the terminal."""
-    from reports.terminal import print_leaderboard
-    from results.io import read_run
-
-    print_leaderboard(read_run(run_dir), console)

@@ -17,12 +17,14 @@ from typing import Annotated, Any
 import datasets
 from datasets.base import DatasetConfig
 from datasets.limits import Count, Inside, Natural, OneOf, Within, first_fault, suggestion
-from methods.base import MethodConfig, Shared
-from methods.layers.config import SegmenterConfig
+from methods.base import UNIFIED, MethodConfig, Shared
+from methods.layers.config import CamInferenceConfig, SegmenterConfig
 from methods.refiners import IRN, PSA
-from methods.refiners.config import RefinerConfig
+from methods.refiners.config import REFINERS, RefinerConfig
 from methods.registry import find_method
 from methods.segmenters import SEGMENTERS
+from methods.segmenters.networks import NETWORKS
+from methods.unified import INFERENCE
 
 SCALES = {
     "nano": "generated data, miniature networks with shipped weights; minutes on two CPU cores",
@@ -32,8 +34,10 @@ SCALES = {
 DEFAULT_DATASET = {"nano": "shapes", "small": "voc2012", "paper": "voc2012"}
 PROTOCOLS = {
     "paper": "each method as its authors ran it",
-    "unified": "same refiner, same segmentation network and recipe for all",
+    UNIFIED: "same initialisation, CAM scales, refiner, segmentation network, recipe and test for all",
 }
+OWN = "own"
+"""The refiner or segmentation network that the protocol, or the method itself, has."""
 
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -58,11 +62,15 @@ class ScaleConfig:
 
 @dataclass
 class ProtocolConfig:
-    """name: paper or unified. refiner and segmenter are the shared parts; None means the method's own."""
+    """name: paper or unified. The others are shared parts; None means the method's own.
+
+    inference: scales and mirror images of the CAMs
+    """
 
     name: str = "paper"
     refiner: RefinerConfig | None = None
     segmenter: SegmenterConfig | None = None
+    inference: CamInferenceConfig | None = None
 
 
 @dataclass
@@ -115,7 +123,7 @@ class RunConfig:
 
     @property
     def shared(self) -> Shared:
-        return Shared(self.protocol.refiner, self.protocol.segmenter)
+        return Shared(self.protocol.refiner, self.protocol.segmenter, self.protocol.inference)
 
     @property
     def name(self) -> str:
@@ -161,9 +169,13 @@ def compose(
     scale: str = "nano",
     protocol: str = "paper",
     overrides: Sequence[str] = (),
+    *,
+    refiner: str = OWN,
+    segmenter: str = OWN,
 ) -> RunConfig:
     """Compose the run's configuration; `overrides` are Hydra's (`method.NAME.train.iterations=100`).
 
+    refiner, segmenter: in place of the protocol's, see `protocol_defaults`
     Raises ConfigError with one line that names the key and, for a misspelt one, the closest that exists.
     """
     scale = choose("scale", scale, SCALES)
@@ -172,15 +184,17 @@ def compose(
     nodes: dict[str, Any] = {
         "dataset": datasets.dataset_class(dataset).config(name=dataset),
         "scale": ScaleConfig(scale),
-        "protocol": protocol_defaults(protocol, scale),
+        "protocol": protocol_defaults(protocol, scale, refiner, segmenter),
         "evaluation": EvaluationConfig(),
         "runtime": RuntimeConfig(),
     }
     for name in methods:
-        presets = find_method(name).presets
-        if scale not in presets:
-            raise ConfigError(f"method {name} has no settings at scale {scale}; it has {', '.join(presets)}")
-        nodes[f"method.{name}"] = presets[scale]
+        method = find_method(name)
+        if scale not in method.presets:
+            raise ConfigError(
+                f"method {name} has no settings at scale {scale}; it has {', '.join(method.presets)}"
+            )
+        nodes[f"method.{name}"] = method.preset(scale, protocol)
     composed = _hydra_compose(nodes, list(overrides))
     config = RunConfig(
         **{k: composed[k] for k in ("dataset", "scale", "protocol", "evaluation", "runtime")},
@@ -191,11 +205,22 @@ def compose(
     return config
 
 
-def protocol_defaults(name: str, scale: str) -> ProtocolConfig:
-    """A protocol's settings before any override."""
-    if name == "unified":
-        return ProtocolConfig(name, RefinerConfig("crf", psa=PSA[scale], irn=IRN[scale]), SEGMENTERS[scale])
-    return ProtocolConfig(name)
+def protocol_defaults(name: str, scale: str, refiner: str = OWN, segmenter: str = OWN) -> ProtocolConfig:
+    """A protocol's settings before any override.
+
+    refiner, segmenter: names of those that take the place of the protocol's, or `OWN`. Raises ConfigError.
+    """
+    unified = name == UNIFIED
+    refiner = choose("refiner", refiner, [OWN, *REFINERS])
+    segmenter = choose(f"segmentation network of scale {scale}", segmenter, [OWN, *NETWORKS[scale]])
+    if refiner == OWN and unified:
+        refiner = "crf"
+    return ProtocolConfig(
+        name,
+        None if refiner == OWN else RefinerConfig(refiner, psa=PSA[scale], irn=IRN[scale]),
+        NETWORKS[scale][segmenter] if segmenter != OWN else SEGMENTERS[scale] if unified else None,
+        INFERENCE[scale] if unified else None,
+    )
 
 
 def _hydra_compose(nodes: Mapping[str, Any], overrides: list[str]) -> dict[str, Any]:

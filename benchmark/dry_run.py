@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from benchmark.console import console, size
+from benchmark.console import console, duration, size
+from benchmark.estimate import time_estimate
 from benchmark.plan import Plan, PlannedStage
 from methods.base import Kind
 
@@ -25,7 +26,7 @@ def print_plan(plan: Plan) -> bool:
     needed = 0.0
     counted = set()
     for cell in plan.cells:
-        title = f"{plan.config.dataset.name} · {cell.method.name} · seed {cell.seed}"
+        title = f"{plan.config.dataset.name} · {cell.title}"
         if cell.status != "planned":
             console.print(f"{title}\n  {cell.status}: {cell.reason}", markup=False)
             continue
@@ -49,11 +50,14 @@ def print_plan(plan: Plan) -> bool:
     free = shutil.disk_usage(existing).free
     for reference in plan.to_fetch():
         console.print(f"would be fetched first: weights {reference}", markup=False)
-    todo = sum(1 for _, entry in plan.entries() if entry is None)
+    seconds, todo, unknown = time_estimate(plan)
     console.print(
         f"\n{len(plan.cells)} cells, {todo} stages to do; about {size(needed)} of disk in {root}, {size(free)} free",
         markup=False,
     )
+    if unknown < todo:
+        rest = f", without {unknown} stages of which nothing is known" if unknown else ""
+        console.print(f"about {duration(seconds)}, by the times of stored stages{rest}", markup=False)
     if needed > free:
         console.print("Not enough space: point runtime.store to a larger disk.", style="red")
     failed = [cell for cell in plan.cells if cell.status == "failed"]

@@ -1,36 +1,43 @@
 """Named ablations of methods: every row's settings run, and a table of the scores beside the paper's numbers.
 
-Artifacts are addressed by content, so rows share what their settings do not change (usually the training).
+Artifacts are addressed by content, so rows share what their settings do not change (usually the training), and a
+command that is run again goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import difflib
-import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.config import ConfigError, compose
-from benchmark.console import console
+from benchmark.console import console, duration
+from benchmark.diagnoses import diagnoses_of
+from benchmark.estimate import time_estimate
 from benchmark.folders import check_writable
-from methods.base import Experiment, ExperimentRow, Method
+from benchmark.measured import Column, Measured, measure, score_parts, scored
+from benchmark.plan import Job, plan_jobs
+from methods.experiment import Experiment, ExperimentRow
 from methods.registry import all_methods, find_method
-from results.experiments import COMPARED, write_experiment
+from results.directions import NOT_REPRODUCED, Direction, directions, write_directions
 from results.experiments import Experiment as ExperimentTable
-from results.reported import find_reported
+from results.experiments import write_experiment
 
 if TYPE_CHECKING:
     from benchmark.config import RunConfig
-    from benchmark.runner import CellResult
+    from benchmark.runner import CellResult, Runner
+    from methods.base import Method
+
+_METRICS = {"miou": "mIoU", "iou": "IoU"}
 
 
 @dataclass(frozen=True)
 class Options:
-    """Where and how an experiment runs; as the options of `run`."""
+    """Where and how experiments run; as the options of `run`."""
 
-    dataset: str | None
+    dataset: str
     scale: str
     protocol: str
     seeds: Sequence[int]
@@ -38,92 +45,90 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One number of the table: `values` in percent, one a seed, by threshold rule (`variant`)."""
+class Table:
+    """An experiment of a method, with each row's job, or why it has none."""
 
-    row: str
-    column: str
-    variant: str
-    reported: float | None
-    values: tuple[float, ...]
+    method: Method
+    experiment: Experiment
+    jobs: tuple[Job | str, ...]
 
     @property
-    def mean(self) -> float:
-        return statistics.fmean(self.values) if self.values else float("nan")
+    def name(self) -> str:
+        return f"{self.method.name}/{self.experiment.name}"
 
     @property
-    def deviation(self) -> float:
-        """Sample standard deviation; NaN for one seed."""
-        return statistics.stdev(self.values) if len(self.values) > 1 else float("nan")
+    def columns(self) -> list[Column]:
+        """Column by column, what each row is read by."""
+        rows = self.experiment.rows
+        return [
+            Column(title, tuple(row.scores[number] for row in rows))
+            for number, title in enumerate(self.experiment.columns)
+        ]
 
 
-def find_experiment(reference: str) -> tuple[Method, Experiment]:
-    """Method and experiment of "method/experiment"; ConfigError that names what there is."""
+def find_experiments(text: str) -> list[tuple[Method, Experiment]]:
+    """Those of a comma-separated list of METHOD/EXPERIMENT; `all`: every one with numbers of a paper to compare.
+
+    ConfigError that names what there is.
+    """
     known = {
         f"{method.name}/{experiment.name}": (method, experiment)
         for method in all_methods().values()
         for experiment in method.experiments
     }
-    if reference not in known:
-        close = difflib.get_close_matches(reference, known, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise ConfigError(f"unknown experiment {reference!r}; {hint}there are {', '.join(known)}")
-    return known[reference]
+    if text.strip() == "all":
+        return [found for found in known.values() if sum(bool(row.reported) for row in found[1].rows) > 1]
+    names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    for name in names or [text]:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise ConfigError(f"unknown experiment {name!r}; {hint}there are all, {', '.join(known)}")
+    return [known[name] for name in names]
 
 
-def run_experiment(
-    method: Method, experiment: Experiment, options: Options, folder: Path
-) -> tuple[list[Measured], list[str]] | None:
-    """Run every row; returns the numbers in the table's order, and why some are missing, one line each.
-
-    folder: where the table will be written; tried before anything runs
-    None in processes under torchrun other than rank 0. Raises ConfigError before anything runs.
-    """
-    from benchmark.runner import execute, form_team
-
-    configs = row_configs(method, experiment, options)
-    team = form_team(configs[0].runtime)
-    if team is None or team.leads:
-        check_writable(folder, "--output")
-        check_writable(Path(configs[0].runtime.store), "runtime.store")
-    measured: list[Measured] = []
-    failures: list[str] = []
-    for row, config in zip(experiment.rows, configs):
-        console.print(f"[bold]{method.name}/{experiment.name}[/bold] · {row.label}", highlight=False)
-        done = execute(config, options.seeds, experiment.until, team)
-        if done is None:
-            continue
-        _, results = done
-        failures += [
-            f"{row.label}: seed {r.cell.seed} {r.status}: {r.reason}" for r in results if r.status != "done"
-        ]
-        for column, score in zip(experiment.columns, row.scores, strict=True):
-            measured += _measured(row.label, column, score, _printed(row, score), results)
-    return (measured, failures) if team is None or team.leads else None
-
-
-def row_configs(method: Method, experiment: Experiment, options: Options) -> list[RunConfig]:
-    """Each row's configuration: its own settings over the given ones.
+def make_tables(chosen: Sequence[tuple[Method, Experiment]], options: Options) -> list[Table]:
+    """Each experiment with its rows' jobs: their own settings over the given ones.
 
     Raises ConfigError for an override that no row takes: a misspelt key, a method of no row, or what all set.
     """
-    names = [find_method(row.method).name if row.method else method.name for row in experiment.rows]
+    rows = [(_entry(method, row), row) for method, experiment in chosen for row in experiment.rows]
     where = (options.dataset, options.scale, options.protocol)
-    compose(list(dict.fromkeys(names)), *where, options.overrides)
-    own = [
-        [f"method.{name}.{setting}" for setting in row.settings] for name, row in zip(names, experiment.rows)
-    ]
+    compose(list(dict.fromkeys(name for name, _ in rows)), *where, options.overrides)
     for override in options.overrides:
         key = override.partition("=")[0]
-        rows = [settings for name, settings in zip(names, own) if _concerns(override, name)]
-        if all(any(s.partition("=")[0] == key for s in settings) for settings in rows):
-            raise ConfigError(
-                f"setting {key!r}: every row of {method.name}/{experiment.name} sets it itself; leave it out"
-            )
+        own = [_own(name, row) for name, row in rows if _concerns(override, name)]
+        if all(any(s.partition("=")[0] == key for s in settings) for settings in own):
+            names = ", ".join(f"{method.name}/{experiment.name}" for method, experiment in chosen)
+            raise ConfigError(f"setting {key!r}: every row of {names} sets it itself; leave it out")
+
+    composed: dict[tuple[str, ...], RunConfig] = {}
+
+    def job(name: str, row: ExperimentRow) -> Job | str:
+        if row.unavailable:
+            return row.unavailable
+        if row.scales and options.scale not in row.scales:
+            return f"needs scale {' or '.join(row.scales)}"
+        given = [override for override in options.overrides if _concerns(override, name)]
+        settings = (*given, *_own(name, row))
+        if (name, *settings) not in composed:
+            composed[name, *settings] = compose([name], *where, settings)
+        scores = tuple(dict.fromkeys(score.partition(":")[0] for score in row.scores))
+        return Job(composed[name, *settings], options.seeds, scores=scores)
+
     return [
-        compose([name], *where, [*(o for o in options.overrides if _concerns(o, name)), *settings])
-        for name, settings in zip(names, own)
+        Table(method, experiment, tuple(job(_entry(method, row), row) for row in experiment.rows))
+        for method, experiment in chosen
     ]
+
+
+def _entry(method: Method, row: ExperimentRow) -> str:
+    """Whose row it is."""
+    return find_method(row.method).name if row.method else method.name
+
+
+def _own(name: str, row: ExperimentRow) -> list[str]:
+    return [f"method.{name}.{setting}" for setting in row.settings]
 
 
 def _concerns(override: str, method: str) -> bool:
@@ -131,35 +136,116 @@ def _concerns(override: str, method: str) -> bool:
     return not override.startswith("method.") or override.startswith(f"method.{method}.")
 
 
-def _printed(row: ExperimentRow, score: str) -> float | None:
-    """The paper's number of a row at one score, in percent."""
-    stage, _, metric = score.partition(":")
-    number = find_reported(row.reported, stage, metric or "miou") if row.reported else None
-    return number.printed if number else None
+def all_jobs(tables: Sequence[Table]) -> list[Job]:
+    """Those of all rows that can be run."""
+    return [job for table in tables for job in table.jobs if isinstance(job, Job)]
 
 
-def _measured(
-    label: str, column: str, score: str, reported: float | None, results: Sequence[CellResult]
-) -> list[Measured]:
-    values: dict[str, list[float]] = {}
-    stage, _, metric = score.partition(":")
-    for result in results:
-        for _, rows in result.scores:
-            for row in rows:
-                if (row["stage"], row["metric"]) == (stage, metric or "miou") and row["variant"] != "curve":
-                    values.setdefault(row["variant"], []).append(100 * row["value"])
-    if not values:
-        values[COMPARED[0]] = []
-    return [Measured(label, column, v, reported, tuple(found)) for v, found in values.items()]
+def run_experiments(tables: Sequence[Table], options: Options, folder: Path) -> list[str] | None:
+    """Run experiments one after the other, write and print each one's table; returns failures, one line each.
+
+    folder: where tables and comparisons go; tried before anything runs
+    None in processes under torchrun other than rank 0. Raises ConfigError before anything runs.
+    """
+    from benchmark.runner import execute, form_team
+
+    diagnoses = {table.name: diagnoses_of(table.method) for table in tables}
+    jobs = all_jobs(tables)
+    team = form_team(jobs[0].config.runtime) if jobs else None
+    leads = team is None or team.leads
+    if leads:
+        check_writable(folder, "--output")
+        if jobs:
+            check_writable(Path(jobs[0].config.runtime.store), "runtime.store")
+            announce_time(jobs)
+    failures: list[str] = []
+    for table in tables:
+        console.print(f"[bold]{table.name}[/bold] · {table.experiment.title}", highlight=False)
+        own = all_jobs([table])
+        done = execute(own, team) if own else None
+        if leads:
+            found, failed = _write(table, done, options, folder)
+            found = [
+                replace(d, diagnosis=diagnoses[table.name].get((table.experiment.name, d.row), ""))
+                for d in found
+            ]
+            write_directions(folder, table.name, found)
+            failures += failed
+            for direction in found:
+                if direction.verdict == NOT_REPRODUCED and not direction.diagnosis:
+                    console.print(
+                        f"not reproduced, without a diagnosis: {direction.row} ({direction.column})",
+                        markup=False,
+                    )
+    return failures if leads else None
 
 
-def write_table(
-    measured: Sequence[Measured], method: Method, experiment: Experiment, options: Options, folder: Path
-) -> list[Path]:
-    """Write the table as CSV (every threshold rule) and as a fragment of HTML; returns the files."""
+def announce_time(jobs: Sequence[Job]) -> None:
+    """Say how long it will take, as far as stored runs tell."""
+    seconds, todo, unknown = time_estimate(plan_jobs(jobs, fetching=False))
+    if unknown < todo:
+        rest = f", without {unknown} of which nothing is known" if unknown else ""
+        console.print(
+            f"{todo} stages to do: about {duration(seconds)}, by the times of stored ones{rest}", markup=False
+        )
+
+
+def _write(
+    table: Table, done: tuple[Runner, list[CellResult]] | None, options: Options, folder: Path
+) -> tuple[list[Direction], list[str]]:
+    """Table and comparisons of an experiment that has run, and why scores are missing where something failed."""
+    from benchmark.evaluation.bootstrap import write_resamples
+
+    results = done[1] if done else []
+    by_row: list[list[CellResult]] = []
+    reasons: list[str] = []
+    failures: list[str] = []
+    at = 0
+    for row, job in zip(table.experiment.rows, table.jobs, strict=True):
+        own = [] if isinstance(job, str) else results[at : at + len(job.seeds)]
+        at += len(own)
+        missing = [r for r in own if r.status != "done"]
+        for result in missing:
+            line = f"{row.label}: seed {result.cell.seed} {result.status}: {result.reason}"
+            console.print(line, markup=False)
+            failures += [f"{table.name}: {line}"] if result.status == "failed" else []
+        by_row.append(own)
+        reasons.append(job if isinstance(job, str) else missing[0].reason if missing else "")
+    if done:
+        runner = done[0]
+        for result in results:
+            for planned, rows in result.scores:
+                assert planned.score_key is not None
+                counts = runner.plan.store.path(planned.score_name, planned.score_key) / "counts.parquet"
+                held_out = runner.plan.config.evaluation.held_out
+                write_resamples(folder, planned.key, planned.score_key, counts, rows, held_out)
+    measured, found = [], []
+    for column in table.columns:
+        of_column = [
+            measure(row, column, score, own)
+            for row, score, own in zip(table.experiment.rows, column.scores, by_row, strict=True)
+        ]
+        measured += [each for of_row in of_column for each in of_row]
+        compared = [
+            scored(row, score, own, folder, reason)
+            for row, score, own, reason in zip(
+                table.experiment.rows, column.scores, by_row, reasons, strict=True
+            )
+        ]
+        found += directions(table.name, column.title, compared, column.less_is_better)
+    _write_table(measured, reasons, table, options, folder)
+    print_table(measured, table, options)
+    return found, failures
+
+
+def _write_table(
+    measured: Sequence[Measured], reasons: Sequence[str], table: Table, options: Options, folder: Path
+) -> None:
+    """Write the table as CSV, with every threshold rule."""
     import pandas as pd
 
-    table = pd.DataFrame(
+    why = dict(zip((row.label for row in table.experiment.rows), reasons, strict=True))
+    frame = pd.DataFrame(
         {
             "row": [m.row for m in measured],
             "column": [m.column for m in measured],
@@ -168,52 +254,53 @@ def write_table(
             "mean": [round(m.mean, 2) for m in measured],
             "deviation": [round(m.deviation, 2) for m in measured],
             "seeds": [len(m.values) for m in measured],
+            "reason": [why[m.row] for m in measured],
         }
     )
-    title, caption = f"{method.title}: {experiment.title}", _caption(experiment, options)
-    name = f"{method.name}-{experiment.name}"
-    written = write_experiment(folder, ExperimentTable(name, title, caption, table))
-    fragment = written.with_suffix(".html")
-    compared = table[table["threshold rule"].isin(COMPARED)].drop(columns="threshold rule")
-    text = f"<h3>{title}</h3>\n<p>{caption}</p>\n" + compared.to_html(index=False, na_rep="–", border=0)
-    fragment.write_text(text, encoding="utf-8")
-    return [written, fragment]
+    title = f"{table.method.title}: {table.experiment.title}"
+    name = table.name.replace("/", "-")
+    write_experiment(folder, ExperimentTable(name, title, _caption(table, options), frame))
 
 
-def print_table(
-    measured: Sequence[Measured], method: Method, experiment: Experiment, options: Options
-) -> None:
-    """The table in the terminal: what was measured beside the paper's numbers, each with its difference."""
+def print_table(measured: Sequence[Measured], table: Table, options: Options) -> None:
+    """The table in the terminal: what was measured beside the paper's numbers."""
     from rich import box
-    from rich.table import Table
+    from rich.table import Table as RichTable
+    from rich.text import Text
 
-    table = Table(title=f"{method.title}: {experiment.title}", caption=_caption(experiment, options),
-                  box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left")  # fmt: skip
-    table.add_column("")
-    for column in experiment.columns:
-        table.add_column(f"{column}\npaper", justify="right", style="dim")
-        table.add_column(f"{column}\nhere", justify="right")
-    cells = {(m.row, m.column): m for m in measured if m.variant in COMPARED}
-    for row in experiment.rows:
-        line = [row.label]
-        for column in experiment.columns:
+    shown = RichTable(
+        title=Text(f"{table.method.title}: {table.experiment.title}"),
+        caption=Text(_caption(table, options)),
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        caption_justify="left",
+    )
+    shown.add_column("")
+    for column in table.experiment.columns:
+        shown.add_column(f"{column}\npaper", justify="right", style="dim")
+        shown.add_column(f"{column}\nhere", justify="right")
+    cells = {(m.row, m.column): m for m in measured if m.is_compared}
+    for row, job in zip(table.experiment.rows, table.jobs, strict=True):
+        line = [Text(row.label)]
+        for column in table.experiment.columns:
             cell = cells[row.label, column]
             spread = f" ±{cell.deviation:.1f}" if len(cell.values) > 1 else ""
-            line += ["–" if cell.reported is None else f"{cell.reported:.2f}"]
-            line += [f"{cell.mean:.2f}{spread}" if cell.values else "–"]
-        table.add_row(*line)
-    console.print(table)
+            line.append(Text("–" if cell.reported is None else f"{cell.reported:.2f}"))
+            line.append(Text(f"{cell.mean:.2f}{spread}" if cell.values else "–"))
+        shown.add_row(*line)
+        if isinstance(job, str):
+            console.print(f"{row.label}: not available: {job}", markup=False)
+    console.print(shown)
 
 
-def _caption(experiment: Experiment, options: Options) -> str:
+def _caption(table: Table, options: Options) -> str:
     seeds = ", ".join(map(str, options.seeds))
     return (
-        f"{_metrics(experiment)} in %; paper: {experiment.dataset}; here: "
-        f"{options.dataset or 'default data set'} at scale {options.scale}, seeds {seeds}; "
-        "CAMs at their oracle thresholds"
+        f"{_metrics(table.experiment)} in %; paper: {table.experiment.dataset}; here: "
+        f"{options.dataset} at scale {options.scale}, seeds {seeds}; CAMs at their oracle thresholds"
     )
 
 
 def _metrics(experiment: Experiment) -> str:
-    found = {score.partition(":")[2] or "miou" for row in experiment.rows for score in row.scores}
-    return ", ".join(sorted("mIoU" if metric == "miou" else metric.replace("_", " ") for metric in found))
+    found = {score_parts(score)[1] for row in experiment.rows for score in row.scores}
+    return ", ".join(sorted(_METRICS.get(metric, metric.replace("_", " ")) for metric in found))

@@ -51,14 +51,16 @@ def trained_networks(result: CellResult) -> Iterator[Path]:
 
 def announce(results: Sequence[CellResult], run_dir: Path) -> None:
     """Print where the trained networks lie, and how to segment images with one."""
-    found = [(r.cell.method.name, r.cell.seed, path) for r in results for path in trained_networks(r)]
-    for method, seed, path in found:
-        console.print(f"network of {method} seed {seed}: {path}", markup=False)
+    found = [(r.cell, path) for r in results for path in trained_networks(r)]
+    for cell, path in found:
+        console.print(f"network of {cell.title.replace(' · ', ' ')}: {path}", markup=False)
     if found:
-        method, seed, _ = found[0]
+        first, path = found[0]
+        same = [cell for cell, _ in found if (cell.method, cell.seed) == (first.method, first.seed)]
+        chosen = f"--run {run_dir} --method {first.method.name} --seed {first.seed}"
         console.print(
-            f"To segment your images: python -m benchmark predict --run {run_dir} --method {method} "
-            f"--seed {seed} --images DIR",
+            "To segment your images: python -m benchmark predict "
+            f"{chosen if len(same) == 1 else f'--weights {path}'} --images DIR",
             markup=False,
         )
 
@@ -87,7 +89,8 @@ def of_run(run_dir: Path, method: str | None, seed: int | None) -> Path:
     paths = [run_dir / stage["path"] for _, stage in found]
     if len(found) > 1:  # other settings, data or scales
         named = "; ".join(
-            f"{path} ({cell['dataset']}, {cell['scale']}, {cell['protocol']}, {cell['changes'] or 'all default'})"
+            f"{path} ({cell['dataset']}, {cell['scale']}, {cell['protocol']}, refiner {cell['refiner']}, "
+            f"segmenter {cell['segmenter']}, {cell['changes'] or 'all default'})"
             for (cell, _), path in zip(found, paths)
         )
         raise ConfigError(f"--run {run_dir}: several networks fit; choose one with --weights: {named}")

@@ -7,13 +7,15 @@ their content is part of the keys.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from benchmark.changes import parts
 from benchmark.code_version import code_version
-from benchmark.config import RunConfig, choose, plain
+from benchmark.config import RunConfig, choose, plain, protocol_defaults
 from benchmark.console import console
 from benchmark.distributed import world_size
+from benchmark.graph import SCORED, check_refiner, until_kind, until_scores
 from benchmark.store import Entry, Store, content_key
 from datasets import dataset_class
 from datasets.base import Dataset
@@ -27,8 +29,21 @@ EVALUATOR_MODULE = "benchmark.evaluation.evaluator"
 REFERENCE_MODULE = "benchmark.evaluation.reference"
 UNFETCHED = "to be fetched"
 MASK_CHECK_MODULE = "benchmark.evaluation.mask_check"
-SCORED = {Kind.CAM: "cam", Kind.PSEUDO_LABEL: "pseudo_label", Kind.PREDICTION: "segmentation"}
-"""Artifact kinds the evaluator scores, and what their scores are called."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be run: every method of a configuration with every seed.
+
+    until:  stop after the stages that yield this kind (cam, pseudo_label, ...) and what they need; a method without
+            such a stage is not run
+    scores: stop where these scores of the records (`PlannedStage.scored_as`) are; (): nowhere
+    """
+
+    config: RunConfig
+    seeds: Sequence[int]
+    until: str | None = None
+    scores: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,21 +78,32 @@ class PlannedStage:
 
 @dataclass
 class Cell:
-    """Data set x method x scale x protocol x seed, with its keyed stages or the reason it has none.
+    """Data set x method x scale x protocol x refiner x segmentation network x seed, with its keyed stages or the
+    reason it has none.
 
     status: "planned", "not run" (inputs do not cover the data) or "failed" (e.g. weights are missing)
     """
 
+    config: RunConfig
     method: Method
     seed: int
     stages: list[PlannedStage] = field(default_factory=list)
     status: str = "planned"
     reason: str = ""
 
+    @property
+    def title(self) -> str:
+        """Of its progress: method, what a grid gives it in place of the protocol's parts, seed."""
+        protocol, scale = self.config.protocol, self.config.scale.name
+        usual = parts(protocol_defaults(protocol.name, scale), scale)
+        chosen = [part for part, own in zip(parts(protocol, scale), usual) if part != own]
+        return " · ".join([self.method.name, *chosen, f"seed {self.seed}"])
+
 
 @dataclass
 class Plan:
-    """Cells of a run over one data set."""
+    """Cells of a run over one data set. Their configurations differ in methods and shared parts; `config` is the
+    first one's."""
 
     config: RunConfig
     dataset: Dataset
@@ -131,48 +157,55 @@ class Plan:
 def make_plan(
     config: RunConfig, seeds: Sequence[int], until: str | None = None, *, fetching: bool = True
 ) -> Plan:
-    """Plan every (method, seed). Raises DataError when the data set cannot be read.
+    """Plan one job, see `plan_jobs`."""
+    return plan_jobs([Job(config, seeds, until)], fetching=fetching)
 
-    until: stop after the stages that yield this kind (cam, pseudo_label, ...) and what they need; a method
-           without such a stage is not run
+
+def plan_jobs(jobs: Sequence[Job], *, fetching: bool = True) -> Plan:
+    """Plan every (method, seed) of every job; their data set, scale, evaluation and runtime are the same.
+
     fetching: have libraries download pretrained weights that are not here; without it, `PlannedStage.provisional`
+    Raises DataError when the data set cannot be read, ConfigError for an unknown `until`.
     """
-    if until is not None:
-        choose("--until", until, [kind.value for kind in Kind])
+    for job in jobs:
+        if job.until is not None:
+            choose("--until", job.until, [kind.value for kind in Kind])
+    config = jobs[0].config
     dataset = dataset_class(config.dataset.name)(config.dataset)  # type: ignore[call-arg]
     dataset.prepare()
     store = Store(Path(config.runtime.store))
     keys = _Keys(config, dataset, world_size(), fetching)
     view = dataset.training_view()
     cells = [
-        _plan_cell(config, find_method(name), seed, view, keys, until)
-        for seed in seeds
-        for name in config.method
+        _plan_cell(job, find_method(name), seed, view, keys)
+        for job in jobs
+        for seed in job.seeds
+        for name in job.config.method
     ]
     return Plan(config, dataset, store, cells)
 
 
-def _plan_cell(
-    config: RunConfig, method: Method, seed: int, view: TrainingView, keys: _Keys, until: str | None
-) -> Cell:
+def _plan_cell(job: Job, method: Method, seed: int, view: TrainingView, keys: _Keys) -> Cell:
+    cell = Cell(job.config, method, seed)
     if Supervision.MASKS in method.supervision and (missing := keys.images_without_mask("train")):
         total = len(view.samples("train"))
         reason = f"needs true masks of the training images; {missing} of {total} have none"
-        return Cell(method, seed, status="not run", reason=reason)
+        return replace(cell, status="not run", reason=reason)
     try:
-        return _plan_stages(config, method, seed, view, keys, until)
+        return replace(cell, stages=_plan_stages(job, method, seed, view, keys))
     except NotRunnable as error:
-        return Cell(method, seed, status="not run", reason=str(error))
+        return replace(cell, status="not run", reason=str(error))
     except MethodError as error:  # missing weights, say: a row of the board, while the others run
-        return Cell(method, seed, status="failed", reason=str(error))
+        return replace(cell, status="failed", reason=str(error))
 
 
-def _plan_stages(
-    config: RunConfig, method: Method, seed: int, view: TrainingView, keys: _Keys, until: str | None
-) -> Cell:
-    stages = list(method.stages(config.method[method.name], view, config.shared))
-    if until is not None:
-        stages = _until(stages, Kind(until), method.name)
+def _plan_stages(job: Job, method: Method, seed: int, view: TrainingView, keys: _Keys) -> list[PlannedStage]:
+    stages = list(method.stages(job.config.method[method.name], view, job.config.shared))
+    check_refiner(job.config, stages, method.name)
+    if job.until is not None:
+        stages = until_kind(stages, Kind(job.until), method.name)
+    if job.scores:
+        stages = until_scores(stages, job.scores, method.name)
     planned: dict[str, PlannedStage] = {}
     for stage in stages:
         inputs = {role: planned[name] for role, name in stage.inputs.items()}
@@ -181,23 +214,7 @@ def _plan_stages(
         split = stage.splits[0]
         score_key = keys.score(key, stage, split) if stage.yields in SCORED else None
         planned[stage.name] = PlannedStage(stage, key, inputs, split, score_key, weights)
-    return Cell(method, seed, list(planned.values()))
-
-
-def _until(stages: list[Stage], kind: Kind, method: str) -> list[Stage]:
-    """The stages that yield `kind`, and everything upstream of them."""
-    by_name = {s.name: s for s in stages}
-    wanted = {s.name for s in stages if s.yields == kind}
-    if not wanted:
-        raise NotRunnable(f"--until {kind}: method {method} has no such stage; it yields "
-                          f"{', '.join(dict.fromkeys(s.yields.value for s in stages))}")  # fmt: skip
-    todo = list(wanted)
-    while todo:
-        for upstream in by_name[todo.pop()].inputs.values():
-            if upstream not in wanted:
-                wanted.add(upstream)
-                todo.append(upstream)
-    return [s for s in stages if s.name in wanted]
+    return list(planned.values())
 
 
 class _Keys:

@@ -17,7 +17,7 @@ from benchmark.console import console, duration, stage_progress
 from benchmark.distributed import Team, world_size
 from benchmark.loggers import LogMetrics, opened, overall_scores, require_logger, silent
 from benchmark.memory import PeakMemory
-from benchmark.plan import Cell, Plan, PlannedStage, make_plan
+from benchmark.plan import Cell, Job, Plan, PlannedStage, plan_jobs
 from benchmark.store import SCRATCH, Entry, Store, disk_is_full
 from datasets.base import DataError
 from methods.base import Artifact, Kind, MethodError, Supervision
@@ -25,7 +25,7 @@ from methods.base import Artifact, Kind, MethodError, Supervision
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from benchmark.config import RunConfig, RuntimeConfig
+    from benchmark.config import RuntimeConfig
 
 MEMORY = ("host_memory_mb", "device_memory_mb")
 """What a stage's manifest says of its peaks; see `PeakMemory`."""
@@ -69,9 +69,7 @@ class Runner:
             raise
         for cell in self.plan.cells:  # said before hours of others' work
             if cell.status != "planned":
-                console.print(
-                    f"{cell.method.name} · seed {cell.seed}: {cell.status}: {cell.reason}", markup=False
-                )
+                console.print(f"{cell.title}: {cell.status}: {cell.reason}", markup=False)
         results = [self._run_cell(cell) for cell in self.plan.cells]
         if self._team:
             self._team.dismiss()
@@ -116,11 +114,12 @@ class Runner:
 
     def _run_cell(self, cell: Cell) -> CellResult:
         result = CellResult(cell)
-        title = f"{cell.method.name} · seed {cell.seed}"
+        title = cell.title
         if cell.status != "planned":
             result.status, result.reason = cell.status, cell.reason
             return result
-        config, name = self.plan.config, f"{cell.method.name}-{cell.seed}"
+        config = cell.config
+        name = "-".join(part.removeprefix("seed ") for part in title.split(" · "))
         try:
             with opened(config.runtime, config.name, name) as log:
                 self._log = log
@@ -327,15 +326,13 @@ class Runner:
         return self._fabric
 
 
-def execute(
-    config: RunConfig, seeds: Sequence[int], until: str | None, team: Team | None
-) -> tuple[Runner, list[CellResult]] | None:
+def execute(jobs: Sequence[Job], team: Team | None) -> tuple[Runner, list[CellResult]] | None:
     """Plan and run; None in the processes of a team that do not lead, which have then trained with rank 0."""
     if team and not team.leads:
         team.wait()  # rank 0 has planned, so generated data and fetched weights are there
-        Runner(make_plan(config, seeds, until), team).follow()
+        Runner(plan_jobs(jobs), team).follow()
         return None
-    plan = make_plan(config, seeds, until)
+    plan = plan_jobs(jobs)
     if team:
         team.wait()
     runner = Runner(plan, team)

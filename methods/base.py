@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from torch import nn
 
     from datasets.loader import Batch, ImageBatch, Normalisation, Recipe
+    from methods.experiment import Experiment
+
+
+UNIFIED = "unified"
+"""The protocol that makes the same choices for all methods."""
 
 
 class MethodError(Exception):
@@ -133,50 +138,20 @@ class Deviation:
 
 
 @dataclass(frozen=True)
-class ExperimentRow:
-    """One row of an experiment's table.
-
-    label:    what the paper calls it
-    reported: where the paper prints it, "paper/table/row" of `results/reported`; "" if nowhere
-    scores:   what is read for each column: names of scores in the records (cam, cam_original, segmentation), their
-              mIoU, or another metric of theirs after a colon (pseudo_label:pixel_accuracy)
-    settings: overrides of the method's settings, e.g. "modulation.strength=0.6"
-    method:   another entry whose row this is (a baseline); None: the experiment's own
-    """
-
-    label: str
-    reported: str = ""
-    scores: tuple[str, ...] = ("cam",)
-    settings: tuple[str, ...] = ()
-    method: str | None = None
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """A named ablation, run by one command: settings by row, beside the paper's numbers (its data set, `dataset`).
-
-    until: the kind of artifact after which the stages stop
-    """
-
-    name: str
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[ExperimentRow, ...]
-    until: Kind = Kind.CAM
-    dataset: str = "voc2012"
-
-
-@dataclass(frozen=True)
 class MethodConfig:
     """Base of every method's typed settings; a field's type may carry its limits (`datasets.limits`)."""
 
 
 @dataclass(frozen=True)
 class Shared:
-    """Parts that the protocol chooses for all methods; None means "the method's own"."""
+    """Parts that the protocol chooses for all methods; None means "the method's own".
+
+    inference: scales and mirror images of the CAMs
+    """
 
     refiner: Any = None
     segmenter: Any = None
+    inference: Any = None
 
 
 class Method(ABC):
@@ -193,10 +168,17 @@ class Method(ABC):
     config: ClassVar[type[MethodConfig]]
     presets: ClassVar[Mapping[str, MethodConfig]]
     """Settings by scale: nano, small, paper."""
+    unified: ClassVar[Mapping[str, MethodConfig]] = {}
+    """Those of the protocol `unified`, at scales where `presets` start from weights of another family than ImageNet's
+    1000 classes, which all share there."""
     deviations: ClassVar[Sequence[Deviation]] = ()
     reported_as: ClassVar[str] = ""
     """`method` of its published numbers in `results/reported`; "": none."""
     experiments: ClassVar[Sequence[Experiment]] = ()
+
+    def preset(self, scale: str, protocol: str) -> MethodConfig:
+        """The settings of a scale and protocol, before any override."""
+        return self.unified.get(scale, self.presets[scale]) if protocol == UNIFIED else self.presets[scale]
 
     @abstractmethod
     def stages(self, config: Any, view: TrainingView, shared: Shared) -> Sequence[Stage]:

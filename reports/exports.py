@@ -11,6 +11,8 @@ from results.aggregate import per_class_iou, threshold_curves
 from results.comparison import compare_with_papers
 from results.complexity import complexity_table, read_profiles
 from results.costs import costs
+from results.directions import read_directions
+from results.experiments import EXPERIMENTS_FOLDER
 from results.io import Run
 from results.reported import reported_frame
 from results.significance import Significance
@@ -36,6 +38,7 @@ def frames(run: Run, board: pd.DataFrame, significance: Significance) -> Mapping
         "costs": costs(run),
         "complexity": complexity_table(read_profiles(run.path)),
         "reported": reported_frame(),
+        "reproduction": read_directions(run.path / EXPERIMENTS_FOLDER),
     }
 
 

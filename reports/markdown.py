@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
+from reports.reproduction import directions_table
 from reports.tables import TextTable, board_tables, experiment_table
 from reports.text import markdown_leaderboard, markdown_row, markdown_text
 from results.aggregate import KEYS
 from results.comparison import compare_with_papers
-from results.experiments import read_experiments
+from results.directions import read_directions
+from results.experiments import EXPERIMENTS_FOLDER, read_experiments
 from results.io import Run
 
 
@@ -19,6 +21,8 @@ def render(run: Run, board: pd.DataFrame, standings: pd.DataFrame) -> str:
     for identity, part in board.groupby(KEYS[:3], sort=False):
         title = ", ".join(map(str, identity)) + " protocol"
         parts += [table(found, title) for found in board_tables(run, part, papers)]
+    directions = read_directions(run.path / EXPERIMENTS_FOLDER)
+    parts += [] if directions.empty else [table(directions_table(directions), "What reproduces")]
     parts += [table(experiment_table(experiment), "Ablation") for experiment in read_experiments(run.path)]
     return "\n".join(parts)
 

@@ -103,7 +103,7 @@ def _beside(
 def _reason(row: Mapping[str, Any], cell: Mapping[str, Any], number: ReportedNumber) -> str:
     """Why a printed number is not comparable with a measured one; empty if it is."""
     settings = cell["settings"].get("method") or {}
-    segmenter = settings.get("segmenter") or {}
+    segmenter = (cell["settings"].get("protocol") or {}).get("segmenter") or settings.get("segmenter") or {}
     if number.suspicious:
         return f"suspicious: {number.suspicious}"
     if number.dataset != row["dataset"]:

@@ -21,7 +21,7 @@ COMPARED = ("oracle", "")
 class Experiment:
     """An ablation's table.
 
-    table: row, column, threshold rule, paper, mean, deviation (in percent), seeds (their number)
+    table: row, column, threshold rule, paper, mean, deviation (in percent), seeds (their number), reason (why none)
     """
 
     name: str

@@ -45,7 +45,7 @@ class CamMethod(Method):
         cam = Stage(
             "cam",
             "methods.cam.stages:cam",
-            CamStageConfig(config.backbone, config.inference),
+            CamStageConfig(config.backbone, shared.inference or config.inference),
             Kind.CAM,
             inputs={"weights": classify.name},
             seeded=False,

@@ -44,7 +44,7 @@ def guided_stages(
     cam = Stage(
         "cam",
         "methods.clims.stages:cam",
-        GuidedCamConfig(config.backbone, config.inference, config.activation),
+        GuidedCamConfig(config.backbone, shared.inference or config.inference, config.activation),
         Kind.CAM,
         inputs={"weights": guide.name},
         seeded=False,

@@ -17,6 +17,7 @@ from methods.dskd_gc.experiments import EXPERIMENTS
 from methods.refiners import refiner_stages, uncorrected_stage
 from methods.refiners.gc.config import check_correction
 from methods.segmenters import segmentation_stages
+from methods.unified import from_imagenet
 
 SHARED_DEVIATIONS = (
     Deviation(
@@ -163,7 +164,7 @@ def single_stage(name: str, config: DskdConfig, shared: Shared) -> list[Stage]:
     cam = Stage(
         "cam",
         "methods.dskd_gc.stages:cam",
-        CamStageConfig(config.network, config.which, config.inference),
+        CamStageConfig(config.network, config.which, shared.inference or config.inference),
         Kind.CAM,
         inputs={"weights": train.name},
         seeded=False,
@@ -228,6 +229,7 @@ class DskdGc(Method):
     in_all = True
     config = DskdConfig
     presets = PRESETS
+    unified = from_imagenet(PRESETS)
     deviations = DEVIATIONS
     reported_as = "DSKD + GC"
     experiments = EXPERIMENTS

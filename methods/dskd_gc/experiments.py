@@ -1,8 +1,8 @@
-"""The paper's ablations, and those of what it leaves open, as data for `python -m benchmark experiment`."""
+"""The paper's ablations, and those of what it leaves open, as data for `python -m benchmark run --experiment`."""
 
 from __future__ import annotations
 
-from methods.base import Experiment, ExperimentRow, Kind
+from methods.experiment import Experiment, ExperimentRow
 
 _COLUMNS = ("segmentation", "pseudo-label")
 _SCORES = ("segmentation", "pseudo_label")
@@ -27,7 +27,7 @@ def _row(label: str, reported: str, *settings: str, method: str | None = None) -
 
 EXPERIMENTS = (
     Experiment(
-        "modules",
+        "table1",
         "Effect of distillation and correction (Tab. 1), and ToCo (Tab. 4)",
         _COLUMNS,
         (
@@ -36,10 +36,9 @@ EXPERIMENTS = (
             _row("+ DSKD", _ABLATION + "+ DSKD", *_NO_CORRECTION),
             _row("+ DSKD + GC", _ABLATION + "+ DSKD + GC"),
         ),
-        until=Kind.PREDICTION,
     ),
     Experiment(
-        "thresholds",
+        "table2",
         "Thresholds θ_h and θ_l of the noise (Tab. 2)",
         ("segmentation", "CAM"),
         tuple(
@@ -51,10 +50,9 @@ EXPERIMENTS = (
             )
             for high, low in _THRESHOLDS
         ),
-        until=Kind.PREDICTION,
     ),
     Experiment(
-        "weights",
+        "table3",
         "Weights λ1, λ2, λ3 of the losses (Tab. 3)",
         _COLUMNS,
         tuple(
@@ -67,7 +65,6 @@ EXPERIMENTS = (
             )
             for contrast, similarity, uncertain in _LAMBDAS
         ),
-        until=Kind.PREDICTION,
     ),
     Experiment(
         "open",
@@ -89,6 +86,5 @@ EXPERIMENTS = (
             _row("patch tokens pooled by their mean", "", "pooling=mean"),
             _row("the student gives CAM and predictions", "", "which=student"),
         ),
-        until=Kind.PREDICTION,
     ),
 )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datasets.base import TrainingView
-from methods.base import Deviation, Kind, Method, Shared, Stage, Supervision
+from methods.base import Deviation, Kind, Method, NotRunnable, Shared, Stage, Supervision
 from methods.cam.config import CamStageConfig
 from methods.eps.config import PRESETS, EpsConfig
+from methods.eps.experiments import EXPERIMENTS
 from methods.layers.saliency_config import resolve
 from methods.pipeline import stages_after_cam
 
@@ -64,8 +65,10 @@ class Eps(Method):
     presets = PRESETS
     deviations = DEVIATIONS
     reported_as = "EPS"
+    experiments = EXPERIMENTS
 
     def stages(self, config: EpsConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
+        _check_selection(config, view)
         detector = resolve(config.saliency, view)
         saliency = Stage(
             "saliency",
@@ -88,7 +91,7 @@ class Eps(Method):
         cam = Stage(
             "cam",
             "methods.eps.stages:cam",
-            CamStageConfig(config.backbone, config.inference),
+            CamStageConfig(config.backbone, shared.inference or config.inference),
             Kind.CAM,
             inputs={"weights": classify.name},
             seeded=False,
@@ -96,6 +99,15 @@ class Eps(Method):
             profile="methods.eps.profile:cam",
         )
         return [saliency, classify, cam, *stages_after_cam(cam, config.refiner, config.segmenter, shared)]
+
+
+def _check_selection(config: EpsConfig, view: TrainingView) -> None:
+    missing = [name for name in config.predefined_background if name not in view.classes]
+    if config.map_selection == "predefined" and missing:
+        raise NotRunnable(
+            f"map_selection=predefined needs the classes that saliency overlooks; {', '.join(missing)} is no class "
+            f"of {view.name}: set method.eps.predefined_background=[NAME,...] to some of {', '.join(view.classes)}"
+        )
 
 
 METHOD = Eps()

@@ -14,6 +14,7 @@ from methods.mctformer.config import (
     PartConfig,
 )
 from methods.pipeline import stages_after_cam
+from methods.unified import from_imagenet
 
 DEVIATIONS = (
     Deviation(
@@ -120,11 +121,14 @@ class Mctformer(Method):
     supervision = frozenset({Supervision.LABELS})
     config = MctformerConfig
     presets = PRESETS
+    unified = from_imagenet(PRESETS)
     deviations = DEVIATIONS
     reported_as = "MCTformer"
 
     def stages(self, config: MctformerConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
-        settings = CamStageConfig(config.vit, config.attention, config.inference, config.intermediate)
+        settings = CamStageConfig(
+            config.vit, config.attention, shared.inference or config.inference, config.intermediate
+        )
         return transformer_stages(config, "methods.mctformer", settings, shared)
 
 

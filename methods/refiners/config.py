@@ -20,6 +20,14 @@ REFINERS = {
     "gc": "methods.refiners.gc.stages:pseudo_label",
 }
 """The function of each that writes pseudo-labels."""
+REFINER_SUMMARIES = {
+    "none": "the CAM against a constant background",
+    "crf": "dense CRF on the CAM's scores",
+    "psa": "random walk along affinities that a network learns from the CAM",
+    "irn": "random walk up to edges that a network learns from the CAM",
+    "par": "pixel-adaptive refinement by colour and distance",
+    "gc": "Gaussian correction of noisy labels",
+}
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from methods.sam_fused.config import (
 )
 from methods.sam_fused.experiments import EXPERIMENTS
 from methods.segmenters import segmentation_stages
+from methods.unified import from_imagenet
 
 DEVIATIONS = (
     Deviation(
@@ -142,6 +143,7 @@ class SamFused(Method):
     supervision = frozenset({Supervision.LABELS, Supervision.SAM})
     config = SamFusedConfig
     presets = PRESETS
+    unified = from_imagenet(PRESETS)
     deviations = DEVIATIONS
     reported_as = "SAM-fused"
     experiments = EXPERIMENTS
@@ -161,7 +163,7 @@ class SamFused(Method):
         cam = Stage(
             "cam",
             "methods.sam_fused.stages:cam",
-            CamStageConfig(network, config.inference),
+            CamStageConfig(network, shared.inference or config.inference),
             Kind.CAM,
             inputs={"weights": classify.name},
             seeded=False,

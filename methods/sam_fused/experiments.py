@@ -1,8 +1,8 @@
-"""The paper's ablations as data for `python -m benchmark experiment`. Its tables score pseudo-labels."""
+"""The paper's ablations as data for `python -m benchmark run --experiment`. Its tables score pseudo-labels."""
 
 from __future__ import annotations
 
-from methods.base import Experiment, ExperimentRow, Kind
+from methods.experiment import Experiment, ExperimentRow
 
 _COLUMNS = ("ACC", "mIoU")
 _FLIPS = ("views.scales=[1.0]",)
@@ -18,7 +18,7 @@ def _row(label: str, *settings: str, paper: str = "", of: str = "pseudo_label") 
 
 EXPERIMENTS = (
     Experiment(
-        "guidance",
+        "table2",
         "How SAM makes its pseudo-labels (Tab. 2; its first row and Tab. 3's second should be one and are not)",
         _COLUMNS,
         (
@@ -27,11 +27,10 @@ EXPERIMENTS = (
             _row("SAM, scales", *_SCALES, paper="Tab. 2/SAM on scales"),
             _row("SAM, fused", paper="Tab. 2/SAM on all"),
         ),
-        until=Kind.PSEUDO_LABEL,
         dataset="bluefilm",
     ),
     Experiment(
-        "modules",
+        "table3",
         "Effect of class token contrast and SAM (Tab. 3)",
         _COLUMNS,
         (
@@ -40,11 +39,10 @@ EXPERIMENTS = (
             _row("ViT + SAM", *_NO_CONTRAST, paper="Tab. 3/ViT + SAM"),
             _row("ViT + CTC + SAM", paper="Tab. 3/ViT + CTC + SAM"),
         ),
-        until=Kind.PSEUDO_LABEL,
         dataset="bluefilm",
     ),
     Experiment(
-        "labels",
+        "fig6",
         "P1, P2 and P, which Fig. 6 shows and no table scores but P",
         _COLUMNS,
         (
@@ -52,7 +50,6 @@ EXPERIMENTS = (
             _row("P2, of SAM", of="pseudo_label_sam"),
             _row("P, fused", paper="Tab. 1/SAM-fused"),
         ),
-        until=Kind.PSEUDO_LABEL,
         dataset="bluefilm",
     ),
     Experiment(
@@ -69,7 +66,6 @@ EXPERIMENTS = (
             _row("CTC's weight 1", "contrast.weight=1.0"),
             _row("prompts without negative points", "prompts.negatives=0"),
         ),
-        until=Kind.PSEUDO_LABEL,
         dataset="bluefilm",
     ),
 )

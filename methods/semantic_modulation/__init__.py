@@ -13,6 +13,7 @@ from methods.semantic_modulation.config import (
     SemanticModulationConfig,
 )
 from methods.semantic_modulation.experiments import EXPERIMENTS
+from methods.unified import from_imagenet
 
 
 class SemanticModulation(Method):
@@ -27,6 +28,7 @@ class SemanticModulation(Method):
     in_all = True
     config = SemanticModulationConfig
     presets = PRESETS
+    unified = from_imagenet(PRESETS)
     deviations = (
         Deviation(
             "attention maps",
@@ -49,7 +51,11 @@ class SemanticModulation(Method):
 
     def stages(self, config: SemanticModulationConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
         settings = ModulatedCamConfig(
-            config.vit, config.attention, config.inference, config.intermediate, config.modulation
+            config.vit,
+            config.attention,
+            shared.inference or config.inference,
+            config.intermediate,
+            config.modulation,
         )
         return transformer_stages(config, "methods.semantic_modulation", settings, shared)
 

@@ -1,8 +1,8 @@
-"""The paper's ablations, and those of what it leaves open, as data for `python -m benchmark experiment`."""
+"""The paper's ablations, and those of what it leaves open, as data for `python -m benchmark run --experiment`."""
 
 from __future__ import annotations
 
-from methods.base import Experiment, ExperimentRow, Kind
+from methods.experiment import Experiment, ExperimentRow
 
 _ALPHA = (0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8)
 _RHO = {0.1: "", 0.2: "", 0.3: "semantic_modulation/Fig. 5/ρ = 30%", 0.4: "", 0.5: ""}
@@ -11,7 +11,7 @@ _ALL_STAGES = ("intermediate=[original,affinity,modulated]",)
 
 EXPERIMENTS = (
     Experiment(
-        "modulation",
+        "table2",
         "Effect of semantic modulation (Tab. 2)",
         ("CAM", "segmentation"),
         (
@@ -27,10 +27,9 @@ EXPERIMENTS = (
                 ("cam", "segmentation"),
             ),
         ),
-        until=Kind.PREDICTION,
     ),
     Experiment(
-        "alpha",
+        "table3",
         "Strength α of the modulation (Tab. 3)",
         ("CAM",),
         tuple(
@@ -43,7 +42,7 @@ EXPERIMENTS = (
         ),
     ),
     Experiment(
-        "rho",
+        "fig5",
         "Share ρ of related patches (Fig. 5, whose values are not printed)",
         ("CAM",),
         tuple(
@@ -52,8 +51,8 @@ EXPERIMENTS = (
         ),
     ),
     Experiment(
-        "attention",
-        "Attention that refines the CAM (Tab. 4; Tab. 5 is its first, third and last row)",
+        "table4",
+        "Attention that refines the CAM (Tab. 4)",
         ("CAM",),
         (
             ExperimentRow("original", "semantic_modulation/Tab. 4/original", ("cam_original",), _ALL_STAGES),
@@ -70,6 +69,20 @@ EXPERIMENTS = (
                 _ALL_STAGES,
             ),
             ExperimentRow("original + both (final)", _FINAL, ("cam",), _ALL_STAGES),
+        ),
+    ),
+    Experiment(
+        "table5",
+        "CAM by stage (Tab. 5)",
+        ("CAM",),
+        (
+            ExperimentRow(
+                "Original-CAM", "semantic_modulation/Tab. 5/Original-CAM", ("cam_original",), _ALL_STAGES
+            ),
+            ExperimentRow(
+                "Modulated-CAM", "semantic_modulation/Tab. 5/Modulated-CAM", ("cam_modulated",), _ALL_STAGES
+            ),
+            ExperimentRow("Final-CAM", "semantic_modulation/Tab. 5/Final-CAM", ("cam",), _ALL_STAGES),
         ),
     ),
     Experiment(

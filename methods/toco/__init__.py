@@ -8,6 +8,7 @@ from datasets.base import TrainingView
 from methods.base import Deviation, Method, Shared, Stage, Supervision
 from methods.dskd_gc import SHARED_DEVIATIONS, single_stage
 from methods.toco.config import PRESETS, TocoConfig
+from methods.unified import from_imagenet
 
 
 class Toco(Method):
@@ -21,6 +22,7 @@ class Toco(Method):
     supervision = frozenset({Supervision.LABELS})
     config = TocoConfig
     presets = PRESETS
+    unified = from_imagenet(PRESETS)
     deviations = (
         Deviation(
             "energy loss",

@@ -22,6 +22,7 @@ from reports.sections import (
     methods,
     provenance,
     reported,
+    reproduction,
     thresholds,
     training,
 )
@@ -39,7 +40,7 @@ _OF_A_BOARD = (
     complexity,
     training,
 )
-_OF_THE_PAGE = (ablations, methods, failures, provenance)
+_OF_THE_PAGE = (reproduction, ablations, methods, failures, provenance)
 
 
 @dataclass(frozen=True)

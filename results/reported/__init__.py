@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,15 +119,25 @@ def reported_of(method: str, numbers: Sequence[ReportedNumber] | None = None) ->
     return tuple(sorted(found, key=lambda number: not number.ours))
 
 
-def find_reported(reference: str, stage: str, metric: str = "miou") -> ReportedNumber | None:
-    """The number of "paper/table/row" at a stage; None where the row prints none. A test's is never meant.
+def find_reported(
+    reference: str, stage: str, metric: str = "miou", class_name: str = ""
+) -> ReportedNumber | None:
+    """The number of "paper/table/row" or "paper/table/row/column" at a stage; None where the row prints none.
 
-    Raises DataError if there is no such row.
+    class_name: a pattern. A test's number is never meant. Raises DataError if there is no such row.
     """
-    row = [n for n in load_reported() if f"{n.paper}/{n.table}/{n.row}" == reference]
+    row = [
+        n
+        for n in load_reported()
+        if reference in (place := f"{n.paper}/{n.table}/{n.row}", f"{place}/{n.column}")
+    ]
     if not row:
         raise DataError(f"no reported numbers at {reference!r}; {FOLDER} has paper/table/row")
-    return next((n for n in row if n.stage == stage and n.metric == metric and n.split != "test"), None)
+    for number in row:
+        of_score = number.stage == stage and number.metric == metric and number.split != "test"
+        if of_score and fnmatchcase(number.class_name, class_name):
+            return number
+    return None
 
 
 def _read(path: Path) -> Iterator[ReportedNumber]:

@@ -79,12 +79,15 @@ def test_two_processes_run_an_experiment(tmp_path):
     """Rows of two entries, each with several trainings: all processes come to the end of all of them."""
     methods = ("semantic_modulation", "mctformer")
     outcome = launch(
-        tmp_path / "two", ("experiment", "semantic_modulation/modulation"), TORCHRUN, tuple(sizes(methods))
+        tmp_path / "two",
+        ("run", "--experiment", "semantic_modulation/table2"),
+        TORCHRUN,
+        tuple(sizes(methods)),
     )
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
-    table = tmp_path / "two" / "board" / "semantic_modulation-modulation.csv"
+    table = tmp_path / "two" / "board" / "experiments" / "semantic_modulation-table2.csv"
     with table.open() as file:
         rows = list(csv.DictReader(file))
     assert rows
     assert all(row["seeds"] == "1" for row in rows)
-    assert outcome.stdout.count("csv: ") == 1, "rank 0 alone speaks"
+    assert outcome.stdout.count("md: ") == 1, "rank 0 alone speaks"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import datasets
-from benchmark.changes import cell_changes, differences, reference_changes
+from benchmark.changes import cell_changes, cell_identity, differences, reference_changes
 from benchmark.config import PROTOCOLS, SCALES, compose
 from methods.registry import all_methods
 
@@ -45,8 +45,15 @@ def test_the_place_of_data_that_are_given_tells_them_apart() -> None:
 
 
 def test_an_optional_part_that_is_switched_on() -> None:
-    config = compose(["cam"], overrides=["protocol.refiner.name=par"])
-    assert "protocol.refiner.name=par" in cell_changes(config, "cam").split("; ")
+    config = compose(["cam"], overrides=["protocol.refiner.name=par", "protocol.refiner.par.iterations=3"])
+    assert cell_identity(config, "cam", 0)["refiner"] == "par"
+    assert "protocol.refiner.par.iterations=3" in cell_changes(config, "cam").split("; ")
+
+
+def test_the_parts_of_a_grid_are_no_changes() -> None:
+    config = compose(["cam"], refiner="par", segmenter="aspp")
+    identity = cell_identity(config, "cam", 0)
+    assert (identity["refiner"], identity["segmenter"], identity["changes"]) == ("par", "aspp", "")
 
 
 def test_the_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:

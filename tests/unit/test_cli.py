@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmark.cli import method_names, parse_seeds
+from benchmark.arguments import method_names, parse_seeds
 from benchmark.config import ConfigError
 from methods import registry
 from methods.base import MethodError

@@ -27,7 +27,7 @@ def test_every_preset_composes_to_itself(scale, protocol):
     assert config.scale.name == scale
     assert config.dataset.name == DEFAULT_DATASET[scale]
     for name in names:
-        preset = all_methods()[name].presets[scale]
+        preset = all_methods()[name].preset(scale, protocol)
         assert type(config.method[name]) is type(preset)
         assert config.method[name] == preset  # a list is no tuple
 

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from pathlib import Path
 
 import pytest
 
 from benchmark import experiments
-from benchmark.config import ConfigError
-from methods.base import Experiment, ExperimentRow, Kind
+from benchmark.config import SCALES, ConfigError
+from benchmark.diagnoses import read_diagnoses
+from benchmark.experiments import Options, Table, all_jobs, find_experiments, make_tables
+from benchmark.measured import score_parts
+from benchmark.plan import Job
+from methods.experiment import Experiment, ExperimentRow
 from methods.registry import all_methods
-from results.reported import find_reported, reported_of
+from results.directions import read_directions
+from results.reported import find_reported, load_reported, reported_of
 from tests.toys import CommandLine, Toy, command_line, not_runnable, third_party
 
 __all__ = ["command_line", "third_party"]  # fixtures
@@ -27,17 +35,25 @@ def toy() -> Toy:
                 ExperimentRow("background", "sam_fused/Tab. 3/ViT + SAM", ("pseudo_label",), ("value=0",)),
                 ExperimentRow("class 1", "", ("pseudo_label",), ("value=1",)),
                 ExperimentRow("the other entry", "eps/Tab. 3/naive", ("pseudo_label",), method="other"),
+                ExperimentRow(
+                    "with maps", "eps/Tab. 3/adaptive", ("pseudo_label",), unavailable="needs maps of old"
+                ),
+                ExperimentRow("on GPUs", "", ("pseudo_label",), ("value=1",), scales=("paper",)),
             ),
-            until=Kind.PSEUDO_LABEL,
         ),
     )
     return method
 
 
-def arguments(command: CommandLine) -> tuple[str, ...]:
+def arguments(command: CommandLine, name: str = "toy/fill") -> tuple[str, ...]:
     data = ("dataset.train=6", "dataset.val=2", f"dataset.root={command.folder / 'data'}")
-    return ("experiment", "toy/fill", "--device", "cpu", "--seeds", "0,1", "--output", str(command.output),
+    return ("run", "--experiment", name, "--device", "cpu", "--seeds", "0,1", "--output", str(command.output),
             f"runtime.store={command.store}", *data)  # fmt: skip
+
+
+def table(command: CommandLine, key: str = "row") -> dict[str, dict[str, str]]:
+    with (command.output / "experiments" / "toy-fill.csv").open() as file:
+        return {row[key]: row for row in csv.DictReader(file)}
 
 
 def test_every_row_stands_beside_the_papers_number(command_line: CommandLine, third_party) -> None:
@@ -47,46 +63,121 @@ def test_every_row_stands_beside_the_papers_number(command_line: CommandLine, th
     lines = {
         line.split("  ")[1].strip(): line.split()
         for line in done.out.splitlines()
-        if "–" in line or "±" in line
+        if line.startswith("  ") and ("–" in line or "±" in line)
     }
     assert lines["background"][1] == "84.29"
     assert lines["class 1"][2] == "–"
-    with (command_line.output / "toy-fill.csv").open() as file:
-        rows = {row["row"]: row for row in csv.DictReader(file)}
+    rows = table(command_line)
     assert rows["background"]["seeds"] == "2"
     assert rows["background"]["mean"] == rows["the other entry"]["mean"] != rows["class 1"]["mean"]
     assert float(rows["background"]["deviation"]) == 0.0
-    html = (command_line.output / "toy-fill.html").read_text()
-    assert "What every pixel is given" in html
-    assert "84.29" in html
+    assert rows["background"]["paper"] == "84.29"
 
 
-def test_a_column_may_be_of_another_metric(command_line: CommandLine, third_party) -> None:
-    method, scores = toy(), ("pseudo_label", "pseudo_label:pixel_accuracy")
+def test_rows_that_cannot_be_had_are_listed_with_their_reason(command_line: CommandLine, third_party) -> None:
+    third_party(toy(), Toy("other"))
+    done = command_line(*arguments(command_line))
+    assert done.code == 0, done.err
+    assert "with maps: not available: needs maps of old" in done.out
+    assert "on GPUs: not available: needs scale paper" in done.out
+    rows = table(command_line)
+    assert (rows["with maps"]["seeds"], rows["with maps"]["reason"]) == ("0", "needs maps of old")
+    assert rows["with maps"]["mean"] == ""
+
+
+def test_the_summary_says_what_reproduces(command_line: CommandLine, third_party) -> None:
+    """Background everywhere beats a class everywhere, as 84.29 against 66.5 has it; what did not run is said."""
+    third_party(toy(), Toy("other"))
+    done = command_line(*arguments(command_line), "method.other.value=1")
+    assert done.code == 0, done.err
+    found = read_directions(command_line.output / "experiments").set_index("row")
+    assert found.loc["the other entry", ["better", "verdict", "n"]].tolist() == [
+        "background",
+        "reproduced",
+        2,
+    ]
+    assert found.loc["the other entry", "low"] > 0
+    assert found.loc["with maps", ["verdict", "reason"]].tolist() == ["not run", "needs maps of old"]
+    assert "What reproduces" in done.out
+    for suffix in ("html", "md", "csv"):
+        text = (command_line.output / "experiments" / f"summary.{suffix}").read_text()
+        assert "needs maps of old" in text
+        assert "reproduced" in text
+    again = command_line(*arguments(command_line), "method.other.value=1")
+    assert again.code == 0
+    assert "labels: " not in again.out  # everything is stored
+
+
+def test_a_diagnosis_is_printed_beside_its_row(
+    command_line: CommandLine, third_party, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    third_party(toy(), Toy("other"))
+    text = "the toy is too simple"
+    monkeypatch.setattr(experiments, "diagnoses_of", lambda method: {("fill", "the other entry"): text})
+    assert command_line(*arguments(command_line)).code == 0
+    found = read_directions(command_line.output / "experiments").set_index("row")
+    assert found.loc["the other entry", "verdict"] == "not reproduced"  # both are the same
+    assert found.loc["the other entry", "diagnosis"] == text
+    assert text in (command_line.output / "experiments" / "summary.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[1", "not YAML"),
+        ("- a", "should map experiments to rows"),
+        ("fil: {a: b}", "no experiment 'fil'; there are fill"),
+        ("fill: text", "fill: should map rows to text"),
+        ("fill: {lcass 1: b}", "fill has no row 'lcass 1'; there are class 1"),
+        ("fill: {class 1: ''}", "fill, row 'class 1': should be text"),
+    ],
+)
+def test_a_wrong_diagnosis_is_named(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "diagnoses.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=words) as caught:
+        read_diagnoses(path, {"fill": ["class 1"]})
+    assert str(path) in str(caught.value)
+
+
+def test_diagnoses_are_of_rows(tmp_path: Path) -> None:
+    path = tmp_path / "diagnoses.yaml"
+    path.write_text("fill:\n  class 1: |\n    two\n    lines\n")
+    assert read_diagnoses(path, {"fill": ["class 1"]}) == {("fill", "class 1"): "two lines"}
+
+
+def test_a_column_may_be_of_another_metric_or_of_a_class(command_line: CommandLine, third_party) -> None:
+    method, scores = toy(), ("pseudo_label", "pseudo_label:pixel_accuracy", "pseudo_label:iou:backg*")
     rows = (ExperimentRow("background", "sam_fused/Tab. 3/ViT + SAM", scores, ("value=0",)),)
-    method.experiments = (Experiment("fill", "Two", ("mIoU", "ACC"), rows, Kind.PSEUDO_LABEL),)  # type: ignore[misc]
+    method.experiments = (Experiment("fill", "Three", ("mIoU", "ACC", "IoU"), rows),)  # type: ignore[misc]
     third_party(method, Toy("other"))
     done = command_line(*arguments(command_line))
     assert done.code == 0, done.err
-    assert "mIoU, pixel accuracy in %" in done.out
-    with (command_line.output / "toy-fill.csv").open() as file:
-        found = {row["column"]: row for row in csv.DictReader(file)}
+    assert "IoU, mIoU, pixel accuracy in %" in done.out
+    found = table(command_line, "column")
     assert found["ACC"]["paper"] == "88.11"
-    assert float(found["ACC"]["mean"]) > float(found["mIoU"]["mean"]) > 0
+    assert float(found["ACC"]["mean"]) == float(found["IoU"]["mean"]) > float(found["mIoU"]["mean"]) > 0
 
 
-def test_a_row_that_fails_is_named_and_the_others_are_there(command_line: CommandLine, third_party) -> None:
-    third_party(toy(), not_runnable("other"))
+def test_what_fails_is_named_and_the_others_are_there(command_line: CommandLine, third_party) -> None:
+    third_party(toy(), Toy("other", "tests.toys:explode"))
     done = command_line(*arguments(command_line))
     assert done.code == 1
-    assert "failed: the other entry: seed 0 not run: needs text embeddings" in done.out
-    assert (command_line.output / "toy-fill.csv").is_file()
+    assert "failed: toy/fill: the other entry: seed 0 failed: ValueError: a wire has come loose" in done.out
+    assert table(command_line)["background"]["seeds"] == "2"
+
+
+def test_what_is_not_run_is_no_failure(command_line: CommandLine, third_party) -> None:
+    third_party(toy(), not_runnable("other"))
+    done = command_line(*arguments(command_line))
+    assert done.code == 0, done.err
+    assert "the other entry: seed 0 not run: needs text embeddings" in done.out
 
 
 def test_unknown_experiments_name_what_there_is(third_party) -> None:
     third_party(toy())
     with pytest.raises(ConfigError, match=r"unknown experiment 'toy/fil'; did you mean 'toy/fill'\?"):
-        experiments.find_experiment("toy/fil")
+        find_experiments("toy/fil")
 
 
 @pytest.mark.parametrize(
@@ -95,7 +186,6 @@ def test_unknown_experiments_name_what_there_is(third_party) -> None:
         ("method.toy.noet=x", "there is no setting 'method.toy.noet'; did you mean 'method.toy.note'?"),
         ("method.tyo.note=x", "method 'tyo' is not part of this run; did you mean 'toy'? it has toy, other"),
         ("method.cam.background_threshold=0.2", "method 'cam' is not part of this run; it has toy, other"),
-        ("method.toy.value=2", "setting 'method.toy.value': every row of toy/fill sets it itself"),
     ],
 )
 def test_an_override_that_no_row_takes_is_refused_before_anything_runs(
@@ -109,12 +199,26 @@ def test_an_override_that_no_row_takes_is_refused_before_anything_runs(
     assert not command_line.store.exists()
 
 
+def test_what_every_row_sets_itself_cannot_be_given(third_party) -> None:
+    method = toy()
+    method.experiments = (  # type: ignore[misc]
+        Experiment("fill", "One", ("a",), (ExperimentRow("a", "", ("pseudo_label",), ("value=0",)),)),
+    )
+    third_party(method)
+    options = Options("shapes", "nano", "paper", [0], ["method.toy.value=2"])
+    with pytest.raises(ConfigError, match=r"'method\.toy\.value': every row of toy/fill sets it itself"):
+        make_tables(find_experiments("toy/fill"), options)
+
+
 def test_an_override_for_another_entrys_row_reaches_it_alone(command_line: CommandLine, third_party) -> None:
     third_party(toy(), Toy("other"))
     assert command_line(*arguments(command_line), "method.other.value=1").code == 0
-    with (command_line.output / "toy-fill.csv").open() as file:
-        rows = {row["row"]: row["mean"] for row in csv.DictReader(file)}
+    rows = {label: row["mean"] for label, row in table(command_line).items()}
     assert rows["the other entry"] == rows["class 1"] != rows["background"]
+
+
+def of_papers() -> list[tuple[str, Experiment]]:
+    return [(m.name, e) for m in all_methods().values() for e in m.experiments]
 
 
 def test_experiments_of_all_methods_are_consistent() -> None:
@@ -126,12 +230,91 @@ def test_experiments_of_all_methods_are_consistent() -> None:
             assert len(set(labels)) == len(labels)
             for row in experiment.rows:
                 assert len(row.scores) == len(experiment.columns)
+                assert set(row.scales) <= set(SCALES)
                 if row.reported:  # the row is there, and one of its numbers is of this table
-                    assert any(find_reported(row.reported, score) for score in row.scores)
+                    assert any(find_reported(row.reported, *score_parts(score)) for score in row.scores)
                 if row.method is not None:
                     assert row.method in all_methods()
+
+
+ABLATIONS = {
+    "semantic_modulation": ("Tab. 2", "Tab. 3", "Tab. 4", "Tab. 5", "Fig. 5"),
+    "dskd_gc": ("Tab. 1", "Tab. 2", "Tab. 3"),
+    "ca_cl": ("Tab. 4", "Tab. 5", "Tab. 6", "Tab. 7", "Tab. 8"),
+    "eps": ("Tab. 1", "Tab. 2", "Tab. 3", "Sec. 5.3"),
+    "sam_fused": ("Tab. 2", "Tab. 3"),
+}
+"""The tables of the papers that ask what a method's parts do."""
+
+
+@pytest.mark.parametrize(("paper", "number"), [(p, t) for p, tables in ABLATIONS.items() for t in tables])
+def test_every_row_of_every_ablation_of_the_papers_is_a_row_here(paper: str, number: str) -> None:
+    printed = {
+        f"{n.paper}/{n.table}/{n.row}" for n in load_reported() if (n.paper, n.table) == (paper, number)
+    }
+    assert printed
+    ours = {row.reported for _, experiment in of_papers() for row in experiment.rows}
+    assert printed <= ours
+
+
+def tables(names: str, scale: str) -> list[Table]:
+    dataset = "shapes" if scale == "nano" else "voc2012"
+    return make_tables(find_experiments(names), Options(dataset, scale, "paper", [0], ()))
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_row_has_settings_at_every_scale_that_it_names(scale: str) -> None:
+    names = ",".join(f"{method}/{experiment.name}" for method, experiment in of_papers())
+    for found in tables(names, scale):
+        for row, job in zip(found.experiment.rows, found.jobs, strict=True):
+            available = not row.unavailable and scale in (row.scales or SCALES)
+            assert isinstance(job, Job) == available
+
+
+def test_all_are_those_with_numbers_to_compare() -> None:
+    found = {f"{method.name}/{experiment.name}" for method, experiment in find_experiments("all")}
+    assert {"eps/table3", "eps/saliency", "dskd_gc/table1", "sam_fused/table3", "ca_cl/table8"} <= found
+    assert not any(name.endswith("/open") for name in found)
+    assert "semantic_modulation/fig5" not in found  # prints one value
+
+
+def test_rows_stop_where_their_scores_are(tmp_path: Path) -> None:
+    from benchmark.plan import plan_jobs
+
+    where = Options(
+        "shapes", "nano", "paper", [0], [f"dataset.root={tmp_path}", "dataset.train=2", "dataset.val=2"]
+    )
+
+    def stages(name: str) -> list[list[str]]:
+        plan = plan_jobs(all_jobs(make_tables(find_experiments(name), where)), fetching=False)
+        return [[planned.stage.name for planned in cell.stages] for cell in plan.cells]
+
+    assert stages("semantic_modulation/table5") == [
+        ["classify", "cam", "cam_original"],
+        ["classify", "cam", "cam_modulated"],
+        ["classify", "cam"],
+    ]
+    assert stages("dskd_gc/table1")[-1][-2:] == ["pseudo_label", "predict"]  # both columns
+    assert stages("eps/table4")[0] == ["classify", "cam"]
+    assert "segment" not in {name for row in stages("eps/table4") for name in row}
 
 
 def test_what_methods_are_called_in_the_papers_is_in_the_tables() -> None:
     for method in all_methods().values():
         assert not method.reported_as or reported_of(method.reported_as), method.name
+
+
+def test_patterns_name_one_class_of_each_paper() -> None:
+    def matching(pattern: str, names: Iterable[str]) -> list[str]:
+        return [name for name in names if fnmatchcase(name, pattern)]
+
+    ratios = {n.class_name for n in load_reported() if n.metric == "confusion_ratio"}
+    patterns = {
+        score_parts(score)[2]
+        for _, experiment in of_papers()
+        for row in experiment.rows
+        for score in row.scores
+        if score_parts(score)[1] == "confusion_ratio"
+    }
+    assert patterns
+    assert all(len(matching(pattern, ratios)) == 1 for pattern in patterns)

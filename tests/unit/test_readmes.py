@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 import methods
 from benchmark.config import plain
-from benchmark.experiments import find_experiment
+from benchmark.experiments import find_experiments
 from methods.cam.config import PRESETS as CAM
 from methods.registry import all_methods
 
@@ -60,8 +60,8 @@ def has(config: object, key: str) -> bool:
 
 @pytest.mark.parametrize("readme", READMES, ids=NAMES)
 def test_experiments_in_a_readme_exist(readme: Path) -> None:
-    for name in re.findall(r"benchmark experiment (\S+)", readme.read_text()):
-        find_experiment(name)
+    for name in re.findall(r"--experiment (\S+)", readme.read_text()):
+        find_experiments(name)
 
 
 def test_cams_table_has_its_presets_values() -> None:

@@ -87,6 +87,72 @@ def test_without_variance_over_images_seeds_are_a_t_test_with_pooled_variance() 
     assert found.n == 2
 
 
+def test_intervals_agree_with_a_slow_reference() -> None:
+    """Three entries of one to three seeds on seven images of two classes, everything in loops from the images on:
+    resamples by adding up images, mIoU, variances by their definitions, interval and p of the difference."""
+    rng = np.random.default_rng(5)
+    images, draws, classes = 7, 60, 2
+    truth = rng.integers(20, 60, (images, classes))
+    chosen = [[int(k) for k in rng.integers(images, size=images)] for _ in range(draws)]
+
+    def miou(counts: np.ndarray, drawn: list[int]) -> float:
+        """counts: (images, 2, classes), intersection and prediction."""
+        ious = []
+        for c in range(classes):
+            intersection = truths = predicted = 0
+            for k in drawn:
+                intersection += int(counts[k, 0, c])
+                predicted += int(counts[k, 1, c])
+                truths += int(truth[k, c])
+            ious.append(intersection / (truths + predicted - intersection))
+        return sum(ious) / classes
+
+    entries = []
+    for seeds, quality in ((3, 0.8), (2, 0.6), (1, 0.5)):
+        by_seed = {}
+        for s in range(seeds):
+            hit = rng.binomial(truth, quality + 0.02 * s)
+            by_seed[s] = np.stack([hit, hit + rng.integers(5, 25, hit.shape)], axis=1)
+        entries.append(by_seed)
+    everything = list(range(images))
+    values = [{s: miou(c, everything) for s, c in by_seed.items()} for by_seed in entries]
+    resampled = [{s: [miou(c, d) for d in chosen] for s, c in by_seed.items()} for by_seed in entries]
+
+    squares, freedom = 0.0, 0
+    for of_entry in values:
+        mean = sum(of_entry.values()) / len(of_entry)
+        squares += sum((v - mean) ** 2 for v in of_entry.values())
+        freedom += len(of_entry) - 1
+    pooled = squares / freedom
+    own = [
+        Sampled(
+            {s: np.array([v]) for s, v in value.items()},
+            {s: np.array(r)[:, None] for s, r in resamples.items()},
+            "",
+        )
+        for value, resamples in zip(values, resampled)
+    ]
+    noise = seed_noise(own)
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        mean = sum(values[a].values()) / len(values[a]) - sum(values[b].values()) / len(values[b])
+        by_draw = [
+            sum(r[k] for r in resampled[a].values()) / len(resampled[a])
+            - sum(r[k] for r in resampled[b].values()) / len(resampled[b])
+            for k in range(draws)
+        ]
+        middle = sum(by_draw) / draws
+        over_images = sum((d - middle) ** 2 for d in by_draw) / (draws - 1)
+        over_seeds = pooled / len(values[a]) + pooled / len(values[b])
+        error = math.sqrt(over_images + over_seeds)
+        degrees = freedom * (over_images + over_seeds) ** 2 / over_seeds**2  # Satterthwaite's
+        margin = scipy.stats.t.ppf(0.975, degrees) * error
+        found = compare(own[a], own[b], noise)
+        assert found is not None
+        assert found.mean[0] == pytest.approx(mean)
+        assert (found.low[0], found.high[0]) == pytest.approx((mean - margin, mean + margin))
+        assert found.p[0] == pytest.approx(2 * scipy.stats.t.sf(abs(mean) / error, degrees))
+
+
 def test_other_entries_lend_their_seeds_variance() -> None:
     still = {"spread": 0.0, "own": 0.0}
     entries = [{0: 0.6, 1: 0.62}, {0: 0.5, 1: 0.53}, {0: 0.4, 1: 0.41}, {0: 0.3}]

@@ -1,0 +1,47 @@
+"""Which of a method's stages a job needs: up to a kind of artifact, or up to its scores."""
+
+from __future__ import annotations
+
+from benchmark.config import RunConfig, protocol_defaults
+from methods.base import Kind, NotRunnable, Stage
+
+SCORED = {Kind.CAM: "cam", Kind.PSEUDO_LABEL: "pseudo_label", Kind.PREDICTION: "segmentation"}
+"""Artifact kinds the evaluator scores, and what their scores are called."""
+
+
+def check_refiner(config: RunConfig, stages: list[Stage], method: str) -> None:
+    """NotRunnable where a grid's refiner has nothing to refine."""
+    chosen, usual = config.protocol, protocol_defaults(config.protocol.name, config.scale.name)
+    own = usual.refiner.name if usual.refiner else None
+    if chosen.refiner and chosen.refiner.name != own and all(s.yields != Kind.CAM for s in stages):
+        raise NotRunnable(f"refiner {chosen.refiner.name}: {method} has no CAM that it could refine")
+
+
+def until_kind(stages: list[Stage], kind: Kind, method: str) -> list[Stage]:
+    """The stages that yield `kind`, and everything upstream of them."""
+    wanted = {s.name for s in stages if s.yields == kind}
+    if not wanted:
+        raise NotRunnable(f"--until {kind}: method {method} has no such stage; it yields "
+                          f"{', '.join(dict.fromkeys(s.yields.value for s in stages))}")  # fmt: skip
+    return _with_upstream(stages, wanted)
+
+
+def until_scores(stages: list[Stage], scores: tuple[str, ...], method: str) -> list[Stage]:
+    """The stages whose scores are called so, and everything upstream of them."""
+    called = {s.name: s.scored_as or SCORED[s.yields] for s in stages if s.yields in SCORED}
+    if missing := [score for score in scores if score not in called.values()]:
+        raise NotRunnable(
+            f"method {method} has no score {missing[0]}; it has {', '.join(dict.fromkeys(called.values()))}"
+        )
+    return _with_upstream(stages, {name for name, score in called.items() if score in scores})
+
+
+def _with_upstream(stages: list[Stage], wanted: set[str]) -> list[Stage]:
+    by_name = {s.name: s for s in stages}
+    todo = list(wanted)
+    while todo:
+        for upstream in by_name[todo.pop()].inputs.values():
+            if upstream not in wanted:
+                wanted.add(upstream)
+                todo.append(upstream)
+    return [s for s in stages if s.name in wanted]

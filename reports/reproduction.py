@@ -1,0 +1,97 @@
+"""What of the papers' tables reproduces: the comparisons of all experiments of a folder, as text and files."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from reports.tables import TextTable
+from reports.text import MISSING
+from results.aggregate import as_rows
+from results.directions import POINT, RANGE, VERDICTS, read_directions
+
+CAPTION = (
+    "Each table's best row in the paper against its other rows: difference in points (of mIoU, accuracy and ratios: "
+    "hundredths), its 95 % interval over images (bootstrap) and seeds, n seeds. A direction is tested where the "
+    f"paper's difference is at least {POINT:g} point."
+)
+
+
+def counts(table: pd.DataFrame) -> dict[str, int]:
+    """Number of comparisons by verdict, in the order of `VERDICTS`."""
+    found = table["verdict"].value_counts()
+    return {verdict: int(found.get(verdict, 0)) for verdict in VERDICTS}
+
+
+def cells(row: dict[str, Any]) -> dict[str, str]:
+    """A comparison in text: `compared`, `paper`, `here`, `interval`, `n`, `verdict`, `remark`."""
+    ranged = row["verdict"] == RANGE
+    known = math.isfinite(row["low"])
+    return {
+        "compared": row["row"] if ranged else f"{row['better']} against {row['row']}",
+        "paper": _spread(row["paper"]) if ranged else _signed(row["paper"]),
+        "here": _spread(row["difference"]) if ranged else _signed(row["difference"]),
+        "interval": f"{_signed(row['low'])} to {_signed(row['high'])}" if known else MISSING,
+        "n": str(row["n"]),
+        "verdict": row["verdict"],
+        "remark": "; ".join(filter(None, (row["reason"], row["diagnosis"]))),
+    }
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−") if math.isfinite(value) else MISSING
+
+
+def _spread(value: float) -> str:
+    return f"within {value:.2f}" if math.isfinite(value) else MISSING
+
+
+def directions_table(table: pd.DataFrame) -> TextTable:
+    """All comparisons as one plain table."""
+    rows = []
+    for row in as_rows(table):
+        text = cells(row)
+        rows.append(
+            [
+                f"{row['experiment']}, {row['column']}",
+                text["compared"],
+                text["verdict"],
+                *(text[name] for name in ("paper", "here", "interval", "n", "remark")),
+            ]
+        )
+    tally = ", ".join(f"{number} {verdict}" for verdict, number in counts(table).items())
+    heads = ["Table", "Compared", "Verdict", "Paper", "Here", "95 % interval", "n", "Remark"]
+    return TextTable("reproduction", f"{CAPTION} {tally}.", heads, rows, 3, 1)
+
+
+def write_summary(folder: Path) -> list[Path]:
+    """Write the comparisons of an experiments' folder as `summary.html`, `.md` and `.csv`; none, no files."""
+    from reports.markdown import table as markdown_table
+    from reports.sections import reproduction
+    from reports.templating import environment
+
+    found = read_directions(folder)
+    if found.empty:
+        return []
+    page = (
+        environment()
+        .get_template("summary.html")
+        .render(title=reproduction.TITLE, s=reproduction.data(found))
+    )
+    contents = {
+        "html": page,
+        "md": markdown_table(directions_table(found), reproduction.TITLE),
+        "csv": found.to_csv(index=False),
+    }
+    paths = []
+    for suffix, content in contents.items():
+        path = folder / f"summary.{suffix}"
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary.write_text(content, encoding="utf-8")
+        temporary.replace(path)
+        paths.append(path)
+    return paths
