@@ -12,6 +12,7 @@ _MODULES = {
     "shapes": "datasets.shapes",
     "bluefilm": "datasets.bluefilm",
     "voc2012": "datasets.voc",
+    "coco2014": "datasets.coco",
     "folder": "datasets.folder",
 }
 
