@@ -1,4 +1,4 @@
-"""The command line: run, profile, list, experiment, doctor, report, predict, pretrain."""
+"""The command line: run, profile, list, experiment, doctor, prepare, report, predict, pretrain."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from benchmark import cli_data
 from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, ConfigError, choose
 from benchmark.console import console, duration
 from benchmark.folders import check_writable
@@ -228,6 +229,9 @@ def doctor(
 
     if not examine(dataset, overrides or []):
         sys.exit(1)
+
+
+app.command()(cli_data.prepare)
 
 
 @app.command()
