@@ -266,7 +266,7 @@ def report(
 
 @app.command()
 def predict(
-    images: Annotated[Path, typer.Option(help="Folder of images to segment.")],
+    images: Annotated[Path | None, typer.Option(help="Folder of images to segment.")] = None,
     run_dir: Annotated[
         Path | None, typer.Option("--run", help="Folder of a run, e.g. results/runs/shapes-nano-paper.")
     ] = None,
@@ -277,11 +277,24 @@ def predict(
     ] = None,
     output: Annotated[Path, typer.Option(help="Folder for label maps and overlays.")] = Path("predictions"),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    test: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead of --images: VOCdevkit whose test set is packed for VOC's evaluation server."
+        ),
+    ] = None,
+    competition: Annotated[
+        str, typer.Option(help="With --test: comp5 (VOC's images alone) or comp6.")
+    ] = "comp6",
+    partial: Annotated[
+        bool, typer.Option("--partial", help="With --test: accept a part of the list.")
+    ] = False,
 ) -> None:
-    """Segment unlabelled images with a trained result."""
+    """Segment unlabelled images, or VOC's test set, with a trained result."""
     from benchmark.networks import of_run
-    from benchmark.predict import predict_folder
 
+    if (images is None) == (test is None):
+        raise ConfigError("give either --images FOLDER or --test VOCDEVKIT")
     if (run_dir is None) == (weights is None):
         raise ConfigError("give either --run FOLDER (and --method, --seed) or --weights FOLDER")
     if weights is None:
@@ -289,6 +302,15 @@ def predict(
         weights = of_run(run_dir, method, seed)
     elif method is not None or seed is not None:
         raise ConfigError("--method and --seed choose a network of a run; give --run instead of --weights")
+    if test is not None:
+        from benchmark.submission import predict_test
+
+        archive, count = predict_test(weights, test, output, competition, device, partial)
+        console.print(f"{count} images, checked: {archive}", markup=False)
+        return
+    from benchmark.predict import predict_folder
+
+    assert images is not None
     count, seconds = predict_folder(weights, images, output, device)
     console.print(
         f"{count} images in {duration(seconds)}: {output}/labels (class ids), {output}/overlays", markup=False
