@@ -7,6 +7,7 @@ Only regular files count; links, devices and folders are passed over.
 from __future__ import annotations
 
 import gzip
+import io
 import lzma
 import shutil
 import tarfile
@@ -43,6 +44,7 @@ def members(archive: Path) -> list[Member]:
         else:
             with tarfile.open(archive) as tar:
                 found = [Member(i.name, i.size) for i in tar if i.isreg()]
+                _require_end(tar)
     for member in found:
         path = PurePosixPath(member.name.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts:
@@ -50,6 +52,15 @@ def members(archive: Path) -> list[Member]:
                 f"{archive}: holds {member.name!r}, which leads out of the folder; do not trust it"
             )
     return found
+
+
+def _require_end(tar: tarfile.TarFile) -> None:
+    """ReadError unless the block of zeros follows that ends a tar: `tarfile` takes one that breaks off between two
+    files, or within a header, for whole. Compressed ones have a checksum at their end."""
+    if isinstance(tar.fileobj, io.BufferedReader):
+        tar.fileobj.seek(tar.offset)
+        if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("it breaks off")
 
 
 def contents(archive: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
