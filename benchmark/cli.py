@@ -1,4 +1,4 @@
-"""The command line: run (`benchmark.run_command`), profile, list, doctor, report, predict, pretrain."""
+"""The command line: run (`benchmark.run_command`), profile, list, doctor, prepare, report, predict, pretrain."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from benchmark import cli_data
 from benchmark.arguments import (
     DatasetName,
     Device,
@@ -19,7 +20,7 @@ from benchmark.arguments import (
     print_board,
     run_folder,
 )
-from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, ConfigError
+from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, ConfigError, choose
 from benchmark.console import console, duration
 from benchmark.folders import check_writable
 from benchmark.run_command import run
@@ -155,6 +156,9 @@ def doctor(
         sys.exit(1)
 
 
+app.command()(cli_data.prepare)
+
+
 @app.command()
 def report(
     run_dir: Annotated[Path, typer.Argument(help="Folder of a run, e.g. results/runs/shapes-nano-paper")],
@@ -187,7 +191,7 @@ def report(
 
 @app.command()
 def predict(
-    images: Annotated[Path, typer.Option(help="Folder of images to segment.")],
+    images: Annotated[Path | None, typer.Option(help="Folder of images to segment.")] = None,
     run_dir: Annotated[
         Path | None, typer.Option("--run", help="Folder of a run, e.g. results/runs/shapes-nano-paper.")
     ] = None,
@@ -198,11 +202,24 @@ def predict(
     ] = None,
     output: Annotated[Path, typer.Option(help="Folder for label maps and overlays.")] = Path("predictions"),
     device: Device = "auto",
+    test: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead of --images: VOCdevkit whose test set is packed for VOC's evaluation server."
+        ),
+    ] = None,
+    competition: Annotated[
+        str, typer.Option(help="With --test: comp5 (VOC's images alone) or comp6.")
+    ] = "comp6",
+    partial: Annotated[
+        bool, typer.Option("--partial", help="With --test: accept a part of the list.")
+    ] = False,
 ) -> None:
-    """Segment unlabelled images with a trained result."""
+    """Segment unlabelled images, or VOC's test set, with a trained result."""
     from benchmark.networks import of_run
-    from benchmark.predict import predict_folder
 
+    if (images is None) == (test is None):
+        raise ConfigError("give either --images FOLDER or --test VOCDEVKIT")
     if (run_dir is None) == (weights is None):
         raise ConfigError("give either --run FOLDER (and --method, --seed) or --weights FOLDER")
     if weights is None:
@@ -210,6 +227,15 @@ def predict(
         weights = of_run(run_dir, method, seed)
     elif method is not None or seed is not None:
         raise ConfigError("--method and --seed choose a network of a run; give --run instead of --weights")
+    if test is not None:
+        from benchmark.submission import predict_test
+
+        archive, count = predict_test(weights, test, output, competition, device, partial)
+        console.print(f"{count} images, checked: {archive}", markup=False)
+        return
+    from benchmark.predict import predict_folder
+
+    assert images is not None
     count, seconds = predict_folder(weights, images, output, device)
     console.print(
         f"{count} images in {duration(seconds)}: {output}/labels (class ids), {output}/overlays", markup=False

@@ -6,7 +6,8 @@ import importlib
 import shutil
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmark.config import DEVICES, ConfigError, RuntimeConfig, choose
@@ -37,14 +38,9 @@ def predict_folder(weights: Path, images: Path, output: Path, device: str) -> tu
     check_writable(output, "--output")
     began = time.perf_counter()
     samples = _readable(paths, images)
-    work = output / WORK
-    shutil.rmtree(work, ignore_errors=True)  # of a call that was killed
-    work.mkdir(parents=True)
-    try:
-        _segment(predictor, samples, work, device)
+    with scratch(output) as work:
+        segment(predictor, samples, work, device)
         _publish(samples, work, output)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     legend = ["0 background", *(f"{i + 1} {name}" for i, name in enumerate(predictor.classes))]
     (output / "classes.txt").write_text("\n".join(legend) + "\n")
     if broken := len(paths) - len(samples):
@@ -52,6 +48,18 @@ def predict_folder(weights: Path, images: Path, output: Path, device: str) -> tu
             f"{broken} of {len(paths)} images could not be read (named above); the others are in {output}"
         )
     return len(samples), time.perf_counter() - began
+
+
+@contextmanager
+def scratch(output: Path) -> Iterator[Path]:
+    """A folder in the output that is there only meanwhile."""
+    work = output / WORK
+    shutil.rmtree(work, ignore_errors=True)  # of a call that was killed
+    work.mkdir(parents=True)
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def image_files(images: Path, output: Path) -> list[Path]:
@@ -83,7 +91,7 @@ def _readable(paths: Sequence[Path], images: Path) -> list[Sample]:
     return samples
 
 
-def _segment(predictor: Predictor, samples: Sequence[Sample], work: Path, device: str) -> None:
+def segment(predictor: Predictor, samples: Sequence[Sample], work: Path, device: str) -> None:
     """Run the stage as a run does, on a view whose validation images are the samples."""
     from benchmark.context import RunContext
     from benchmark.runner import make_fabric, one_line

@@ -6,14 +6,20 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from datasets.base import Dataset
+    from datasets.preparing import Request
 
 _MODULES = {
     "shapes": "datasets.shapes",
     "bluefilm": "datasets.bluefilm",
     "voc2012": "datasets.voc",
+    "coco2014": "datasets.coco",
     "folder": "datasets.folder",
 }
+
+_PREPARERS = {"voc2012": "datasets.prepare_voc", "coco2014": "datasets.prepare_coco"}
 
 
 def names() -> list[str]:
@@ -23,3 +29,13 @@ def names() -> list[str]:
 def dataset_class(name: str) -> type[Dataset]:
     """The `Dataset` subclass registered as `name`; KeyError if there is none."""
     return importlib.import_module(_MODULES[name]).DATASET  # type: ignore[no-any-return]
+
+
+def preparable() -> list[str]:
+    """Names of the data sets that are made from downloaded archives."""
+    return list(_PREPARERS)
+
+
+def preparer(name: str) -> Callable[[Request], list[str]]:
+    """What makes a data set's layout from its downloads; KeyError if there is none."""
+    return importlib.import_module(_PREPARERS[name]).PREPARE  # type: ignore[no-any-return]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from datasets.base import DataError, Dataset, DatasetConfig, Problem, Sample
 from datasets.fingerprints import dataset_fingerprint
 from datasets.inspection import as_problem, first_names, sampled_problems
 from datasets.limits import OneOf, first_fault
+from datasets.listing import names_in
 
 CLASSES = (
     "aeroplane",
@@ -43,7 +43,7 @@ CLASSES = (
 CLASS_MASKS = ("SegmentationClass", "SegmentationClassAug")
 """Folders of the masks that are scored against, the first that has one."""
 INSTANCE_MASKS = "SegmentationObject"
-OFFICIAL = {"train": 1464, "train_aug": 10582, "val": 1449}
+OFFICIAL = {"train": 1464, "train_aug": 10582, "val": 1449, "test": 1456}
 """Images in each list of the full data set."""
 
 
@@ -73,6 +73,7 @@ class Voc2012(Dataset):
 
     Labels are the classes of the annotated objects, those marked difficult included; masks are never read for
     them. Masks come from SegmentationClass, and from SegmentationClassAug for images that have none there.
+    Test images have neither labels nor masks: they are no split, `test_samples` lists them.
     """
 
     name = "voc2012"
@@ -122,7 +123,17 @@ class Voc2012(Dataset):
         return self._splits[split]
 
     def sample(self, sample_id: str) -> Sample:
-        return Sample(sample_id, self.folder / "JPEGImages" / f"{sample_id}.jpg", self._labels(sample_id))
+        return Sample(sample_id, self._image(sample_id), self._labels(sample_id))
+
+    def test_samples(self) -> tuple[Sample, ...]:
+        """The images of the test list, without labels. Raises DataError if the list or an image is missing."""
+        files = names_in(self.folder / "JPEGImages")
+        if missing := [i for i in self._test if f"{i}.jpg" not in files]:
+            raise DataError(
+                f"voc2012: {len(missing)} of {len(self._test)} ids of the test list have no image in"
+                f" {self.folder / 'JPEGImages'} ({first_names(missing)}); unpack VOC2012test.tar again"
+            )
+        return tuple(Sample(i, self._image(i), ()) for i in self._test)
 
     def mask_path(self, sample_id: str) -> Path | None:
         for folder, names in self._masks.items():
@@ -152,16 +163,27 @@ class Voc2012(Dataset):
         return [
             f"train: {len(self.ids('train'))} images (list {self.train_list}), {masks} with masks",
             f"val: {len(self.ids('val'))} images",
+            *([f"test: {len(self._test)} images"] if self._list_file("test").is_file() else []),
         ]
 
     @cached_property
     def _splits(self) -> dict[str, tuple[str, ...]]:
-        val = _read_list(self._list_file("val"))
+        val = read_list(self._list_file("val"))
         if self.train_list != "sbd":
-            return {"train": _read_list(self._list_file(self.train_list)), "val": val}
-        union = {i for file in self._sbd_lists() for i in _read_list(file)}
-        union.update(_read_list(self._list_file("train")))
+            return {"train": read_list(self._list_file(self.train_list)), "val": val}
+        union = {i for file in self._sbd_lists() for i in read_list(file)}
+        union.update(read_list(self._list_file("train")))
         return {"train": tuple(sorted(union - set(val))), "val": val}
+
+    @cached_property
+    def _test(self) -> tuple[str, ...]:
+        file = self._list_file("test")
+        if not file.is_file():
+            raise DataError(f"voc2012: no test list {file}; unpack VOC2012test.tar there")
+        return read_list(file)
+
+    def _image(self, sample_id: str) -> Path:
+        return self.folder / "JPEGImages" / f"{sample_id}.jpg"
 
     def _list_file(self, name: str) -> Path:
         return self.folder / "ImageSets" / "Segmentation" / f"{name}.txt"
@@ -180,11 +202,11 @@ class Voc2012(Dataset):
 
     @cached_property
     def _masks(self) -> dict[str, frozenset[str]]:
-        return {name: _listing(self.folder / name) for name in CLASS_MASKS}
+        return {name: names_in(self.folder / name) for name in CLASS_MASKS}
 
     def _missing(self) -> list[tuple[str, str]]:
         """(what, remedy) for listed ids without a file of their own."""
-        images, annotations = _listing(self.folder / "JPEGImages"), _listing(self.folder / "Annotations")
+        images, annotations = names_in(self.folder / "JPEGImages"), names_in(self.folder / "Annotations")
         found = []
         for split, ids in self._splits.items():
             name = f"{self.train_list if split == 'train' else split} list"
@@ -252,11 +274,7 @@ def read_labels(annotation: Path) -> tuple[int, ...]:
     return labels
 
 
-def _listing(folder: Path) -> frozenset[str]:
-    return frozenset(os.listdir(folder)) if folder.is_dir() else frozenset()  # noqa: PTH208 - names only
-
-
-def _read_list(file: Path) -> tuple[str, ...]:
+def read_list(file: Path) -> tuple[str, ...]:
     """Ids of a list, in its order. Lines are ids, or ``/JPEGImages/x.jpg /SegmentationClassAug/x.png``."""
     try:
         lines = file.read_text().splitlines()

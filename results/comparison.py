@@ -8,13 +8,18 @@ from typing import Any
 import pandas as pd
 
 from results.aggregate import KEYS, as_rows, summarise
+from results.changes import changes_of
 from results.reported import ReportedNumber, reported_of
+from results.schema import CHANGES_SEPARATOR
 
 PRINTED_VARIANTS = ("oracle", "")
 """Variants that stand beside printed numbers: for CAMs the oracle threshold, which is what most papers print."""
 
 COLUMNS = [*KEYS, "stage", "split", "metric", "measured", "std", "n", "images", "reported", "printed", "paper",
            "source", "where", "difference", "comparable", "reason", "note"]  # fmt: skip
+
+_PLACES = ("dataset.root=", "dataset.sbd_root=")
+"""Where data lie is no setting that scores depend on."""
 
 _HEADS = {"V1": "largefov", "V2": "aspp"}
 """What papers call DeepLab's versions, and the heads of ours."""
@@ -114,8 +119,12 @@ def _reason(row: Mapping[str, Any], cell: Mapping[str, Any], number: ReportedNum
         return f"the networks of scale {row['scale']} are not the paper's"
     if number.protocol != row["protocol"]:
         return f"{row['protocol']} protocol here, the authors' own in the paper"
-    if row.get("changes"):
-        return f"settings changed here: {row['changes']}"
+    truth = (cell["settings"].get("dataset") or {}).get("ground_truth", "")
+    if number.ground_truth and truth and number.ground_truth != truth:
+        return f"ground truth {number.ground_truth} in the paper, {truth} here"
+    agreed = (*_PLACES, *([f"dataset.ground_truth={truth}"] if number.ground_truth else []))
+    if changed := [c for c in changes_of(row.get("changes") or "") if not c.startswith(agreed)]:
+        return f"settings changed here: {CHANGES_SEPARATOR.join(changed)}"
     if number.images and row["images"] and number.images != row["images"]:
         return f"{number.images} images in the paper, {row['images']} here"
     refiner = row["refiner"] if row["refiner"] != "own" else (settings.get("refiner") or {}).get("name", "")
@@ -142,12 +151,13 @@ def _other_network(number: ReportedNumber, segmenter: Mapping[str, Any]) -> str:
 
 
 def _network(number: ReportedNumber) -> str:
-    """How a number was made, in few words: backbone, refiner, segmentation network, initial weights."""
+    """How a number was made, in few words: backbone, refiner, segmentation network, initial weights, ground truth."""
     segmenter = " ".join(filter(None, (number.segmenter and f"DeepLab {number.segmenter}",
                                        number.segmenter_backbone)))  # fmt: skip
     parts = (number.backbone, number.refiner and f"refiner {number.refiner}", segmenter)
     start = number.initialisation and f"from {number.initialisation}"
-    return ", ".join(filter(None, (*parts, start)))
+    truth = number.ground_truth and f"ground truth {number.ground_truth}"
+    return ", ".join(filter(None, (*parts, start, truth)))
 
 
 def _plain(name: str) -> str:

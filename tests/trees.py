@@ -1,13 +1,16 @@
-"""Small data sets on disk, in the layouts that `voc2012` and `folder` read."""
+"""Small data sets on disk, in the layouts that `voc2012`, `coco2014` and `folder` read."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from datasets.coco_annotations import CATEGORY_IDS
+from datasets.coco_annotations import CLASSES as COCO_CLASSES
 from datasets.voc import CLASSES
 
 SIZE = (24, 16)
@@ -61,4 +64,29 @@ def write_folder(
         write_image(root / "images" / f"{image_id}.png", seed)
         if masks:
             write_mask(root / "masks" / f"{image_id}.png", [0, 1, 2])
+    return root
+
+
+def write_coco(root: Path, images: Mapping[str, Mapping[int, Sequence[int]]]) -> Path:
+    """COCO's layout with both kinds of masks, as `prepare` leaves it.
+
+    images: {"train": {number: category ids}, ...}
+    """
+    for split, found in images.items():
+        entries = [
+            {"id": n, "file_name": f"COCO_{split}2014_{n:012d}.jpg", "width": SIZE[0], "height": SIZE[1]}
+            for n in found
+        ]
+        objects = [{"id": 100 * n + k, "image_id": n, "category_id": category, "segmentation": [[0, 0, 4, 0, 4, 4]]}
+                   for n, categories in found.items() for k, category in enumerate(categories)]  # fmt: skip
+        categories = [{"id": i, "name": name} for i, name in zip(CATEGORY_IDS, COCO_CLASSES)]
+        file = root / "annotations" / f"instances_{split}2014.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"images": entries, "annotations": objects, "categories": categories}))
+        for number, of in found.items():
+            name = f"COCO_{split}2014_{number:012d}"
+            write_image(root / f"{split}2014" / f"{name}.jpg", number)
+            values = [CATEGORY_IDS.index(category) + 1 for category in of]
+            for truth, rest in (("instances", [0]), ("coco_stuff", [0, 255])):
+                write_mask(root / "masks" / truth / f"{split}2014" / f"{name}.png", [*rest, *values])
     return root

@@ -41,8 +41,8 @@ IMAGES = {
 """Images that the papers' scores are over, by data set and split."""
 
 FIELDS = ("method", "variant", "venue", "dataset", "split", "stage", "metric", "class", "supervision", "protocol",
-          "backbone", "initialisation", "refiner", "segmenter", "segmenter_backbone", "images", "note",
-          "suspicious")  # fmt: skip
+          "backbone", "initialisation", "refiner", "segmenter", "segmenter_backbone", "ground_truth", "images",
+          "note", "suspicious")  # fmt: skip
 """What a table, a column or a row may say of its numbers."""
 
 _OF_STAGE = {"refiner": "pseudo_label", "segmenter": "segmentation", "segmenter_backbone": "segmentation"}
@@ -60,6 +60,7 @@ class ReportedNumber:
     dataset, split, stage, metric, class_name: as in `results.schema.Record`; an empty split is not said
     supervision, protocol, backbone, initialisation, refiner, segmenter, segmenter_backbone: how it was made;
                empty where the paper does not say
+    ground_truth: where a data set has several, the one it was scored against; empty where the paper does not say
     images:    number of images scored, 0 where unknown
     note:      remarks; suspicious: why the number cannot be what it is printed as, else empty
     """
@@ -88,6 +89,7 @@ class ReportedNumber:
     refiner: str
     segmenter: str
     segmenter_backbone: str
+    ground_truth: str
     images: int
     note: str
     suspicious: str

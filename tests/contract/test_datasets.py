@@ -16,10 +16,11 @@ from PIL import Image
 import datasets
 from datasets.base import IGNORE, Dataset, DatasetConfig
 from datasets.bluefilm import BlueFilmConfig
+from datasets.coco import CocoConfig
 from datasets.folder import FolderConfig
 from datasets.shapes import ShapesConfig
 from datasets.voc import VocConfig
-from tests.trees import write_folder, write_voc
+from tests.trees import write_coco, write_folder, write_voc
 
 SPLITS = ("train", "val")
 
@@ -43,6 +44,11 @@ def voc2012(root: Path) -> DatasetConfig:
     return VocConfig(root=str(root))
 
 
+def coco2014(root: Path) -> DatasetConfig:
+    write_coco(root, {"train": {9: [1, 90, 1], 25: [], 30: [3]}, "val": {42: [27]}})
+    return CocoConfig(root=str(root))
+
+
 def folder(root: Path) -> DatasetConfig:
     write_folder(root, ["a,rust,train", "sub/b,rust;dent,train", "c,dent,val"])
     return FolderConfig(root=str(root))
@@ -52,6 +58,7 @@ MAKERS: dict[str, Callable[[Path], DatasetConfig]] = {
     "shapes": shapes,
     "bluefilm": bluefilm,
     "voc2012": voc2012,
+    "coco2014": coco2014,
     "folder": folder,
 }
 
@@ -145,7 +152,7 @@ def test_a_sound_data_set_has_no_problems_but_its_size(dataset: Dataset) -> None
     assert [p for p in dataset.problems() if p.broken and "draws" not in p.what] == []
 
 
-@pytest.mark.parametrize("name", ["voc2012", "folder"])
+@pytest.mark.parametrize("name", ["voc2012", "coco2014", "folder"])
 @pytest.mark.parametrize("root", [None, "missing"])
 def test_problems_of_a_missing_root_name_the_remedy(name: str, root: str | None, tmp_path: Path) -> None:
     config = datasets.dataset_class(name).config(name=name, root=root and str(tmp_path / root))
@@ -155,6 +162,8 @@ def test_problems_of_a_missing_root_name_the_remedy(name: str, root: str | None,
 
 
 def test_declarations_import_without_torch() -> None:
-    modules = ", ".join(f"datasets.{name}" for name in ("base", "shapes", "bluefilm", "voc", "folder"))
+    modules = ", ".join(
+        f"datasets.{name}" for name in ("base", "shapes", "bluefilm", "voc", "coco", "folder")
+    )
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -76,6 +76,7 @@ def check_failed_row(done: Outcome, reason: str, *words: str) -> None:
     ("dataset", "remedy"),
     [
         ("voc2012", "set dataset.root=PATH of VOCdevkit"),
+        ("coco2014", "set dataset.root=PATH of train2014/, val2014/, annotations/"),
         ("folder", "set dataset.root=PATH of a folder with images/ and labels.csv"),
     ],
 )

@@ -28,6 +28,7 @@ def compare(
 ) -> pd.DataFrame:
     where = WHERE | {key: changes.pop(key) for key in list(changes) if key in WHERE}
     settings = changes.pop("settings", SETTINGS)
+    data = changes.pop("data", {})
     score = {
         "stage": "segmentation",
         "variant": "",
@@ -39,7 +40,8 @@ def compare(
     records.append(Record(**where | {"method": "reference/all-background"}, seed=-1, value=0.1, **score))
     cells = [
         CellRecord(**where, seed=s, status="done", method_info={"reported_as": "EPS"},
-                   settings={"method": settings}).as_dict()
+                   settings={"method": settings, "dataset": data},
+                   changes=changes.get("changes", "")).as_dict()
         for s in range(len(values))
     ]  # fmt: skip
     return compare_with_papers(records_frame(records), cells, numbers)
@@ -119,3 +121,25 @@ def test_another_data_set_has_the_papers_best_number() -> None:
 
 def test_nothing_measured_is_an_empty_table() -> None:
     assert compare_with_papers(records_frame([]), []).columns.tolist() == COLUMNS
+
+
+def test_the_place_of_the_data_is_no_changed_setting() -> None:
+    assert compare([PRINTED], changes="dataset.root=/data/VOCdevkit; dataset.sbd_root=/data/sbd").iloc[0][
+        "comparable"
+    ]
+    row = compare([PRINTED], changes="dataset.root=/data/VOCdevkit; dataset.train=sbd").iloc[0]
+    assert row["reason"] == "settings changed here: dataset.train=sbd"
+
+
+def test_scores_against_another_ground_truth_are_not_compared() -> None:
+    printed = next(n for n in load_reported() if (n.paper, n.table, n.row) == ("eps", "Tab. 7", "EPS"))
+    here = {"dataset": "coco2014", "images": 40137,
+            "settings": {"segmenter": {"head": "aspp", "backbone": {"name": "vgg16"}}}}  # fmt: skip
+    row = compare([printed], data={"ground_truth": "instances"}, **here).iloc[0]
+    assert row["reason"] == "ground truth coco_stuff in the paper, instances here"
+    stuff = {"data": {"ground_truth": "coco_stuff"}, "changes": "dataset.ground_truth=coco_stuff"}
+    row = compare([printed], **stuff, **here).iloc[0]
+    assert row["comparable"], row["reason"]
+    unsaid = replace(printed, ground_truth="")
+    row = compare([unsaid], **stuff, **here).iloc[0]
+    assert row["reason"] == "settings changed here: dataset.ground_truth=coco_stuff"

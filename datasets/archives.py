@@ -1,0 +1,139 @@
+"""Tar and zip archives: what is in them, and single members unpacked, each complete or not at all.
+
+Members' names never become paths: whoever unpacks says where each goes, so that no archive can write elsewhere.
+Only regular files count; links, devices and folders are passed over.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import lzma
+import shutil
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, NamedTuple
+
+from datasets.base import DataError
+
+_FAULTS = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError,
+           NotImplementedError, RuntimeError)  # fmt: skip
+"""What damaged, truncated, encrypted and unusual archives raise."""
+
+
+class Member(NamedTuple):
+    """A file in an archive: its name there and its size in bytes."""
+
+    name: str
+    size: int
+
+
+def members(archive: Path) -> list[Member]:
+    """The files of an archive, in its order.
+
+    Raises DataError for a file that is missing, no archive or damaged, and for names that lead out of a folder.
+    """
+    with _reading(archive):
+        if _is_zip(archive):
+            with zipfile.ZipFile(archive) as zipped:
+                found = [Member(i.filename, i.file_size) for i in zipped.infolist() if not i.is_dir()]
+        else:
+            with tarfile.open(archive) as tar:
+                found = [Member(i.name, i.size) for i in tar if i.isreg()]
+                _require_end(tar)
+    for member in found:
+        path = PurePosixPath(member.name.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts:
+            raise DataError(
+                f"{archive}: holds {member.name!r}, which leads out of the folder; do not trust it"
+            )
+    return found
+
+
+def _require_end(tar: tarfile.TarFile) -> None:
+    """ReadError unless the block of zeros follows that ends a tar: `tarfile` takes one that breaks off between two
+    files, or within a header, for whole. Compressed ones have a checksum at their end."""
+    if isinstance(tar.fileobj, io.BufferedReader):
+        tar.fileobj.seek(tar.offset)
+        if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("it breaks off")
+
+
+def contents(archive: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    """(name, content) of the wanted files, in the archive's order. Raises DataError as `members`."""
+    for name, file in _opened(archive, wanted):
+        with _reading(archive):
+            content = file.read()
+        yield name, content
+
+
+def unpack(archive: Path, places: Mapping[str, Path], advance: Callable[[int], object]) -> None:
+    """Write files of an archive to `places` (name -> path), each aside and then renamed.
+
+    advance: called with 1 after every file. Raises DataError as `members`.
+    """
+    for name, file in _opened(archive, places):
+        place = places[name]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        temporary = place.with_name(f"{place.name}.tmp")
+        with temporary.open("wb") as out, _reading(archive):
+            shutil.copyfileobj(file, out, 1 << 20)
+        temporary.replace(place)
+        advance(1)
+
+
+def _opened(archive: Path, wanted: Collection[str]) -> Iterator[tuple[str, IO[bytes]]]:
+    """The wanted files, open one after the other; a tar is read once from its beginning."""
+    names = frozenset(wanted)
+    if _is_zip(archive):
+        with _reading(archive):
+            zipped = zipfile.ZipFile(archive)
+        with zipped:
+            for info in zipped.infolist():
+                if info.filename in names:
+                    with _reading(archive):
+                        file = zipped.open(info)
+                    with file:
+                        yield info.filename, file
+        return
+    with _reading(archive):
+        tar = tarfile.open(archive)  # noqa: SIM115 - closed below, where the caller's errors are not taken for its
+    with tar:
+        while True:
+            with _reading(archive):
+                info_or_none = tar.next()
+            if info_or_none is None:
+                return
+            tar.members = []  # type: ignore[attr-defined] - else the headers of all that was read stay in memory
+            if info_or_none.isreg() and info_or_none.name in names:
+                file_or_none = tar.extractfile(info_or_none)
+                assert file_or_none is not None  # it is regular
+                yield info_or_none.name, file_or_none
+
+
+def _is_zip(archive: Path) -> bool:
+    if zipfile.is_zipfile(archive):
+        return True
+    if not tarfile.is_tarfile(archive):
+        raise DataError(f"{archive}: neither a tar nor a zip archive, or cut off; download it again")
+    return False
+
+
+@contextmanager
+def _reading(archive: Path) -> Iterator[None]:
+    """Turns what broken archives raise into one line."""
+    try:
+        yield
+    except _FAULTS as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{archive}: damaged ({reason}); download it again") from error
+    except FileNotFoundError as error:
+        if error.filename is not None and Path(error.filename) == archive:
+            raise DataError(f"{archive}: no such file; give the path of a downloaded archive") from None
+        raise
+    except IsADirectoryError:
+        raise DataError(f"{archive}: a folder, not an archive; give the downloaded file") from None
