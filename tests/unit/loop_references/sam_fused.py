@@ -35,9 +35,7 @@ def cam_loop(features: Sequence[Grid], weights: Sequence[Sequence[float]]) -> li
 
 def regions_loop(cam: Grid, low: float, high: float) -> list[list[str]]:
     """A CAM in [0, 1] split by the two thresholds; values at a threshold are nobody's test."""
-    return [
-        [FOREGROUND if v > high else BACKGROUND if v < low else NON_SALIENT for v in row] for row in cam
-    ]
+    return [[FOREGROUND if v > high else BACKGROUND if v < low else NON_SALIENT for v in row] for row in cam]
 
 
 def projected_loop(token: Sequence[float], matrix: Sequence[Sequence[float]]) -> list[float]:
@@ -102,10 +100,10 @@ def connected_loop(inside: Sequence[Sequence[bool]], diagonal: bool) -> list[lis
                         if not diagonal and i * j != 0:
                             continue
                         at = (a + i, b + j)
-                        if 0 <= at[0] < height and 0 <= at[1] < width and inside[at[0]][at[1]]:
-                            if at not in seen:
-                                seen.add(at)
-                                waiting.append(at)
+                        within = 0 <= at[0] < height and 0 <= at[1] < width
+                        if within and inside[at[0]][at[1]] and at not in seen:
+                            seen.add(at)
+                            waiting.append(at)
             out.append(region)
     return out
 
