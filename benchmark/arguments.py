@@ -11,7 +11,7 @@ import typer
 from benchmark.config import PROTOCOLS, SCALES, ConfigError
 from benchmark.console import console
 
-Methods = Annotated[str, typer.Option(help="Comma-separated names, or `all`; see `list`.")]
+Methods = Annotated[str, typer.Option(help="Comma-separated names, `all` among them or alone; see `list`.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
@@ -34,17 +34,16 @@ def names_of(text: str, option: str) -> list[str]:
 
 
 def method_names(text: str) -> list[str]:
-    """Registry names of a comma-separated list; `all` is the board's standard set."""
+    """Registry names of a comma-separated list, once each; `all` in it is the board's standard set."""
     from methods.registry import all_methods, find_method
 
-    if text.strip() == "all":
-        return [name for name, method in all_methods().items() if method.in_all]
-    names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    standard = [name for name, method in all_methods().items() if method.in_all]
+    names: dict[str, None] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        names |= dict.fromkeys(standard if part == "all" else [find_method(part).name])
     if not names:
         raise ConfigError("--methods names no method; see `python -m benchmark list`")
-    for name in names:
-        find_method(name)
-    return names
+    return list(names)
 
 
 def part_names(text: str, option: str, known: Iterable[str]) -> list[str]:

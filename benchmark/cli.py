@@ -20,7 +20,7 @@ from benchmark.arguments import (
     print_board,
     run_folder,
 )
-from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, ConfigError, choose
+from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, ConfigError
 from benchmark.console import console, duration
 from benchmark.folders import check_writable
 from benchmark.run_command import run

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,15 @@ from benchmark.store import Store, content_key
 from datasets.base import DataError, Sample
 from methods.artifacts import CamReader, label_map_path
 from methods.base import Kind
+from methods.pictures import pictures
 
 CHOSEN = 2
 """Images of each sort (best, worst, most disagreeing) and of each kind of label map."""
 
 FOLDER = "panels"
+
+_DRAWN = (Kind.CAM, Kind.PSEUDO_LABEL, Kind.PREDICTION)
+"""Kinds of artifacts that have a picture."""
 LONGEST = 240
 """Pixels of a picture's longest side; pages show it at half of that, so it is sharp on dense screens."""
 
@@ -171,44 +176,74 @@ class _Pictures:
     """Draws what one cell's artifacts hold of an image."""
 
     def __init__(self, plan: Plan, cell: dict[str, Any], run_dir: Path) -> None:
-        shown = [stage for stage in cell["stages"] if stage.get("shown")]
-        self._paths = {Kind(s["kind"]): plan.store.path(s["name"], s["key"]) for s in shown}
-        self._keys = {Kind(s["kind"]): s["key"] for s in shown}
-        self._cams = CamReader(self._paths[Kind.CAM]) if Kind.CAM in self._paths else None
-        self._run_dir, self._code = run_dir, code_version("reports.panels")
+        self._store, self._run_dir, self._code = plan.store, run_dir, code_version("reports.panels")
+        self._stages = cell["stages"]
+        self._shown = {Kind(stage["kind"]): stage for stage in self._stages if stage.get("shown")}
+        self._readers: dict[Path, CamReader] = {}
 
-    def draw(self, sample: Sample) -> dict[str, str | None]:
-        """Relative paths of the pictures; None where the artifact has nothing of the image."""
-        return {
-            "cam": self._picture(Kind.CAM, sample),
-            "pseudo_label": self._picture(Kind.PSEUDO_LABEL, sample),
-            "prediction": self._picture(Kind.PREDICTION, sample),
+    def draw(self, sample: Sample) -> dict[str, Any]:
+        """Relative paths of the pictures; None where the artifact has nothing of the image.
+
+        steps: [{"name", "picture"}] of what comes on the way, in the stages' order: artifacts that are scored under
+               a name of their own, and the maps that stages leave (`methods.pictures`)
+        """
+        board = {
+            kind.value: self._artifact(self._shown[kind], sample) if kind in self._shown else None
+            for kind in _DRAWN
         }
+        steps = [step for stage in self._stages for step in self._steps(stage, sample)]
+        return {**board, "steps": [{"name": name, "picture": path} for name, path in steps if path]}
 
-    def _picture(self, kind: Kind, sample: Sample) -> str | None:
-        if kind not in self._paths:
-            return None
-        parts = {"artifact": self._keys[kind], "id": sample.id, "code": self._code}
-        name = f"{kind.value}-{content_key(parts)}"
+    def _steps(self, stage: dict[str, Any], sample: Sample) -> Iterator[tuple[str, str | None]]:
+        if stage["kind"] in _DRAWN and stage.get("shown") is False:
+            yield stage["name"], self._artifact(stage, sample)
+        for title, file in pictures(self._store.path(stage["name"], stage["key"]), sample.id).items():
+            yield title, self._picture(stage, sample, title, partial(_grey, file))
+
+    def _artifact(self, stage: dict[str, Any], sample: Sample) -> str | None:
+        draw = self._cam if stage["kind"] == Kind.CAM else _label_map
+        artifact = self._store.path(stage["name"], stage["key"])
+        return self._picture(stage, sample, stage["kind"], partial(draw, artifact, sample))
+
+    def _picture(
+        self,
+        stage: dict[str, Any],
+        sample: Sample,
+        what: str,
+        draw: Callable[[], np.ndarray | None],
+    ) -> str | None:
+        parts = {"artifact": stage["key"], "id": sample.id, "code": self._code}
+        name = f"{what.replace(' ', '-')}-{content_key(parts)}"
         if (path := _path(name, self._run_dir)).exists():
             return str(path.relative_to(self._run_dir))
-        picture = self._cam(sample) if kind == Kind.CAM else self._label_map(kind, sample)
+        picture = draw()
         return None if picture is None else _save(picture, name, self._run_dir)
 
-    def _cam(self, sample: Sample) -> np.ndarray | None:
+    def _cam(self, artifact: Path, sample: Sample) -> np.ndarray | None:
         from reports.panels import cam_overlay
 
-        if self._cams is None or sample.id not in self._cams.ids:
+        if artifact not in self._readers:
+            self._readers[artifact] = CamReader(artifact)
+        cams = self._readers[artifact]
+        if sample.id not in cams.ids:
             return None
-        cam = self._cams[sample.id]
+        cam = cams[sample.id]
         return cam_overlay(_image(sample), cam.maps, cam.classes)
 
-    def _label_map(self, kind: Kind, sample: Sample) -> np.ndarray | None:
-        from datasets.images import read_labels
-        from reports.panels import overlay
 
-        path = label_map_path(self._paths[kind], sample.id)
-        return overlay(_image(sample), np.asarray(read_labels(path))) if path.exists() else None
+def _label_map(artifact: Path, sample: Sample) -> np.ndarray | None:
+    from datasets.images import read_labels
+    from reports.panels import overlay
+
+    path = label_map_path(artifact, sample.id)
+    return overlay(_image(sample), np.asarray(read_labels(path))) if path.exists() else None
+
+
+def _grey(file: Path) -> np.ndarray:
+    """(H, W, 3) uint8"""
+    from datasets.images import read_map
+
+    return read_map(file).numpy()[..., None].repeat(3, axis=2)
 
 
 def _image(sample: Sample) -> np.ndarray:
@@ -231,7 +266,8 @@ def _save(picture: np.ndarray, name: str, run_dir: Path) -> str:
 
 
 def _delete_unnamed(cells: Sequence[dict[str, Any]], run_dir: Path) -> None:
-    named = {run_dir / path for cell in cells for panel in cell["panels"] for path in panel.values()
+    named = {run_dir / path for cell in cells for panel in cell["panels"]
+             for path in (*panel.values(), *(step["picture"] for step in panel.get("steps", [])))
              if isinstance(path, str)}  # fmt: skip
     for file in (run_dir / FOLDER).glob("*.webp"):
         if file not in named:

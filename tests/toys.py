@@ -64,6 +64,19 @@ def fill(context: Any, settings: ToyConfig) -> None:
             context.advance(1)
 
 
+def fill_doubtfully(context: Any, settings: ToyConfig) -> None:
+    """As `fill`; and a quarter of doubt in every pixel, to be seen among the examples."""
+    import torch
+
+    from datasets import images
+    from methods.pictures import write_picture
+
+    fill(context, settings)
+    for sample in context.view.samples("train"):
+        size = images.image_size(sample.image)
+        write_picture(context.output, "doubt", sample.id, torch.full(size, 0.25))
+
+
 def explode(context: Any, settings: ToyConfig) -> None:
     """Fail half-way, with the progress display open."""
     for _, samples in context.shards(context.view.samples("train")):

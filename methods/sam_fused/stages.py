@@ -19,6 +19,7 @@ from methods.layers.cam_inference import write_multi_scale_cams
 from methods.layers.optim import build_optimiser, schedule
 from methods.layers.sam import POSITIVE, load_sam, masks_of_views, normalisation_of
 from methods.layers.views import View, all_views, draw_views
+from methods.pictures import write_picture
 from methods.sam_fused.config import (
     CamStageConfig,
     FusionStageConfig,
@@ -36,7 +37,7 @@ from methods.sam_fused.fusion import (
 )
 from methods.sam_fused.network import build_network, training_losses
 from methods.sam_fused.prompts import Prompts, cam_prompts, padded
-from methods.sam_fused.reliability import mean_mask
+from methods.sam_fused.reliability import mean_mask, reliability
 
 
 def classify(context: StageContext, settings: TrainingConfig) -> None:
@@ -75,7 +76,10 @@ def views_of(config: ViewConfig) -> list[View]:
 
 
 def masks(context: StageContext, settings: MaskStageConfig) -> None:
-    """SAM's masks of the training images' present classes, the mean over the views (Eq. 3), at the image's size."""
+    """SAM's masks of the training images' present classes, the mean over the views (Eq. 3), at the image's size.
+
+    The entropy of the class that is least agreed upon is kept as a picture.
+    """
     sam = load_sam(settings.sam, context.weights_path(settings.sam.weights)).to(context.device)
     cams = CamReader(context.inputs["cam"].path)
     views = views_of(settings.views)
@@ -87,10 +91,11 @@ def masks(context: StageContext, settings: MaskStageConfig) -> None:
             prompts = padded([prompts_of(i, cams[i], settings.prompts) for i in batch.ids])
             points, labels = (part.to(context.device) for part in prompts)
             every = masks_of_views(sam, batch.images, points, labels, views, settings.views.frames, precision)
-            means = mean_mask(every).cpu().numpy().astype(np.float16)
-            for sample_id, image_means in zip(batch.ids, means):
+            for sample_id, means in zip(batch.ids, mean_mask(every).cpu()):
                 present = cams[sample_id].classes
-                written[sample_id] = Cam(image_means[: len(present)], present, batch.size)
+                own = means[: len(present)]
+                written[sample_id] = Cam(own.numpy().astype(np.float16), present, batch.size)
+                write_picture(context.output, "entropy of the views", sample_id, 1 - reliability(own))
             asked += sum(len(cams[i].classes) for i in batch.ids)
             found += int((prompts.labels == POSITIVE).any(2).sum())
         write_cams(context.output / f"{name}.safetensors", {s.id: written[s.id] for s in samples})

@@ -35,7 +35,11 @@ def build(board: Board) -> dict[str, Any] | None:
     shown = [(entry, panels) for entry in board.methods if (panels := _panels(entry.cells))]
     if not shown:
         return None
-    pictures = sum(bool(panel[view]) for _, panels in shown for panel in panels for view in VIEWS)
+    pictures = sum(
+        sum(bool(panel[view]) for view in VIEWS) + len(panel.get("steps", []))
+        for _, panels in shown
+        for panel in panels
+    )
     longest = round(_PIXELS * min(1.0, math.sqrt(_PICTURES / max(pictures, 1))))
     colours = class_colours(board)
     images: dict[str, dict[str, Any]] = {}
@@ -46,7 +50,8 @@ def build(board: Board) -> dict[str, Any] | None:
                 image |= _given(panel, colours, board.path, longest)
             views = {view: _picture(board.path, panel[view], longest) for view in VIEWS}
             if any(views.values()):
-                image["entries"].append({"label": entry.label, "views": views})
+                steps = _steps(board.path, panel, longest)
+                image["entries"].append({"label": entry.label, "views": views, "steps": steps})
     for image in images.values():
         found = [view for view in VIEWS if any(entry["views"][view] for entry in image["entries"])]
         image["views"] = {view: VIEWS[view] for view in found}
@@ -57,6 +62,24 @@ def class_colours(board: Board) -> dict[str, str]:
     """Colour of each class in the panels, by name; label-map values follow the classes' order, background first."""
     names = board.records.loc[board.records["metric"] == "iou", "class_name"].unique()
     return {name: class_colour(value) for value, name in enumerate(names)}
+
+
+def _steps(folder: Path, panel: Mapping[str, Any], longest: int) -> list[dict[str, Any]]:
+    """What an entry made on the way to what the board scores, under its stages' names."""
+    made = [
+        {"title": _step_title(step["name"]), "picture": _picture(folder, step["picture"], longest)}
+        for step in panel.get("steps", [])
+    ]
+    return [step for step in made if step["picture"]]
+
+
+def _step_title(name: str) -> str:
+    """`pseudo_label_vit` -> "Pseudo-label: vit"; what is no variant of a view keeps its words."""
+    for view, title in VIEWS.items():
+        if name.startswith(f"{view}_"):
+            return f"{title}: {name.removeprefix(f'{view}_').replace('_', ' ')}"
+    words = name.replace("_", " ")
+    return words[:1].upper() + words[1:]
 
 
 def _panels(cells: tuple[dict[str, Any], ...]) -> list[dict[str, Any]]:

@@ -24,6 +24,12 @@ def test_names_are_taken_once_and_in_order():
     assert method_names("eps, cam,eps") == ["eps", "cam"]
 
 
+def test_others_may_stand_beside_all():
+    standard = method_names("all")
+    assert method_names("all, toco,cam") == [*standard, "toco"]
+    assert method_names("toco,all") == ["toco", *standard]
+
+
 def test_seeds():
     assert parse_seeds("2, 0,1,2") == [2, 0, 1]
 

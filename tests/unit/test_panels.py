@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmark.evaluation.confusion import pair_counts
 from benchmark.evaluation.counts import Counts, CountsHeader, CountsWriter
@@ -15,8 +18,9 @@ from benchmark.evaluation.scores import Naming, mean_iou
 from benchmark.panels import CHOSEN, choose
 from benchmark.traces import LONGEST, POINTS, details, losses
 from datasets.base import ContextClass
+from methods.base import Kind, Stage
 from results.io import read_run
-from tests.toys import CommandLine, Toy, command_line, third_party
+from tests.toys import CommandLine, Toy, ToyConfig, command_line, third_party
 
 __all__ = ["command_line", "third_party"]  # fixtures
 
@@ -107,3 +111,37 @@ def test_every_command_redraws_the_folder_with_the_same_images(
     assert all(a["truth"] == b["truth"] and a["pseudo_label"] != b["pseudo_label"] for a, b in zip(one, two))
     named = {panel[kind] for panel in [*one, *two] for kind in ("image", "truth", "pseudo_label")}
     assert {str(p.relative_to(command_line.output)) for p in command_line.output.glob("panels/*")} == named
+
+
+class Gradual(Toy):
+    """Labels the board scores, labels on the way to them, and a map that nobody scores."""
+
+    def stages(self, config: Any, view: Any, shared: Any) -> Sequence[Stage]:
+        on_the_way = Stage(
+            "pseudo_label_first",
+            "tests.toys:fill_doubtfully",
+            ToyConfig(1),
+            Kind.PSEUDO_LABEL,
+            scored_as="pseudo_label_first",
+        )
+        return [on_the_way, *super().stages(config, view, shared)]
+
+
+def test_what_a_method_made_on_the_way_is_shown(command_line: CommandLine, third_party) -> None:
+    third_party(Gradual("gradual"), Toy("plain"))
+    for _ in range(2):  # the pictures of the first time stay
+        done = command_line.run("gradual,plain", "method.gradual.value=2")
+        assert done.code == 0, done.err
+        cells = {cell["method"]: cell["panels"] for cell in read_run(command_line.output).cells}
+        assert cells["plain"]
+        assert all(panel["steps"] == [] for panel in cells["plain"])
+        for panel in cells["gradual"]:
+            assert [step["name"] for step in panel["steps"]] == ["pseudo_label_first", "doubt"]
+            first, doubt = (command_line.output / step["picture"] for step in panel["steps"])
+            with Image.open(doubt) as picture:
+                assert np.abs(np.asarray(picture.convert("RGB")).astype(int) - 64).max() <= 2
+            assert first.read_bytes() != (command_line.output / panel["pseudo_label"]).read_bytes()
+    page = (command_line.output / "report.html").read_text()
+    assert page.count("<figcaption>Pseudo-label: first</figcaption>") == len(cells["gradual"])
+    assert page.count("<figcaption>Doubt</figcaption>") == len(cells["gradual"])
+    assert page.count("On the way") == len(cells["gradual"])

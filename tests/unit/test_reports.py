@@ -365,6 +365,23 @@ def test_panels_outside_the_run_are_not_embedded(tmp_path: Path) -> None:
     assert "data:image" not in page
 
 
+def test_what_was_made_on_the_way_is_escaped_and_of_the_run(tmp_path: Path) -> None:
+    for place in (tmp_path, tmp_path / "run"):
+        place.mkdir(exist_ok=True)
+        Image.new("RGB", (4, 4), (1, 2, 3)).save(place / "a.png")
+    steps = [{"name": HOSTILE, "picture": "a.png"}, {"name": "secret", "picture": "../a.png"}]
+    panel = {"id": "a", "labels": [], "image": None, "truth": None, "cam": "a.png", "steps": steps}
+    cell = CellRecord(
+        "shapes", "cam", "nano", "paper", "own", "own", 0, "done",
+        panels=[panel | dict.fromkeys(("pseudo_label", "prediction"))],
+    )  # fmt: skip
+    write_records(tmp_path / "run", [], [cell])
+    page = build_reports(tmp_path / "run")["html"].read_text(encoding="utf-8")
+    assert page.count("data:image") == 2  # the CAM, and what is the run's own
+    assert "Secret" not in page
+    assert "<script>alert" not in page
+
+
 def test_a_run_whose_every_cell_failed_still_has_reports(tmp_path: Path) -> None:
     cell = CellRecord("shapes", "cam", "nano", "paper", "own", "own", 0, "failed", "the disk is full")
     write_records(tmp_path, [], [cell])

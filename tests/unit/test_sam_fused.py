@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from benchmark.config import compose
+from benchmark.evaluation.evaluator import score_label_maps
 from datasets.base import IGNORE, Sample, TrainingView
+from datasets.folder import Folder, FolderConfig
+from datasets.images import write_labels
 from datasets.limits import first_fault
-from methods.artifacts import Cam, CamReader, write_cams
-from methods.base import Kind, MethodError, NotRunnable, Shared
+from methods.artifacts import Cam, CamReader, label_map_path, write_cams
+from methods.base import ExperimentRow, Kind, MethodError, NotRunnable, Shared
 from methods.layers.config import VitConfig
 from methods.layers.sam import NEGATIVE, NO_POINT, POSITIVE
 from methods.layers.sam_config import SamConfig
@@ -43,6 +48,8 @@ from methods.sam_fused.network import build_network, training_losses
 from methods.sam_fused.prompts import cam_prompts, padded
 from methods.sam_fused.reliability import entropy, mean_mask, reliability
 from methods.sam_fused.stages import views_of
+from tests.trees import write_image
+from tests.unit.loop_references.sam_fused import accuracy_loop, mean_iou_loop
 
 DRAWN = TrainingView("bluefilm", ("a", "b"), {"train": (), "val": ()}, generated=True)
 PHOTOGRAPHS = replace(DRAWN, name="folder", generated=False)
@@ -365,6 +372,86 @@ def test_settings_that_cannot_be_together_are_refused(change: dict, message: str
 )
 def test_settings_out_of_range_are_named(change: dict, message: str) -> None:
     assert first_fault(replace(SamFusedConfig(), **change)) == message
+
+
+def rows_of(name: str) -> dict[str, ExperimentRow]:
+    (experiment,) = (e for e in METHOD.experiments if e.name == name)
+    assert experiment.until == Kind.PSEUDO_LABEL
+    assert experiment.columns == ("ACC", "mIoU")
+    assert experiment.dataset == "bluefilm"
+    return {row.label: row for row in experiment.rows}
+
+
+def config_of(row: ExperimentRow, folder: Path) -> SamFusedConfig:
+    """The settings that a row makes of the nano preset."""
+    config = compose(
+        ["sam_fused"],
+        "bluefilm",
+        overrides=[f"dataset.root={folder}", *(f"method.sam_fused.{s}" for s in row.settings)],
+    ).method["sam_fused"]
+    assert isinstance(config, SamFusedConfig)
+    return config
+
+
+def test_the_tables_score_pseudo_labels(tmp_path) -> None:
+    """Tab. 2 and 3: what each row is the ACC and mIoU of, by what, and that nothing is segmented."""
+    expected = {
+        # label: (score, views, contrasted)
+        "guidance": {
+            "no SAM": ("pseudo_label_vit", None, True),
+            "SAM, flips and rotations": ("pseudo_label", 8, True),
+            "SAM, scales": ("pseudo_label", 3, True),
+            "SAM, fused": ("pseudo_label", 8, True),
+        },
+        "modules": {
+            "ViT": ("pseudo_label_vit", None, False),
+            "ViT + CTC": ("pseudo_label_vit", None, True),
+            "ViT + SAM": ("pseudo_label", 8, False),
+            "ViT + CTC + SAM": ("pseudo_label", 8, True),
+        },
+    }
+    for name, wanted in expected.items():
+        rows = rows_of(name)
+        assert list(rows) == list(wanted)
+        for label, (score, count, contrasted) in wanted.items():
+            row = rows[label]
+            assert row.scores == (f"{score}:pixel_accuracy", score)
+            config = config_of(row, tmp_path)
+            stages = METHOD.stages(config, DRAWN, Shared())
+            named = {s.name: s for s in stages}
+            assert named[score].yields == Kind.PSEUDO_LABEL
+            upstream, todo = set(), [score]
+            while todo:
+                stage = named[todo.pop()]
+                upstream.add(stage.name)
+                todo += stage.inputs.values()
+            assert ("masks" in upstream) == (count is not None)
+            assert not upstream & {"segment", "predict"}
+            assert count is None or len(views_of(config.views)) == count
+            assert (named["classify"].settings.contrast is not None) == contrasted
+
+
+def test_acc_and_miou_are_the_papers(tmp_path) -> None:
+    """Eq. 5 to 7 on one image, by hand: 5 of 8 pixels right; IoU 3/6 of background, 1/2 and 1/3 of the classes."""
+    truth = np.array([[0, 0, 0, 1], [0, 0, 2, 2]], np.uint8)
+    found = np.array([[0, 0, 1, 1], [0, 2, 2, 0]], np.uint8)
+    (tmp_path / "labels.csv").write_text("id,labels,split\na,dent;rust,train\nb,dent,val\n")
+    for name in ("a", "b"):
+        write_image(tmp_path / "images" / f"{name}.png", size=(4, 2))
+        write_labels(tmp_path / "masks" / f"{name}.png", truth)
+    write_labels(label_map_path(tmp_path / "made", "a"), found)
+    scores = score_label_maps(
+        tmp_path / "made",
+        Folder(FolderConfig(root=str(tmp_path))),
+        "train",
+        stage="pseudo_label",
+        counts_path=tmp_path / "counts.parquet",
+    )
+    values = {row.metric: row.value for row in scores.rows if not row.class_name}
+    assert values["pixel_accuracy"] == pytest.approx(accuracy_loop(truth.tolist(), found.tolist()))
+    assert values["pixel_accuracy"] == pytest.approx(5 / 8)
+    assert values["miou"] == pytest.approx(mean_iou_loop(truth.tolist(), found.tolist(), 3))
+    assert values["miou"] == pytest.approx((3 / 6 + 1 / 2 + 1 / 3) / 3)
 
 
 def test_views_of_the_ablation() -> None:

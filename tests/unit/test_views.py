@@ -91,6 +91,41 @@ def test_the_edge_of_a_mask_moves_by_less_than_a_pixel(
 
 
 @settings(max_examples=60, deadline=None)
+@given(st.integers(17, 90), st.integers(17, 90), st.booleans(), turns, scales, st.floats(0.3, 0.7))
+def test_straight_edges_come_back_within_one_source_pixel(
+    height: int, width: int, mirror: bool, turn: int, scale: float, at: float
+) -> None:
+    """An image as large as the frame: at scale .5 of 2 a cell is four pixels, and yet an edge stays in its place."""
+    view, frame = View(mirror, turn, scale), Frame(max(height, width), largest=2.0)
+    columns, rows = round(at * width), round(at * height)
+    masks = torch.zeros(1, 2, height, width)
+    masks[0, 0, :, :columns] = 1
+    masks[0, 1, :rows] = 1
+    back = restored(placed(masks, view, frame), (height, width), view, frame) > 0.5
+    assert (back[0, 0].sum(1) - columns).abs().max() <= 1
+    assert (back[0, 1].sum(0) - rows).abs().max() <= 1
+    assert back[0, 0, :, 0].all()
+    assert back[0, 1, 0].all()
+
+
+@settings(deadline=None)
+@given(sides, sides, st.booleans(), turns, scales, st.sampled_from([64, 97]))
+def test_a_view_lies_within_the_frame_at_its_own_scale(
+    height: int, width: int, mirror: bool, turn: int, scale: float, side: int
+) -> None:
+    view, frame = View(mirror, turn, scale), Frame(side, largest=2.0)
+    seen = placed(torch.ones(1, 1, height, width), view, frame)
+    assert seen.shape == (1, 1, side, side)
+    h, w = placed_size((height, width), view, frame)
+    assert abs(max(h, w) - side * scale / 2) <= 0.5
+    shape = (width, height) if turn % 2 else (height, width)
+    assert abs(min(h, w) - max(1, min(shape) * side * scale / 2 / max(shape))) <= 0.5
+    assert (h >= w) == (shape[0] >= shape[1]) or h == w
+    assert (seen[..., :h, :w] > 0.99).all()
+    assert seen[..., h:, :].abs().sum() == seen[..., :, w:].abs().sum() == 0
+
+
+@settings(max_examples=60, deadline=None)
 @given(st.integers(20, 90), st.integers(20, 90), st.booleans(), turns, scales, st.integers(0, 99))
 def test_points_go_where_their_pixels_go(
     height: int, width: int, mirror: bool, turn: int, scale: float, seed: int
