@@ -15,7 +15,7 @@ from benchmark.config import RunConfig, choose, plain
 from benchmark.console import console
 from benchmark.distributed import world_size
 from benchmark.store import Entry, Store, content_key
-from datasets import dataset_class
+from datasets import open_dataset
 from datasets.base import Dataset
 from methods.base import Kind, Method, MethodError, NotRunnable, Stage, Supervision, TrainingView
 from methods.layers.weights import check_served, fetch, fingerprint
@@ -139,7 +139,7 @@ def make_plan(
     """
     if until is not None:
         choose("--until", until, [kind.value for kind in Kind])
-    dataset = dataset_class(config.dataset.name)(config.dataset)  # type: ignore[call-arg]
+    dataset = open_dataset(config.dataset)
     dataset.prepare()
     store = Store(Path(config.runtime.store))
     keys = _Keys(config, dataset, world_size(), fetching)
