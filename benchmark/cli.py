@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from benchmark.check.command import check
 from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, ConfigError, choose
 from benchmark.console import console, duration
 from benchmark.folders import check_writable
@@ -228,6 +229,9 @@ def doctor(
 
     if not examine(dataset, overrides or []):
         sys.exit(1)
+
+
+app.command()(check)
 
 
 @app.command()
