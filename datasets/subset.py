@@ -45,14 +45,14 @@ class Part(Dataset):
 
     def __init__(self, config: DatasetConfig) -> None:
         super().__init__(config)  # type: ignore[call-arg]  # of the data set's own class
-        self._size = config.subset
-        self._chosen: dict[str, tuple[str, ...]] = {}
+        self._part_size = config.subset
+        self._part_ids: dict[str, tuple[str, ...]] = {}
 
     def ids(self, split: str) -> tuple[str, ...]:
-        if split not in self._chosen:
+        if split not in self._part_ids:
             ids = super().ids(split)  # type: ignore[safe-super]
-            self._chosen[split] = stratified({i: self.sample(i).labels for i in ids}, self._size)
-        return self._chosen[split]
+            self._part_ids[split] = stratified({i: self.sample(i).labels for i in ids}, self._part_size)
+        return self._part_ids[split]
 
     def fingerprint(self, part: Literal["images", "masks"], split: str) -> str:
         own = super().fingerprint(part, split)  # type: ignore[safe-super]

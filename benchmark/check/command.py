@@ -10,6 +10,7 @@ import typer
 
 from benchmark.config import PROTOCOLS, SCALES, ConfigError, choose
 from benchmark.console import console
+from benchmark.folders import check_writable
 
 if TYPE_CHECKING:
     from benchmark.check.reference import Reference
@@ -78,6 +79,10 @@ def check(
     data = open_dataset(config.dataset)
     data.prepare()
     path = reference or stored.default_path(config)
+    if recording:  # said now, not after minutes
+        check_writable(path.parent, "--reference")
+    if junit is not None:
+        check_writable(junit.parent, "--junit")
     found = stored.load(path)
     faults = found.faults(config, data) if found is not None else ""
     if recording:
@@ -157,4 +162,4 @@ def _record(
         if section.tier == SPREAD_TIER:
             print_spread(reference.baselines.get(name_of(section.device, section.tier), {}))
     console.print(f"Recorded: {reference.path}", markup=False)
-    return int(any(o.status != "done" for section in sections for o in section.outcomes.values()))
+    return int(any(o.status == "failed" for section in sections for o in section.outcomes.values()))

@@ -7,9 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from rich import box
-from rich.table import Table
-
 from benchmark.check.compare import SPREAD_TIER, Difference, compare, reproducibility
 from benchmark.check.reference import Baseline
 from benchmark.check.sections import Section
@@ -17,7 +14,7 @@ from benchmark.check.tiers import NO_REFERENCE
 from benchmark.console import console, duration
 
 ROWS = 20
-"""Numbers that are printed; all that differ are in the JUnit file."""
+"""Numbers that are printed; a JUnit file has all."""
 
 
 def print_section(section: Section, reference: str) -> None:
@@ -39,7 +36,7 @@ def print_section(section: Section, reference: str) -> None:
             console.print(f"  {name}: {outcome.status}: {outcome.reason}", markup=False)
     for note in section.notes:
         console.print(f"  {note}", markup=False)
-    _print_numbers(section.failing, "now")
+    _print_numbers(section.failing)
 
 
 def print_recorded(section: Section) -> None:
@@ -58,22 +55,21 @@ def print_recorded(section: Section) -> None:
             beyond = sum(d.fails for d in changed)
             said = f"{len(changed)} of {len(outcome.values)} numbers changed, {beyond} beyond their tolerance"
         console.print(f"  {name}: {said}", markup=False)
-    _print_numbers(section.failing, "new")
+    _print_numbers(section.failing)
 
 
 def print_spread(baselines: dict[str, Baseline]) -> None:
     """Mean, spread and number of runs of what tier 2 compares, but for the losses."""
-    table = Table(title="Tier 2 as recorded", box=box.SIMPLE_HEAD, title_justify="left")
-    for column in ("method", "number", "mean", "SD", "tolerance", "runs"):
-        table.add_column(column, justify="left" if column in ("method", "number") else "right")
     for method, baseline in baselines.items():
         seeds = [run.seed for run in baseline.runs]
         for d in compare(baseline.runs, baseline.runs[0].values, SPREAD_TIER):
             numbers = [n for run in baseline.runs if (n := run.values[d.name]) is not None]
             if "/loss " not in d.name and numbers:
-                spread = f"{reproducibility(numbers, seeds):.4f}"
-                table.add_row(method, d.name, _number(d.reference), spread, f"{d.tolerance:.4f}", str(d.runs))
-    console.print(table)
+                console.print(
+                    f"  {method} {d.name}: mean {_number(d.reference)}, SD {reproducibility(numbers, seeds):.4f}, "
+                    f"tolerance {d.tolerance:.4f}, {d.runs} runs of {len(set(seeds))} seeds",
+                    markup=False,
+                )
 
 
 def write_junit(sections: Sequence[Section], file: Path) -> None:
@@ -109,19 +105,12 @@ def write_junit(sections: Sequence[Section], file: Path) -> None:
     ElementTree.ElementTree(root).write(file, encoding="utf-8", xml_declaration=True)
 
 
-def _print_numbers(found: Sequence[tuple[str, Difference]], now: str) -> None:
-    if not found:
-        return
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in ("method", "number", "recorded", now, "difference", "tolerance"):
-        table.add_column(column, justify="left" if column in ("method", "number") else "right")
+def _print_numbers(found: Sequence[tuple[str, Difference]]) -> None:
+    """One line each, so that a log of any width can be searched."""
     for method, d in found[:ROWS]:
-        difference = "" if d.value is None or d.reference is None else f"{d.value - d.reference:+.4f}"
-        row = (method, d.name, _number(d.reference), _number(d.value), difference, f"{d.tolerance:.4f}")
-        table.add_row(*row)
-    console.print(table)
+        console.print(f"  {method} {_line(d)}", markup=False)
     if len(found) > ROWS:
-        console.print(f"  and {len(found) - ROWS} more; --junit FILE has all", markup=False)
+        console.print(f"  and {len(found) - ROWS} more", markup=False)
 
 
 def _number(value: float | None) -> str:
@@ -129,7 +118,8 @@ def _number(value: float | None) -> str:
 
 
 def _line(d: Difference) -> str:
-    return f"{d.name}: recorded {_number(d.reference)}, now {_number(d.value)}, tolerance {d.tolerance:.4f}"
+    by = "" if d.value is None or d.reference is None else f" ({d.value - d.reference:+.4f})"
+    return f"{d.name}: {_number(d.reference)} → {_number(d.value)}{by}, tolerance {d.tolerance:.4f}"
 
 
 def _case(suite: ElementTree.Element, section: Section, name: str) -> ElementTree.Element:

@@ -86,8 +86,8 @@ def train_weights(config: RunConfig, reference: Reference) -> None:
 
     plan = make_plan(replace(config, dataset=replace(config.dataset, subset=0)), [SEED])
     for cell in plan.cells:
-        if cell.status != "planned":
-            raise MethodError(f"{cell.method.name}: {cell.status}: {cell.reason}")
+        if cell.status == "failed":
+            raise MethodError(f"{cell.method.name}: {cell.reason}")
     sources = {f"{c.method.name}/{p.stage.name}": p for c in plan.cells for p in trained(applied(c))}
     chosen: dict[str, PlannedStage] = {}
     for planned in sources.values():
@@ -96,7 +96,7 @@ def train_weights(config: RunConfig, reference: Reference) -> None:
     for cell in plan.cells:
         cell.stages = upstream(cell, [p for p in cell.stages if p.key in keys])
     for result in Runner(plan).run():
-        if result.status != "done":
+        if result.status == "failed":
             raise MethodError(f"{result.cell.method.name}: {result.reason}")
     files: dict[str, str] = {}
     with TemporaryDirectory() as folder:

@@ -64,6 +64,16 @@ def test_nothing_differs_where_nothing_changed(recorded, command_line, tmp_path)
     assert reference_of(recorded).read_text() == before
 
 
+def test_threads_change_nothing_that_counts(recorded, command_line):
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        done = command_line("check", *recorded, "--tier", "1")
+    finally:
+        torch.set_num_threads(before)
+    assert done.code == 0, done.out + done.err
+
+
 def flipped_cam(patch: pytest.MonkeyPatch) -> None:
     right = methods.layers.cam_inference.multi_scale_cam
     patch.setattr(methods.layers.cam_inference, "multi_scale_cam", lambda *a: right(*a).flip(-1))

@@ -214,4 +214,4 @@ def test_junit_counts_what_differs_what_failed_and_what_was_not_compared(tmp_pat
         ("b", ["error"]),
         ("c", ["skipped"]),
     ]
-    assert "segmentation/val/miou: recorded 0.5000, now 0.4000, tolerance 0.0010" in suite[1][0].text
+    assert "segmentation/val/miou: 0.5000 → 0.4000 (-0.1000), tolerance 0.0010" in suite[1][0].text
