@@ -20,6 +20,7 @@ from benchmark.arguments import (
     print_board,
     run_folder,
 )
+from benchmark.check.command import check
 from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, ConfigError
 from benchmark.console import console, duration
 from benchmark.folders import check_writable
@@ -157,6 +158,7 @@ def doctor(
 
 
 app.command()(cli_data.prepare)
+app.command()(check)
 
 
 @app.command()

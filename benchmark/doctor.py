@@ -168,7 +168,7 @@ def _data(name: str, config: DatasetConfig) -> Iterator[tuple[str, str]]:
         yield "note", f"not configured: {implementation.needs}; give dataset.root=PATH"
         return
     try:
-        dataset = implementation(config)  # type: ignore[call-arg]
+        dataset = datasets.open_dataset(config)
         dataset.prepare()
         for note in dataset.notes():
             yield "ok", note

@@ -17,7 +17,7 @@ from benchmark.console import console
 from benchmark.distributed import world_size
 from benchmark.graph import SCORED, check_refiner, until_kind, until_scores
 from benchmark.store import Entry, Store, content_key
-from datasets import dataset_class
+from datasets import open_dataset
 from datasets.base import Dataset
 from methods.base import Kind, Method, MethodError, NotRunnable, Stage, Supervision, TrainingView
 from methods.layers.weights import check_served, fetch, fingerprint
@@ -171,7 +171,7 @@ def plan_jobs(jobs: Sequence[Job], *, fetching: bool = True) -> Plan:
         if job.until is not None:
             choose("--until", job.until, [kind.value for kind in Kind])
     config = jobs[0].config
-    dataset = dataset_class(config.dataset.name)(config.dataset)  # type: ignore[call-arg]
+    dataset = open_dataset(config.dataset)
     dataset.prepare()
     store = Store(Path(config.runtime.store))
     keys = _Keys(config, dataset, world_size(), fetching)

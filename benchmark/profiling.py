@@ -26,7 +26,7 @@ from benchmark.console import console, stage_progress
 from benchmark.runner import make_fabric, one_line
 from benchmark.speed import Speed, measure
 from benchmark.store import content_key
-from datasets import dataset_class
+from datasets import open_dataset
 from datasets.base import DataError, TrainingView
 from methods.base import NotRunnable, Passage, Stage
 from methods.registry import find_method
@@ -82,7 +82,7 @@ def profile(config: RunConfig, options: Options) -> Profile:
 
     Raises DataError where the data set's classes are not known without its files, and these are not there.
     """
-    dataset = dataset_class(config.dataset.name)(config.dataset)  # type: ignore[call-arg]
+    dataset = open_dataset(config.dataset)
     size = image_size_of(dataset)
     of: dict[str, tuple[()]] = {"train": (), "val": ()}
     view = TrainingView(config.dataset.name, dataset.classes, of, generated=dataset.generated)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from datasets.base import Dataset
+    from datasets.base import Dataset, DatasetConfig
     from datasets.preparing import Request
 
 _MODULES = {
@@ -29,6 +29,16 @@ def names() -> list[str]:
 def dataset_class(name: str) -> type[Dataset]:
     """The `Dataset` subclass registered as `name`; KeyError if there is none."""
     return importlib.import_module(_MODULES[name]).DATASET  # type: ignore[no-any-return]
+
+
+def open_dataset(config: DatasetConfig) -> Dataset:
+    """The data set that a configuration says, or the part of it that `config.subset` asks for."""
+    kind = dataset_class(config.name)
+    if config.subset:
+        from datasets.subset import part_of
+
+        kind = part_of(kind)
+    return kind(config)  # type: ignore[call-arg]
 
 
 def preparable() -> list[str]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from datasets.limits import Natural
+
 IGNORE = 255
 """Mask value of pixels that are not scored (VOC's void)."""
 
@@ -90,10 +92,14 @@ class Problem:
 
 @dataclass(frozen=True)
 class DatasetConfig:
-    """Base of every data set's typed settings; `name` selects the implementation."""
+    """Base of every data set's typed settings; `name` selects the implementation.
+
+    subset: images a split, chosen so that the classes keep their shares (`datasets.subset`); 0: all
+    """
 
     name: str = "???"
     root: str | None = None
+    subset: Natural = 0
 
 
 class Dataset(ABC):

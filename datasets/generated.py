@@ -29,6 +29,8 @@ SPLITS = ("train", "val")
 IMAGES, MASKS = "images", "masks"
 
 _MARKER = "finished.json"
+_NOT_DRAWN = {"root": None, "subset": 0}
+"""Settings that decide nothing about the pictures, and their defaults."""
 
 
 class Drawn(NamedTuple):
@@ -120,7 +122,7 @@ class GeneratedDataset(Dataset):
         if drawn != self._finished["fingerprints"]:
             what = f"{self.name}: files in {self.folder} are not those that were drawn"
             problems.append(Problem(what, again))
-        default = asdict(self.settings) | {"root": None} == asdict(self.config())
+        default = asdict(self.settings) | _NOT_DRAWN == asdict(self.config())
         if default and self._finished["fingerprints"] != self.frozen:
             problems.append(
                 Problem(
@@ -184,14 +186,14 @@ class GeneratedDataset(Dataset):
 
     def _fingerprints_on_disk(self, split: str) -> dict[str, str]:
         hashes = _SplitHashes()
-        for sample_id in self.ids(split):
+        for sample_id in self.drawing_order(split):
             maps = {part: load_pixels(self.path(part, sample_id)) for part in self.parts}
             hashes.add(sample_id, Drawn(self.sample(sample_id).labels, maps))
         return hashes.result(split)
 
     def _settings_key(self) -> str:
         settings = asdict(self.settings)
-        drawn = [value for name, value in settings.items() if name not in ("name", "root")]
+        drawn = [value for name, value in settings.items() if name != "name" and name not in _NOT_DRAWN]
         key = Fingerprint().add(json.dumps(drawn))
         for module in self.drawn_by:
             key.add(hashlib.sha256(Path(str(module.__file__)).read_bytes()).digest())

@@ -1,0 +1,165 @@
+"""The command `check`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from benchmark.config import PROTOCOLS, SCALES, ConfigError, choose
+from benchmark.console import console
+from benchmark.folders import check_writable
+
+if TYPE_CHECKING:
+    from benchmark.check.reference import Reference
+    from benchmark.check.sections import Section
+    from benchmark.config import RunConfig
+
+SUBSET = "dataset.subset=64"
+TIERS = {"1": (1,), "2": (2,), "all": (1, 2)}
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def check(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help=f"Settings as key=value; {SUBSET} by default.", show_default=False),
+    ] = None,
+    methods: Annotated[str, typer.Option(help="Comma-separated names, or `all`; see `list`.")] = "all",
+    dataset: Annotated[str | None, typer.Option(help="Data set; by default the scale's own.")] = None,
+    scale: Annotated[str, typer.Option(help=f"One of {', '.join(SCALES)}.")] = "nano",
+    protocol: Annotated[str, typer.Option(help=f"One of {', '.join(PROTOCOLS)}.")] = "paper",
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda, or auto: the CPU and, where there is one, the GPU.")
+    ] = "auto",
+    tier: Annotated[str, typer.Option(help="1: recorded weights; 2: short trainings; all.")] = "all",
+    reference: Annotated[
+        Path | None, typer.Option(help="File of the recorded numbers; default: results/baselines/...json.")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write the outcome there as JUnit XML too.")] = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="Record the numbers of now; says what changed.")
+    ] = False,
+    train: Annotated[
+        bool, typer.Option("--train", help="With --update: train and record tier 1's weights first.")
+    ] = False,
+    measure_spread: Annotated[
+        bool,
+        typer.Option(
+            "--measure-spread", help="Add this environment's runs to tier 2's spread: another torch, say."
+        ),
+    ] = False,
+    seeds: Annotated[str, typer.Option(help="Of tier 2's spread, with the two options above.")] = "0,1,2,3",
+) -> None:
+    """Compare today's numbers with the recorded ones: what changed by more than chance, and exit code 1."""
+    from benchmark.check import reference as stored
+    from benchmark.check.compare import FEWEST_SEEDS, SPREAD_TIER
+    from benchmark.cli import method_names, parse_seeds
+    from benchmark.config import compose
+    from datasets import open_dataset
+
+    tiers = TIERS[choose("tier", tier, list(TIERS))]
+    choose("device", device, DEVICES)
+    if train and not update:
+        raise ConfigError("--train records new weights, which goes with --update only")
+    if update and measure_spread:
+        raise ConfigError("--update measures the spread anew; --measure-spread adds to it: give one of them")
+    if junit is not None and (update or measure_spread):
+        raise ConfigError("--junit reports a comparison; leave it out where numbers are recorded")
+    recording = update or measure_spread
+    numbers = parse_seeds(seeds)
+    if recording and SPREAD_TIER in tiers and len(numbers) < FEWEST_SEEDS:
+        raise ConfigError(f"--seeds {seeds}: a spread takes at least {FEWEST_SEEDS} seeds")
+    given = list(overrides or [])
+    if not any(override.startswith("dataset.subset=") for override in given):
+        given.append(SUBSET)
+    config = compose(method_names(methods), dataset, scale, protocol, given)
+    data = open_dataset(config.dataset)
+    data.prepare()
+    path = reference or stored.default_path(config)
+    if recording:  # said now, not after minutes
+        check_writable(path.parent, "--reference")
+    if junit is not None:
+        check_writable(junit.parent, "--junit")
+    found = stored.load(path)
+    faults = found.faults(config, data) if found is not None else ""
+    if recording:
+        if found is None and measure_spread:
+            raise ConfigError(f"--reference {path}: no such file; check --update --train makes it")
+        if faults and measure_spread:
+            raise ConfigError(f"--reference {path}: {faults}; check --update records it anew")
+        found = found or stored.Reference(path)
+        if faults:
+            console.print(f"{path}: {faults}; all numbers are recorded anew", markup=False)
+            found.baselines = {}
+        found.configuration, found.data = stored.shared_settings(config), stored.fingerprints(data)
+        chosen = (SPREAD_TIER,) if measure_spread else tiers
+        sys.exit(_record(config, found, _devices(device), chosen, numbers, train, measure_spread))
+    if found is None:
+        raise ConfigError(f"--reference {path}: no such file; check --update --train makes it")
+    if faults:
+        raise ConfigError(f"--reference {path}: {faults}; give these settings and data, or check --update")
+    sys.exit(_compare(config, found, _devices(device), tiers, junit))
+
+
+def _devices(device: str) -> list[str]:
+    import torch
+
+    if device == "auto":
+        return ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    return [device]
+
+
+def _compare(
+    config: RunConfig, reference: Reference, devices: list[str], tiers: tuple[int, ...], junit: Path | None
+) -> int:
+    """Exit code: 1 where a number differs, a method fails, or nothing could be compared."""
+    from benchmark.check.sections import compare_section
+    from benchmark.check.show import print_section, write_junit
+
+    sections: list[Section] = [
+        compare_section(config, reference, device, tier) for device in devices for tier in tiers
+    ]
+    console.print()
+    for section in sections:
+        print_section(section, str(reference.path))
+    if junit is not None:
+        write_junit(sections, junit)
+    if not any(section.compared for section in sections):
+        console.print("check: nothing was compared", style="red", markup=False)
+        return 1
+    return int(any(section.failing or section.failures for section in sections))
+
+
+def _record(
+    config: RunConfig,
+    reference: Reference,
+    devices: list[str],
+    tiers: tuple[int, ...],
+    seeds: list[int],
+    train: bool,
+    adding: bool,
+) -> int:
+    from benchmark.check.compare import SPREAD_TIER
+    from benchmark.check.reference import section as name_of
+    from benchmark.check.sections import record_section
+    from benchmark.check.show import print_recorded, print_spread
+    from benchmark.check.tiers import train_weights
+
+    if train:
+        train_weights(config, reference)
+    sections = [
+        record_section(config, reference, device, tier, seeds, adding=adding)
+        for device in devices
+        for tier in tiers
+    ]
+    reference.save()
+    console.print()
+    for section in sections:
+        print_recorded(section)
+        if section.tier == SPREAD_TIER:
+            print_spread(reference.baselines.get(name_of(section.device, section.tier), {}))
+    console.print(f"Recorded: {reference.path}", markup=False)
+    return int(any(o.status == "failed" for section in sections for o in section.outcomes.values()))

@@ -1,0 +1,154 @@
+"""The recorded side of `check`: a JSON file with numbers, and beside it a folder with the weights they were made with."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import results
+from benchmark.changes import differences
+from benchmark.config import ConfigError, RunConfig, plain
+from datasets.base import Dataset
+
+SCHEMA = 1
+BASELINES = Path(results.__file__).parent / "baselines"
+
+Values = dict[str, float | None]
+"""Numbers by name ("cam/oracle/train/iou/boat"); None: not a number (a class that does not occur)."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Numbers of one method, measured once; `hardware` as `provenance.hardware_name` says it."""
+
+    seed: int
+    threads: int
+    torch: str
+    hardware: str
+    values: Values
+
+    @property
+    def identity(self) -> tuple[int, int, str, str]:
+        return self.seed, self.threads, self.torch, self.hardware
+
+
+@dataclass
+class Baseline:
+    """What a method is compared with; `settings`: the method's, as plain data, when the runs were made."""
+
+    settings: dict[str, Any]
+    runs: list[Run]
+
+    def add(self, run: Run) -> None:
+        """In place of the run of the same seed, threads, torch and hardware, if there is one."""
+        self.runs = [r for r in self.runs if r.identity != run.identity] + [run]
+
+
+@dataclass
+class Reference:
+    """A reference file.
+
+    configuration: plain data of what all methods share: data set, scale, protocol, evaluation
+    data:      fingerprints of the data, "images/train" and so on
+    weights:   "method/stage" -> file in `folder`; stages of equal settings share one
+    baselines: device kind and tier, `section(...)` -> method -> what it is compared with
+    """
+
+    path: Path
+    configuration: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, str] = field(default_factory=dict)
+    weights: dict[str, str] = field(default_factory=dict)
+    baselines: dict[str, dict[str, Baseline]] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        return self.path.with_suffix("")
+
+    def weights_file(self, method: str, stage: str) -> Path | None:
+        """The recorded weights of a stage, None where there are none."""
+        name = self.weights.get(f"{method}/{stage}")
+        return self.folder / name if name is not None else None
+
+    def faults(self, config: RunConfig, dataset: Dataset) -> str:
+        """How data or settings that all methods share differ from the recorded ones; "" if they do not."""
+        found = differences(shared_settings(config), self.configuration)
+        if found:
+            recorded = differences(self.configuration, shared_settings(config))
+            return f"recorded with {', '.join(recorded) or 'other settings'}; here {', '.join(found)}"
+        changed = [name for name, content in fingerprints(dataset).items() if self.data.get(name) != content]
+        return f"recorded with another content of {', '.join(changed)}" if changed else ""
+
+    def save(self) -> None:
+        """Write the file, and remove weights that nothing refers to any more."""
+        content = {"schema": SCHEMA} | {k: v for k, v in dataclasses.asdict(self).items() if k != "path"}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
+        temporary.replace(self.path)
+        for file in self.folder.glob("*.safetensors"):
+            if file.name not in self.weights.values():
+                file.unlink()
+
+
+def section(device: str, tier: int) -> str:
+    """Name of the numbers of one kind of device and one tier."""
+    return f"{device}/tier {tier}"
+
+
+def default_path(config: RunConfig) -> Path:
+    return BASELINES / f"{config.name}.json"
+
+
+def load(path: Path) -> Reference | None:
+    """None where there is no file. Raises ConfigError where it is none of ours."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--reference {path}: cannot be read ({error}); restore or remove it") from None
+    try:
+        if content["schema"] != SCHEMA:
+            raise ConfigError(
+                f"--reference {path}: of another version; write it anew with check --update --train"
+            )
+        baselines = {
+            name: {
+                method: Baseline(each["settings"], [Run(**run) for run in each["runs"]])
+                for method, each in methods.items()
+            }
+            for name, methods in content["baselines"].items()
+        }
+        return Reference(path, content["configuration"], content["data"], content["weights"], baselines)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"--reference {path}: is no reference of check ({error!r}); give another") from None
+
+
+def shared_settings(config: RunConfig) -> dict[str, Any]:
+    """Settings that all methods share and that decide numbers, as plain data."""
+    dataset = {name: value for name, value in plain(config.dataset).items() if not name.endswith("root")}
+    evaluation = {name: value for name, value in plain(config.evaluation).items() if name != "panels"}
+    return {
+        "dataset": dataset,
+        "scale": config.scale.name,
+        "protocol": plain(config.protocol),
+        "evaluation": evaluation,
+        "runtime": {"precision": config.runtime.precision, "deterministic": config.runtime.deterministic},
+    }
+
+
+def fingerprints(dataset: Dataset) -> dict[str, str]:
+    return {
+        f"{part}/{split}": dataset.fingerprint(part, split)  # type: ignore[arg-type]
+        for part in ("images", "masks")
+        for split in ("train", "val")
+    }
+
+
+def as_recorded(values: Mapping[str, float]) -> Values:
+    """To six decimals: below that, machines differ."""
+    return {name: None if value != value else round(value, 6) for name, value in values.items()}

@@ -1,0 +1,156 @@
+"""The steps of `check` on one kind of device and one tier: compare with what is recorded, or record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from benchmark import provenance
+from benchmark.changes import differences
+from benchmark.check.compare import SPREAD_TIER, Difference, compare, unrecorded
+from benchmark.check.reference import Baseline, Reference, Run, Values, section
+from benchmark.check.tiers import NO_REFERENCE, SEED, Outcome, apply_weights, train_briefly
+from benchmark.config import ConfigError, RunConfig, plain
+from datasets.cores import usable_cores
+
+
+@dataclass
+class Section:
+    """What one tier found on one kind of device.
+
+    outcomes:    method -> what became of it
+    differences: method -> every compared number; when recording, the former number beside the new one
+    notes:       what a reader should know, one line each
+    """
+
+    device: str
+    tier: int
+    seconds: float = 0.0
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    differences: dict[str, list[Difference]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def compared(self) -> int:
+        return sum(len(found) for found in self.differences.values())
+
+    @property
+    def failures(self) -> list[str]:
+        """Methods that did not give their numbers although there is something to compare them with."""
+        return [name for name, outcome in self.outcomes.items() if outcome.status in ("failed", "not run")]
+
+    @property
+    def failing(self) -> list[tuple[str, Difference]]:
+        """(method, number) where a number differs by more than its tolerance, the largest excess first."""
+        found = [(method, d) for method, each in self.differences.items() for d in each if d.fails]
+        return sorted(found, key=lambda pair: -pair[1].excess)
+
+
+def compare_section(config: RunConfig, reference: Reference, device: str, tier: int) -> Section:
+    """Measure what is recorded for this device and tier, and compare."""
+    began = time.perf_counter()
+    baselines = reference.baselines.get(section(device, tier), {})
+    found = Section(device, tier)
+    known = [name for name in config.method if name in baselines]
+    for name in config.method:
+        if name not in baselines:
+            found.outcomes[name] = Outcome(NO_REFERENCE, "nothing is recorded; check --update records it")
+    if known:
+        found.outcomes |= measure(_only(config, known), reference, device, tier)
+    for name in known:
+        changed = differences(plain(config.method[name]), baselines[name].settings)
+        if changed:
+            found.notes.append(f"{name}: settings changed since: now {', '.join(changed)}")
+        if found.outcomes[name].status == "done":
+            values, runs = found.outcomes[name].values, baselines[name].runs
+            found.differences[name] = compare(runs, values, tier)
+            if new := unrecorded(runs, values):
+                found.notes.append(f"{name}: {len(new)} numbers are not recorded, {new[0]} first")
+    found.seconds = time.perf_counter() - began
+    return found
+
+
+def record_section(
+    config: RunConfig, reference: Reference, device: str, tier: int, seeds: Sequence[int], *, adding: bool
+) -> Section:
+    """Measure under every condition of the tier and record: in place of what there is, or adding to it.
+
+    seeds: those of tier 2; it runs each on one thread and on all cores (on a GPU, as it is)
+    Raises ConfigError where runs would be added to those of other settings.
+    """
+    began = time.perf_counter()
+    found = Section(device, tier)
+    before = reference.baselines.get(section(device, tier), {})
+    made: dict[str, Baseline] = {}
+    for name, settings in config.method.items():
+        made[name] = Baseline(plain(settings), [])
+        if adding and name in before:
+            if changed := differences(plain(settings), before[name].settings):
+                raise ConfigError(
+                    f"{name}: recorded with other settings ({', '.join(changed)} now); use --update"
+                )
+            made[name].runs = list(before[name].runs)
+    for seed, threads in _conditions(device, tier, seeds):
+        with _threads(threads):
+            for name, outcome in measure(config, reference, device, tier, seed).items():
+                if outcome.status == "done":
+                    made[name].add(_run(device, seed, outcome.values))
+                if found.outcomes.get(name, outcome).status == "done" or name not in found.outcomes:
+                    found.outcomes[name] = outcome
+    whole = [name for name, outcome in found.outcomes.items() if outcome.status == "done"]
+    for name in whole:
+        if name in before:
+            found.differences[name] = compare(before[name].runs, _mean(made[name].runs), tier)
+        reference.baselines.setdefault(section(device, tier), {})[name] = made[name]
+    found.seconds = time.perf_counter() - began
+    return found
+
+
+def measure(
+    config: RunConfig, reference: Reference, device: str, tier: int, seed: int = SEED
+) -> dict[str, Outcome]:
+    config = replace(config, runtime=replace(config.runtime, device=device))
+    return train_briefly(config, seed) if tier == SPREAD_TIER else apply_weights(config, reference)
+
+
+def _only(config: RunConfig, methods: Sequence[str]) -> RunConfig:
+    return replace(config, method={name: config.method[name] for name in methods})
+
+
+def _conditions(device: str, tier: int, seeds: Sequence[int]) -> list[tuple[int, int]]:
+    """(seed, threads) of the runs that are recorded."""
+    here = torch.get_num_threads()
+    if tier != SPREAD_TIER:
+        return [(SEED, here)]
+    counts = sorted({1, usable_cores()}) if device == "cpu" else [here]
+    return [(seed, threads) for seed in seeds for threads in counts]
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _run(device: str, seed: int, values: Values) -> Run:
+    hardware = provenance.collect(torch.device(device))["hardware"]
+    name = hardware.get("gpu") or hardware["cpu"] or hardware["machine"]
+    return Run(seed, torch.get_num_threads(), torch.__version__, name, values)
+
+
+def _mean(runs: Sequence[Run]) -> Values:
+    """The mean of every number over the runs; None where one does not have it."""
+    found: Values = {}
+    for name in runs[0].values:
+        numbers = [run.values.get(name) for run in runs]
+        there = [number for number in numbers if number is not None]
+        found[name] = sum(there) / len(there) if len(there) == len(numbers) else None
+    return found

@@ -1,0 +1,215 @@
+"""`check` from recording to finding: what is planted in the code is found in the numbers, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import torch
+
+import benchmark.context
+import methods.cam.stages
+import methods.layers.cam_inference
+import methods.refiners.par
+from benchmark.cli import main
+from datasets.recipe import Normalisation
+from methods.refiners import threshold
+from tests.tiny import sizes
+from tests.toys import Toy, command_line, third_party
+
+__all__ = ["command_line", "third_party"]  # fixtures
+
+METHOD = ["cam"]
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """Options of a check whose reference has been recorded, in both tiers."""
+    folder = tmp_path_factory.mktemp("check")
+    options = (
+        *("--methods", ",".join(METHOD), "--device", "cpu", "--reference", str(folder / "reference.json")),
+        *(f"dataset.root={folder / 'data'}", "dataset.train=24", "dataset.val=12", "dataset.subset=12"),
+        *(f"runtime.store={folder / 'store'}", "method.cam.refiner.name=par", *sizes(METHOD)),
+    )
+    arguments = ["benchmark", "check", "--update", "--train", "--seeds", "0,1", *options]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        patch.setattr(sys, "argv", arguments)
+        with pytest.raises(SystemExit) as exit_:
+            main()
+    assert exit_.value.code == 0
+    return options
+
+
+def reference_of(recorded: tuple[str, ...]) -> Path:
+    return Path(recorded[recorded.index("--reference") + 1])
+
+
+def test_nothing_differs_where_nothing_changed(recorded, command_line, tmp_path):
+    before = reference_of(recorded).read_text()
+    done = command_line("check", *recorded, "--junit", tmp_path / "check.xml")
+    assert done.code == 0, done.out + done.err
+    for tier in (1, 2):
+        assert f"cpu · tier {tier}: " in done.out
+    assert done.out.count("numbers of 1 method compared, 0 differ") == 2
+    suites = ElementTree.parse(tmp_path / "check.xml").getroot()
+    names = {case.get("name") for case in suites.iter("testcase")}
+    assert {"cam/cam", "cam/pseudo_label", "cam/segmentation", "cam/classify", "cam/segment"} == names
+    assert [suite.get("failures") for suite in suites] == ["0", "0"]
+    assert reference_of(recorded).read_text() == before
+
+
+def test_threads_change_nothing_that_counts(recorded, command_line):
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        done = command_line("check", *recorded, "--tier", "1")
+    finally:
+        torch.set_num_threads(before)
+    assert done.code == 0, done.out + done.err
+
+
+def flipped_cam(patch: pytest.MonkeyPatch) -> None:
+    right = methods.layers.cam_inference.multi_scale_cam
+    patch.setattr(methods.layers.cam_inference, "multi_scale_cam", lambda *a: right(*a).flip(-1))
+
+
+def class_id_off_by_one(patch: pytest.MonkeyPatch) -> None:
+    right = methods.refiners.par.class_ids
+    patch.setattr(
+        methods.refiners.par, "class_ids", lambda classes: (right(classes).int() - 1).clamp_min(0).byte()
+    )
+
+
+def cam_normalised_by_the_image(patch: pytest.MonkeyPatch) -> None:
+    def joint(maps: torch.Tensor) -> torch.Tensor:
+        return maps / (maps.amax(dim=(-3, -2, -1), keepdim=True) + 1e-5)
+
+    right = methods.cam.stages.write_multi_scale_cams
+    patch.setattr(methods.cam.stages, "write_multi_scale_cams", partial(right, normalised=joint))
+
+
+def image_not_normalised(patch: pytest.MonkeyPatch) -> None:
+    right: Callable = benchmark.context.image_batches
+    plain = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    patch.setattr(
+        benchmark.context,
+        "image_batches",
+        lambda samples, classes, normalisation, *rest, **named: right(
+            samples, classes, plain, *rest, **named
+        ),
+    )
+
+
+def skipped_refinement(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(methods.refiners.par, "pseudo_label", threshold.pseudo_label)
+
+
+@pytest.mark.parametrize(
+    ("plant", "where"),
+    [
+        (flipped_cam, "cam/cam"),
+        (class_id_off_by_one, "cam/pseudo_label"),
+        (cam_normalised_by_the_image, "cam/cam"),
+        (image_not_normalised, "cam/cam"),
+        (skipped_refinement, "cam/pseudo_label"),
+    ],
+)
+def test_a_planted_fault_is_found(recorded, command_line, monkeypatch, tmp_path, plant, where):
+    plant(monkeypatch)
+    done = command_line("check", *recorded, "--tier", "1", "--junit", tmp_path / "check.xml")
+    assert done.code == 1
+    assert "0 differ" not in done.out
+    cases = ElementTree.parse(tmp_path / "check.xml").getroot().iter("testcase")
+    assert where in {case.get("name") for case in cases if case.find("failure") is not None}
+
+
+def test_a_fault_of_training_is_found_by_tier_2_alone(recorded, command_line, monkeypatch):
+    right = methods.cam.stages.classification_losses
+
+    def summed(network, batch):
+        """Over the batch, where it should be averaged."""
+        return {name: value * len(batch.labels) for name, value in right(network, batch).items()}
+
+    monkeypatch.setattr(methods.cam.stages, "classification_losses", summed)
+    done = command_line("check", *recorded)
+    assert done.code == 1
+    assert "tier 1: " in done.out
+    assert done.out.count(" 0 differ") == 1
+    assert "classify/loss 1/classification" in done.out
+
+
+def test_a_failure_is_no_pass(recorded, command_line, monkeypatch):
+    def fault(context, settings):
+        raise ValueError("a wire has come loose")
+
+    monkeypatch.setattr(methods.refiners.par, "pseudo_label", fault)
+    done = command_line("check", *recorded, "--tier", "1")
+    assert done.code == 1
+    assert "cam: failed: ValueError: a wire has come loose" in done.out
+
+
+def test_what_is_not_recorded_is_said(recorded, command_line, third_party):
+    third_party(Toy("new"))
+    done = command_line("check", *recorded, "--methods", "cam,new", "--tier", "1")
+    assert done.code == 0
+    assert "new: no reference: nothing is recorded" in done.out
+
+
+def test_nothing_compared_is_no_pass(recorded, command_line, tmp_path):
+    content = json.loads(reference_of(recorded).read_text()) | {"baselines": {}}
+    (tmp_path / "empty.json").write_text(json.dumps(content))
+    done = command_line("check", *recorded, "--reference", tmp_path / "empty.json")
+    assert done.code == 1
+    assert "cpu · tier 1: no reference in" in done.out
+    assert "check: nothing was compared" in done.out
+
+
+def test_other_data_is_one_line(recorded, command_line):
+    done = command_line("check", *recorded, "dataset.seed=1")
+    assert done.code == 2
+    assert "recorded with dataset.seed=0; here dataset.seed=1" in done.err
+
+
+def test_update_says_what_changed(recorded, command_line, monkeypatch, tmp_path):
+    copy = tmp_path / "reference.json"
+    original = reference_of(recorded)
+    copy.write_text(original.read_text())
+    copy.with_suffix("").mkdir()
+    for file in original.with_suffix("").iterdir():
+        (copy.with_suffix("") / file.name).write_bytes(file.read_bytes())
+    skipped_refinement(monkeypatch)
+    there = [*recorded, "--reference", str(copy), "--tier", "1"]
+    done = command_line("check", *there, "--update")
+    assert done.code == 0
+    assert "numbers changed" in done.out
+    assert "pseudo_label/train/miou" in done.out
+    assert command_line("check", *there).code == 0
+    old, new = (json.loads(file.read_text()) for file in (original, copy))
+    assert old["baselines"]["cpu/tier 2"] == new["baselines"]["cpu/tier 2"]
+    assert old["weights"] == new["weights"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--train"], "--train records new weights"),
+        (["--update", "--measure-spread"], "give one of them"),
+        (["--update", "--junit", "x.xml"], "--junit reports a comparison"),
+        (["--update", "--seeds", "3"], "a spread takes at least 2 seeds"),
+        (["--tier", "3"], "unknown tier '3'"),
+        (["--device", "tpu"], "unknown device 'tpu'"),
+        (["--reference", "nowhere.json"], "--reference nowhere.json: no such file"),
+    ],
+)
+def test_options_that_do_not_go_together_are_one_line(command_line, options, said):
+    place = (f"dataset.root={command_line.folder}", "dataset.train=2", "dataset.val=2")
+    done = command_line("check", *options, *place)
+    assert done.code == 2
+    assert said in done.err
+    assert "Traceback" not in done.err
