@@ -12,7 +12,7 @@ from datasets import dataset_class
 from methods.registry import find_method
 from results.schema import CHANGES_SEPARATOR
 
-EVALUATION = ("held_out", "sweep_max")
+EVALUATION = ("held_out", "sweep_max", "boundary_tolerance")
 RUNTIME = ("precision", "deterministic")
 """Those settings of `evaluation` and `runtime` that decide numbers; they are in the keys as well."""
 

@@ -252,6 +252,7 @@ class _Keys:
                 self._weights[reference] = error
         found = self._weights[reference]
         if isinstance(found, MethodError):
+            "boundary_tolerance": evaluation.boundary_tolerance,
             raise found
         return found
 

@@ -281,6 +281,7 @@ class Runner:
             else:
                 scores = score_label_maps(
                     entry.path,
+                    boundary_tolerance=config.boundary_tolerance,
                     dataset,
                     planned.split,
                     stage=planned.scored_as,
@@ -290,6 +291,7 @@ class Runner:
         finally:
             progress.stop()
         return {"kind": "scores", "rows": [asdict(row) for row in scores.rows], "notes": scores.notes}
+                    boundary_tolerance=config.boundary_tolerance,
 
     def references(self) -> list[dict[str, Any]]:
         """Metric rows of the reference predictions on every scored split; `reference` names the row.
