@@ -9,7 +9,7 @@ from methods.base import Deviation, Kind, Method, Shared, Stage, Supervision
 from methods.cam.config import CamStageConfig
 from methods.eps.config import PRESETS, EpsConfig
 from methods.layers.saliency_config import resolve
-from methods.pipeline import stages_after_cam
+from methods.pipeline import image_scores_stage, stages_after_cam
 
 DEVIATIONS = (
     Deviation(
@@ -95,7 +95,9 @@ class Eps(Method):
             fixed_threshold=config.background_threshold,
             profile="methods.eps.profile:cam",
         )
-        return [saliency, classify, cam, *stages_after_cam(cam, config.refiner, config.segmenter, shared)]
+        scores = image_scores_stage("methods.eps.stages:image_scores", cam.settings, classify)
+        after = stages_after_cam(cam, config.refiner, config.segmenter, shared)
+        return [saliency, classify, cam, scores, *after]
 
 
 METHOD = Eps()
