@@ -21,7 +21,7 @@ from methods.registry import find_method
 from methods.segmenters.networks import NETWORKS, network_name
 from results.schema import CHANGES_SEPARATOR
 
-EVALUATION = ("held_out", "sweep_max")
+EVALUATION = ("held_out", "sweep_max", "boundary_tolerance")
 RUNTIME = ("precision", "deterministic")
 """Those settings of `evaluation` and `runtime` that decide numbers; they are in the keys as well."""
 

@@ -78,10 +78,12 @@ class EvaluationConfig:
     """held_out: fraction of train that the tuned threshold is chosen on, the rest is scored.
 
     sweep_max: highest background threshold of the sweep. panels: example images in the report, at most 8.
+    boundary_tolerance: how far boundaries may be apart that match, as a fraction of the image's diagonal (SBD's).
     """
 
     held_out: Inside = 0.2
     sweep_max: Inside = 0.59
+    boundary_tolerance: Inside = 0.0075
     panels: Annotated[int, Within(0, 8)] = 6
 
 

@@ -76,6 +76,9 @@ def disk_estimate(plan: Plan, planned: PlannedStage) -> float:
     kind = planned.stage.yields
     if kind == Kind.WEIGHTS:
         return WEIGHTS_BYTES[plan.config.scale.name]
+    if kind == Kind.IMAGE_SCORES:
+        images = sum(len(plan.dataset.ids(split)) for split in planned.stage.splits)
+        return 4.0 * len(plan.dataset.classes) * images
     from PIL import Image
 
     samples = [s for split in planned.stage.splits for s in plan.dataset.samples(split)]

@@ -5,7 +5,12 @@ from __future__ import annotations
 from benchmark.config import RunConfig, protocol_defaults
 from methods.base import Kind, NotRunnable, Stage
 
-SCORED = {Kind.CAM: "cam", Kind.PSEUDO_LABEL: "pseudo_label", Kind.PREDICTION: "segmentation"}
+SCORED = {
+    Kind.CAM: "cam",
+    Kind.PSEUDO_LABEL: "pseudo_label",
+    Kind.PREDICTION: "segmentation",
+    Kind.IMAGE_SCORES: "classifier",
+}
 """Artifact kinds the evaluator scores, and what their scores are called."""
 
 

@@ -26,6 +26,7 @@ from methods.registry import find_method
 HARNESS_MODULES = ("benchmark.context",)
 """Harness sources whose change can change a stage's result: its training loop and loaders."""
 EVALUATOR_MODULE = "benchmark.evaluation.evaluator"
+CLASSIFIER_MODULE = "benchmark.evaluation.classifier"
 REFERENCE_MODULE = "benchmark.evaluation.reference"
 UNFETCHED = "to be fetched"
 MASK_CHECK_MODULE = "benchmark.evaluation.mask_check"
@@ -65,6 +66,11 @@ class PlannedStage:
     def provisional(self) -> bool:
         """Whether weights that its key depends on are still to be fetched."""
         return UNFETCHED in self.weights.values() or any(up.provisional for up in self.inputs.values())
+
+    @property
+    def needs_masks(self) -> bool:
+        """Whether its scores are made with masks; those of images' labels are not."""
+        return self.score_key is not None and self.stage.yields != Kind.IMAGE_SCORES
 
     @property
     def score_name(self) -> str:
@@ -129,7 +135,7 @@ class Plan:
     def splits_with_open_masks(self) -> list[str]:
         """Splits whose masks somebody opens: to score an artifact, or to train where a method may."""
         cells = [cell for cell in self.cells if cell.status == "planned"]
-        scored = {p.split for cell in cells for p in cell.stages if p.score_key is not None}
+        scored = {p.split for cell in cells for p in cell.stages if p.needs_masks}
         trained_on = {
             split
             for cell in cells
@@ -248,6 +254,8 @@ class _Keys:
         return content_key(parts)
 
     def score(self, key: str, stage: Stage, split: str) -> str:
+        if stage.yields == Kind.IMAGE_SCORES:  # the labels are in the artifact's key
+            return content_key({"artifact": key, "code": code_version(CLASSIFIER_MODULE)})
         evaluation = self._config.evaluation
         parts = {
             "artifact": key,
@@ -256,6 +264,7 @@ class _Keys:
             "scored_as": stage.scored_as,
             "held_out": evaluation.held_out,
             "sweep_max": evaluation.sweep_max,
+            "boundary_tolerance": evaluation.boundary_tolerance,
             "code": code_version(EVALUATOR_MODULE),
         }
         return content_key(parts)

@@ -151,7 +151,9 @@ class Runner:
                 **{name: entry.manifest[name] for name in MEMORY if entry.manifest.get(name) is not None},
             }
         )
-        if planned.score_key is not None and self.plan.dataset.masked(planned.split):
+        if planned.score_key is not None and (
+            not planned.needs_masks or self.plan.dataset.masked(planned.split)
+        ):
             scores, _ = self._obtain(
                 planned.score_name,
                 planned.score_key,
@@ -258,6 +260,7 @@ class Runner:
             progress.stop()  # a bar that a failure left on the screen would break the next one's
 
     def _score(self, planned: PlannedStage, entry: Entry, work: Path, title: str) -> Mapping[str, Any]:
+        from benchmark.evaluation.classifier import score_classifications
         from benchmark.evaluation.evaluator import score_cams, score_label_maps
 
         config, dataset, kind = self.plan.config.evaluation, self.plan.dataset, planned.stage.yields
@@ -265,7 +268,9 @@ class Runner:
         progress.start(len(dataset.ids(planned.split)), "img")
         counts = work / "counts.parquet"
         try:
-            if kind == Kind.CAM:
+            if kind == Kind.IMAGE_SCORES:
+                scores = score_classifications(entry.path, dataset, planned.split, stage=planned.scored_as)
+            elif kind == Kind.CAM:
                 scores = score_cams(
                     entry.path,
                     dataset,
@@ -275,6 +280,7 @@ class Runner:
                     counts_path=counts,
                     held_out_fraction=config.held_out,
                     sweep_max=config.sweep_max,
+                    boundary_tolerance=config.boundary_tolerance,
                     progress=progress.advance,
                 )
             else:
@@ -284,6 +290,7 @@ class Runner:
                     planned.split,
                     stage=planned.scored_as,
                     counts_path=counts,
+                    boundary_tolerance=config.boundary_tolerance,
                     progress=progress.advance,
                 )
         finally:

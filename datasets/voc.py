@@ -15,6 +15,7 @@ from datasets.fingerprints import dataset_fingerprint
 from datasets.inspection import as_problem, first_names, sampled_problems
 from datasets.limits import OneOf, first_fault
 from datasets.listing import names_in
+from datasets.pascal_context import PascalContext
 
 CLASSES = (
     "aeroplane",
@@ -61,11 +62,13 @@ class VocConfig(DatasetConfig):
            which it was, and its count
     sbd_root: the Semantic Boundaries Dataset (`benchmark_RELEASE`, or its `dataset` folder); only its two
            lists are read, the images being VOC's own
+    context_root: PASCAL-Context (`datasets.pascal_context`), for the confusion with water, railway and platform
     """
 
     name: str = "voc2012"
     train: Annotated[str, OneOf(TRAIN_LISTS)] = "auto"
     sbd_root: str | None = None
+    context_root: str | None = None
 
 
 class Voc2012(Dataset):
@@ -87,6 +90,10 @@ class Voc2012(Dataset):
         if fault := first_fault(config, "dataset"):
             raise DataError(fault)
         self.settings = config
+        self._context: PascalContext | None = None
+        if config.context_root is not None:
+            self._context = PascalContext(Path(config.context_root).expanduser(), self.classes)
+            self.contexts = self._context.contexts
 
     @cached_property
     def folder(self) -> Path:
@@ -141,9 +148,13 @@ class Voc2012(Dataset):
                 return self.folder / folder / f"{sample_id}.png"
         return None
 
+    def context_path(self, sample_id: str) -> Path | None:
+        return None if self._context is None else self._context.path(sample_id)
+
     def mask_directories(self) -> tuple[Path, ...]:
         """All that hold pixel labels, whether or not the lists name masks there: each tells of the others."""
-        return tuple(self.folder / name for name in (*CLASS_MASKS, INSTANCE_MASKS))
+        context = () if self._context is None else (self._context.folder,)
+        return (*(self.folder / name for name in (*CLASS_MASKS, INSTANCE_MASKS)), *context)
 
     def fingerprint(self, part: Literal["images", "masks"], split: str) -> str:
         return dataset_fingerprint(self, part, split)

@@ -1,4 +1,4 @@
-"""File formats of the artifacts that stages exchange: CAMs and label maps. No pickles, written atomically."""
+"""File formats of the artifacts that stages exchange: CAMs, label maps, image scores. No pickles, atomic writes."""
 
 from __future__ import annotations
 
@@ -68,3 +68,23 @@ def _cam(maps: np.ndarray, entry: dict) -> Cam:
 def label_map_path(directory: Path, sample_id: str) -> Path:
     """Where a label map (8-bit PNG: 0 background, i + 1 class i, 255 ignored) of an artifact lies."""
     return directory / "labels" / f"{sample_id}.png"
+
+
+def write_image_scores(path: Path, scores: Mapping[str, np.ndarray]) -> None:
+    """Write one shard of class scores of images (`*.safetensors`), ids in the file's metadata.
+
+    scores: image id -> (C,) float32, one a class, the higher the likelier; on any scale, as ranks are compared
+    """
+    temporary = path.with_suffix(".tmp")
+    stacked = np.stack(list(scores.values())).astype(np.float32)
+    save_file({"scores": stacked}, temporary, metadata={"ids": json.dumps(list(scores))})
+    temporary.replace(path)
+
+
+def read_image_scores(directory: Path) -> dict[str, np.ndarray]:
+    """What `write_image_scores` wrote, of all shards: image id -> (C,) float32."""
+    found: dict[str, np.ndarray] = {}
+    for shard in sorted(directory.glob("*.safetensors")):
+        with safe_open(shard, framework="np") as file:
+            found |= zip(json.loads(file.metadata()["ids"]), file.get_tensor("scores"))
+    return found

@@ -43,11 +43,13 @@ class Supervision(StrEnum):
 
 
 class Kind(StrEnum):
-    """Kinds of artifacts. The evaluator scores CAM, PSEUDO_LABEL and PREDICTION, whoever made them.
+    """Kinds of artifacts. The evaluator scores CAM, PSEUDO_LABEL, PREDICTION and IMAGE_SCORES, whoever made them.
 
     PREDICTION: label maps of the split val, made from the images and a trained network (WEIGHTS, among the stage's
                 inputs) alone: `predict` runs the stage on a view whose val is a user's images and whose train is empty
     TRAINING_LABEL: label maps, with holes, that another stage learns from
+    IMAGE_SCORES: scores of every object class for the images of val, by the method's image classifier where it has
+                one (`methods.artifacts.write_image_scores`). Optional: nothing is made from it, it is scored
     """
 
     WEIGHTS = "weights"
@@ -56,6 +58,7 @@ class Kind(StrEnum):
     PSEUDO_LABEL = "pseudo_label"
     PREDICTION = "prediction"
     TRAINING_LABEL = "training_label"
+    IMAGE_SCORES = "image_scores"
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,8 @@ class Stage:
                 name of its own to what comes on the way to an artifact of the same kind (a CAM before refinement)
     profile:    "package.module:function" that hands out what the stage passes images through, see `Passage`:
                 (settings, number of object classes, (H, W) of an image) -> sequence of `Passage`. None where the
-                stage has neither a network nor a CRF or the like. It is in no key
+                stage has neither a network nor a CRF or the like, or only serves evaluation (IMAGE_SCORES). It is
+                in no key
     """
 
     name: str

@@ -13,6 +13,7 @@ from results.complexity import complexity_table, read_profiles
 from results.costs import costs
 from results.directions import read_directions
 from results.experiments import EXPERIMENTS_FOLDER
+from results.further import further_metrics
 from results.io import Run
 from results.reported import reported_frame
 from results.significance import Significance
@@ -31,6 +32,7 @@ def frames(run: Run, board: pd.DataFrame, significance: Significance) -> Mapping
     return {
         "leaderboard": board,
         "per_class": per_class_iou(run.records),
+        "further_metrics": further_metrics(run.records),
         "threshold_curves": threshold_curves(run.records),
         "standings": significance.standings,
         "pairs": pairs,

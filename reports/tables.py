@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
@@ -13,6 +14,7 @@ from results.aggregate import KEYS, SCORES, as_rows, varying
 from results.complexity import IDENTITY, complexity_table, read_profiles
 from results.costs import costs
 from results.experiments import Experiment
+from results.further import CLASSIFIER, COLUMNS, further_metrics
 from results.io import Run
 
 _COSTS = {
@@ -48,7 +50,13 @@ class TextTable:
 
 def board_tables(run: Run, part: pd.DataFrame, comparison: pd.DataFrame) -> list[TextTable]:
     """All plain tables of one board that there are numbers for."""
-    found = (costs_table(run, part), *complexity_tables(run, part), papers_table(comparison, part))
+    found = (
+        further_table(run, part),
+        classifier_table(run, part),
+        costs_table(run, part),
+        *complexity_tables(run, part),
+        papers_table(comparison, part),
+    )
     return [table for table in found if table is not None]
 
 
@@ -70,6 +78,44 @@ def costs_table(run: Run, part: pd.DataFrame) -> TextTable | None:
         "for each, and the stages' highest memory."
     )
     return TextTable("costs", caption, ["Method", *(_COSTS[column] for column in shown)], rows)
+
+
+def further_table(run: Run, part: pd.DataFrame) -> TextTable | None:
+    """Boundaries and subsets of one board's entries, a row a method and score; None where nothing was scored."""
+    here = _of_board(further_metrics(run.records), part)
+    values = {(entry_key(r), r["score"], r["metric"], r["class_name"]): r for r in as_rows(here)}
+    columns = [column for column in COLUMNS if any(key[2:] == column for key in values)]
+    if not columns:
+        return None
+    labels, rows = _labels(part), []
+    for key in map(entry_key, as_rows(part)):
+        for score in SCORES:
+            cells = [values.get((key, score.name, *column)) for column in columns]
+            if any(cells):
+                texts = (_with_deviation(cell) if cell else MISSING for cell in cells)
+                rows.append([labels[key], f"{score.title} ({score.split})", *texts])
+    caption = (
+        "Class-agnostic boundaries, mIoU of regions by their share of the image (small below 10 %, large from 25 %) "
+        "and of images by the number of classes in them, in percent. CAMs at the method's fixed threshold."
+    )
+    return TextTable(
+        "boundaries-and-sizes", caption, ["Method", "Score", *(COLUMNS[c] for c in columns)], rows, 2
+    )
+
+
+def classifier_table(run: Run, part: pd.DataFrame) -> TextTable | None:
+    """Accuracy of the image classifiers of one board; None where no method has one. `tables/` has every class."""
+    here = _of_board(further_metrics(run.records), part)
+    here = here[(here["score"] == CLASSIFIER) & (here["class_name"] == "") & here["n"].gt(0)]
+    if here.empty:
+        return None
+    found = {entry_key(row): row for row in as_rows(here)}
+    labels = _labels(part)
+    rows = [
+        [labels[key], _with_deviation(found[key])] for key in map(entry_key, as_rows(part)) if key in found
+    ]
+    caption = "Mean average precision of the image classifiers on val, in percent."
+    return TextTable("classifiers", caption, ["Method", "mAP"], rows)
 
 
 def complexity_tables(run: Run, part: pd.DataFrame) -> list[TextTable]:
@@ -167,6 +213,10 @@ def quantity(value: float) -> str:
     if not math.isfinite(value):
         return MISSING
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}".rstrip(".")
+
+
+def _with_deviation(row: Mapping[str, Any]) -> str:
+    return mean_and_deviation({"x_mean": row["mean"], "x_std": row["std"]}, "x")
 
 
 def _two_digits(value: float) -> str:

@@ -23,12 +23,16 @@ COLUMNS = (
     "segmenter",    # registry name or "own"
     "changes",      # settings that are not the defaults: "key=value; key=value", or ""
     "seed",         # int; -1 for reference rows
-    "stage",        # cam, pseudo_label, segmentation; a method's own for what comes before: cam_original; profile
+    "stage",        # cam, pseudo_label, segmentation; a method's own for what comes before: cam_original;
+                    # classifier; profile
     "variant",      # for CAMs the threshold rule: fixed, tuned, oracle, curve; else ""
     "split",        # scored split
-    "metric",       # miou, iou, precision, recall, pixel_accuracy, confusion_ratio, threshold, seconds, and
+    "metric",       # miou, iou, precision, recall, pixel_accuracy, confusion_ratio, threshold, seconds;
+                    # boundary_recall, boundary_precision, boundary_f1, miou_by_size, miou_by_class_count;
+                    # mean_average_precision, average_precision (of the stage classifier); and
                     # host_memory_mb, device_memory_mb: peaks of a stage, 10^6 bytes; of a profile, see complexity
-    "class_name",   # "" for metrics over all classes; "boat|water" for confusion_ratio
+    "class_name",   # "" for metrics over all classes; "boat|water" for confusion_ratio; the subset of images or
+                    # regions for miou_by_size (small, medium, large) and miou_by_class_count (0, 1, 2, 3+)
     "value",        # float; fractions in [0, 1], seconds, ...
     "threshold",    # background threshold in force (NaN where there is none)
     "images",       # number of images scored

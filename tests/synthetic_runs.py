@@ -187,6 +187,25 @@ def _method_records(
             for metric in ("iou", "precision", "recall"):
                 iou = float(np.clip(value + spread, 0, 1))
                 yield _record(where, stage, variant, metric, iou, class_name=class_name)
+    further = [(stage, variant, value) for stage, variant, value in scores if variant in ("", "fixed")]
+    for stage, variant, value in further:
+        for metric, class_name, change in (
+            ("boundary_recall", "", -0.1),
+            ("boundary_precision", "", 0.05),
+            ("boundary_f1", "", -0.02),
+            ("miou_by_size", "small", -0.2),
+            ("miou_by_size", "large", 0.1),
+            ("miou_by_class_count", "1", 0.04),
+            ("miou_by_class_count", "3+", -0.1),
+        ):
+            yield _record(where, stage, variant, metric, value + change, class_name=class_name)
+    if level is not None:
+        for class_name in ("", *classes[1:]):
+            metric = "average_precision" if class_name else "mean_average_precision"
+            yield Record(
+                **where, stage="classifier", variant="", split="val", metric=metric, value=0.9, images=200,
+                class_name=class_name,
+            )  # fmt: skip
     size = len(method.title) + len(method.backbone)
     numbers = {"macs_g": 3.1 * size, "parameters_m": 2.0 * size, "images_per_second": 400 / size}
     for metric, value in numbers.items():

@@ -87,12 +87,12 @@ def extend_with_context(
 ) -> np.ndarray:
     """Give the mask's background pixels in context region j the id classes + 1 + j.
 
-    mask, context_map: (H, W) uint8; classes: number of object classes. Values of the map that no context
-    class declares leave the pixel background.
+    mask: (H, W) uint8; context_map: (H, W) uint8 or uint16; classes: number of object classes. Values of the map
+    that no context class declares leave the pixel background.
     """
     if classes + len(contexts) >= IGNORE:
         raise ValueError(f"{classes} classes and {len(contexts)} contexts do not fit 8 bits")
-    table = np.zeros(256, np.uint8)
+    table = np.zeros(1 + np.iinfo(context_map.dtype).max, np.uint8)
     for context, region in zip(contexts, context_regions(contexts)):
         table[context.value] = classes + 1 + region
     return np.where(mask == 0, table.take(context_map), mask)

@@ -7,6 +7,7 @@ of (ground truth, highest class, bin) give the confusion matrix at every thresho
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -60,9 +61,11 @@ class CamCounts(NamedTuple):
 def highest_class(cam: Cam) -> tuple[np.ndarray, np.ndarray]:
     """Score of the highest map and its position k at every pixel of the image; the first of equals.
 
-    Maps are upsampled bilinearly (align_corners=False) to the image's size.
+    Maps are upsampled bilinearly (align_corners=False) to the image's size. Without maps, both are 0.
     returns: (H, W) float32 and (H, W) uint8
     """
+    if not cam.classes:
+        return np.zeros(cam.size, np.float32), np.zeros(cam.size, np.uint8)
     maps = torch.from_numpy(np.ascontiguousarray(cam.maps, np.float32))[None]
     upsampled = F.interpolate(maps, size=cam.size, mode="bilinear", align_corners=False)[0].numpy()
     score, winner = upsampled[0].copy(), np.zeros(cam.size, np.uint8)
@@ -72,16 +75,32 @@ def highest_class(cam: Cam) -> tuple[np.ndarray, np.ndarray]:
     return score, winner
 
 
-def cam_counts(cam: Cam, ground_truth: np.ndarray, bins: ThresholdBins) -> CamCounts:
+def label_map(highest: tuple[np.ndarray, np.ndarray], classes: Sequence[int], threshold: float) -> np.ndarray:
+    """(H, W) uint8: the highest map's class (from 1) where its score is above the threshold, 0 elsewhere.
+
+    highest: of `highest_class`; classes: the maps' object classes, from 0; threshold: compared as float32
+    """
+    score, winner = highest
+    ids = np.array([c + 1 for c in classes] or [0], np.uint8)
+    return np.where(score > np.float32(threshold), ids.take(winner), np.uint8(0))
+
+
+def cam_counts(
+    cam: Cam,
+    ground_truth: np.ndarray,
+    bins: ThresholdBins,
+    highest: tuple[np.ndarray, np.ndarray] | None = None,
+) -> CamCounts:
     """Count (ground truth, highest class, bin) over the pixels of one image.
 
     ground_truth: (H, W) uint8 of the image's size, extended or not; 255 is not counted
+    highest: `highest_class` of the CAM, where it is known already
     """
     if not cam.classes:
         truths = np.bincount(ground_truth.reshape(-1), minlength=256)[:255]
         gt = np.flatnonzero(truths)
         return CamCounts(gt, np.zeros_like(gt), np.zeros_like(gt), truths[gt])
-    score, winner = highest_class(cam)
+    score, winner = highest or highest_class(cam)
     shape = (len(cam.classes), 256, len(bins.thresholds) + 1)
     code = winner.astype(np.int32)
     code *= shape[1]
@@ -110,7 +129,12 @@ def matrices_at_thresholds(histogram: np.ndarray) -> np.ndarray:
     histogram: (G, P, T + 1) counts by ground truth, highest class and bin
     returns:   (T, G, P) int64; at threshold j pixels of bins above j keep their class, others are background
     """
-    above = histogram[..., ::-1].cumsum(-1)[..., ::-1][..., 1:]
-    matrices = np.moveaxis(above, -1, 0).copy()
+    matrices = counts_above(histogram)
     matrices[..., 0] = histogram.sum((1, 2)) - matrices[..., 1:].sum(-1)
     return matrices
+
+
+def counts_above(histogram: np.ndarray) -> np.ndarray:
+    """Counts by bin, (..., T + 1), -> (T, ...): at threshold j those of the bins above j."""
+    above = histogram[..., ::-1].cumsum(-1)[..., ::-1][..., 1:]
+    return np.moveaxis(above, -1, 0).copy()

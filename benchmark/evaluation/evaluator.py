@@ -7,21 +7,27 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from benchmark.evaluation.boundary import TOLERANCE, boundary_counts
 from benchmark.evaluation.confusion import fold_ignored, merge_context, pair_counts
 from benchmark.evaluation.counts import CountsHeader, CountsWriter
 from benchmark.evaluation.curves import (
     CamCounts,
     ThresholdBins,
     cam_counts,
+    counts_above,
+    highest_class,
+    label_map,
     matrices_at_thresholds,
     threshold_grid,
 )
 from benchmark.evaluation.ground_truth import GroundTruth, read_label_map
 from benchmark.evaluation.parallel import map_in_order
 from benchmark.evaluation.scores import MetricRow, absent_classes, mean_iou, metric_rows
+from benchmark.evaluation.tallies import Tally
 from datasets.base import DataError, Dataset
 from methods.artifacts import Cam, CamReader, label_map_path
 
@@ -51,6 +57,7 @@ def score_label_maps(
     *,
     stage: str,
     counts_path: Path,
+    boundary_tolerance: float = TOLERANCE,
     ids: Sequence[str] | None = None,
     workers: int | None = None,
     progress: Progress = lambda images: None,
@@ -59,6 +66,7 @@ def score_label_maps(
 
     stage: "pseudo_label" or "segmentation"; ids: a part of the split (default: all that have masks)
     counts_path: Parquet file to write; workers: threads (default: one per core)
+    boundary_tolerance: as a fraction of the diagonal, see `benchmark.evaluation.boundary`
     Raises DataError on a missing map, on ids out of range and on sizes that differ.
     """
     truth = GroundTruth(dataset)
@@ -66,25 +74,34 @@ def score_label_maps(
     if not scored:
         return Scores([], notes)
 
-    def count(sample_id: str) -> tuple[str, np.ndarray]:
+    def count(sample_id: str) -> tuple[str, np.ndarray, np.ndarray]:
         mask = truth.read(sample_id)
         path = label_map_path(artifact_dir, sample_id)
         prediction = read_label_map(path, "label map", len(dataset.classes))
         truth.require_size(sample_id, mask, prediction.shape, f"label map {path}")
-        return sample_id, pair_counts(mask[None], prediction[None], truth.gt_classes, truth.pred_classes)[0]
+        pairs = pair_counts(mask[None], prediction[None], truth.gt_classes, truth.pred_classes)[0]
+        plain = truth.without_context(mask)
+        return sample_id, pairs, boundary_counts(plain[None], prediction[None], boundary_tolerance)[0]
 
     total = np.zeros((truth.gt_classes, truth.pred_classes + 1), np.int64)
+    found = np.zeros(truth.pred_classes, np.int64)
+    tally = Tally(len(dataset.classes))
     # column -> stored id; the last column counts predicted 255
     stored = np.append(np.arange(truth.pred_classes), 255)
     with CountsWriter(counts_path, CountsHeader(truth.naming)) as writer:
-        for sample_id, counts in map_in_order(count, scored, workers):
+        for sample_id, counts, boundary in map_in_order(count, scored, workers):
             total += counts
+            tally.add(fold_ignored(counts), boundary)
+            if truth.has_context(sample_id):
+                found += fold_ignored(counts).diagonal()
             gt, pred = np.nonzero(counts)
             writer.add(sample_id, gt, stored[pred], counts[gt, pred])
             progress(1)
     matrix, ignored = fold_ignored(total), int(total[:, -1].sum())
     row = partial(MetricRow, stage, "", split, images=len(scored))
-    rows = [*metric_rows(matrix, truth.naming, row), row("ignored_predictions", float(ignored))]
+    rows = [*metric_rows(matrix, truth.naming, row, found), *tally.rows(row)]
+    rows.append(row("ignored_predictions", float(ignored)))
+    notes += _uncovered(truth, scored)
     if ignored:
         notes.append(f"{ignored} scored pixels were predicted 255 and count as background")
     notes += _absence(matrix, truth)
@@ -102,13 +119,15 @@ def score_cams(
     held_out_fraction: float = 0.2,
     sweep_max: float = 0.59,
     step: float = 0.01,
+    boundary_tolerance: float = TOLERANCE,
     ids: Sequence[str] | None = None,
     workers: int | None = None,
     progress: Progress = lambda images: None,
 ) -> Scores:
     """Score class activation maps on a split under four rules for the background threshold.
 
-    "fixed":  the method's own, on all images (no rows if `fixed_threshold` is None)
+    "fixed":  the method's own, on all images (no rows if `fixed_threshold` is None). It alone has the scores of
+              boundaries and subsets: the map at a threshold that is not known yet cannot be looked at in one pass
     "tuned":  the best on a held-out part of the split (`held_out_ids`), scored on the remaining images; this
               uses masks. The part's size is the metric ``held_out_images``
     "oracle": the best on the scored images themselves, which is what most papers print
@@ -122,41 +141,70 @@ def score_cams(
         return Scores([], notes)
     thresholds = threshold_grid(step, *([] if fixed_threshold is None else [fixed_threshold]))
     held_out = held_out_ids(scored, held_out_fraction)
-    groups = _count_cams(
-        artifact_dir, truth, scored, held_out, ThresholdBins(thresholds), counts_path, workers, progress
+    notes += _uncovered(truth, scored)
+    counted = _count_cams(
+        artifact_dir,
+        truth,
+        scored,
+        held_out,
+        ThresholdBins(thresholds),
+        counts_path,
+        fixed_threshold,
+        boundary_tolerance,
+        workers,
+        progress,
     )
-    tuning, remaining = (matrices_at_thresholds(group) for group in groups)
+    tuning, remaining = (matrices_at_thresholds(group) for group in counted.histograms)
     everything = tuning + remaining
+    found_tuning, found_remaining = (counts_above(group) for group in counted.found)
+    found_everything = found_tuning + found_remaining
     sweep = [round(k * step, 10) for k in range(int(sweep_max / step + 1e-6) + 1)]
     positions = np.searchsorted(thresholds, np.asarray(sweep, np.float32))
 
     def curve(matrices: np.ndarray) -> np.ndarray:
         return mean_iou(merge_context(matrices[positions], len(dataset.classes)))
 
-    def rows_at(variant: str, matrices: np.ndarray, images: int, threshold: float) -> list[MetricRow]:
-        matrix = matrices[np.searchsorted(thresholds, np.float32(threshold))]
+    def rows_at(
+        variant: str, matrices: np.ndarray, found: np.ndarray, images: int, threshold: float
+    ) -> list[MetricRow]:
+        position = np.searchsorted(thresholds, np.float32(threshold))
+        matrix = matrices[position]
         notes.extend(f"{variant}: {note}" for note in _absence(matrix, truth))
         row = partial(MetricRow, stage, variant, split, threshold=threshold, images=images)
-        return [*metric_rows(matrix, truth.naming, row), row("threshold", threshold)]
+        rows = [*metric_rows(matrix, truth.naming, row, found[position]), row("threshold", threshold)]
+        return [*rows, *counted.tally.rows(row)] if variant == "fixed" else rows
 
     rows: list[MetricRow] = []
     if fixed_threshold is not None:
-        rows += rows_at("fixed", everything, len(scored), fixed_threshold)
+        rows += rows_at("fixed", everything, found_everything, len(scored), fixed_threshold)
     if held_out:
         best = sweep[_argmax(curve(tuning))]
         images = len(scored) - len(held_out)
-        rows += rows_at("tuned", remaining, images, best)
+        rows += rows_at("tuned", remaining, found_remaining, images, best)
         size = float(len(held_out))
         rows.append(MetricRow(stage, "tuned", split, "held_out_images", size, threshold=best, images=images))
     else:
         notes.append("no tuned threshold: a single image leaves none to hold out")
     values = curve(everything)
-    rows += rows_at("oracle", everything, len(scored), sweep[_argmax(values)])
+    rows += rows_at("oracle", everything, found_everything, len(scored), sweep[_argmax(values)])
     rows += [
         MetricRow(stage, "curve", split, "miou", float(value), threshold=threshold, images=len(scored))
         for threshold, value in zip(sweep, values)
     ]
     return Scores(rows, notes, len(scored), counts_path)
+
+
+class _CamSums(NamedTuple):
+    """Sums over the held-out and over the remaining images.
+
+    histograms: two (G, P, T + 1), by ground truth, highest class and bin
+    found: two (P, T + 1), those on the diagonal, over the images whose context is labelled
+    tally: of all images at the fixed threshold; empty where there is none
+    """
+
+    histograms: tuple[np.ndarray, np.ndarray]
+    found: tuple[np.ndarray, np.ndarray]
+    tally: Tally
 
 
 def _count_cams(
@@ -166,28 +214,54 @@ def _count_cams(
     held_out: frozenset[str],
     bins: ThresholdBins,
     counts_path: Path,
+    fixed_threshold: float | None,
+    boundary_tolerance: float,
     workers: int | None,
     progress: Progress,
-) -> tuple[np.ndarray, np.ndarray]:
-    """One pass over CAMs and masks: histograms (G, P, T + 1) of the held-out and of the remaining images."""
+) -> _CamSums:
+    """One pass over CAMs and masks."""
 
-    def count(item: tuple[str, Cam]) -> tuple[str, CamCounts]:
+    def count(item: tuple[str, Cam]) -> tuple[str, CamCounts, np.ndarray | None]:
         sample_id, cam = item
         _require_valid(sample_id, cam, directory, len(truth.dataset.classes))
         mask = truth.read(sample_id)
         truth.require_size(sample_id, mask, cam.size, f"CAM {sample_id} of {directory}")
-        return sample_id, cam_counts(cam, mask, bins)
+        highest, boundary = highest_class(cam), None
+        if fixed_threshold is not None:
+            prediction = label_map(highest, cam.classes, fixed_threshold)
+            plain = truth.without_context(mask)
+            boundary = boundary_counts(plain[None], prediction[None], boundary_tolerance)[0]
+        return sample_id, cam_counts(cam, mask, bins, highest), boundary
 
     shape = (truth.gt_classes, truth.pred_classes, len(bins.thresholds) + 1)
-    tuning, remaining = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    sums = _CamSums(
+        (np.zeros(shape, np.int64), np.zeros(shape, np.int64)),
+        (np.zeros(shape[1:], np.int64), np.zeros(shape[1:], np.int64)),
+        Tally(len(truth.dataset.classes)),
+    )
     header = CountsHeader(truth.naming, tuple(float(t) for t in bins.thresholds))
     with CountsWriter(counts_path, header) as writer:
-        for sample_id, counts in map_in_order(count, _cams_of(directory, ids), workers):
-            histogram = tuning if sample_id in held_out else remaining
-            histogram[counts.gt, counts.pred, counts.bin] += counts.pixels  # no index occurs twice
+        for sample_id, counts, boundary in map_in_order(count, _cams_of(directory, ids), workers):
+            group = 0 if sample_id in held_out else 1
+            sums.histograms[group][counts.gt, counts.pred, counts.bin] += (
+                counts.pixels
+            )  # no index occurs twice
+            if truth.has_context(sample_id):
+                same = counts.gt == counts.pred
+                sums.found[group][counts.gt[same], counts.bin[same]] += counts.pixels[same]
+            if boundary is not None:
+                fixed_bin = np.searchsorted(bins.thresholds, np.float32(fixed_threshold))
+                sums.tally.add(_matrix_above(counts, int(fixed_bin), shape[:2]), boundary)
             writer.add(sample_id, *counts)
             progress(1)
-    return tuning, remaining
+    return sums
+
+
+def _matrix_above(counts: CamCounts, bin_: int, shape: tuple[int, int]) -> np.ndarray:
+    """Confusion matrix (G, P) of one image where bins above `bin_` keep their class and others are background."""
+    predicted = np.where(counts.bin > bin_, counts.pred, 0)
+    code = counts.gt * shape[1] + predicted
+    return np.bincount(code, counts.pixels, shape[0] * shape[1]).astype(np.int64).reshape(shape)
 
 
 def held_out_ids(ids: Sequence[str], fraction: float) -> frozenset[str]:
@@ -237,6 +311,14 @@ def _require_valid(sample_id: str, cam: Cam, directory: Path, classes: int) -> N
 def _argmax(scores: np.ndarray) -> int:
     """Position of the first maximum; NaN counts as lowest."""
     return int(np.argmax(np.nan_to_num(scores, nan=-1.0)))
+
+
+def _uncovered(truth: GroundTruth, ids: Sequence[str]) -> list[str]:
+    """A note where the context of some images only is labelled."""
+    covered = sum(truth.has_context(i) for i in ids) if truth.dataset.contexts else len(ids)
+    if covered == len(ids):
+        return []
+    return [f"confusion with context over {covered} of {len(ids)} images: the others have no context labels"]
 
 
 def _absence(matrix: np.ndarray, truth: GroundTruth) -> list[str]:

@@ -10,6 +10,7 @@ from benchmark.evaluation.confusion import extend_with_context
 from benchmark.evaluation.scores import Naming
 from datasets.base import IGNORE, DataError, Dataset
 from datasets.images import image_size, read_labels
+from datasets.pascal_context import read_context_map
 
 
 class GroundTruth:
@@ -28,13 +29,25 @@ class GroundTruth:
         context = self.dataset.context_path(sample_id) if self.dataset.contexts else None
         if context is None:
             return mask
-        regions = _read(context, "context map")
+        if not context.exists():
+            raise DataError(f"no context map {context}; restore it")
+        regions = read_context_map(context)
         if regions.shape != mask.shape:
             raise DataError(
                 f"context map {context} is {_size(regions)} but mask {path} is {_size(mask)};"
                 " export both at their image's size"
             )
         return extend_with_context(mask, regions, self.dataset.contexts, len(self.dataset.classes))
+
+    def has_context(self, sample_id: str) -> bool:
+        """Whether its mask is extended, so that confusion with context can be seen in it."""
+        return bool(self.dataset.contexts) and self.dataset.context_path(sample_id) is not None
+
+    def without_context(self, mask: np.ndarray) -> np.ndarray:
+        """An extended mask with context regions as the background they are."""
+        if not self.dataset.contexts:
+            return mask
+        return np.where((mask >= self.pred_classes) & (mask != IGNORE), np.uint8(0), mask)
 
     def require_size(self, sample_id: str, mask: np.ndarray, shape: tuple[int, ...], other: str) -> None:
         """Raise DataError if `other`, of the given (H, W), is not of the mask's size; says which is wrong."""

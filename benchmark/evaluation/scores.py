@@ -84,16 +84,20 @@ def pixel_accuracy(matrix: np.ndarray) -> np.ndarray:
     return _ratio(_diagonal(matrix).sum(-1), matrix.sum((-2, -1)))
 
 
-def confusion_ratios(extended: np.ndarray, contexts: Sequence[ContextClass], classes: int) -> np.ndarray:
+def confusion_ratios(
+    extended: np.ndarray, contexts: Sequence[ContextClass], classes: int, found: np.ndarray | None = None
+) -> np.ndarray:
     """m_{k,c} = FP_{k,c} / TP_c (EPS, Tab. 2): pixels of context region k predicted as its object class c,
     over the pixels of c predicted right. NaN where none is: the ratio is unbounded or undefined there.
 
     extended: (..., C + 1 + J, C + 1); classes: C
+    found:    (..., C + 1) pixels of each class predicted right in the images whose context is labelled; None: all are
     returns:  (..., J)
     """
     rows = [classes + 1 + region for region in context_regions(contexts)]
     columns = [context.object_class + 1 for context in contexts]
-    return _ratio(extended[..., rows, columns], extended[..., columns, columns])
+    found = _diagonal(extended[..., : classes + 1, :]) if found is None else found
+    return _ratio(extended[..., rows, columns], found[..., columns])
 
 
 def absent_classes(matrix: np.ndarray, labels: Sequence[str]) -> tuple[str, ...]:
@@ -101,10 +105,13 @@ def absent_classes(matrix: np.ndarray, labels: Sequence[str]) -> tuple[str, ...]
     return tuple(label for label, iou in zip(labels, class_iou(matrix)) if np.isnan(iou))
 
 
-def metric_rows(extended: np.ndarray, naming: Naming, row: Callable[..., MetricRow]) -> list[MetricRow]:
+def metric_rows(
+    extended: np.ndarray, naming: Naming, row: Callable[..., MetricRow], found: np.ndarray | None = None
+) -> list[MetricRow]:
     """All scores of one summed matrix, (C + 1 + J, C + 1).
 
     row: makes a row of (metric, value, class_name=...): a `MetricRow` with its other columns filled in
+    found: of `confusion_ratios`
     """
     matrix = merge_context(extended, len(naming.classes))
     rows = [row("miou", float(mean_iou(matrix))), row("pixel_accuracy", float(pixel_accuracy(matrix)))]
@@ -112,7 +119,7 @@ def metric_rows(extended: np.ndarray, naming: Naming, row: Callable[..., MetricR
         rows += [
             row(metric, float(value), class_name=label) for label, value in zip(naming.labels, score(matrix))
         ]
-    ratios = confusion_ratios(extended, naming.contexts, len(naming.classes))
+    ratios = confusion_ratios(extended, naming.contexts, len(naming.classes), found)
     rows += [
         row(
             "confusion_ratio",

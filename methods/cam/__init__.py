@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datasets.base import TrainingView
 from methods.base import Deviation, Kind, Method, Shared, Stage, Supervision
 from methods.cam.config import PRESETS, CamConfig, CamStageConfig, ClassifyConfig
-from methods.pipeline import stages_after_cam
+from methods.pipeline import image_scores_stage, stages_after_cam
 
 
 class CamMethod(Method):
@@ -52,7 +52,8 @@ class CamMethod(Method):
             fixed_threshold=config.background_threshold,
             profile="methods.cam.profile:cam",
         )
-        return [classify, cam, *stages_after_cam(cam, config.refiner, config.segmenter, shared)]
+        scores = image_scores_stage("methods.cam.stages:image_scores", cam.settings, classify)
+        return [classify, cam, scores, *stages_after_cam(cam, config.refiner, config.segmenter, shared)]
 
 
 METHOD = CamMethod()

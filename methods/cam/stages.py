@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -14,6 +15,7 @@ from methods.base import StageContext
 from methods.cam.config import CamStageConfig, ClassifyConfig
 from methods.layers.backbones import build_backbone
 from methods.layers.cam_inference import write_multi_scale_cams
+from methods.layers.image_scores import write_classifications
 from methods.layers.optim import build_optimiser, schedule
 from methods.layers.weights import load_trained
 
@@ -63,10 +65,23 @@ def classification_losses(network: nn.Module, batch: Batch) -> Mapping[str, torc
 
 def cam(context: StageContext, settings: CamStageConfig) -> None:
     """Multi-scale CAMs of the training images: ReLU, sum over scales and mirror images, / maximum."""
+    network = trained_network(context, settings)
+    normalisation: Any = network.backbone.normalisation
+    write_multi_scale_cams(context, lambda images: network(images).relu(), normalisation, settings.inference)
+
+
+def image_scores(context: StageContext, settings: CamStageConfig) -> None:
+    """The classifier's logits of the validation images: globally averaged maps."""
+    network = trained_network(context, settings)
+    normalisation: Any = network.backbone.normalisation
+    write_classifications(
+        context, lambda images: network(images).mean((2, 3)), normalisation, settings.inference.batch_size
+    )
+
+
+def trained_network(context: StageContext, settings: CamStageConfig) -> CamNetwork:
+    """The network with the weights that the stage is handed."""
     backbone = build_backbone(settings.backbone)
     network = CamNetwork(backbone, backbone.channels, len(context.view.classes))
     load_trained(network, context.inputs["weights"].path / "network.safetensors")
-    network.to(context.device).eval()
-    write_multi_scale_cams(
-        context, lambda images: network(images).relu(), backbone.normalisation, settings.inference
-    )
+    return network.to(context.device).eval()

@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from methods.base import Kind, Shared, Stage
-from methods.cam.config import ClassifyConfig
+from methods.cam.config import CamStageConfig, ClassifyConfig
 from methods.clims.config import (
     GuidedCamConfig,
     GuidedConfig,
     GuidedTrainingConfig,
 )
-from methods.pipeline import stages_after_cam
+from methods.pipeline import image_scores_stage, stages_after_cam
 
 
 def guided_stages(
     config: GuidedConfig, run: str, settings: GuidedTrainingConfig, shared: Shared
 ) -> list[Stage]:
-    """(classify ->) guide -> cam -> the usual path. The classifier's stage is that of `cam`.
+    """(classify ->) guide -> cam -> the usual path. The classifier's stage is that of `cam`, and so is its accuracy.
 
     run, settings: the guided training's function and settings
     """
@@ -38,7 +38,9 @@ def guided_stages(
         profile="methods.clims.profile:guide",
     )
     if config.initialisation == "classifier":
-        first = [classify, replace(guide, inputs={"weights": classify.name})]
+        network = CamStageConfig(config.backbone, config.inference)
+        scores = image_scores_stage("methods.cam.stages:image_scores", network, classify)
+        first = [classify, replace(guide, inputs={"weights": classify.name}), scores]
     else:
         first = [replace(guide, pretrained=(config.backbone.weights, config.clip.weights))]
     cam = Stage(

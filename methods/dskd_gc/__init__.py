@@ -14,6 +14,7 @@ from methods.dskd_gc.config import (
     PredictConfig,
 )
 from methods.dskd_gc.experiments import EXPERIMENTS
+from methods.pipeline import image_scores_stage
 from methods.refiners import refiner_stages, uncorrected_stage
 from methods.refiners.gc.config import check_correction
 from methods.segmenters import segmentation_stages
@@ -171,12 +172,13 @@ def single_stage(name: str, config: DskdConfig, shared: Shared) -> list[Stage]:
         fixed_threshold=config.background_threshold,
         profile="methods.dskd_gc.profile:cam",
     )
+    scores = image_scores_stage("methods.dskd_gc.stages:image_scores", cam.settings, train)
     if shared.refiner is not None or config.labels.refinement != "gc":
         refined = refiner_stages(shared.refiner or config.refiner, cam)
     else:
         refined = _corrected(config, cam, train)
     if shared.segmenter is not None:
-        return [train, cam, *refined, *segmentation_stages(shared.segmenter, refined[-1].name)]
+        return [train, cam, scores, *refined, *segmentation_stages(shared.segmenter, refined[-1].name)]
     predict = Stage(
         "predict",
         "methods.dskd_gc.stages:predict",
@@ -187,7 +189,7 @@ def single_stage(name: str, config: DskdConfig, shared: Shared) -> list[Stage]:
         seeded=False,
         profile="methods.dskd_gc.profile:predict",
     )
-    return [train, cam, *refined, predict]
+    return [train, cam, scores, *refined, predict]
 
 
 def _corrected(config: DskdConfig, cam: Stage, train: Stage) -> list[Stage]:

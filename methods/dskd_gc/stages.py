@@ -35,6 +35,7 @@ from methods.dskd_gc.network import Branch, DskdNetwork, Output, build_branch, p
 from methods.layers.cam import multi_scale_cam, normalise
 from methods.layers.cam_inference import write_multi_scale_cams
 from methods.layers.crf import CrfPool
+from methods.layers.image_scores import write_classifications
 from methods.layers.optim import build_optimiser, parameter_groups, schedule
 from methods.layers.token_losses import class_token_contrast, patch_token_contrast, token_labels
 from methods.layers.weights import load_trained
@@ -174,6 +175,17 @@ def cam(context: StageContext, settings: CamStageConfig) -> None:
     """Multi-scale CAMs of the training images (Eq. 1)."""
     branch = _trained(context, settings.network, settings.which)
     write_multi_scale_cams(context, branch.activations, branch.encoder.normalisation, settings.inference)
+
+
+def image_scores(context: StageContext, settings: CamStageConfig) -> None:
+    """Logits of the validation images: the pooled patch tokens, whose classifier makes the CAM."""
+    branch = _trained(context, settings.network, settings.which)
+    write_classifications(
+        context,
+        lambda images: branch.classified(branch.features(images), branch.classifier),
+        branch.encoder.normalisation,
+        settings.inference.batch_size,
+    )
 
 
 def pseudo_label(context: StageContext, settings: CorrectedLabelConfig) -> None:

@@ -10,7 +10,7 @@ from methods.cam.config import CamStageConfig
 from methods.eps.config import PRESETS, EpsConfig
 from methods.eps.experiments import EXPERIMENTS
 from methods.layers.saliency_config import resolve
-from methods.pipeline import stages_after_cam
+from methods.pipeline import image_scores_stage, stages_after_cam
 
 DEVIATIONS = (
     Deviation(
@@ -98,7 +98,9 @@ class Eps(Method):
             fixed_threshold=config.background_threshold,
             profile="methods.eps.profile:cam",
         )
-        return [saliency, classify, cam, *stages_after_cam(cam, config.refiner, config.segmenter, shared)]
+        scores = image_scores_stage("methods.eps.stages:image_scores", cam.settings, classify)
+        after = stages_after_cam(cam, config.refiner, config.segmenter, shared)
+        return [saliency, classify, cam, scores, *after]
 
 
 def _check_selection(config: EpsConfig, view: TrainingView) -> None:

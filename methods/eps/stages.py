@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -16,6 +17,7 @@ from methods.eps.losses import classification_loss, saliency_loss
 from methods.eps.network import EpsNetwork
 from methods.layers.backbones import build_backbone
 from methods.layers.cam_inference import write_multi_scale_cams
+from methods.layers.image_scores import write_classifications
 from methods.layers.optim import build_optimiser, schedule
 from methods.layers.saliency import saliency_companion
 from methods.layers.weights import load_trained
@@ -69,10 +71,27 @@ def _class_indices(settings: JointTrainingConfig, classes: tuple[str, ...]) -> t
 
 def cam(context: StageContext, settings: CamStageConfig) -> None:
     """Softmax over C + 1, object maps summed over scales and mirror images, divided by the maximum."""
+    network = _trained(context, settings)
+    normalisation: Any = network.backbone.normalisation
+    write_multi_scale_cams(
+        context, lambda images: network(images).softmax(1)[:, :-1], normalisation, settings.inference
+    )
+
+
+def image_scores(context: StageContext, settings: CamStageConfig) -> None:
+    """Logits of the validation images: globally averaged object maps, as in L_cls."""
+    network = _trained(context, settings)
+    normalisation: Any = network.backbone.normalisation
+    write_classifications(
+        context,
+        lambda images: network(images)[:, :-1].mean((2, 3)),
+        normalisation,
+        settings.inference.batch_size,
+    )
+
+
+def _trained(context: StageContext, settings: CamStageConfig) -> EpsNetwork:
     backbone = build_backbone(settings.backbone)
     network = EpsNetwork(backbone, len(context.view.classes))
     load_trained(network, context.inputs["weights"].path / "network.safetensors")
-    network.to(context.device).eval()
-    write_multi_scale_cams(
-        context, lambda images: network(images).softmax(1)[:, :-1], backbone.normalisation, settings.inference
-    )
+    return network.to(context.device).eval()

@@ -12,8 +12,9 @@ from methods.mctformer.config import (
     ClassifyConfig,
     MctformerConfig,
     PartConfig,
+    ScoresConfig,
 )
-from methods.pipeline import stages_after_cam
+from methods.pipeline import image_scores_stage, stages_after_cam
 from methods.unified import from_imagenet
 
 DEVIATIONS = (
@@ -107,7 +108,12 @@ def transformer_stages(
         )
         for name in config.intermediate
     ]
-    return [classify, cam, *parts, *stages_after_cam(cam, config.refiner, config.segmenter, shared)]
+    scores = image_scores_stage(
+        "methods.mctformer.stages:image_scores",
+        ScoresConfig(config.vit, config.inference.batch_size),
+        classify,
+    )
+    return [classify, cam, *parts, scores, *stages_after_cam(cam, config.refiner, config.segmenter, shared)]
 
 
 class Mctformer(Method):

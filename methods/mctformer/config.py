@@ -55,6 +55,14 @@ class CamStageConfig:
 
 
 @dataclass(frozen=True)
+class ScoresConfig:
+    """What the classifier's scores of images depend on; batch_size: images at once."""
+
+    vit: VitConfig
+    batch_size: int
+
+
+@dataclass(frozen=True)
 class PartConfig:
     """name: which intermediate CAM of a CAM artifact."""
 

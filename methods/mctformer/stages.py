@@ -12,10 +12,13 @@ from torch import nn
 from datasets.loader import Batch
 from methods.base import StageContext
 from methods.layers.cam_inference import write_multi_scale_cams
+from methods.layers.config import VitConfig
+from methods.layers.image_scores import write_classifications
 from methods.layers.optim import build_optimiser, schedule
+from methods.layers.vit import whole_patches
 from methods.layers.weights import load_trained
 from methods.mctformer.cam import CamStages, cam_stages, min_max
-from methods.mctformer.config import CamStageConfig, ClassifyConfig, PartConfig
+from methods.mctformer.config import CamStageConfig, ClassifyConfig, PartConfig, ScoresConfig
 from methods.mctformer.network import MctformerNetwork, build_network, classification_losses
 
 
@@ -54,9 +57,7 @@ def write_cam_stages(
 
     refine: network, normalised images (B, 3, H, W) -> CAMs
     """
-    network = build_network(settings.vit, len(context.view.classes))
-    load_trained(network, context.inputs["weights"].path / "network.safetensors")
-    network.to(context.device).eval()
+    network = _trained(context, settings.vit)
 
     def forward(images: torch.Tensor) -> torch.Tensor:
         cams = refine(network, images)
@@ -64,6 +65,23 @@ def write_cam_stages(
 
     folders = ("", *settings.intermediate)
     write_multi_scale_cams(context, forward, network.vit.normalisation, settings.inference, folders, min_max)
+
+
+def image_scores(context: StageContext, settings: ScoresConfig) -> None:
+    """Class-token scores of the validation images (Eq. 7)."""
+    network = _trained(context, settings.vit)
+    write_classifications(
+        context,
+        lambda images: network(whole_patches(images, network.vit.patch_size)).class_scores,
+        network.vit.normalisation,
+        settings.batch_size,
+    )
+
+
+def _trained(context: StageContext, vit: VitConfig) -> MctformerNetwork:
+    network = build_network(vit, len(context.view.classes))
+    load_trained(network, context.inputs["weights"].path / "network.safetensors")
+    return network.to(context.device).eval()
 
 
 def part(context: StageContext, settings: PartConfig) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datasets.base import TrainingView
 from methods.base import Deviation, Kind, Method, MethodError, Shared, Stage, Supervision
 from methods.layers.sam_config import require_covered
+from methods.pipeline import image_scores_stage
 from methods.refiners import refiner_stages
 from methods.refiners.config import PseudoLabelConfig
 from methods.sam_fused.config import (
@@ -178,6 +179,7 @@ class SamFused(Method):
         return [
             classify,
             cam,
+            image_scores_stage("methods.sam_fused.stages:image_scores", cam.settings, classify),
             *labels,
             *segmentation_stages(shared.segmenter or config.segmenter, labels[-1].name),
         ]

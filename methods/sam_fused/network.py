@@ -95,6 +95,10 @@ class SamFusedNetwork(nn.Module):
         patches = self.vit(whole_patches(images, self.vit.patch_size)).patches
         return self.head(patches).relu()  # type: ignore[no-any-return]
 
+    def class_scores(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits of images of any size by the class tokens: (B, 3, H, W) -> (B, C)."""
+        return self.vit(whole_patches(images, self.vit.patch_size)).classes.mean(2)
+
     def forward(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[Output, Contrasted | None]:
         """A training step's outputs. images: (B, 3, H, W), sides multiples of the patch; labels: (B, C), 0 or 1."""
         if self.contrast is None:

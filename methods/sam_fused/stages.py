@@ -16,6 +16,7 @@ from methods.artifacts import Cam, CamReader, label_map_path, write_cams
 from methods.base import StageContext
 from methods.layers.cam import resize
 from methods.layers.cam_inference import write_multi_scale_cams
+from methods.layers.image_scores import write_classifications
 from methods.layers.optim import build_optimiser, schedule
 from methods.layers.sam import POSITIVE, load_sam, masks_of_views, normalisation_of
 from methods.layers.views import View, all_views, draw_views
@@ -35,7 +36,7 @@ from methods.sam_fused.fusion import (
     fusion_batches,
     fusion_loss,
 )
-from methods.sam_fused.network import build_network, training_losses
+from methods.sam_fused.network import SamFusedNetwork, build_network, training_losses
 from methods.sam_fused.prompts import Prompts, cam_prompts, padded
 from methods.sam_fused.reliability import mean_mask, reliability
 
@@ -63,10 +64,21 @@ def classify(context: StageContext, settings: TrainingConfig) -> None:
 
 def cam(context: StageContext, settings: CamStageConfig) -> None:
     """CAMs of P1 of the training images: ReLU, sum over scales and mirror images, / maximum."""
+    network = _trained(context, settings)
+    write_multi_scale_cams(context, network.activations, network.vit.normalisation, settings.inference)
+
+
+def image_scores(context: StageContext, settings: CamStageConfig) -> None:
+    """Class-token scores of the validation images."""
+    network = _trained(context, settings)
+    batch_size = settings.inference.batch_size
+    write_classifications(context, network.class_scores, network.vit.normalisation, batch_size)
+
+
+def _trained(context: StageContext, settings: CamStageConfig) -> SamFusedNetwork:
     network = build_network(settings.network, len(context.view.classes))
     network.load_state_dict(load_file(context.inputs["weights"].path / "network.safetensors"))
-    network.to(context.device).eval()
-    write_multi_scale_cams(context, network.activations, network.vit.normalisation, settings.inference)
+    return network.to(context.device).eval()
 
 
 def views_of(config: ViewConfig) -> list[View]:

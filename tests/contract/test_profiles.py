@@ -44,7 +44,9 @@ def passages(stage: Stage, scale: str) -> list[Passage]:
 
 
 def has_network(stage: Stage, stages: Sequence[Stage]) -> bool:
-    """It trains one, is handed trained weights, or starts from pretrained ones."""
+    """It trains one, is handed trained weights, or starts from pretrained ones, and not for evaluation alone."""
+    if stage.yields == Kind.IMAGE_SCORES:
+        return False
     by_name = {s.name: s for s in stages}
     given = any(by_name[name].yields == Kind.WEIGHTS for name in stage.inputs.values())
     return stage.yields == Kind.WEIGHTS or given or bool(stage.pretrained)

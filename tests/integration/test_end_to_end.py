@@ -83,6 +83,16 @@ def test_the_board_has_every_method_and_every_stage(run):
         if "masks" not in all_methods()[name].needs:
             assert {(name, "cam", v) for v in ("fixed", "tuned", "oracle")} <= rows
             assert (name, "pseudo_label", "") in rows
+            accuracy = records[(records.method == name) & (records.metric == "mean_average_precision")]
+            assert accuracy.value.between(0, 1).all()
+            assert list(zip(accuracy.stage, accuracy.split, accuracy.images)) == [("classifier", "val", 12)]
+        boundary = records[(records.method == name) & (records.metric == "boundary_f1")]
+        assert set(zip(boundary.stage, boundary.variant)) == {(s, v) for n, s, v in rows if n == name} & {
+            ("cam", "fixed"),
+            ("pseudo_label", ""),
+            ("pseudo_label_uncorrected", ""),
+            ("segmentation", ""),
+        }
     assert miou.value.between(0, 1).all()
     confusion = records[records.metric == "confusion_ratio"]
     assert {"train|rails", "boat|water"} <= set(confusion.class_name)

@@ -418,8 +418,15 @@ def names(config: DskdConfig, shared: Shared = Shared(), name: str = "dskd_gc") 
 
 def test_its_own_decoder_predicts_and_its_own_correction_refines():
     config = tiny("dskd_gc")
-    assert names(config) == ["train", "cam", "pseudo_label_uncorrected", "pseudo_label", "predict"]
-    train, cam, uncorrected, corrected, predict = METHOD.stages(config, VIEW, Shared())
+    assert names(config) == [
+        "train",
+        "cam",
+        "image_scores",
+        "pseudo_label_uncorrected",
+        "pseudo_label",
+        "predict",
+    ]
+    train, cam, _, uncorrected, corrected, predict = METHOD.stages(config, VIEW, Shared())
     assert [s.scored_as for s in (cam, uncorrected, corrected, predict)] == [
         None,
         "pseudo_label_uncorrected",
@@ -433,23 +440,38 @@ def test_its_own_decoder_predicts_and_its_own_correction_refines():
 
 def test_the_unified_protocol_trains_the_shared_network_on_its_labels():
     shared = Shared(RefinerConfig("crf", psa=PSA["nano"]), SEGMENTERS["nano"])
-    assert names(tiny("dskd_gc"), shared) == ["train", "cam", "pseudo_label", "segment", "predict"]
+    assert names(tiny("dskd_gc"), shared) == [
+        "train",
+        "cam",
+        "image_scores",
+        "pseudo_label",
+        "segment",
+        "predict",
+    ]
     own_labels = Shared(None, SEGMENTERS["nano"])
     assert names(tiny("dskd_gc"), own_labels) == [
         "train",
         "cam",
+        "image_scores",
         "pseudo_label_uncorrected",
         "pseudo_label",
         "segment",
         "predict",
     ]
-    assert names(tiny("toco"), shared, "toco") == ["train", "cam", "pseudo_label", "segment", "predict"]
+    assert names(tiny("toco"), shared, "toco") == [
+        "train",
+        "cam",
+        "image_scores",
+        "pseudo_label",
+        "segment",
+        "predict",
+    ]
 
 
 def test_the_baseline_has_no_correction():
     config = tiny("dskd_gc")
     plain = replace(config, labels=replace(config.labels, refinement="none"))
-    assert names(plain) == ["train", "cam", "pseudo_label", "predict"]
+    assert names(plain) == ["train", "cam", "image_scores", "pseudo_label", "predict"]
     assert plain.training().correction is None
 
 

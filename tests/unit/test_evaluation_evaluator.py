@@ -93,7 +93,8 @@ def test_label_maps_are_scored_as_by_a_loop(dataset: TinyDataset, tmp_path: Path
     assert scores.images == 20
     assert any("predicted 255" in note for note in scores.notes)
     assert {row.stage for row in scores.rows} == {"segmentation"}
-    assert all(math.isnan(row.threshold) and row.images == 20 for row in scores.rows)
+    assert all(math.isnan(row.threshold) for row in scores.rows)
+    assert all(row.images == 20 for row in scores.rows if not row.metric.startswith("miou_by"))
 
 
 def test_counts_file_gives_the_same_scores_and_those_of_subsets(dataset: TinyDataset, tmp_path: Path) -> None:
@@ -188,9 +189,46 @@ def test_cam_variants(dataset: TinyDataset, cams: Path, fixed: float) -> None:
     assert value(scores, "threshold", variant="tuned") == tuned
     assert value(scores, "miou", variant="tuned") == reference.miou(everything - held_out, tuned)
     assert value(scores, "held_out_images", variant="tuned") == 4
-    images = {r.variant: r.images for r in scores.rows}
+    images = {r.variant: r.images for r in scores.rows if not r.metric.startswith("miou_by")}
     assert images == {"fixed": 20, "tuned": 16, "oracle": 20, "curve": 20}
     assert not math.isnan(value(scores, "confusion_ratio", "boat|water", "fixed"))
+
+
+def test_cams_at_the_fixed_threshold_have_all_scores_of_the_label_maps_they_make(
+    dataset: TinyDataset, cams: Path, tmp_path: Path
+) -> None:
+    maps = {}
+    for name, cam in CamReader(cams):
+        best, winner = highest_class(cam)
+        ids = np.asarray(cam.classes, np.uint8) + np.uint8(1)
+        maps[name] = np.where(best > np.float32(0.4), ids[winner], np.uint8(0))
+    of_cams = {
+        (r.metric, r.class_name): (r.value, r.images)
+        for r in cam_scores(dataset, cams, 0.4).rows
+        if r.variant == "fixed" and r.metric != "threshold"
+    }
+    of_maps = {
+        (r.metric, r.class_name): (r.value, r.images)
+        for r in score(dataset, write_label_maps(tmp_path / "maps", maps)).rows
+        if r.metric != "ignored_predictions"
+    }
+    assert of_cams.keys() == of_maps.keys()
+    np.testing.assert_array_equal([of_cams[name] for name in of_maps], list(of_maps.values()))
+    assert ("boundary_f1", "") in of_cams
+    assert ("miou_by_size", "large") in of_cams
+    others = {r.metric for r in cam_scores(dataset, cams, 0.4).rows if r.variant != "fixed"}
+    assert not [metric for metric in others if metric.startswith(("boundary", "miou_by"))]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_further_scores_do_not_depend_on_the_order_of_images(
+    dataset: TinyDataset, tmp_path: Path, workers: int
+) -> None:
+    artifact = write_label_maps(tmp_path / "maps", some_maps(2, (0, 1, 2, 3, 255)))
+    ids = list(SIZES)
+    rows, others = (score(dataset, artifact, ids=order, workers=workers).rows for order in (ids, ids[::-1]))
+    assert [(r.metric, r.class_name) for r in rows] == [(r.metric, r.class_name) for r in others]
+    np.testing.assert_array_equal([r.value for r in rows], [r.value for r in others])
 
 
 @pytest.mark.parametrize("group", [3, 512])

@@ -113,6 +113,46 @@ def test_confusion_ratio_is_false_positives_in_the_region_over_true_positives() 
     np.testing.assert_array_equal(confusion_ratios(extended[None], CONTEXTS, 3), [ratios])
 
 
+extended_batches = hnp.arrays(np.int64, (5, 6, 4), elements=st.integers(0, 10**6))
+
+
+@given(extended_batches, st.permutations(range(5)), st.integers(0, 5))
+@settings(max_examples=50, deadline=None, derandomize=True)
+def test_confusion_ratios_of_shards_and_of_any_order(
+    matrices: np.ndarray, order: list[int], cut: int
+) -> None:
+    expected = confusion_ratios(matrices.sum(0), CONTEXTS, 3)
+    np.testing.assert_array_equal(confusion_ratios(matrices[order].sum(0), CONTEXTS, 3), expected)
+    merged = matrices[:cut].sum(0) + matrices[cut:].sum(0)
+    np.testing.assert_array_equal(confusion_ratios(merged, CONTEXTS, 3), expected)
+    found = matrices[:, range(4), range(4)].sum(0)  # the context of all images is labelled
+    np.testing.assert_array_equal(confusion_ratios(merged, CONTEXTS, 3, found), expected)
+
+
+@given(extended_batches, st.integers(0, 4))
+@settings(max_examples=50, deadline=None, derandomize=True)
+def test_images_without_context_labels_do_not_dilute_the_ratio(matrices: np.ndarray, labelled: int) -> None:
+    """Their context rows are empty, and their true positives are left out."""
+    unlabelled = matrices.copy()
+    unlabelled[labelled:, 4:] = 0
+    found = unlabelled[:labelled, range(4), range(4)].sum(0)
+    np.testing.assert_array_equal(
+        confusion_ratios(unlabelled.sum(0), CONTEXTS, 3, found),
+        confusion_ratios(matrices[:labelled].sum(0), CONTEXTS, 3),
+    )
+
+
+@given(matrix_batches, st.integers(0, CLASSES))
+@settings(max_examples=50, deadline=None, derandomize=True)
+def test_a_class_that_is_nowhere_changes_no_other_score(matrices: np.ndarray, place: int) -> None:
+    wider = np.insert(np.insert(matrices, place, 0, axis=1), place, 0, axis=2)
+    for score in (class_iou, precision, recall):
+        np.testing.assert_array_equal(np.delete(score(wider), place, -1), score(matrices))
+        assert np.isnan(score(wider)[:, place]).all()
+    np.testing.assert_allclose(mean_iou(wider), mean_iou(matrices), rtol=1e-12)
+    np.testing.assert_array_equal(pixel_accuracy(wider), pixel_accuracy(matrices))
+
+
 def test_rows_name_classes_and_contexts() -> None:
     extended = np.arange(24).reshape(6, 4)
     rows = metric_rows(

@@ -44,7 +44,24 @@ def test_tables_hold_the_boards_numbers_in_both_formats(run_dir: Path, tmp_path:
         assert len(read(tmp_path / "tables" / f"reported.{suffix}")) > 500
     names = {path.stem for path in (tmp_path / "tables").glob("*.parquet")}
     assert names == {path.stem for path in (tmp_path / "tables").glob("*.csv")}
-    assert {"per_class", "standings", "papers", "costs", "complexity"} <= names
+    assert {"per_class", "further_metrics", "standings", "papers", "costs", "complexity"} <= names
+
+
+def test_further_metrics_are_exported_and_no_part_of_the_leaderboard(run_dir: Path, tmp_path: Path) -> None:
+    build_reports(run_dir, tmp_path, ["csv", "markdown"])
+    table = pd.read_csv(tmp_path / "tables" / "further_metrics.csv", keep_default_na=False)
+    eps = table[(table["method"] == "eps") & (table["score"] == "segmentation")]
+    assert set(zip(eps["metric"], eps["class_name"])) >= {("boundary_f1", ""), ("miou_by_size", "small")}
+    assert set(table[table["score"] == "classifier"]["metric"]) == {
+        "mean_average_precision",
+        "average_precision",
+    }
+    assert set(table["n"]) == {2}
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "boundaries-and-sizes" in text
+    assert "| EPS | Segmentation (val) |" in text
+    assert "| EPS | 90.0 ± 0.0 |" in text
+    assert "boundary" not in (tmp_path / "tables" / "leaderboard.csv").read_text()
 
 
 def test_markdown_has_ranks_papers_complexity_and_ablations(run_dir: Path, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from reports.sections import (
     details,
     examples,
     failures,
+    further,
     gain,
     leaderboard,
     methods,
@@ -125,6 +126,26 @@ def test_confusion_tables_name_object_and_context(board: view.Board) -> None:
     cells = {row["label"]: row["cells"][0] for row in tables[0]["rows"]}
     ratio = float(cells["CAM"]["text"])
     assert cells["CAM"]["share"] == pytest.approx(100 * ratio / (1 + ratio), abs=1)
+
+
+def test_further_scores_have_a_table_each_and_the_classifiers_their_own(board: view.Board) -> None:
+    tables = {table["name"]: table for table in further.build(board)["tables"]}
+    assert list(tables) == ["cam_fixed", "pseudo_label", "segmentation", "classifier"]
+    heads = tables["segmentation"]["heads"]
+    assert heads == ["Boundary recall", "precision", "F1", "Small", "large", "1 class", "3 or more"]
+    rows = {row["label"]: row["cells"] for row in tables["segmentation"]["rows"]}
+    eps = next(e for e in board.entries if e.label == "EPS")
+    recall, small = rows["EPS"][0], rows["EPS"][3]
+    assert recall["text"] == f"{100 * (eps.row['segmentation_mean'] - 0.1):.1f}"
+    assert small["text"] == f"{100 * (eps.row['segmentation_mean'] - 0.2):.1f}"
+    assert (small["n"], small["images"]) == (3, 200)
+    assert tables["classifier"]["heads"] == ["mAP", *CLASSES[1:]]
+    assert "Supervised" not in {row["label"] for row in tables["classifier"]["rows"]}  # it has none
+    assert "Supervised" in rows
+
+
+def test_a_board_without_further_scores_has_no_such_section() -> None:
+    assert further.build(made_board({"a": 0.5})) is None
 
 
 def test_costs_and_times(board: view.Board) -> None:

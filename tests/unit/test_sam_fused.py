@@ -329,7 +329,7 @@ def test_p1_p2_and_p_are_scored_under_names_of_their_own() -> None:
 def test_one_refiner_for_all_methods_takes_the_place_of_sam() -> None:
     shared = Shared(refiner=RefinerConfig("none"))
     names = [s.name for s in METHOD.stages(PRESETS["nano"], PHOTOGRAPHS, shared)]
-    assert names == ["classify", "cam", "pseudo_label", "segment", "predict"]
+    assert names == ["classify", "cam", "image_scores", "pseudo_label", "segment", "predict"]
 
 
 @pytest.mark.parametrize("scale", ["nano", "small"])

@@ -1,0 +1,29 @@
+"""What image classifiers say of the validation images: the common part of the stages that yield IMAGE_SCORES."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from datasets.recipe import Normalisation
+from methods.artifacts import write_image_scores
+from methods.base import StageContext
+
+
+@torch.inference_mode()
+def write_classifications(
+    context: StageContext,
+    classify: Callable[[torch.Tensor], torch.Tensor],
+    normalisation: Normalisation,
+    batch_size: int,
+) -> None:
+    """Write the classifier's scores of every validation image, at native size and one scale.
+
+    classify: images (B, 3, H, W) -> logits (B, C)
+    """
+    for name, samples in context.shards(context.view.samples("val")):
+        scores = {}
+        for batch in context.images(samples, normalisation, batch_size):
+            scores |= zip(batch.ids, classify(batch.images).float().cpu().numpy())
+        write_image_scores(context.output / f"{name}.safetensors", {s.id: scores[s.id] for s in samples})
