@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import shutil
-from pathlib import Path
 
 from benchmark.console import console, size
 from benchmark.plan import Plan, PlannedStage
@@ -72,14 +72,13 @@ def disk_estimate(plan: Plan, planned: PlannedStage) -> float:
     kind = planned.stage.yields
     if kind == Kind.WEIGHTS:
         return WEIGHTS_BYTES[plan.config.scale.name]
-    from PIL import Image
+    from datasets.images import image_size
 
     samples = [s for split in planned.stage.splits for s in plan.dataset.samples(split)]
     probe = samples[:: max(1, len(samples) // 20)]
     total = 0.0
     for sample in probe:
-        with Image.open(Path(sample.image)) as image:
-            pixels = image.width * image.height
+        pixels = math.prod(image_size(sample.image))
         if kind == Kind.CAM:
             total += 2 * len(sample.labels) * pixels / CAM_STRIDE**2
         else:
