@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, ConfigError, choose
+from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, ConfigError, choose, run_name
 from benchmark.console import console, duration
 from benchmark.folders import check_writable
 from benchmark.store import disk_is_full
@@ -340,7 +340,7 @@ def parse_seeds(text: str) -> list[int]:
 
 def run_folder(dataset: str, scale: str, protocol: str) -> Path:
     """Where a run's records and reports go by default."""
-    return Path("results/runs") / f"{dataset}-{scale}-{protocol}"
+    return Path("results/runs") / run_name(dataset, scale, protocol)
 
 
 def print_board(run_dir: Path) -> None:
