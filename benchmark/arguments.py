@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.config import PROTOCOLS, SCALES, ConfigError
+from benchmark.config import PROTOCOLS, SCALES, ConfigError, run_name
 from benchmark.console import console
 
 Methods = Annotated[str, typer.Option(help="Comma-separated names, `all` among them or alone; see `list`.")]
@@ -64,7 +64,7 @@ def parse_seeds(text: str) -> list[int]:
 
 def run_folder(dataset: str, scale: str, protocol: str) -> Path:
     """Where a run's records and reports go by default."""
-    return Path("results/runs") / f"{dataset}-{scale}-{protocol}"
+    return Path("results/runs") / run_name(dataset, scale, protocol)
 
 
 def print_board(run_dir: Path) -> None:

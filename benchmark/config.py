@@ -129,8 +129,12 @@ class RunConfig:
 
     @property
     def name(self) -> str:
-        """Of its folder and of its group in a logger."""
-        return f"{self.dataset.name}-{self.scale.name}-{self.protocol.name}"
+        return run_name(self.dataset.name, self.scale.name, self.protocol.name)
+
+
+def run_name(dataset: str, scale: str, protocol: str) -> str:
+    """What a run's folder and its group in a logger are called."""
+    return f"{dataset}-{scale}-{protocol}"
 
 
 def plain(value: Any) -> Any:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import shutil
-from pathlib import Path
 
 from benchmark.console import console, duration, size
 from benchmark.estimate import time_estimate
@@ -79,14 +79,13 @@ def disk_estimate(plan: Plan, planned: PlannedStage) -> float:
     if kind == Kind.IMAGE_SCORES:
         images = sum(len(plan.dataset.ids(split)) for split in planned.stage.splits)
         return 4.0 * len(plan.dataset.classes) * images
-    from PIL import Image
+    from datasets.images import image_size
 
     samples = [s for split in planned.stage.splits for s in plan.dataset.samples(split)]
     probe = samples[:: max(1, len(samples) // 20)]
     total = 0.0
     for sample in probe:
-        with Image.open(Path(sample.image)) as image:
-            pixels = image.width * image.height
+        pixels = math.prod(image_size(sample.image))
         if kind == Kind.CAM:
             total += 2 * len(sample.labels) * pixels / CAM_STRIDE**2
         else:

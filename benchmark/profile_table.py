@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.console import console
+from results.aggregate import as_rows
 from results.complexity import complexity_table
 from results.io import Run, read_run
 
@@ -32,28 +33,29 @@ def print_profile(folder: Path, methods: Sequence[str]) -> None:
     run = read_run(folder)
     cells = [cell for cell in run.cells if cell["method"] in methods]
     cells.sort(key=lambda cell: methods.index(cell["method"]))
-    rows = complexity_table([Run(run.records, cells, folder)]).to_dict("records")
+    rows = as_rows(complexity_table([Run(run.records, cells, folder)]))
     if rows:
         console.print(f"\n{rows[0]['dataset']} · {rows[0]['scale']} · {rows[0]['hardware']}", style="bold")
-        console.print(_table([{str(k): v for k, v in row.items()} for row in rows]))
-        for note in NOTES:
+        timed = any(not math.isnan(row["host_memory_mb"]) for row in rows)
+        console.print(_table(rows, timed))
+        for note in NOTES if timed else NOTES[:1]:
             console.print(note.format(present=PRESENT), style="dim", markup=False)
     for line in dict.fromkeys(_reasons(cells)):
         console.print(line, markup=False)
 
 
-def _table(rows: Sequence[dict[str, Any]]) -> Table:
+def _table(rows: Sequence[dict[str, Any]], timed: bool) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("Network, what is covered, size", min_width=20, overflow="fold")
-    timed = any(not math.isnan(row["host_memory_mb"]) for row in rows)
     headings = ["MACs\nG", "+prod-\nucts", "Params\nM"]
     for heading in (*headings, *(("ms", "img/s", "best\n(batch)", "MB") if timed else ())):
         table.add_column(heading, justify="right", no_wrap=True)
-    method = None
+    above = None
     for row in rows:
-        if row["method"] != method:
-            method = row["method"]
-            table.add_row(Text(row["title"], style="bold"))
+        entry = f"{row['title']} ({row['changes']})" if row["changes"] else row["title"]
+        if entry != above:
+            above = entry
+            table.add_row(Text(entry, style="bold"))
         counts = [number(row[name]) for name in ("macs_g", "macs_attention_g", "parameters_m")]
         name = Text(f"  {row['network']}: {row['covers']}, {row['size']}")
         table.add_row(name, *counts, *(_measured(row) if timed else ()))

@@ -30,7 +30,8 @@ from datasets import open_dataset
 from datasets.base import DataError, TrainingView
 from methods.base import NotRunnable, Passage, Stage
 from methods.registry import find_method
-from results.complexity import FOLDER, STAGE
+from results.aggregate import KEYS
+from results.complexity import COUNTS, FOLDER, STAGE
 from results.io import RECORDS_FILE, read_run, write_records
 from results.schema import CellRecord, Record
 
@@ -42,8 +43,6 @@ ASSUMED_SIZE = (375, 500)
 LOOKED_AT = 200
 """Images whose sizes are read to find the most common one."""
 WEIGHTS = "random"
-COUNTS = "counts"
-"""Folder's name of a profile that measured nothing on this hardware."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +158,7 @@ class Meter:
             least, limit = self._options.seconds, self._options.limit
             speeds = [measure(p, self._device, least, limit) for p in self._passages(stage)]
         return [
-            Measured(replace(passage, module=None), f"{key}-{number}", count, speed)
+            Measured(replace(passage, module=None, finish=None), f"{key}-{number}", count, speed)
             for number, (passage, count, speed) in enumerate(zip(passages, counts, speeds))
         ]
 
@@ -191,13 +190,14 @@ def image_size_of(dataset: Dataset) -> tuple[int, int]:
 
 
 def write_profile(found: Profile, run_dir: Path) -> Path:
-    """Write a profile beside a run; other methods' rows that were measured there before stay. Returns the folder."""
+    """Write a profile beside a run; other entries' rows that were measured there before stay. Returns the folder."""
     folder = run_dir / FOLDER / re.sub(r"[^A-Za-z0-9.]+", "-", found.hardware).strip("-")
     records, cells = list(found.records), list(found.cells)
     if (folder / RECORDS_FILE).exists():
-        before, again = read_run(folder), {cell.method for cell in cells}
-        cells = [CellRecord(**c) for c in before.cells if c["method"] not in again] + cells
-        kept = before.records[~before.records["method"].isin(again)]
+        before, again = read_run(folder), {tuple(getattr(cell, key) for key in KEYS) for cell in cells}
+        cells = [CellRecord(**c) for c in before.cells if tuple(c[key] for key in KEYS) not in again] + cells
+        entries = before.records[KEYS].apply(tuple, axis="columns", result_type="reduce")
+        kept = before.records[~entries.isin(again)]
         records = [Record(**{str(k): v for k, v in row.items()}) for row in kept.to_dict("records")] + records
     write_records(folder, records, cells)
     return folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -60,7 +61,8 @@ def measure(passage: Passage, device: torch.device, least: float, limit: float) 
             return replace(found, reason=f"a pass takes {first:.0f} s, more than --limit {limit:g}")
         found, _ = _single_pass(passage, one, device)  # without what libraries set up once
         single = _timed(one, least, first)
-        batch, batch_seconds = _best_batch(passage, device, single.median, least, limit)
+        with passage.finish if isinstance(passage.finish, AbstractContextManager) else nullcontext():
+            batch, batch_seconds = _best_batch(passage, device, single.median, least, limit)
     except torch.OutOfMemoryError:
         height, width = passage.size
         return Speed(reason=f"out of memory on {device} with one image of {height}x{width}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from datasets.loader import Batch
 
+POINTS = 100
+"""Points of a loss curve: one for every hundredth of the iterations."""
 Losses = Callable[[nn.Module, "Batch"], Mapping[str, torch.Tensor]]
 
 
@@ -40,14 +43,14 @@ def train(
     """Minimise the sum of `losses` for `iterations` steps.
 
     checkpoint: file of the newest state, read if it exists and replaced atomically
-    history:    JSON file written at the end: mean of each loss term over every `checkpoint_every` iterations
+    history:    JSON file written at the end: mean of each loss term over every hundredth of the iterations
     log:        called with these means and the iteration as they come
     Under torchrun every process has its slice of each batch and gradients are averaged; batch normalisation takes
     the statistics of the slice, rank 0's running ones are kept.
-    Raises FloatingPointError when the loss is not finite; looked at whenever a checkpoint is due.
+    Raises FloatingPointError when the loss is not finite; looked at whenever a mean or a checkpoint is due.
     """
     base_rates = [group["lr"] for group in optimizer.param_groups]
-    state: dict[str, Any] = {"iteration": 0, "history": []}
+    state: dict[str, Any] = {"iteration": 0, "history": [], "sums": {}}
     # Before the optimiser's state is read: it follows its parameters. Convolutions are a fifth faster with channels
     # last (ResNet-38d's miniature on CPU; tensor cores on GPU), and everything behind them follows their layout.
     network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -57,7 +60,8 @@ def train(
         torch.manual_seed(torch.initial_seed() + fabric.global_rank)
     wrapped, fabric_optimizer = fabric.setup(network, optimizer)
     wrapped.train()
-    sums: dict[str, torch.Tensor] = {}
+    sums: dict[str, torch.Tensor] = {k: v.to(fabric.device) for k, v in state["sums"].items()}
+    point_every = math.ceil(iterations / POINTS)
     start = state["iteration"]
     progress.start(iterations, "it", done=start)
     for iteration, batch in zip(range(start, iterations), batches(start, iterations)):
@@ -72,25 +76,28 @@ def train(
         for name, value in terms.items():
             value = value.detach()  # stays on the device: no synchronisation
             sums[name] = sums[name] + value if name in sums else value
-        done = iteration + 1
-        if done % checkpoint_every == 0 or done == iterations:
+        done, last = iteration + 1, iteration + 1 == iterations
+        point_due = last or done % point_every == 0
+        checkpoint_due = last or done % checkpoint_every == 0
+        if point_due or checkpoint_due:
+            sums = {name: cast(torch.Tensor, fabric.all_reduce(value)) for name, value in sums.items()}
             count = done - (state["history"][-1]["iteration"] if state["history"] else 0)
-            means = {
-                name: float(cast(torch.Tensor, fabric.all_reduce(value))) / count
-                for name, value in sums.items()
-            }
+            means = {name: float(value) / count for name, value in sums.items()}
             if not all(np.isfinite(v) for v in means.values()):
                 found = ", ".join(f"{name} {value}" for name, value in means.items())
                 raise FloatingPointError(
                     f"the loss is not finite before iteration {done} ({found}); lower the learning rate"
                 )
+        if point_due:
             state["history"].append({"iteration": done, **means})
             log(means, done)
+            progress.note(" ".join(f"{k} {v:.4f}" for k, v in means.items()))
             sums = {}
+        if checkpoint_due:
             for group, rate in zip(optimizer.param_groups, base_rates):
                 group["lr"] = rate
-            _save(checkpoint, fabric, network, optimizer, {"iteration": done, "history": state["history"]})
-            progress.note(" ".join(f"{k} {v:.4f}" for k, v in means.items()))
+            state |= {"iteration": done, "sums": sums}
+            _save(checkpoint, fabric, network, optimizer, state)
         progress.advance(1)
     progress.stop()
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # what files hold
@@ -129,7 +136,7 @@ def _restore(
     torch.set_rng_state(_own(state["torch_rng"], fabric))
     if state["cuda_rng"] is not None and _on_cuda(fabric):
         torch.cuda.set_rng_state(_own(state["cuda_rng"], fabric), fabric.device)
-    return {"iteration": state["iteration"], "history": state["history"]}
+    return {name: state[name] for name in ("iteration", "history", "sums")}
 
 
 def _of_all(state: torch.Tensor, fabric: Fabric) -> torch.Tensor:

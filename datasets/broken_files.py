@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from PIL import Image
+
 from datasets.base import DataError
 
 _JPEG, _PNG, _RIFF = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF"
@@ -15,6 +17,12 @@ def undecodable(path: Path) -> DataError:
     """The error for a file that could not be decoded as JPEG, PNG or WebP: file, fault and remedy in one line."""
     fault, remedy = _diagnosis(path)
     return DataError(f"{path}: cannot be decoded: {fault}; {remedy}, or take it off the list")
+
+
+def too_large(path: Path) -> DataError:
+    """The error for a file whose header names more pixels than Pillow opens."""
+    limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+    return DataError(f"{path}: more than {limit} million pixels; reduce it or cut it into parts")
 
 
 def _diagnosis(path: Path) -> tuple[str, str]:

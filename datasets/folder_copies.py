@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from platformdirs import user_cache_path
 
 from datasets.base import IGNORE, DataError
-from datasets.broken_files import undecodable
+from datasets.broken_files import too_large, undecodable
 from datasets.cores import usable_cores
 from datasets.fingerprints import file_digests
 
@@ -76,8 +76,7 @@ def _opened(path: Path) -> Image.Image:
     except FileNotFoundError:
         raise DataError(f"{path}: no such image; restore it, or remove it from the list of images") from None
     except Image.DecompressionBombError:
-        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
-        raise DataError(f"{path}: more than {limit} million pixels; reduce it or cut it into parts") from None
+        raise too_large(path) from None
     except (OSError, SyntaxError, ValueError) as error:
         raise undecodable(path) from error
 

@@ -14,7 +14,7 @@ from PIL import Image
 from torchvision.io import ImageReadMode, decode_image
 
 from datasets.base import DataError
-from datasets.broken_files import undecodable
+from datasets.broken_files import too_large, undecodable
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION = 0x0112  # the EXIF tag
@@ -110,6 +110,8 @@ def _read_single_channel(path: Path, modes: tuple[str, ...], convert: str | None
         raise DataError(f"{path}: no such file; make it, or remove its image from the list") from None
     except PermissionError:  # the guard's: it is about the caller, not about the file
         raise
+    except Image.DecompressionBombError:
+        raise too_large(path) from None
     except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for broken files
         raise undecodable(path) from error
     return torch.from_numpy(pixels.astype(np.uint8, copy=False))
@@ -147,6 +149,8 @@ def image_size(path: Path) -> tuple[int, int]:
         raise DataError(f"{path}: no such image; restore it, or remove it from the list of images") from None
     except PermissionError:
         raise
+    except Image.DecompressionBombError:
+        raise too_large(path) from None
     except (OSError, SyntaxError, ValueError) as error:
         raise undecodable(path) from error
     return (width, height) if turned else (height, width)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datasets.base import IGNORE, DataError, Dataset, Problem
-from datasets.broken_files import undecodable
+from datasets.broken_files import too_large, undecodable
 
 SAMPLED = 50
 """Images that are decoded; all of a large data set would take minutes."""
@@ -46,6 +46,8 @@ def _image_problems(dataset: Dataset, sample_id: str) -> list[Problem]:
             size = ImageOps.exif_transpose(image).size  # decodes it; the loader turns images upright too
     except DataError as error:
         return [as_problem(error)]
+    except Image.DecompressionBombError:
+        return [as_problem(too_large(path))]
     except (OSError, ValueError, SyntaxError):
         return [as_problem(undecodable(path))]
     mask = dataset.mask_path(sample_id)
@@ -68,6 +70,8 @@ def mask_problems(path: Path, size: tuple[int, int], classes: int) -> list[Probl
                 ]
             values = [v for v, n in enumerate(mask.histogram()[:256]) if n]
             mask_size = mask.size
+    except Image.DecompressionBombError:
+        return [as_problem(too_large(path))]
     except (OSError, ValueError, SyntaxError):
         return [as_problem(undecodable(path))]
     found = []

@@ -119,7 +119,8 @@ class Passage:
     module:  the network, whose parameters are counted; None where there is none (a CRF alone)
     run:     (module, images (B, 3, H, W)) -> output; by default, one forward pass. Its operations are counted on
              the meta device, so it decides nothing by values
-    finish:  (output, pictures) -> anything: what follows the networks (CRF, random walk). Timed, not counted
+    finish:  (output, pictures) -> anything: what follows the networks (CRF, random walk). Timed, not counted. A
+             context manager (a pool of processes) is entered while batches are measured
     """
 
     network: str

@@ -18,6 +18,8 @@ from results.experiments import read_experiments
 from results.io import Run
 from results.significance import LEVEL
 
+_LONGEST_NAME = 40
+"""Characters from which on a column of names wraps: a wider table would be shrunk beyond reading."""
 _CLASSES_A_BLOCK = 22
 """Classes side by side before the per-class table goes on in a further block (VOC's 21 fit in one)."""
 
@@ -144,16 +146,22 @@ def per_class_table(part: pd.DataFrame, per_class: pd.DataFrame, score: Score, g
 
 
 def text_table(table: TextTable, *where: str) -> str:
-    """A plain table; its remarks may wrap."""
+    """A plain table; its remarks and long names may wrap."""
     numbers = len(table.heads) - table.text_columns - table.note_columns
-    width = 0.5 / max(table.note_columns, 1)
-    notes = rf">{{\raggedright\arraybackslash}}p{{{width:g}\linewidth}}" * table.note_columns
+    names = [
+        _wrapped(0.32) if any(len(cells[n]) > _LONGEST_NAME for cells in table.rows) else "l"
+        for n in range(table.text_columns)
+    ]
+    notes = _wrapped(0.5 / max(table.note_columns, 1)) * table.note_columns
     lines = [row([_cell(c) for c in cells]) for cells in table.rows]
-    body = tabular(
-        "l" * table.text_columns + "r" * numbers + notes, [row([escape(h) for h in table.heads])], lines
-    )
+    body = tabular("".join(names) + "r" * numbers + notes, [row([escape(h) for h in table.heads])], lines)
     title = f"{escape(', '.join(where))} protocol: " if where else ""
     return floating(body, title + escape(table.caption), label(table.name, *where))
+
+
+def _wrapped(share: float) -> str:
+    """A column of that share of the line."""
+    return rf">{{\raggedright\arraybackslash}}p{{{share:g}\linewidth}}"
 
 
 def _cell(text: str) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
 
 from reports.text import MISSING, entry_key, entry_label, mean_and_deviation, points
 from results.aggregate import KEYS, SCORES, as_rows, varying
-from results.complexity import IDENTITY, complexity_table, read_profiles
+from results.complexity import complexity_table, read_profiles
 from results.costs import costs
 from results.experiments import Experiment
 from results.further import CLASSIFIER, COLUMNS, further_metrics
@@ -27,11 +27,23 @@ _PROFILED = {
     "macs_g": "MACs (G)",
     "macs_attention_g": "+ products",
     "parameters_m": "Params (M)",
+    "seconds": "time (ms)",
     "images_per_second": "images/s",
     "images_per_second_best": "in batches",
     "host_memory_mb": "memory (MB)",
     "device_memory_mb": "GPU memory (MB)",
 }
+_CONVENTIONS = ("macs_g", "macs_attention_g", "parameters_m")
+_COUNTED = (
+    "Complexity of one image of the size. MACs: multiply-accumulates over linear and convolution layers alone; "
+    "+ products: with those of attention and other products of activations. What follows a network (CRF, random "
+    "walk, correction) is not counted."
+)
+_MEASURED = (
+    "Measured on {hardware}, random weights, precision {precision}. Time: median ± interquartile range over passes "
+    "of one image after a warm-up, with what follows the network; images/s: of one image at a time, and in "
+    "batches of the best size (in brackets); memory: of the network and of one pass."
+)
 _STAGES = {score.stage: score.title.split()[0] for score in SCORES}
 
 
@@ -50,11 +62,12 @@ class TextTable:
 
 def board_tables(run: Run, part: pd.DataFrame, comparison: pd.DataFrame) -> list[TextTable]:
     """All plain tables of one board that there are numbers for."""
+    profiles = complexity_tables(complexity_table(read_profiles(run.path)), part)
     found = (
         further_table(run, part),
         classifier_table(run, part),
         costs_table(run, part),
-        *complexity_tables(run, part),
+        *map(_without_repeats, profiles),
         papers_table(comparison, part),
     )
     return [table for table in found if table is not None]
@@ -118,32 +131,46 @@ def classifier_table(run: Run, part: pd.DataFrame) -> TextTable | None:
     return TextTable("classifiers", caption, ["Method", "mAP"], rows)
 
 
-def complexity_tables(run: Run, part: pd.DataFrame) -> list[TextTable]:
-    """Operations, parameters, speed and memory of the networks of one board's methods, one table a hardware."""
-    profiles = complexity_table(read_profiles(run.path))
-    here = profiles.merge(part[list(IDENTITY)].drop_duplicates(), on=list(IDENTITY))
+def complexity_tables(profiles: pd.DataFrame, part: pd.DataFrame) -> list[TextTable]:
+    """Operations, parameters, speed and memory of the networks of one board's methods, one table a hardware.
+
+    profiles: `results.complexity.complexity_table`
+    """
+    board = [key for key in KEYS if key != "changes"]
+    here = profiles.merge(part[board].drop_duplicates(), on=board)
+    labels = _labels(part)
     tables = []
     for hardware, found in here.groupby("hardware", sort=False):
         shown = [column for column in _PROFILED if found[column].notna().any()]
-        rows = [
-            [
-                str(row["title"]),
-                f"{row['network']}: {row['covers']}",
-                str(row["size"]),
-                *(quantity(row[column]) for column in shown),
-            ]
-            for row in as_rows(found)
-        ]
-        for below, above in zip(reversed(rows), reversed(rows[:-1])):
-            if below[0] == above[0]:
-                below[0] = ""
-        caption = (
-            f"Complexity of one image, {hardware}. MACs over linear and convolution layers, and with the products of "
-            "attention and other activations; images/s one at a time; memory of the network and of one pass."
-        )
+        rows, untimed = [], []
+        for row in as_rows(found):
+            # profiled with other settings than any entry of the board was run with
+            label = labels.get(entry_key(row), f"{row['title']} ({row['changes'] or 'default settings'})")
+            covered = f"{row['network']}: {row['covers']}"
+            rows.append([label, covered, str(row["size"]), *(_profiled(row, column) for column in shown)])
+            untimed += [f"{label}, {covered}: {row['reason']}."] if row["reason"] else []
+        notes = [_COUNTED, *([_MEASURED.format(**found.iloc[0])] if len(shown) > len(_CONVENTIONS) else [])]
         heads = ["Method", "Network and what is covered", "Size", *(_PROFILED[column] for column in shown)]
+        caption = " ".join([*notes, *untimed])
         tables.append(TextTable(f"complexity-{hardware}", caption, heads, rows, 3))
     return tables
+
+
+def _profiled(row: Mapping[str, Any], column: str) -> str:
+    if column == "seconds" and math.isfinite(row[column]):
+        median = quantity(1000 * row[column])
+        decimals = len(median.partition(".")[2])
+        return f"{median} ± {1000 * row['seconds_iqr']:.{decimals}f}"
+    if column == "images_per_second_best" and math.isfinite(row[column]):
+        return f"{quantity(row[column])} ({row['best_batch']:.0f})"
+    return quantity(row[column])
+
+
+def _without_repeats(table: TextTable) -> TextTable:
+    """The first column only where it changes."""
+    above = [None, *(row[0] for row in table.rows)]
+    rows = [["" if row[0] == before else row[0], *row[1:]] for row, before in zip(table.rows, above)]
+    return replace(table, rows=rows)
 
 
 def papers_table(comparison: pd.DataFrame, part: pd.DataFrame) -> TextTable | None:

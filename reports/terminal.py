@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -12,10 +12,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from reports.text import MISSING, entry_label, mean_and_deviation, percent, points, score_text, seeds_label
-from results.aggregate import CONFUSION, SCORES, as_rows, best, confusion_pairs, leaderboard, varying
+from reports.text import entry_key, entry_label, mean_and_deviation, points, score_text, seeds_label
+from results.aggregate import CONFUSION, SCORES, as_rows, confusion_pairs, leaderboard, varying
 from results.changes import shared_changes
 from results.io import Run
+from results.significance import significance
 
 _WIDE = 110
 """Columns from which the tuned threshold, the gap to mask supervision and the confusion ratios are shown."""
@@ -35,18 +36,26 @@ def print_leaderboard(run: Run, console: Console | None = None) -> None:
     if not run.cells and run.records.empty:
         console.print(Text(f"{run.path}: the run is empty, there is nothing to show yet"))
         return
-    for part in render(leaderboard(run.records, run.cells), console.width):
+    board = leaderboard(run.records, run.cells)
+    for part in render(board, significance(run, board).standings, console.width):
         console.print(part)
 
 
-def render(board: pd.DataFrame, width: int) -> Iterator[RenderableType]:
-    """Rich renderables of a board: for each (data set, scale, protocol) a table and the reasons below it."""
+def render(board: pd.DataFrame, standings: pd.DataFrame, width: int) -> Iterator[RenderableType]:
+    """Rich renderables of a board: for each (data set, scale, protocol) a table and the reasons below it.
+
+    standings: `Significance.standings`; bold is the first group, as in the LaTeX tables
+    """
+    total = standings[standings["class_name"] == ""]
+    groups = {(entry_key(row), row["score"]): int(row["group"]) for row in as_rows(total)}
     for (dataset, scale, protocol), part in board.groupby(["dataset", "scale", "protocol"], sort=False):
         yield Text(f"{dataset} · {scale} · {protocol} protocol", style="bold")
         yield Text("mIoU in %, mean±SD over n seeds; segmentation on val, the rest on train", style="dim")
         if shared := shared_changes(part):
             yield Text(f"with {', '.join(shared)}", style="dim")
-        yield _table(part, width)
+        if any(groups.values()):
+            yield Text("bold: the best, and what does not differ from it significantly", style="dim")
+        yield _table(part, groups, width)
         for row in as_rows(part[part["reason"] != ""]):
             style = "red" if row["status"] == "failed" else "yellow"
             label = entry_label(row, varying(part))
@@ -56,7 +65,7 @@ def render(board: pd.DataFrame, width: int) -> Iterator[RenderableType]:
         yield Text("")
 
 
-def _table(part: pd.DataFrame, width: int) -> Table:
+def _table(part: pd.DataFrame, groups: Mapping[tuple[tuple[str, ...], str], int], width: int) -> Table:
     wide = width >= _WIDE
     extra = varying(part)
     scores = [score for score in SCORES if wide or score.name != "cam_tuned"]
@@ -73,13 +82,11 @@ def _table(part: pd.DataFrame, width: int) -> Table:
         table.add_column("Δ to\nmasks", justify="right", no_wrap=True)
     for pair in pairs:
         table.add_column(Text("confusion\n" + pair), justify="right", no_wrap=True)
-    tops = {score.name: percent(best(part, f"{score.name}_mean")) for score in scores}
     for row in as_rows(part):
-        eligible = not row["mask_supervised"] and row["status"] != "reference"
         cells: list[RenderableType] = [Text(entry_label(row, extra)), row["supervision"], seeds_label(row)]
         for score in scores:
-            top = eligible and percent(row[f"{score.name}_mean"]) == tops[score.name] != MISSING
-            cells.append(Text(mean_and_deviation(row, score.name, "±"), style="bold" if top else ""))
+            leads = groups.get((entry_key(row), score.name)) == 1
+            cells.append(Text(mean_and_deviation(row, score.name, "±"), style="bold" if leads else ""))
         if wide:
             cells.append(points(row["segmentation_gap"]))
         cells += [score_text(row[f"{CONFUSION}{pair}_mean"], CONFUSION) for pair in pairs]

@@ -12,13 +12,11 @@ import pandas as pd
 
 from reports.text import entry_key, entry_label
 from results.aggregate import KEYS, SCORES, Score, as_rows, varying
-from results.io import RECORDS_FILE, Run, read_run
+from results.complexity import complexity_table, read_profiles
+from results.io import Run
 
 BOARD = KEYS[:3]
 """What tells boards apart: data set, scale, protocol."""
-
-PROFILE = "profile"
-"""`stage` of the records that the command `profile` writes."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +56,11 @@ class Board:
 
     id:      prefix of the ids of its page elements
     table:   its part of the leaderboard
-    records: its part of the run's records, with those of the profiles beside the run
+    records: its part of the run's records
     path:    the run folder
     places:  score name -> entry's key -> place among those that it differs from significantly; a score that was not
              tested is missing
+    profiles: its part of the `complexity_table` of the profiles beside the run
     """
 
     id: str
@@ -73,6 +72,7 @@ class Board:
     cells: Sequence[dict[str, Any]]
     path: Path
     places: Mapping[str, Mapping[tuple[str, ...], int]] = field(default_factory=dict)
+    profiles: pd.DataFrame = field(default_factory=lambda: complexity_table([]))
 
     @cached_property
     def extra(self) -> list[str]:
@@ -113,26 +113,14 @@ def boards(run: Run, table: pd.DataFrame, standings: pd.DataFrame | None = None)
         for row in as_rows(standings[(standings["class_name"] == "") & (standings["rank"] > 0)]):
             of_board = places.setdefault(tuple(row[key] for key in BOARD), {})
             of_board.setdefault(row["score"], {})[entry_key(row)] = int(row["rank"])
-    everything = pd.concat([run.records, *profiles(run.path)], ignore_index=True)
-    records = dict(iter(everything.groupby(BOARD, sort=False)))
+    records = dict(iter(run.records.groupby(BOARD, sort=False)))
+    profiles = complexity_table(read_profiles(run.path))
     groups: Any = table.groupby(BOARD, sort=False)
     for number, (identity, part) in enumerate(groups):
         dataset, scale, protocol = identity
         cells = [cell for cell in run.cells if tuple(cell[key] for key in BOARD) == identity]
         here = records.get(identity, run.records.iloc[:0])
-        yield Board(
-            f"board-{number}", dataset, scale, protocol, part, here, cells, run.path, places.get(identity, {})
-        )
-
-
-def profiles(run_dir: Path) -> Iterator[pd.DataFrame]:
-    """Records of the profiles in a run's folder, `profile/<hardware>/`, each laid out as a run's own.
-
-    Where there are several, `variant` says the hardware too, so that none are averaged.
-    """
-    folders = sorted(file.parent for file in run_dir.glob(f"profile/*/{RECORDS_FILE}"))
-    for folder in folders:
-        records = read_run(folder).records
-        records = records[records["stage"] == PROFILE]
-        hardware = f" on {folder.name}" if len(folders) > 1 else ""
-        yield records.assign(variant=records["variant"] + hardware)
+        of_board = places.get(identity, {})
+        profiled = profiles[(profiles[BOARD] == list(identity)).all(axis=1)]
+        id_ = f"board-{number}"
+        yield Board(id_, dataset, scale, protocol, part, here, cells, run.path, of_board, profiled)

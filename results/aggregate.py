@@ -125,12 +125,6 @@ def confusion_pairs(board: pd.DataFrame) -> list[str]:
     return [c.removeprefix(CONFUSION).removesuffix("_mean") for c in columns if board[c].notna().any()]
 
 
-def best(board: pd.DataFrame, column: str, *, lowest: bool = False) -> float:
-    """Best mean among the entries that use no masks and are no reference rows; NaN if there is none."""
-    values = board.loc[~board["mask_supervised"] & (board["status"] != "reference"), column]
-    return float(values.min() if lowest else values.max())
-
-
 def _select(records: pd.DataFrame, score: Score, metric: str = "miou") -> pd.DataFrame:
     return records[
         (records["stage"] == score.stage)

@@ -8,12 +8,15 @@ from typing import Any
 
 import pandas as pd
 
+from results.aggregate import KEYS
 from results.io import RECORDS_FILE, Run, read_run
 
 FOLDER = "profile"
 """Folder in a run's that holds profiles, each in a folder of its own of the same layout as a run's."""
 STAGE = "profile"
 """`stage` of a profile's records; `variant` says network and what is covered, `key` joins with the cell's stages."""
+COUNTS = "counts"
+"""Stands for the hardware of a profile that measured nothing."""
 METRICS = (
     "macs_g",                  # 10^9 multiply-accumulates an image, over linear and convolution layers
     "macs_attention_g",        # with the products of attention and other products of activations
@@ -27,7 +30,6 @@ METRICS = (
     "device_memory_mb",        # peak of the tensors on the CUDA device
 )  # fmt: skip
 """Metrics of a profile's records; those that were not measured have no record."""
-IDENTITY = ("dataset", "scale", "protocol", "method", "refiner", "segmenter")
 
 
 def read_profiles(run_dir: Path) -> list[Run]:
@@ -38,12 +40,12 @@ def read_profiles(run_dir: Path) -> list[Run]:
 def complexity_table(profiles: Sequence[Run]) -> pd.DataFrame:
     """One row a (profile, method, passage), as they were measured.
 
-    Columns: `IDENTITY`; `title`; `hardware`, `device`, `precision`; `stage`; `network`, `covers`, `size` ("448x448",
+    Columns: `KEYS`; `title`; `hardware`, `device`, `precision`; `stage`; `network`, `covers`, `size` ("448x448",
     height first), `weights`, `repeats`, `reason` (why there is no time); `METRICS`, NaN where not measured.
     """
     rows = [row for profile in profiles for row in _rows(profile)]
     described = ("title", "hardware", "device", "precision", "stage", "network", "covers", "size", "weights")
-    return pd.DataFrame(rows, columns=[*IDENTITY, *described, "repeats", "reason", *METRICS])
+    return pd.DataFrame(rows, columns=[*KEYS, *described, "repeats", "reason", *METRICS])
 
 
 def _rows(profile: Run) -> list[dict[str, Any]]:
@@ -53,7 +55,7 @@ def _rows(profile: Run) -> list[dict[str, Any]]:
         for (method, key), group in records.groupby(["method", "key"], sort=False)
     }
     return [
-        {name: cell[name] for name in IDENTITY}
+        {name: cell[name] for name in KEYS}
         | {"title": cell["method_info"].get("title", cell["method"])}
         | {name: cell["provenance"].get(name, "") for name in ("device", "precision")}
         | {"hardware": cell["provenance"].get("hardware_name", "")}

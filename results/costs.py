@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from results.aggregate import KEYS
-from results.complexity import IDENTITY, STAGE, complexity_table, read_profiles
+from results.complexity import complexity_table, read_profiles
 from results.io import Run
 
 _MEMORY = ("host_memory_mb", "device_memory_mb")
@@ -17,13 +17,13 @@ def costs(run: Run) -> pd.DataFrame:
 
     Stages that several entries share count for each of them. Records of runs without stages' memory have none.
     """
-    own = run.records[(run.records["seed"] >= 0) & (run.records["stage"] != STAGE)]
+    own = run.records[run.records["seed"] >= 0]
     seconds = own[own["metric"] == "seconds"].groupby([*KEYS, "seed"], sort=False)["value"].sum()
     table = (seconds.groupby(KEYS, sort=False).mean() / 60).rename("minutes").reset_index()
     for metric in _MEMORY:
         peak = own[own["metric"] == metric].groupby(KEYS, sort=False)["value"].max().rename(metric)
         table = table.merge(peak.reset_index(), on=KEYS, how="left")
-    profile = complexity_table(read_profiles(run.path)).drop_duplicates([*IDENTITY, "network"])
-    parameters = profile.groupby(list(IDENTITY), sort=False)["parameters_m"].sum(min_count=1)
-    joined: pd.DataFrame = table.merge(parameters.reset_index(), on=list(IDENTITY), how="left")
+    profile = complexity_table(read_profiles(run.path)).drop_duplicates([*KEYS, "network"])
+    parameters = profile.groupby(KEYS, sort=False)["parameters_m"].sum(min_count=1)
+    joined: pd.DataFrame = table.merge(parameters.reset_index(), on=KEYS, how="left")
     return joined

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
 
-from reports import panels
-from results.io import write_records
+from results.io import records_frame, write_records
+from results.resamples import Resamples, store_resamples
 from results.schema import CellRecord, Record
+from tests.synthetic_panels import made_up_panels
 
 CLASSES = ["background", "boat", "train", "bird", "cat", "dog", "ladder", "coin", "tree", "bottle", "kite"]
 PAIRS = ("boat|water", "train|rails")
+DRAWS = 1000
+"""Bootstrap samples of a score, as of a real one."""
 HOSTILE = "</script><script>alert('x')</script>&\"_%#|[bold]"
 
 
@@ -40,14 +42,6 @@ METHODS = (
     MadeUp("supervised", "Supervised", "M"),
     MadeUp("sam_fused", "SAM-Fused", "I+SAM", runs=False),
 )
-
-REASONS = (
-    [{"sort": "sample", "kind": "", "value": None}],
-    [{"sort": "sample", "kind": "", "value": None}, {"sort": "worst", "kind": "pseudo_label", "value": 0.21}],
-    [{"sort": "best", "kind": "prediction", "value": 0.93}],
-    [{"sort": "disagreement", "kind": "prediction", "value": 0.18}],
-)
-"""Why the panels' images are shown; the first two are of train."""
 
 
 def many(count: int) -> list[MadeUp]:
@@ -77,7 +71,8 @@ def synthetic_run(
     records: list[Record] = []
     cells = []
     for method in methods:
-        shown = _panels(run_dir, method, names, hostile, images) if method.runs else []
+        has_cam = method.level is not None
+        shown = made_up_panels(run_dir, method.name, has_cam, names, hostile, images) if method.runs else []
         for seed in range(seeds):
             where = {
                 "dataset": "shapes" + hostile,
@@ -113,7 +108,50 @@ def synthetic_run(
         records.append(_record(where, "pseudo_label", "", "miou", value))
         records.append(_record(where, "segmentation", "", "miou", value + 0.004))
     write_records(run_dir, records, cells)
+    _store_resamples(run_dir, records)
+    _store_profile(run_dir, [cell for cell in cells if cell.seed == 0], hostile)
     return run_dir
+
+
+def _store_profile(run_dir: Path, cells: Sequence[CellRecord], hostile: str) -> None:
+    """A profile beside the run: a network alone and with the CRF, for every method."""
+    passage = {"name": "classify", "kind": "profile", "height": 96, "width": 96, "weights": "random"}
+    passage |= {"network": "CAM network" + hostile, "repeats": 5, "reason": ""}
+    found, records = [], []
+    for size, cell in enumerate(cells):
+        stages = [passage | {"covers": covers, "key": f"{size}-{covers}"} for covers in ("alone", "CRF")]
+        provenance = {"hardware_name": "a machine" + hostile, "device": "cpu", "precision": "32-true"}
+        made = replace(cell, seed=-1, stages=stages, provenance=provenance, panels=[])
+        found.append(made)
+        where = {"dataset": cell.dataset, "method": cell.method, "scale": "nano", "protocol": "paper"}
+        where |= {"refiner": "own", "segmenter": "own", "seed": -1, "split": "", "stage": "profile"}
+        values = {"macs_g": 0.5 + size, "macs_attention_g": 0.6 + size, "parameters_m": 9.0 * (1 + size)}
+        values |= {"seconds": 0.033, "seconds_iqr": 0.001, "images_per_second": 30.0, "host_memory_mb": 900.0}
+        values |= {"images_per_second_best": 60.0, "best_batch": 4.0}
+        for stage in stages:
+            variant = f"{stage['network']}: {stage['covers']}"
+            records += [
+                Record(**where, variant=variant, key=stage["key"], metric=metric, value=value)
+                for metric, value in values.items()
+            ]
+    write_records(run_dir / "profile" / "a-machine", records, found)
+
+
+def _store_resamples(run_dir: Path, records: list[Record]) -> None:
+    """Resamples around the recorded scores: noise that all entries share, and a little of their own."""
+    frame = records_frame(records)
+    scored = frame[
+        frame["metric"].isin(["miou", "iou"]) & (frame["variant"] != "curve") & (frame["seed"] >= 0)
+    ]
+    for (key, variant), rows in scored.groupby(["key", "variant"], sort=False):
+        rng = np.random.default_rng(int(rows["seed"].iloc[0]))
+        classes = rows[rows["metric"] == "iou"]
+        shared = np.random.default_rng(9).normal(0, 0.01, (DRAWS, 1 + len(classes)))
+        own = rng.normal(0, 0.002, shared.shape)
+        values = np.array([rows.loc[rows["metric"] == "miou", "value"].iloc[0], *classes["value"]])
+        made = values + shared + own
+        labels = tuple(classes["class_name"])
+        store_resamples(run_dir, str(key), str(variant), Resamples(made[:, 0], made[:, 1:], labels, "same"))
 
 
 def _stages(
@@ -127,7 +165,7 @@ def _stages(
         ("segment", "weights", 25.0),
         ("predict", "prediction", 2.4),
     ):
-        steps = np.arange(100, 5001, 100)
+        steps = np.arange(50, 5001, 50)
         history = [
             {
                 "iteration": int(i),
@@ -160,9 +198,9 @@ def _record(
 ) -> Record:
     split = "val" if stage == "segmentation" else "train"
     images = 200 if split == "val" else 400
-    return Record(
-        **where, stage=stage, variant=variant, split=split, metric=metric, value=value, images=images, **more
-    )
+    key = f"{where['method']}-{where['seed']}-{stage}".replace("/", "-")
+    score = {"stage": stage, "variant": variant, "split": split, "metric": metric, "value": value}
+    return Record(**where, **score, images=images, key=key, **more)
 
 
 def _method_records(
@@ -206,14 +244,9 @@ def _method_records(
                 **where, stage="classifier", variant="", split="val", metric=metric, value=0.9, images=200,
                 class_name=class_name,
             )  # fmt: skip
-    size = len(method.title) + len(method.backbone)
-    numbers = {"macs_g": 3.1 * size, "parameters_m": 2.0 * size, "images_per_second": 400 / size}
-    for metric, value in numbers.items():
-        yield Record(
-            **where, stage="profile", variant="network" + hostile, split="", metric=metric, value=value
-        )
     for stage in ("classify", "segment"):
-        yield Record(**where, stage=stage, variant="", split="", metric="seconds", value=9.0 * size)
+        yield _record(where, stage, "", "seconds", 9.0 * len(method.title + method.backbone))
+        yield _record(where, stage, "", "host_memory_mb", 900.0)
 
 
 def _info(title: str, supervision: str, hostile: str) -> dict[str, Any]:
@@ -224,71 +257,10 @@ def _info(title: str, supervision: str, hostile: str) -> dict[str, Any]:
         "ours": "0.9, as a setting",
         "why": "the paper's text is what a reader expects",
     }
-    reported = {"split": "val", "stage": "segmentation", "metric": "miou"}
     return {
         "title": title,
         "paper": "A. Author et al., A paper, 2021" + hostile,
         "supervision": supervision,
         "deviations": [deviation],
-        "reported": [
-            reported | {"dataset": "shapes" + hostile, "value": 66.0, "note": "ResNet-101" + hostile},
-            reported | {"dataset": "voc2012", "value": 71.0, "note": ""},
-        ],
+        "reported_as": "EPS",
     }
-
-
-def _panels(
-    run_dir: Path, method: MadeUp, classes: Sequence[str], hostile: str, images: int
-) -> list[dict[str, Any]]:
-    made = []
-    for number in range(images):
-        rng = np.random.default_rng(number)
-        labels = sorted(rng.choice(len(classes) - 1, size=1 + number % 2, replace=False).tolist())
-        image, truth = _scene(labels, rng)
-        own = np.random.default_rng(len(method.name) * 100 + number)
-        shift = int(own.integers(3, 10)) if method.level else 1
-        pseudo = np.roll(truth, (shift, -shift), (0, 1))
-        maps = np.stack([_blurred(np.roll(truth == k + 1, shift, 0)) for k in labels])
-        training = number % 4 < 2
-        files = {
-            "image": image,
-            "truth": panels.overlay(image, truth),
-            "cam": panels.cam_overlay(image, maps, labels) if training and method.level else None,
-            "pseudo_label": panels.overlay(image, pseudo) if training and method.level else None,
-            "prediction": None if training else panels.overlay(image, np.roll(pseudo, 2, 1)),
-        }
-        entry: dict[str, Any] = {
-            "id": f"{number:05d}{hostile}",
-            "labels": [classes[k + 1] for k in labels],
-            "split": "train" if training else "val",
-            "reasons": REASONS[number % 4],
-        }
-        for kind, rgb in files.items():
-            entry[kind] = None
-            if rgb is not None:
-                entry[kind] = f"panels/{method.name}-{number}-{kind}.webp"
-                panels.save_panel(run_dir / entry[kind], rgb, 240)
-        made.append(entry)
-    return made
-
-
-def _scene(labels: list[int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A noisy picture, as hard to compress as a photograph, with a form for each label, and its true mask."""
-    height, width = 180, 240
-    ground = Image.fromarray(rng.integers(90, 200, (24, 30, 3), dtype=np.uint8)).resize((width, height))
-    image = Image.fromarray(
-        np.clip(np.asarray(ground) + rng.normal(0, 12, (height, width, 3)), 0, 255).astype(np.uint8)
-    )
-    truth = Image.new("L", (width, height))
-    for k in labels:
-        x, y, size = int(rng.integers(10, 150)), int(rng.integers(10, 90)), int(rng.integers(50, 90))
-        colour = tuple(int(c) for c in rng.integers(20, 255, 3))
-        shape = "ellipse" if k % 2 else "rectangle"
-        getattr(ImageDraw.Draw(image), shape)((x, y, x + size, y + size), fill=colour)
-        getattr(ImageDraw.Draw(truth), shape)((x, y, x + size, y + size), fill=k + 1, outline=255)
-    return np.asarray(image), np.asarray(truth)
-
-
-def _blurred(mask: np.ndarray) -> np.ndarray:
-    small = Image.fromarray((mask * 255).astype(np.uint8)).resize((20, 15), Image.Resampling.BOX)
-    return np.asarray(small, dtype=np.float32) / 255

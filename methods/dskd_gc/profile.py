@@ -11,7 +11,7 @@ from torch import nn
 from methods.base import Passage
 from methods.dskd_gc.config import CamStageConfig, CorrectedLabelConfig, PredictConfig, TrainingConfig
 from methods.dskd_gc.network import DskdNetwork, build_branch
-from methods.layers.passages import alone, crf, multi_scale_cams, scales_text
+from methods.layers.passages import CrfFinish, alone, multi_scale_cams, scales_text
 from methods.refiners.gc.profile import correct
 from methods.segmenters.stages import segmentation_probabilities
 
@@ -61,4 +61,4 @@ def predict(settings: PredictConfig, classes: int, size: tuple[int, int]) -> lis
     tested = Passage(settings.which, covers, size, build_branch(settings.network, classes).eval(), run)
     if test.crf is None:
         return [tested]
-    return [tested, replace(tested, covers=f"{covers}; CRF", finish=crf(test.crf))]
+    return [tested, replace(tested, covers=f"{covers}; CRF", finish=CrfFinish(test.crf))]

@@ -6,6 +6,7 @@ Networks are built with random weights: neither operations nor speed depend on t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import nn
 from methods.base import Passage, Pictures
 from methods.layers.cam import multi_scale_cam
 from methods.layers.config import CamInferenceConfig, CrfConfig
-from methods.layers.crf import dense_crf
+from methods.layers.crf import CrfPool
 
 ALONE = "network alone"
 BACKGROUND = 0.3
@@ -54,16 +55,30 @@ def scores_with_background(cams: torch.Tensor) -> torch.Tensor:
     return F.pad(cams, (0, 0, 0, 0, 1, 0), value=BACKGROUND)
 
 
-def crf(config: CrfConfig) -> Callable[[Any, Pictures], None]:
-    """`Passage.finish` of a dense CRF over the present classes and background, one image after the other.
+class CrfFinish:
+    """`Passage.finish` of a dense CRF over the present classes and background.
 
-    It is run from the pictures' CAMs: an untrained network's output would have other classes present.
+    An image alone is the work of one core; a batch's images are spread over the cores, as a stage's are, once the
+    finish is entered as a context manager. It is run from the pictures' CAMs: an untrained network's output would
+    have other classes present.
     """
 
-    def finish(output: Any, pictures: Pictures) -> None:
+    def __init__(self, config: CrfConfig) -> None:
+        self._pool, self._alone = CrfPool(config), CrfPool(config, workers=1)
+
+    def __enter__(self) -> CrfFinish:
+        self._pool.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.__exit__(kind, error, trace)
+
+    def __call__(self, output: Any, pictures: Pictures) -> None:
         scores = scores_with_background(pictures.cams)
         probabilities = (scores / scores.sum(1, keepdim=True)).cpu().numpy()
-        for pixels, of_image in zip(pictures.pixels.permute(0, 2, 3, 1).cpu(), probabilities):
-            dense_crf(pixels.contiguous().numpy(), of_image, config)
-
-    return finish
+        images = pictures.pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        pool = self._alone if len(images) == 1 else self._pool
+        for _ in pool.map(zip(images, probabilities)):
+            pass

@@ -6,14 +6,13 @@ from typing import Any
 
 from methods.base import Passage, Pictures
 from methods.layers.par import pixel_adaptive_refinement
-from methods.layers.passages import crf as crf_finish
-from methods.layers.passages import scores_with_background
+from methods.layers.passages import CrfFinish, scores_with_background
 from methods.refiners.config import ParStageConfig, PseudoLabelConfig
 
 
 def crf(settings: PseudoLabelConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
     assert settings.crf is not None
-    return [Passage("none", "CRF", size, None, finish=crf_finish(settings.crf))]
+    return [Passage("none", "CRF", size, None, finish=CrfFinish(settings.crf))]
 
 
 def par(settings: ParStageConfig, classes: int, size: tuple[int, int]) -> list[Passage]:

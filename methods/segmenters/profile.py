@@ -10,7 +10,7 @@ from torch import nn
 from methods.base import Passage
 from methods.layers.config import SegmenterConfig
 from methods.layers.deeplab import build_segmenter
-from methods.layers.passages import alone, crf, scales_text
+from methods.layers.passages import CrfFinish, alone, scales_text
 from methods.segmenters.stages import segmentation_probabilities
 
 NETWORK = "segmentation network"
@@ -30,4 +30,4 @@ def predict(settings: SegmenterConfig, classes: int, size: tuple[int, int]) -> l
     tested = Passage(NETWORK, covers, size, build_segmenter(settings, classes).eval(), run)
     if settings.test_crf is None:
         return [tested]
-    return [tested, replace(tested, covers=f"{covers}; CRF", finish=crf(settings.test_crf))]
+    return [tested, replace(tested, covers=f"{covers}; CRF", finish=CrfFinish(settings.test_crf))]

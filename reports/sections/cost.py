@@ -31,7 +31,7 @@ class Kind:
 KINDS = (
     Kind("time", "Time of all stages", "wall time of all stages (s)", "time", duration),
     Kind("macs", "Multiply-accumulates", "G MACs an image, costliest pass", "G MACs", "{:.3g}".format),
-    Kind("memory", "Memory", "peak memory (MB)", "MB", "{:,.0f}".format),
+    Kind("memory", "Memory", "peak memory of a pass (MB)", "MB", "{:,.0f}".format),
 )
 
 
@@ -81,7 +81,7 @@ def _column(profiles: dict[tuple[str, ...], dict[str, float]], metric: str) -> d
 
 def _memory(profiles: dict[tuple[str, ...], dict[str, float]]) -> dict[tuple[str, ...], float]:
     """Of the device where there is one, else of the host."""
-    found = (_column(profiles, metric) for metric in ("host_memory_mb", "device_memory_mb", "memory_mb"))
+    found = (_column(profiles, metric) for metric in ("host_memory_mb", "device_memory_mb"))
     return {key: value for values in found for key, value in values.items()}
 
 

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from results.aggregate import (
-    best,
     fixed_thresholds,
     leaderboard,
     per_class_iou,
@@ -150,12 +149,6 @@ def test_gap_is_to_the_mask_supervised_entry_with_the_same_segmenter() -> None:
     assert math.isnan(board.loc["bound", "segmentation_gap"])
     # SAM is no mask supervision, though its name holds an M
     assert not board_row([record()], [cell(supervision="I+SAM")])["mask_supervised"]
-
-
-def test_best_leaves_out_masks_and_references() -> None:
-    records = [record(value=0.5), record("bound", value=0.8), record("reference/oracle", -1, value=0.9)]
-    board = leaderboard(records_frame(records), [cell(), cell("bound", supervision="M")])
-    assert best(board, "segmentation_mean") == 0.5
 
 
 def test_per_class_iou_ignores_classes_that_occur_nowhere() -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from benchmark.speed import pictures
 from datasets.images import read_labels
 from methods.artifacts import label_map_path
 from methods.layers.config import CrfConfig
 from methods.layers.crf import CrfPool, dense_crf, dense_crf_labels
+from methods.layers.passages import CrfFinish
 from methods.refiners.config import RefinerConfig
 from tests.conftest import golden
 from tests.refining import check_label_maps, run_refiner
@@ -89,6 +93,17 @@ def test_pool_takes_few_jobs_ahead() -> None:
     with CrfPool(TOCO, 2) as pool:
         next(pool.map(jobs()))
         assert len(taken) <= 4
+
+
+def test_a_profile_has_processes_for_batches_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("methods.layers.crf.usable_cores", lambda: 2)
+    finish = CrfFinish(TOCO)
+    with finish:
+        finish(None, pictures(1, (24, 32), torch.device("cpu")))
+        assert multiprocessing.active_children() == []
+        finish(None, pictures(3, (24, 32), torch.device("cpu")))
+        assert len(multiprocessing.active_children()) == 2
+    assert multiprocessing.active_children() == []
 
 
 def test_errors_of_workers_reach_the_caller() -> None:

@@ -18,8 +18,8 @@ from results.costs import costs
 from results.experiments import Experiment, read_experiments, write_experiment
 from results.io import read_run
 from results.run_comparison import compare_runs
+from tests.synthetic_runs import synthetic_run
 from tests.toys import CommandLine, command_line
-from tests.unit.test_reports import synthetic_run
 
 __all__ = ["command_line"]  # fixture
 
@@ -100,7 +100,7 @@ def test_unknown_formats_are_named(run_dir: Path) -> None:
 
 def test_time_is_summed_over_stages_and_averaged_over_seeds(run_dir: Path) -> None:
     table = costs(read_run(run_dir)).set_index("method")
-    assert table.loc["eps", "minutes"] == pytest.approx((60 + 400 * 0.58) / 60)
+    assert table.loc["eps", "minutes"] == pytest.approx(2 * 9 * len("EPSresnet38d") / 60)
     assert table.loc["eps", "host_memory_mb"] == 900
     assert math.isnan(table.loc["eps", "device_memory_mb"])
     assert table.loc["eps", "parameters_m"] == 9  # one network, which two passages go through
@@ -124,7 +124,7 @@ def changed(run_dir: Path, folder: Path) -> Path:
     document["cells"] = [cell for cell in document["cells"] if cell["method"] != "cam"]
     for cell in document["cells"]:
         if cell["method"] == "eps":
-            cell["settings"]["epochs"] = 8
+            cell["settings"]["method"]["epochs"] = 8
         cell["provenance"]["git_commit"] = "fedcba9"
         if cell["method"] == "dskd_gc":
             cell |= {"status": "failed", "reason": "out of memory"}
@@ -141,7 +141,7 @@ def test_changes_between_runs(run_dir: Path, tmp_path: Path) -> None:
     assert moved["p"].iloc[0] < 0.05
     assert found.scores.loc[found.scores["method"] == "ca_cl", "p"].tolist() == [1.0] * 5
     assert found.settings[["method", "setting", "before", "after"]].values.tolist() == [
-        ["eps", "epochs", "4", "8"]
+        ["eps", "method.epochs", "4", "8"]
     ]
     assert found.versions.values.tolist() == [["git_commit", "0123abc", "fedcba9"]]
     assert found.states[["method", "after"]].values.tolist() == [["dskd_gc", "failed: out of memory"]]
@@ -164,7 +164,7 @@ def test_the_command_line_writes_formats_and_compares(
     after = changed(run_dir, tmp_path / "after")
     done = command_line("report", "--compare", str(run_dir), str(after))
     assert done.code == 0, done.err
-    assert "| shapes · nano · paper · eps | epochs | 4 | 8 |" in done.out
+    assert "| shapes · nano · paper · eps | method.epochs | 4 | 8 |" in done.out
     assert "+10.0" in done.out
     done = command_line("report", "--compare", str(run_dir), str(run_dir))
     assert "no difference" in done.out

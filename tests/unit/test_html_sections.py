@@ -9,6 +9,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -36,6 +37,7 @@ from reports.sections import (
 )
 from reports.templating import COLOURS, DASHES, colour, dash
 from results.aggregate import leaderboard as aggregate
+from results.complexity import read_profiles
 from results.io import Run, read_run, records_frame, write_records
 from results.schema import CellRecord, Record
 from tests.conftest import ROOT
@@ -149,29 +151,61 @@ def test_a_board_without_further_scores_has_no_such_section() -> None:
 
 
 def test_costs_and_times(board: view.Board) -> None:
-    assert [chart["name"] for chart in cost.build(board)["charts"]] == ["time", "macs"]
+    assert [chart["name"] for chart in cost.build(board)["charts"]] == ["time", "macs", "memory"]
     shown = complexity.build(board)
-    assert list(shown["metrics"]) == ["macs_g", "parameters_m", "images_per_second"]
     eps = next(row for row in shown["times"] if row["label"] == "EPS")
     assert eps["total"] == sum(stage["seconds"] for stage in eps["stages"])
     assert max(sum(s["width"] for s in row["stages"]) for row in shown["times"]) == pytest.approx(100)
 
 
-def test_profiles_beside_the_run_are_read_and_kept_apart_by_hardware(tmp_path: Path) -> None:
-    place = ("d", "m", "nano", "paper", "own", "own")
-    write_records(tmp_path, [], [CellRecord(*place, 0, "done")])
-    for hardware, memory in (("cpu", 90.0), ("gpu", 900.0)):
-        sizes = {"network alone": 2.0, "scales 0.5, 1": 5.0}
-        records = [
-            Record(*place, -1, "profile", covers, "", "macs_g", macs) for covers, macs in sizes.items()
-        ]
-        records.append(Record(*place, -1, "profile", "network alone", "", "host_memory_mb", memory))
-        write_records(tmp_path / "profile" / hardware, records, [CellRecord(*place, -1, "done")])
+def test_complexity_says_what_each_figure_covers_and_how_it_was_made(board: view.Board) -> None:
+    (table,) = complexity.build(board)["tables"]
+    assert "linear and convolution layers alone; + products: with those of attention" in table.caption
+    assert "Measured on a machine, random weights, precision 32-true." in table.caption
+    row = dict(zip(table.heads, table.rows[1]))
+    assert (row["Method"], row["Network and what is covered"]) == ("EPS", "CAM network: CRF")
+    assert (row["Size"], row["MACs (G)"], row["+ products"]) == ("96x96", "0.500", "0.600")
+    assert (row["time (ms)"], row["images/s"], row["in batches"]) == ("33.0 ± 1.0", "30.0", "60.0 (4)")
+
+
+def made_profile(folder: Path, cell: CellRecord, hardware: str, values: dict[str, float]) -> None:
+    passage = {"network": "CAM network", "covers": "alone", "height": 9, "width": 9, "weights": "random"}
+    passage |= {
+        "name": "classify",
+        "key": "k",
+        "repeats": 4,
+        "reason": "" if "seconds" in values else "too long",
+    }
+    place = (cell.dataset, cell.method, cell.scale, cell.protocol, cell.refiner, cell.segmenter)
+    records = [
+        Record(*place, -1, "profile", "alone", "", metric, value, key="k", changes=cell.changes)
+        for metric, value in values.items()
+    ]
+    made = replace(cell, seed=-1, stages=[passage], provenance={"hardware_name": hardware})
+    write_records(folder / "profile" / hardware, records, [made])
+
+
+def test_profiles_are_kept_apart_by_hardware_and_by_settings(tmp_path: Path) -> None:
+    plain = CellRecord("d", "m", "nano", "paper", "own", "own", 0, "done")
+    other = replace(plain, changes="backbone.name=vit")
+    write_records(tmp_path, [], [plain, other])
+    made_profile(
+        tmp_path, plain, "cpu", {"macs_g": 2.0, "seconds": 0.1, "seconds_iqr": 0.001, "host_memory_mb": 90.0}
+    )
+    made_profile(tmp_path, plain, "gpu", {"macs_g": 2.0, "host_memory_mb": 900.0})
     board = board_of(tmp_path)
-    rows = {row["covers"]: row["values"] for row in complexity.build(board)["profiles"]}
-    assert rows["network alone on gpu"] == {"macs_g": 2.0, "host_memory_mb": 900.0}
-    assert rows["network alone on cpu"]["host_memory_mb"] == 90.0
-    assert complexity.profile_of(board)[board.entries[0].key] == {"macs_g": 5.0, "host_memory_mb": 900.0}
+    tables = {table.name: table for table in complexity.build(board)["tables"]}
+    assert list(tables) == ["complexity-cpu", "complexity-gpu"]
+    assert tables["complexity-cpu"].rows == [["m", "CAM network: alone", "9x9", "2.00", "100 ± 1", "90.0"]]
+    assert "m, CAM network: alone: too long." in tables["complexity-gpu"].caption
+    costs = complexity.profile_of(board)
+    assert costs == {board.entries[0].key: {"macs_g": 2.0, "host_memory_mb": 900.0}}
+    assert [entry.row["changes"] for entry in board.entries] == ["", "backbone.name=vit"]
+
+    made_profile(tmp_path, replace(plain, changes="backbone.name=vgg"), "cpu", {"macs_g": 7.0})
+    board = board_of(tmp_path)
+    assert [t.rows[0][0] for t in complexity.build(board)["tables"]] == ["m (backbone.name=vgg)", "m"]
+    assert complexity.profile_of(board)[board.entries[0].key]["macs_g"] == 2.0
 
 
 def test_threshold_curves_tell_the_best_and_the_fixed_one(board: view.Board) -> None:
@@ -277,12 +311,19 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def rendered(run: Run, name: str) -> str:
-    """The page with a name in the placeholder's stead."""
+    """The page with a name in the placeholder's stead, in the profiles too."""
+    named = renamed(run, name)
+    profiles = [renamed(profile, name) for profile in read_profiles(run.path)]
+    with mock.patch.object(view, "read_profiles", return_value=profiles):
+        return html.render(named, aggregate(named.records, named.cells))
+
+
+def renamed(run: Run, name: str) -> Run:
     records = run.records.copy()
     for column in records.select_dtypes(exclude="number"):
         records[column] = records[column].str.replace(PLACEHOLDER, name, regex=False)
     cells = json.loads(json.dumps(run.cells).replace(PLACEHOLDER, json.dumps(name)[1:-1]))
-    return html.render(Run(records, cells, run.path), aggregate(records, cells))
+    return Run(records, cells, run.path)
 
 
 @pytest.fixture(scope="module")

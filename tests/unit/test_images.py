@@ -12,6 +12,7 @@ from PIL import Image
 
 from datasets.base import DataError
 from datasets.images import VOC_PALETTE, image_size, read_image, read_labels, read_map, write_labels
+from datasets.inspection import mask_problems
 
 
 @pytest.fixture
@@ -188,6 +189,19 @@ def test_maps_may_be_colour_images(tmp_path: Path) -> None:
     Image.fromarray(np.dstack([grey] * 3)).save(tmp_path / "colour.png")
     assert np.array_equal(read_map(tmp_path / "grey.png").numpy(), grey)
     assert np.array_equal(read_map(tmp_path / "colour.png").numpy(), grey)
+
+
+def test_pictures_too_large_to_open_are_named(
+    tmp_path: Path, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(photo[:, :, 0]).save(tmp_path / "huge.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", photo[:, :, 0].size // 2 - 1)
+    for read in (image_size, read_labels, read_map):
+        with pytest.raises(DataError, match=r"huge\.png: more than \d+ million pixels; reduce it") as error:
+            read(tmp_path / "huge.png")
+        assert "\n" not in str(error.value)
+    (problem,) = mask_problems(tmp_path / "huge.png", (30, 20), classes=3)
+    assert "huge.png: more than" in problem.what
 
 
 @pytest.mark.shared

@@ -21,7 +21,7 @@ from results.aggregate import SCORES, as_rows, leaderboard, per_class_iou
 from results.experiments import Experiment, write_experiment
 from results.io import read_run
 from results.significance import significance
-from tests.unit.test_reports import HOSTILE, synthetic_run
+from tests.synthetic_runs import HOSTILE, synthetic_run
 
 _COMMANDS = {value: key for key, value in latex._ESCAPES.items()} | {
     rf"\ensuremath{{{value}}}": key for key, value in latex._MATHS.items()

@@ -102,15 +102,17 @@ def test_counts_only_measures_nothing(command_line, third_party):
     assert set(profile.records.metric) == {"macs_g", "macs_attention_g", "parameters_m"}
 
 
-def test_other_methods_rows_stay(command_line, third_party):
+def test_other_entries_rows_stay(command_line, third_party):
     third_party(Profiled("one"), Profiled("two"))
     run_profile(command_line, "one,two", "--counts-only")
-    run_profile(command_line, "two", "--counts-only", "method.two.value=1")
+    for _ in range(2):  # the second time in the first's stead
+        done = run_profile(command_line, "two", "--counts-only", "method.two.value=1")
     (profile,) = read_profiles(command_line.output)
-    assert [cell["method"] for cell in profile.cells] == ["one", "two"]
-    assert profile.cells[1]["settings"]["method"]["value"] == 1
-    assert len(complexity_table([profile])) == 6
-    assert len(profile.records) == 2 * 2 * 3
+    assert [cell["method"] for cell in profile.cells] == ["one", "two", "two"]
+    assert [cell["settings"]["method"]["value"] for cell in profile.cells[1:]] == [0, 1]
+    assert len(complexity_table([profile])) == 3 * 3
+    assert len(profile.records) == 3 * 2 * 3
+    assert "value=1" in done.out
 
 
 def test_a_method_without_profile_or_that_fails_is_a_row(command_line, third_party):

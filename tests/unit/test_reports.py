@@ -2,269 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image
 from rich.console import Console
+from rich.table import Table
 
 from datasets.base import DataError
 from reports import build_reports, panels
-from reports.terminal import print_leaderboard
+from reports.terminal import print_leaderboard, render
 from reports.text import duration, markdown_leaderboard, mean_and_deviation, percent, points
 from results.aggregate import leaderboard
-from results.io import read_run, records_frame, write_records
-from results.resamples import Resamples, store_resamples
-from results.schema import CellRecord, Record
-
-CLASSES = ["background", "boat", "train", "bird", "cat", "dog", "ladder", "coin", "tree", "bottle", "kite"]
-PAIRS = ("boat|water", "train|rails")
-HOSTILE = "</script><script>alert('x')</script>&\"_%#|[bold]"
-
-# name, title, supervision, CAM mIoU, confusion with context
-METHODS = (
-    ("eps", "EPS", "I+S", 0.58, 0.08),
-    ("ca_cl", "CA-CL", "I", 0.52, 0.21),
-    ("dskd_gc", "DSKD-GC", "I+S", 0.55, 0.15),
-    ("cam", "CAM", "I", 0.43, 0.41),
-    ("supervised", "Supervised", "M", None, None),
-    ("sam_fused", "SAM-Fused", "I+SAM", None, None),
-)
-
-
-def synthetic_run(run_dir: Path, seeds: int = 3, hostile: str = "") -> Path:
-    """A run of six methods on ten classes; `hostile` is put wherever a name or a text can stand."""
-    rng = np.random.default_rng(0)
-    records: list[Record] = []
-    cells = []
-    for name, title, supervision, level, confusion in METHODS:
-        panel_files = [] if name == "sam_fused" else _panels(run_dir, name, level, hostile)
-        for seed in range(seeds):
-            where = {"dataset": "shapes" + hostile, "method": name, "scale": "nano", "protocol": "paper"}
-            where |= {"refiner": "own", "segmenter": "own"}
-            failed = name == "sam_fused"
-            cells.append(
-                CellRecord(
-                    **where,
-                    seed=seed,
-                    status="not run" if failed else "done",
-                    reason="needs the weights sam_vit_b; give their file as weights.sam" + hostile
-                    if failed
-                    else "",
-                    method_info=_info(title + hostile, supervision, hostile),
-                    settings={"epochs": 4, "backbone": "miniature" + hostile, "crop": [96, 96]},
-                    stages=[]
-                    if failed
-                    else [
-                        {
-                            "name": stage,
-                            "key": f"{seed:064x}",
-                            "kind": kind,
-                            "seconds": seconds * (1 + 0.1 * seed),
-                        }
-                        | {"cached": False, "bytes": 2_400_000}
-                        for stage, kind, seconds in (
-                            ("classify", "weights", 22.0 + 6 * len(title)),
-                            ("cam", "cam", 3.2),
-                            ("pseudo_label", "pseudo_label", 1.1),
-                            ("segment", "weights", 25.0),
-                            ("predict", "prediction", 2.4),
-                        )
-                    ],
-                    provenance={
-                        "git_commit": "0123abc",
-                        "started": "2025-01-05T10:00",
-                        "finished": "2025-01-05T10:31",
-                    },
-                    panels=panel_files if seed == 0 else [],
-                )
-            )
-            if not failed:
-                records += _method_records(where | {"seed": seed}, level, confusion, rng, hostile)
-    for name, value in (("all-background", 0.071), ("image-label-only", 0.196)):
-        where = {
-            "dataset": "shapes" + hostile,
-            "method": f"reference/{name}",
-            "scale": "nano",
-            "protocol": "paper",
-        }
-        where |= {"refiner": "own", "segmenter": "own", "seed": -1}
-        records.append(_record(where, "pseudo_label", "", "miou", value))
-        records.append(_record(where, "segmentation", "", "miou", value + 0.004))
-    write_records(run_dir, records, cells)
-    store_made_up_resamples(run_dir, records)
-    store_made_up_profile(run_dir, cells, hostile)
-    return run_dir
-
-
-def store_made_up_profile(run_dir: Path, cells: list[CellRecord], hostile: str) -> None:
-    """A profile beside the run: a network alone and with the CRF, for every method."""
-    passage = {"name": "classify", "kind": "profile", "height": 96, "width": 96, "weights": "random"}
-    passage |= {"network": "CAM network" + hostile, "repeats": 5, "reason": ""}
-    found, records = [], []
-    for size, cell in enumerate(cell for cell in cells if cell.seed == 0):
-        stages = [passage | {"covers": covers, "key": f"{size}-{covers}"} for covers in ("alone", "CRF")]
-        provenance = {"hardware_name": "a machine" + hostile, "device": "cpu", "precision": "32-true"}
-        made = dataclasses.replace(cell, seed=-1, stages=stages, provenance=provenance, panels=[])
-        found.append(made)
-        where = {"dataset": cell.dataset, "method": cell.method, "scale": "nano", "protocol": "paper"}
-        where |= {"refiner": "own", "segmenter": "own", "seed": -1, "split": "", "stage": "profile"}
-        values = {"macs_g": 0.5 + size, "macs_attention_g": 0.6 + size, "parameters_m": 9.0 * (1 + size)}
-        values |= {"images_per_second": 30.0, "host_memory_mb": 900.0}
-        for stage in stages:
-            variant = f"{stage['network']}: {stage['covers']}"
-            records += [
-                Record(**where, variant=variant, key=stage["key"], metric=metric, value=value)
-                for metric, value in values.items()
-            ]
-    write_records(run_dir / "profile" / "a-machine", records, found)
-
-
-def store_made_up_resamples(run_dir: Path, records: list[Record]) -> None:
-    """Resamples around the recorded scores: noise that all entries share, and a little of their own."""
-    frame = records_frame(records)
-    scored = frame[
-        frame["metric"].isin(["miou", "iou"]) & (frame["variant"] != "curve") & (frame["seed"] >= 0)
-    ]
-    for (key, variant), rows in scored.groupby(["key", "variant"], sort=False):
-        rng = np.random.default_rng(int(rows["seed"].iloc[0]))
-        classes = rows[rows["metric"] == "iou"]
-        shared = np.random.default_rng(9).normal(0, 0.01, (200, 1 + len(classes)))
-        own = rng.normal(0, 0.002, shared.shape)
-        values = np.array([rows.loc[rows["metric"] == "miou", "value"].iloc[0], *classes["value"]])
-        made = values + shared + own
-        labels = tuple(classes["class_name"])
-        store_resamples(run_dir, str(key), str(variant), Resamples(made[:, 0], made[:, 1:], labels, "same"))
-
-
-def _record(
-    where: dict[str, Any], stage: str, variant: str, metric: str, value: float, **more: Any
-) -> Record:
-    split = "val" if stage == "segmentation" else "train"
-    images = 200 if split == "val" else 400
-    key = f"{where['method']}-{where['seed']}-{stage}".replace("/", "-")
-    return Record(
-        **where,
-        key=key,
-        stage=stage,
-        variant=variant,
-        split=split,
-        metric=metric,
-        value=value,
-        images=images,
-        **more,
-    )
-
-
-def _method_records(
-    where: dict[str, Any],
-    level: float | None,
-    confusion: float | None,
-    rng: np.random.Generator,
-    hostile: str,
-) -> Iterator[Record]:
-    noise = rng.normal(0, 0.008)
-    yield _record(where, "classify", "", "seconds", 60 + 400 * (level or 0.1))
-    yield _record(where, "classify", "", "host_memory_mb", 900.0)
-    size = 1 + 4 * (level or 0.2)
-    profile = {"macs_g": 2 * size, "macs_attention_g": 2.3 * size, "parameters_m": 9 * size}
-    for metric, value in (profile | {"images_per_second": 30 / size, "memory_mb": 900 * size}).items():
-        yield _record(where, "profile", "network", metric, value)
-    scores = [("segmentation", "", (level + 0.09 if level else 0.81) + noise)]
-    if level is not None and confusion is not None:
-        for threshold in np.arange(0, 0.6, 0.02):
-            value = (level + noise) * (1 - 2.6 * (threshold - 0.31) ** 2) - 0.25 * max(0, 0.12 - threshold)
-            yield _record(where, "cam", "curve", "miou", value, threshold=float(threshold))
-        for pair, factor in zip(PAIRS, (1.0, 0.8)):
-            value = factor * confusion + rng.normal(0, 0.01)
-            yield _record(where, "cam", "fixed", "confusion_ratio", value, class_name=pair + hostile)
-        scores += [("cam", "fixed", level - 0.02 + noise), ("cam", "tuned", level - 0.004 + noise)]
-        scores += [("cam", "oracle", level + noise), ("pseudo_label", "", level + 0.04 + noise)]
-    for stage, variant, value in scores:
-        more = {"threshold": 0.25} if variant == "fixed" else {}
-        yield _record(where, stage, variant, "miou", value, **more)
-        for i, class_name in enumerate(CLASSES):
-            iou = np.clip(
-                value + 0.12 * np.sin(2 * i + value) + (0.2 if i == 0 else 0) + rng.normal(0, 0.01), 0, 1
-            )
-            yield _record(where, stage, variant, "iou", float(iou), class_name=class_name + hostile)
-
-
-def _info(title: str, supervision: str, hostile: str) -> dict[str, Any]:
-    deviation = {
-        "topic": "Momentum" + hostile,
-        "paper": "SGD with momentum 0.9",
-        "code": "momentum 5e-4: the optimiser is called with weight decay in its place",
-        "ours": "0.9, as a setting",
-        "why": "the paper's text is what a reader expects",
-    }
-    return {
-        "title": title,
-        "paper": "A. Author et al., A paper, 2021" + hostile,
-        "supervision": supervision,
-        "deviations": [deviation],
-        "reported_as": "EPS",
-    }
-
-
-def _panels(run_dir: Path, method: str, level: float | None, hostile: str) -> list[dict[str, Any]]:
-    folder = run_dir / "panels"
-    made = []
-    for number in range(4):
-        rng = np.random.default_rng(number)
-        labels = sorted(rng.choice(10, size=1 + number % 2, replace=False).tolist())
-        image, truth = _scene(labels, rng)
-        own = np.random.default_rng(len(method) * 100 + number)
-        shift = int(own.integers(3, 10)) if level else 1
-        pseudo = np.roll(truth, (shift, -shift), (0, 1))
-        maps = np.stack([_blurred(np.roll(truth == k + 1, shift, 0)) for k in labels])
-        training = number < 2
-        files = {
-            "image": image,
-            "truth": panels.colour_labels(truth),
-            "cam": panels.cam_overlay(image, maps, labels) if training and level else None,
-            "pseudo_label": panels.colour_labels(pseudo) if training and level else None,
-            "prediction": None if training else panels.colour_labels(np.roll(pseudo, 2, 1)),
-        }
-        entry: dict[str, Any] = {
-            "id": f"{number:05d}{hostile}",
-            "labels": [CLASSES[k + 1] + hostile for k in labels],
-        }
-        for kind, rgb in files.items():
-            entry[kind] = None
-            if rgb is not None:
-                suffix = ".jpg" if kind in ("image", "cam") else ".png"
-                entry[kind] = f"panels/{method}-{number}-{kind}{suffix}"
-                panels.save_panel(run_dir / entry[kind], rgb)
-        made.append(entry)
-    assert folder.is_dir()
-    return made
-
-
-def _scene(labels: list[int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    height, width = 120, 160
-    image = Image.fromarray(
-        np.asarray(Image.fromarray(rng.integers(90, 200, (8, 10, 3), dtype=np.uint8)).resize((width, height)))
-    )
-    truth = Image.new("L", (width, height))
-    for k in labels:
-        x, y, size = int(rng.integers(10, 90)), int(rng.integers(10, 50)), int(rng.integers(36, 60))
-        colour = tuple(int(c) for c in rng.integers(20, 255, 3))
-        shape = "ellipse" if k % 2 else "rectangle"
-        getattr(ImageDraw.Draw(image), shape)((x, y, x + size, y + size), fill=colour)
-        getattr(ImageDraw.Draw(truth), shape)((x, y, x + size, y + size), fill=k + 1, outline=255)
-    return np.asarray(image), np.asarray(truth)
-
-
-def _blurred(mask: np.ndarray) -> np.ndarray:
-    small = Image.fromarray((mask * 255).astype(np.uint8)).resize((20, 15), Image.Resampling.BOX)
-    return np.asarray(small, dtype=np.float32) / 255
+from results.io import read_run, write_records
+from results.schema import CellRecord
+from results.significance import significance
+from tests.synthetic_runs import HOSTILE, synthetic_run
 
 
 @pytest.fixture(scope="module")
@@ -327,7 +84,8 @@ def test_page_shows_scores_states_and_panels(page: str) -> None:
     assert any("SAM-Fused" in row and "needs the weights sam_vit_b" in row for row in rows)
     assert any("all background" in row for row in rows)
     assert "A. Author et al., A paper, 2021" in page
-    assert page.count("<svg") == 5  # gain of each stage, three kinds of cost, CAM thresholds
+    # gain of each stage, three kinds of cost, CAM thresholds; of five methods two trainings and a curve of details
+    assert page.count("<svg") == 5 + 5 * (2 + 1)
     images = parsed.named("img")
     # each with image and truth: two with CAM and pseudo-label of 4 methods, two with the prediction of 5
     assert len(images) == 2 * (2 + 2 * 4) + 2 * (2 + 5)
@@ -406,9 +164,29 @@ def test_terminal_table_fits_and_cuts_no_number(run_dir: Path, width: int) -> No
     text = console.export_text()
     assert all(len(line) <= width for line in text.splitlines())
     assert "…" not in text
-    assert ("0.08" in text and "confusion" in text) == (width == 120)
+    assert ("0.40" in text and "confusion" in text) == (width == 120)
     for needed in ("EPS", "n=3", "all background", "needs the weights sam_vit_b"):
         assert needed in text
+
+
+def test_terminal_marks_what_is_best_by_significance(run_dir: Path) -> None:
+    run = read_run(run_dir)
+    board = leaderboard(run.records, run.cells)
+    standings = significance(run, board).standings
+    leads = standings[(standings["class_name"] == "") & (standings["group"] == 1)]
+    (expected,) = board.loc[board["method"].isin(leads["method"]), "title"].unique()
+    assert bold_titles(board, standings) == {expected}
+    tied = standings["method"].isin(["eps", "cam"])
+    assert bold_titles(board, standings.assign(group=tied.astype(int))) == {"EPS", "CAM"}
+    assert bold_titles(board, standings.iloc[:0]) == set()
+
+
+def bold_titles(board: pd.DataFrame, standings: pd.DataFrame) -> set[str]:
+    """Entries of the terminal's board that have a score in bold."""
+    (table,) = (part for part in render(board, standings, 120) if isinstance(part, Table))
+    columns = [list(column.cells) for column in table.columns]
+    scores = [cells for cells in columns if any("±" in str(cell) for cell in cells)]
+    return {str(columns[0][n]) for cells in scores for n, cell in enumerate(cells) if cell.style == "bold"}
 
 
 def test_terminal_does_not_read_names_as_markup(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from benchmark import training
 from benchmark.console import stage_progress
 from benchmark.training import train
 
@@ -104,27 +105,29 @@ def test_a_finished_training_is_not_repeated(tmp_path):
     assert all(torch.equal(t, again.state[n]) for n, t in whole.state.items())
 
 
-def test_the_history_holds_the_mean_of_every_interval(tmp_path):
-    every_one = make(tmp_path / "one", seed=0, every=1).history
-    by_four = make(tmp_path / "four", seed=0, every=4).history
-    assert [entry["iteration"] for entry in by_four] == [4, 8, 9]
-    for entry, iterations in zip(by_four, (range(4), range(4, 8), range(8, 9))):
+def test_the_history_holds_means_over_equal_shares_of_the_training(tmp_path, monkeypatch):
+    every_one = make(tmp_path / "all", seed=0).history
+    assert [entry["iteration"] for entry in every_one] == list(range(1, ITERATIONS + 1))
+    monkeypatch.setattr(training, "POINTS", 3)
+    by_three = make(tmp_path / "three", seed=0).history
+    assert [entry["iteration"] for entry in by_three] == [3, 6, 9]
+    for number, entry in enumerate(by_three):
         for term in ("fit", "size"):
-            mean = sum(every_one[i][term] for i in iterations) / len(iterations)
+            mean = sum(e[term] for e in every_one[3 * number : 3 * number + 3]) / 3
             assert entry[term] == pytest.approx(mean)
 
 
-def test_the_history_holds_when_the_interval_changes_on_resuming(tmp_path):
-    every_one = make(tmp_path / "one", seed=0, every=1).history
+def test_the_history_does_not_depend_on_checkpoints(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "POINTS", 2)
+    whole = make(tmp_path / "whole", seed=0, every=ITERATIONS).history
+    assert [entry["iteration"] for entry in whole] == [5, 9]
     with pytest.raises(InterruptionError):
-        make(tmp_path / "run", seed=0, every=2, interrupted_at=3)
-    history = make(tmp_path / "run", seed=0, every=6).history
-    assert [entry["iteration"] for entry in history] == [2, 6, 9]
-    assert history[1]["fit"] == pytest.approx(sum(e["fit"] for e in every_one[2:6]) / 4)
+        make(tmp_path / "parts", seed=0, every=2, interrupted_at=3)
+    assert make(tmp_path / "parts", seed=99, every=4).history == whole
 
 
 def test_a_loss_that_is_not_finite_stops_the_training(tmp_path):
-    with pytest.raises(FloatingPointError, match=r"not finite before iteration 6 \(fit .*lower the learning"):
+    with pytest.raises(FloatingPointError, match=r"not finite before iteration 5 \(fit .*lower the learning"):
         make(tmp_path / "run", seed=0, infinite_at=4)
     state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
     assert state["iteration"] == 4  # the last good one
