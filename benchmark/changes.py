@@ -10,6 +10,7 @@ from benchmark.config import EvaluationConfig, RunConfig, RuntimeConfig, plain, 
 from benchmark.distributed import world_size
 from datasets import dataset_class
 from methods.registry import find_method
+from results.aggregate import EXTERNAL
 from results.schema import CHANGES_SEPARATOR
 
 EVALUATION = ("held_out", "sweep_max")
@@ -28,8 +29,13 @@ def cell_identity(config: RunConfig, method: str, seed: int) -> dict[str, Any]:
         "refiner": protocol.refiner.name if protocol.refiner else "own",
         "segmenter": protocol.segmenter.head if protocol.segmenter else "own",
         "seed": seed,
-        "changes": cell_changes(config, method) if method in config.method else reference_changes(config),
+        "changes": cell_changes(config, method) if _is_run(config, method) else reference_changes(config),
     }
+
+
+def _is_run(config: RunConfig, method: str) -> bool:
+    """Whether a method of the registry made the row; its settings are then compared with its presets."""
+    return method in config.method and not method.startswith(EXTERNAL)
 
 
 def cell_changes(config: RunConfig, method: str) -> str:

@@ -1,4 +1,4 @@
-"""The command line: run, profile, list, experiment, doctor, report, predict, pretrain."""
+"""The command line: run, profile, list, experiment, evaluate, doctor, report, predict, pretrain."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, ConfigError, choose
 from benchmark.console import console, duration
+from benchmark.external.command import evaluate
 from benchmark.folders import check_writable
 from benchmark.store import disk_is_full
 from datasets.base import DataError
@@ -216,6 +217,9 @@ def experiment(
         console.print(f"failed: {failure}", markup=False)
     if failures:
         sys.exit(1)
+
+
+app.command()(evaluate)
 
 
 @app.command()

@@ -129,13 +129,19 @@ class Plan:
 
 
 def make_plan(
-    config: RunConfig, seeds: Sequence[int], until: str | None = None, *, fetching: bool = True
+    config: RunConfig,
+    seeds: Sequence[int],
+    until: str | None = None,
+    *,
+    fetching: bool = True,
+    methods: Sequence[Method] | None = None,
 ) -> Plan:
     """Plan every (method, seed). Raises DataError when the data set cannot be read.
 
     until: stop after the stages that yield this kind (cam, pseudo_label, ...) and what they need; a method
            without such a stage is not run
     fetching: have libraries download pretrained weights that are not here; without it, `PlannedStage.provisional`
+    methods: those that `config.method` has the settings of, where they are not registered under these names
     """
     if until is not None:
         choose("--until", until, [kind.value for kind in Kind])
@@ -144,11 +150,9 @@ def make_plan(
     store = Store(Path(config.runtime.store))
     keys = _Keys(config, dataset, world_size(), fetching)
     view = dataset.training_view()
-    cells = [
-        _plan_cell(config, find_method(name), seed, view, keys, until)
-        for seed in seeds
-        for name in config.method
-    ]
+    if methods is None:
+        methods = [find_method(name) for name in config.method]
+    cells = [_plan_cell(config, method, seed, view, keys, until) for seed in seeds for method in methods]
     return Plan(config, dataset, store, cells)
 
 
