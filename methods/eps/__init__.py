@@ -8,6 +8,7 @@ from datasets.base import TrainingView
 from methods.base import Deviation, Kind, Method, Shared, Stage, Supervision
 from methods.cam.config import CamStageConfig
 from methods.eps.config import PRESETS, EpsConfig
+from methods.layers.released import released_stage
 from methods.layers.saliency_config import resolve
 from methods.pipeline import stages_after_cam
 
@@ -66,6 +67,24 @@ class Eps(Method):
     reported_as = "EPS"
 
     def stages(self, config: EpsConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
+        if config.classifier_checkpoint is None:
+            trained = self._joint_training(config, view)
+        else:
+            run = "methods.eps.stages:released"
+            trained = [released_stage("classify", run, config.classifier_checkpoint, config.backbone)]
+        cam = Stage(
+            "cam",
+            "methods.eps.stages:cam",
+            CamStageConfig(config.backbone, config.inference),
+            Kind.CAM,
+            inputs={"weights": "classify"},
+            seeded=False,
+            fixed_threshold=config.background_threshold,
+            profile="methods.eps.profile:cam",
+        )
+        return [*trained, cam, *stages_after_cam(cam, config.refiner, config.segmenter, shared)]
+
+    def _joint_training(self, config: EpsConfig, view: TrainingView) -> list[Stage]:
         detector = resolve(config.saliency, view)
         saliency = Stage(
             "saliency",
@@ -85,17 +104,7 @@ class Eps(Method):
             pretrained=(config.backbone.weights,),
             profile="methods.eps.profile:classify",
         )
-        cam = Stage(
-            "cam",
-            "methods.eps.stages:cam",
-            CamStageConfig(config.backbone, config.inference),
-            Kind.CAM,
-            inputs={"weights": classify.name},
-            seeded=False,
-            fixed_threshold=config.background_threshold,
-            profile="methods.eps.profile:cam",
-        )
-        return [saliency, classify, cam, *stages_after_cam(cam, config.refiner, config.segmenter, shared)]
+        return [saliency, classify]
 
 
 METHOD = Eps()
