@@ -19,6 +19,7 @@ from benchmark.distributed import world_size
 from datasets import dataset_class
 from methods.registry import find_method
 from methods.segmenters.networks import NETWORKS, network_name
+from results.aggregate import EXTERNAL
 from results.schema import CHANGES_SEPARATOR
 
 EVALUATION = ("held_out", "sweep_max", "boundary_tolerance")
@@ -40,8 +41,13 @@ def cell_identity(config: RunConfig, method: str, seed: int) -> dict[str, Any]:
         "refiner": refiner,
         "segmenter": segmenter,
         "seed": seed,
-        "changes": cell_changes(config, method) if of_method else reference_changes(config),
+        "changes": cell_changes(config, method) if _is_run(config, method) else reference_changes(config),
     }
+
+
+def _is_run(config: RunConfig, method: str) -> bool:
+    """Whether a method of the registry made the row; its settings are then compared with its presets."""
+    return method in config.method and not method.startswith(EXTERNAL)
 
 
 def parts(protocol: ProtocolConfig, scale: str) -> tuple[str, str]:

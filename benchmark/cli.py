@@ -1,4 +1,4 @@
-"""The command line: run (`benchmark.run_command`), profile, list, doctor, prepare, report, predict, pretrain."""
+"""The command line: run, profile, list, evaluate, check, doctor, prepare, report, predict, pretrain."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from benchmark.arguments import (
 from benchmark.check.command import check
 from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, ConfigError
 from benchmark.console import console, duration
+from benchmark.external.command import evaluate
 from benchmark.folders import check_writable
 from benchmark.run_command import run
 from benchmark.store import disk_is_full
@@ -143,6 +144,9 @@ def list_() -> None:
     )
     section("Scales", [(n, f"{s} (data set {DEFAULT_DATASET[n]})", "") for n, s in SCALES.items()])
     section("Protocols", [(n, s, "") for n, s in PROTOCOLS.items()])
+
+
+app.command()(evaluate)
 
 
 @app.command()

@@ -67,12 +67,14 @@ def announce(results: Sequence[CellResult], run_dir: Path) -> None:
 
 def of_run(run_dir: Path, method: str | None, seed: int | None) -> Path:
     """Folder of the predictions of one cell of a run. Raises ConfigError that says which there are."""
+    from results.aggregate import EXTERNAL
     from results.io import read_run
 
     found = [
         (cell, next(s for s in reversed(cell["stages"]) if s["kind"] == Kind.PREDICTION))
         for cell in read_run(run_dir).cells
-        if any(s["kind"] == Kind.PREDICTION for s in cell["stages"])
+        if not cell["method"].startswith(EXTERNAL)  # files, no network
+        and any(s["kind"] == Kind.PREDICTION for s in cell["stages"])
     ]
     if not found:
         raise ConfigError(
@@ -112,6 +114,10 @@ def load(folder: Path) -> Predictor:
     if entry.manifest.get("kind") != Kind.PREDICTION:
         entry = _made_with(store, entry)
     manifest = entry.manifest
+    if manifest.get("inputs") == {}:
+        raise ConfigError(
+            f"--weights {folder}: these predictions came as files; there is no network to segment with"
+        )
     try:
         kind = _attribute(manifest["settings_type"])
         settings = typed(kind, manifest["settings"])

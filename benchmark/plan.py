@@ -39,12 +39,14 @@ class Job:
     until:  stop after the stages that yield this kind (cam, pseudo_label, ...) and what they need; a method without
             such a stage is not run
     scores: stop where these scores of the records (`PlannedStage.scored_as`) are; (): nowhere
+    methods: those that `config.method` has the settings of, where they are not registered under these names
     """
 
     config: RunConfig
     seeds: Sequence[int]
     until: str | None = None
     scores: tuple[str, ...] = ()
+    methods: Sequence[Method] = ()
 
 
 @dataclass(frozen=True)
@@ -161,10 +163,15 @@ class Plan:
 
 
 def make_plan(
-    config: RunConfig, seeds: Sequence[int], until: str | None = None, *, fetching: bool = True
+    config: RunConfig,
+    seeds: Sequence[int],
+    until: str | None = None,
+    *,
+    fetching: bool = True,
+    methods: Sequence[Method] = (),
 ) -> Plan:
     """Plan one job, see `plan_jobs`."""
-    return plan_jobs([Job(config, seeds, until)], fetching=fetching)
+    return plan_jobs([Job(config, seeds, until, methods=methods)], fetching=fetching)
 
 
 def plan_jobs(jobs: Sequence[Job], *, fetching: bool = True) -> Plan:
@@ -183,10 +190,10 @@ def plan_jobs(jobs: Sequence[Job], *, fetching: bool = True) -> Plan:
     keys = _Keys(config, dataset, world_size(), fetching)
     view = dataset.training_view()
     cells = [
-        _plan_cell(job, find_method(name), seed, view, keys)
+        _plan_cell(job, method, seed, view, keys)
         for job in jobs
         for seed in job.seeds
-        for name in job.config.method
+        for method in job.methods or map(find_method, job.config.method)
     ]
     return Plan(config, dataset, store, cells)
 

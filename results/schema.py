@@ -16,7 +16,7 @@ CHANGES_SEPARATOR = "; "
 COLUMNS = (
     "schema_version",
     "dataset",      # e.g. shapes
-    "method",       # registry name, or a reference row: "reference/all-background"
+    "method",       # registry name, a reference row ("reference/all-background"), or files: "external/<name>"
     "scale",        # nano, small, paper
     "protocol",     # paper, unified
     "refiner",      # registry name or "own"

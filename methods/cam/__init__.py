@@ -7,7 +7,23 @@ from collections.abc import Sequence
 from datasets.base import TrainingView
 from methods.base import Deviation, Kind, Method, Shared, Stage, Supervision
 from methods.cam.config import PRESETS, CamConfig, CamStageConfig, ClassifyConfig
+from methods.layers.config import BackboneConfig, TrainConfig
+from methods.layers.released import released_stage
 from methods.pipeline import image_scores_stage, stages_after_cam
+
+
+def classifier_stage(backbone: BackboneConfig, train: TrainConfig, checkpoint: str | None) -> Stage:
+    """The stage `classify`: the training, or the checkpoint in its place."""
+    if checkpoint is not None:
+        return released_stage("classify", "methods.cam.stages:released", checkpoint, backbone)
+    return Stage(
+        "classify",
+        "methods.cam.stages:classify",
+        ClassifyConfig(backbone, train),
+        Kind.WEIGHTS,
+        pretrained=(backbone.weights,),
+        profile="methods.cam.profile:classify",
+    )
 
 
 class CamMethod(Method):
@@ -34,14 +50,7 @@ class CamMethod(Method):
     reported_as = "CAM"
 
     def stages(self, config: CamConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
-        classify = Stage(
-            "classify",
-            "methods.cam.stages:classify",
-            ClassifyConfig(config.backbone, config.train),
-            Kind.WEIGHTS,
-            pretrained=(config.backbone.weights,),
-            profile="methods.cam.profile:classify",
-        )
+        classify = classifier_stage(config.backbone, config.train, config.classifier_checkpoint)
         cam = Stage(
             "cam",
             "methods.cam.stages:cam",

@@ -32,7 +32,10 @@ class CamStageConfig:
 
 @dataclass(frozen=True)
 class CamConfig(MethodConfig):
-    """backbone: as the method it is compared with; background_threshold: fixed background score in [0, 1]."""
+    """backbone: as the method it is compared with; background_threshold: fixed background score in [0, 1].
+
+    classifier_checkpoint: a classifier of PSA's or IRNet's code in place of the training; see README
+    """
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -40,6 +43,7 @@ class CamConfig(MethodConfig):
     background_threshold: Share = 0.20
     refiner: RefinerConfig = field(default_factory=RefinerConfig)
     segmenter: SegmenterConfig = field(default_factory=lambda: SEGMENTERS["paper"])
+    classifier_checkpoint: str | None = None
 
 
 NANO_TRAIN = TrainConfig(

@@ -17,6 +17,13 @@ from methods.layers.backbones import build_backbone
 from methods.layers.cam_inference import write_multi_scale_cams
 from methods.layers.image_scores import write_classifications
 from methods.layers.optim import build_optimiser, schedule
+from methods.layers.released import (
+    CAM_NETWORK,
+    ReleasedConfig,
+    renamed,
+    require_undilated,
+    write_released,
+)
 from methods.layers.weights import load_trained
 
 
@@ -56,6 +63,18 @@ def classify(context: StageContext, settings: ClassifyConfig) -> None:
         schedule(settings.train),
     )
     save_file(network.state_dict(), context.output / "network.safetensors")
+
+
+def released(context: StageContext, settings: ReleasedConfig) -> None:
+    """The network of a checkpoint of PSA's, IRNet's or CLIMS's code; settings.network: its backbone."""
+    backbone = build_backbone(settings.network)
+    network = CamNetwork(backbone, backbone.channels, len(context.view.classes))
+
+    def names(state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        require_undilated(state, settings.network, "backbone")
+        return renamed(state, CAM_NETWORK)
+
+    write_released(context, settings, network, names)
 
 
 def classification_losses(network: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:

@@ -108,7 +108,9 @@ class Clims(Method):
             config.weights,
             config.threshold,
         )
-        return guided_stages(config, "methods.clims.stages:guide", settings, shared)
+        return guided_stages(
+            config, "methods.clims.stages:guide", settings, shared, config.network_checkpoint
+        )
 
 
 METHOD = Clims()

@@ -35,6 +35,7 @@ class GuidedConfig(MethodConfig):
     composition:    what regions are multiplied with, "normalised" or "pixels" (`methods.clims.regions`)
     activation:     of the maps at inference: "relu" (the reference code) or "sigmoid" (as in training)
     background_threshold: fixed background score in [0, 1]
+    classifier_checkpoint: a classifier of IRNet's or CLIMS's code in place of its training
     """
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
@@ -49,6 +50,7 @@ class GuidedConfig(MethodConfig):
     background_threshold: Share = 0.15
     refiner: RefinerConfig = field(default_factory=RefinerConfig)
     segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
+    classifier_checkpoint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,11 +69,13 @@ class ClimsConfig(GuidedConfig):
 
     weights:   of the losses
     threshold: similarity above which a background text is suppressed, in [-1, 1] (VOC .26, COCO .285)
+    network_checkpoint: a trained network of CLIMS's code in place of both trainings
     """
 
     text: TextConfig = field(default_factory=lambda: CLIMS_TEXT)
     weights: LossWeights = field(default_factory=LossWeights)
     threshold: Similarity = 0.26
+    network_checkpoint: str | None = None
 
 
 @dataclass(frozen=True)

@@ -4,31 +4,36 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from methods.base import Kind, Shared, Stage
-from methods.cam.config import CamStageConfig, ClassifyConfig
+from methods.base import Kind, MethodError, Shared, Stage
+from methods.cam import classifier_stage
+from methods.cam.config import CamStageConfig
 from methods.clims.config import (
     GuidedCamConfig,
     GuidedConfig,
     GuidedTrainingConfig,
 )
+from methods.layers.released import released_stage
 from methods.pipeline import image_scores_stage, stages_after_cam
 
 
 def guided_stages(
-    config: GuidedConfig, run: str, settings: GuidedTrainingConfig, shared: Shared
+    config: GuidedConfig,
+    run: str,
+    settings: GuidedTrainingConfig,
+    shared: Shared,
+    checkpoint: str | None = None,
 ) -> list[Stage]:
     """(classify ->) guide -> cam -> the usual path. The classifier's stage is that of `cam`, and so is its accuracy.
 
     run, settings: the guided training's function and settings
+    checkpoint: a trained network in place of both trainings
     """
-    classify = Stage(
-        "classify",
-        "methods.cam.stages:classify",
-        ClassifyConfig(config.backbone, config.classifier),
-        Kind.WEIGHTS,
-        pretrained=(config.backbone.weights,),
-        profile="methods.cam.profile:classify",
-    )
+    if config.classifier_checkpoint is not None and (checkpoint or config.initialisation != "classifier"):
+        raise MethodError(
+            "classifier_checkpoint is what a guided training starts from, and there is none from a classifier here; "
+            "leave it out, or set initialisation=classifier and no network_checkpoint"
+        )
+    classify = classifier_stage(config.backbone, config.classifier, config.classifier_checkpoint)
     guide = Stage(
         "guide",
         run,
@@ -37,7 +42,9 @@ def guided_stages(
         pretrained=(config.clip.weights,),
         profile="methods.clims.profile:guide",
     )
-    if config.initialisation == "classifier":
+    if checkpoint is not None:
+        first = [released_stage(guide.name, "methods.cam.stages:released", checkpoint, config.backbone)]
+    elif config.initialisation == "classifier":
         network = CamStageConfig(config.backbone, config.inference)
         scores = image_scores_stage("methods.cam.stages:image_scores", network, classify)
         first = [classify, replace(guide, inputs={"weights": classify.name}), scores]

@@ -9,6 +9,7 @@ from methods.base import Deviation, Kind, Method, NotRunnable, Shared, Stage, Su
 from methods.cam.config import CamStageConfig
 from methods.eps.config import PRESETS, EpsConfig
 from methods.eps.experiments import EXPERIMENTS
+from methods.layers.released import released_stage
 from methods.layers.saliency_config import resolve
 from methods.pipeline import image_scores_stage, stages_after_cam
 
@@ -68,6 +69,27 @@ class Eps(Method):
     experiments = EXPERIMENTS
 
     def stages(self, config: EpsConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
+        if config.classifier_checkpoint is None:
+            trained = self._joint_training(config, view)
+        else:
+            run = "methods.eps.stages:released"
+            trained = [released_stage("classify", run, config.classifier_checkpoint, config.backbone)]
+        classify = trained[-1]
+        cam = Stage(
+            "cam",
+            "methods.eps.stages:cam",
+            CamStageConfig(config.backbone, shared.inference or config.inference),
+            Kind.CAM,
+            inputs={"weights": classify.name},
+            seeded=False,
+            fixed_threshold=config.background_threshold,
+            profile="methods.eps.profile:cam",
+        )
+        scores = image_scores_stage("methods.eps.stages:image_scores", cam.settings, classify)
+        return [*trained, cam, scores, *stages_after_cam(cam, config.refiner, config.segmenter, shared)]
+
+    def _joint_training(self, config: EpsConfig, view: TrainingView) -> list[Stage]:
+        """Saliency, then the training with it."""
         _check_selection(config, view)
         detector = resolve(config.saliency, view)
         saliency = Stage(
@@ -88,19 +110,7 @@ class Eps(Method):
             pretrained=(config.backbone.weights,),
             profile="methods.eps.profile:classify",
         )
-        cam = Stage(
-            "cam",
-            "methods.eps.stages:cam",
-            CamStageConfig(config.backbone, shared.inference or config.inference),
-            Kind.CAM,
-            inputs={"weights": classify.name},
-            seeded=False,
-            fixed_threshold=config.background_threshold,
-            profile="methods.eps.profile:cam",
-        )
-        scores = image_scores_stage("methods.eps.stages:image_scores", cam.settings, classify)
-        after = stages_after_cam(cam, config.refiner, config.segmenter, shared)
-        return [saliency, classify, cam, scores, *after]
+        return [saliency, classify]
 
 
 def _check_selection(config: EpsConfig, view: TrainingView) -> None:

@@ -40,6 +40,7 @@ class EpsConfig(MethodConfig):
     map_selection:         naive, predefined or adaptive (Tab. 3)
     predefined_background: class names that `predefined` gives to the background
     background_threshold:  constant background score of the pseudo-labels, in [0, 1]
+    classifier_checkpoint: a network of EPS's code in place of the joint training, which then needs no saliency
     """
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
@@ -53,6 +54,7 @@ class EpsConfig(MethodConfig):
     background_threshold: Share = 0.20
     refiner: RefinerConfig = field(default_factory=RefinerConfig)
     segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
+    classifier_checkpoint: str | None = None
 
     def joint_training(self, saliency: SaliencyConfig) -> JointTrainingConfig:
         """The part that the joint training depends on, with `saliency` resolved."""

@@ -19,6 +19,7 @@ from methods.layers.backbones import build_backbone
 from methods.layers.cam_inference import write_multi_scale_cams
 from methods.layers.image_scores import write_classifications
 from methods.layers.optim import build_optimiser, schedule
+from methods.layers.released import CAM_NETWORK, ReleasedConfig, renamed, write_released
 from methods.layers.saliency import saliency_companion
 from methods.layers.weights import load_trained
 
@@ -55,6 +56,12 @@ def classify(context: StageContext, settings: JointTrainingConfig) -> None:
 
     context.train(network, optimiser, losses, batches, settings.train.iterations, schedule(settings.train))
     save_file(network.state_dict(), context.output / "network.safetensors")
+
+
+def released(context: StageContext, settings: ReleasedConfig) -> None:
+    """The network of a checkpoint of EPS's code, whose maps are in the same order; settings.network: its backbone."""
+    network = EpsNetwork(build_backbone(settings.network), len(context.view.classes))
+    write_released(context, settings, network, lambda state: renamed(state, CAM_NETWORK))
 
 
 def _class_indices(settings: JointTrainingConfig, classes: tuple[str, ...]) -> tuple[int, ...]:

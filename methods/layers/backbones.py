@@ -13,7 +13,7 @@ from torch import nn
 from datasets.recipe import IMAGENET, Normalisation
 from methods.base import MethodError
 from methods.layers import caffe_resnet
-from methods.layers.config import BackboneConfig
+from methods.layers.config import BACKBONES, BackboneConfig
 from methods.layers.depthwise import faster_on_cpu
 from methods.layers.resnet38d import ResNet38d
 from methods.layers.weights import load_into, load_state
@@ -103,7 +103,7 @@ def build_backbone(config: BackboneConfig, weights_path: Path | None = None) -> 
         backbone, heads = _resnet38d(name, stride, freeze), ["fc8.*"]
     elif name == "vgg16":
         backbone, heads = _vgg16(stride, freeze), ["classifier.*"]
-    elif name in ("resnet50", "resnet101"):
+    elif name in ("resnet50", "resnet50_undilated", "resnet101"):
         backbone, heads = _torchvision_resnet(name, stride, freeze), ["fc.*"]
     elif name == "resnet101_caffe":
         backbone, heads = _caffe_resnet(stride, freeze), caffe_resnet.HEADS
@@ -112,10 +112,7 @@ def build_backbone(config: BackboneConfig, weights_path: Path | None = None) -> 
         backbone, head = _timm(name.removeprefix("timm/"), stride, freeze)
         heads = [head]
     else:
-        raise MethodError(
-            f"unknown backbone {name!r}; choose "
-            f"resnet38d, resnet38d_nano, vgg16, resnet50, resnet101, resnet101_caffe or timm/<model>"
-        )
+        raise MethodError(f"unknown backbone {name!r}; choose {', '.join(BACKBONES)} or timm/<model>")
     if weights_path is not None:
         load_into(
             backbone.trunk, renamed(load_state(weights_path)), allow_unexpected=heads, source=weights_path
@@ -184,10 +181,17 @@ class _ResNetTrunk(nn.Sequential):
 def _torchvision_resnet(name: str, stride: int, freeze: dict[str, Any]) -> Backbone:
     from torchvision.models import get_model
 
-    _require_stride(name, stride, (8, 16, 32))
-    trunk = _ResNetTrunk(
-        get_model(name, weights=None, replace_stride_with_dilation=(False, stride == 8, stride <= 16))
+    undilated = name == "resnet50_undilated"
+    _require_stride(name, stride, (16,) if undilated else (8, 16, 32))
+    resnet: Any = get_model(
+        name.removesuffix("_undilated"),
+        weights=None,
+        replace_stride_with_dilation=(False, stride == 8, stride <= 16),
     )
+    if undilated:
+        for block in resnet.layer4:
+            block.conv2.dilation = block.conv2.padding = (1, 1)
+    trunk = _ResNetTrunk(resnet)
     return Backbone(
         trunk,
         channels=2048,

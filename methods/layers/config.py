@@ -17,7 +17,9 @@ from datasets.limits import (
 )
 from datasets.recipe import Recipe
 
-BACKBONES = ("resnet38d", "resnet38d_nano", "vgg16", "resnet50", "resnet101", "resnet101_caffe")
+BACKBONES = (
+    "resnet38d", "resnet38d_nano", "vgg16", "resnet50", "resnet50_undilated", "resnet101", "resnet101_caffe"
+)  # fmt: skip
 TRANSFORMERS = ("vit_nano",)
 TIMM = "timm/"
 """Prefix of the names of timm's networks."""
@@ -30,8 +32,9 @@ HEADS = ("largefov", "largefov_resnet38d", "aspp")
 class BackboneConfig:
     """A feature extractor.
 
-    name:          resnet38d, resnet38d_nano, vgg16, resnet50, resnet101, resnet101_caffe (the network of the
-                   DeepLab authors' own weights), or timm/<model name>
+    name:          resnet38d, resnet38d_nano, vgg16, resnet50, resnet50_undilated (IRNet's and CLIMS's, whose last
+                   stage does not stride and is not dilated either), resnet101, resnet101_caffe (the network of
+                   the DeepLab authors' own weights), or timm/<model name>
     weights:       reference understood by `methods.layers.weights`: "none" (random initialisation),
                    "nano/<name>" (shipped), "timm/<name>", "torchvision/<name>", or a path
     output_stride: input pixels per feature cell
@@ -131,6 +134,8 @@ class SegmenterConfig:
     loss_scales: factors on the crop at which the network learns besides 1; with any, at the pixelwise maximum
                over all too (the reference V2: 0.75 and 0.5)
     test_scales, test_flip, test_crf: test-time settings
+    network_checkpoint: a trained network of deeplab-pytorch, or of MCTformer's for ResNet-38d, in place of the
+               training; `init` then says what it was trained with: "pseudo-labels", or true "masks"
     """
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
@@ -144,3 +149,4 @@ class SegmenterConfig:
     test_flip: bool = False
     test_crf: CrfConfig | None = None
     test_batch_size: Count = 8
+    network_checkpoint: str | None = None

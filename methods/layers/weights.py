@@ -57,7 +57,7 @@ def locate(reference: str, root: str | Path | None = None) -> Path | None:
         if as_path.is_file():
             return as_path
         raise MethodError(
-            f"weight file {reference} does not exist; correct the path of the setting `weights`"
+            f"weight file {reference} does not exist; correct the path of the setting that names it"
         )
     folders = [SHIPPED] if family == "nano" else _folders(family, root)
     for folder in folders:

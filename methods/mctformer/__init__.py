@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from datasets.base import TrainingView
 from methods.base import Deviation, Kind, Method, Shared, Stage, Supervision
+from methods.layers.released import released_stage
 from methods.mctformer.config import (
     PRESETS,
     CamStageConfig,
@@ -86,6 +87,10 @@ def transformer_stages(
         pretrained=(config.vit.weights,),
         profile="methods.mctformer.profile:classify",
     )
+    if config.classifier_checkpoint is not None:
+        classify = released_stage(
+            classify.name, "methods.mctformer.stages:released", config.classifier_checkpoint, config.vit
+        )
     cam = Stage(
         "cam",
         f"{cam_module}.stages:cam",

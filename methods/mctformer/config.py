@@ -75,6 +75,7 @@ class MctformerConfig(MethodConfig):
 
     intermediate: CAMs before the final one that are written and scored too: original, affinity, modulated
     background_threshold: constant background score of the pseudo-labels, in [0, 1]
+    classifier_checkpoint: a network of MCTformer's code (V2) in place of the training
     """
 
     vit: VitConfig = field(default_factory=VitConfig)
@@ -85,6 +86,7 @@ class MctformerConfig(MethodConfig):
     background_threshold: Share = 0.40
     refiner: RefinerConfig = field(default_factory=RefinerConfig)
     segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
+    classifier_checkpoint: str | None = None
 
 
 VOC_IMAGES = 10582

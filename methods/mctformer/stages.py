@@ -15,11 +15,17 @@ from methods.layers.cam_inference import write_multi_scale_cams
 from methods.layers.config import VitConfig
 from methods.layers.image_scores import write_classifications
 from methods.layers.optim import build_optimiser, schedule
+from methods.layers.released import ReleasedConfig, Rule, renamed, write_released
 from methods.layers.vit import whole_patches
 from methods.layers.weights import load_trained
 from methods.mctformer.cam import CamStages, cam_stages, min_max
 from methods.mctformer.config import CamStageConfig, ClassifyConfig, PartConfig, ScoresConfig
 from methods.mctformer.network import MctformerNetwork, build_network, classification_losses
+
+_RELEASED: tuple[Rule, ...] = (
+    (r"norm\..*", None),  # saved, but V2's forward pass leaves it out
+    (r"(patch_embed|blocks)\..*", r"vit.trunk.\g<0>"),
+)
 
 
 def classify(context: StageContext, settings: ClassifyConfig) -> None:
@@ -39,6 +45,24 @@ def classify(context: StageContext, settings: ClassifyConfig) -> None:
 
     context.train(network, optimiser, losses, batches, settings.train.iterations, schedule(settings.train))
     save_file(network.state_dict(), context.output / "network.safetensors")
+
+
+def released(context: StageContext, settings: ReleasedConfig) -> None:
+    """The network of a checkpoint of MCTformer's code; settings.network: its transformer."""
+    network = build_network(settings.network, len(context.view.classes))
+    write_released(context, settings, network, network_names)
+
+
+def network_names(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A released state under `MctformerNetwork`'s names: class tokens' positions apart from the patches'."""
+    found = dict(state)
+    if "cls_token" in found and "pos_embed" in found:
+        tokens, positions = found.pop("cls_token"), found.pop("pos_embed")
+        classes = tokens.shape[1]
+        found["vit.class_tokens"] = tokens
+        found["vit.class_positions"] = positions[:, :classes]
+        found["vit.patch_positions"] = positions[:, classes:]
+    return renamed(found, _RELEASED)
 
 
 def cam(context: StageContext, settings: CamStageConfig) -> None:

@@ -9,6 +9,7 @@ from datasets.recipe import Recipe
 from methods.base import Kind, MethodError, Stage
 from methods.layers.config import BackboneConfig, CrfConfig, TrainConfig
 from methods.layers.nano import NANO_RECIPE
+from methods.layers.released import released_stage
 from methods.refiners.config import REFINERS, ParStageConfig, PseudoLabelConfig, RefinerConfig
 from methods.refiners.gc.config import GcStageConfig, check_correction
 from methods.refiners.irn.config import IrnConfig
@@ -163,12 +164,20 @@ def _gc_stages(config: RefinerConfig, threshold: float, cam: Stage) -> list[Stag
 
 
 def _psa_stages(psa: PsaConfig, threshold: float, cam: Stage) -> list[Stage]:
-    learned = _learned_stages("psa", "affinity", psa.labels(), psa.training(), psa.backbone.weights, cam)
+    if psa.network_checkpoint is None:
+        learned = _learned_stages("psa", "affinity", psa.labels(), psa.training(), psa.backbone.weights, cam)
+    else:
+        learned = [_released("psa", "affinity", psa.network_checkpoint, psa.backbone)]
     return [*learned, _walk_stage("psa", psa.walk(threshold), cam, learned[-1])]
 
 
 def _irn_stages(irn: IrnConfig, cam: Stage) -> list[Stage]:
-    learned = _learned_stages("irn", "inter_pixel", irn.labels(), irn.training(), irn.backbone.weights, cam)
+    if irn.network_checkpoint is None:
+        learned = _learned_stages(
+            "irn", "inter_pixel", irn.labels(), irn.training(), irn.backbone.weights, cam
+        )
+    else:
+        learned = [_released("irn", "inter_pixel", irn.network_checkpoint, irn.backbone)]
     return [*learned, _walk_stage("irn", irn.walk(), cam, learned[-1])]
 
 
@@ -196,6 +205,10 @@ def _learned_stages(
         profile=f"methods.refiners.{refiner}.profile:train",
     )
     return [label, train]
+
+
+def _released(refiner: str, learned: str, checkpoint: str, backbone: BackboneConfig) -> Stage:
+    return released_stage(learned, f"methods.refiners.{refiner}.stages:released", checkpoint, backbone)
 
 
 def _walk_stage(refiner: str, settings: object, cam: Stage, learned: Stage) -> Stage:

@@ -10,6 +10,7 @@ from datasets.recipe import Recipe
 from methods.base import Kind, MethodError, Stage
 from methods.layers.config import BackboneConfig, CrfConfig, SegmenterConfig, TrainConfig
 from methods.layers.nano import NANO_RECIPE
+from methods.layers.released import released_stage
 
 SEGMENTERS: Mapping[str, SegmenterConfig] = {
     "nano": SegmenterConfig(
@@ -66,6 +67,8 @@ SEGMENTERS: Mapping[str, SegmenterConfig] = {
 
 COCO_MASKS = "coco-masks"
 """`SegmenterConfig.init` of weights that have seen pixel masks."""
+PSEUDO_LABELS, MASKS = "pseudo-labels", "masks"
+"""`SegmenterConfig.init` of a checkpoint: what the network was trained with."""
 
 
 def deeplab_v2(backbone: BackboneConfig, init: str, iterations: int) -> SegmenterConfig:
@@ -117,6 +120,8 @@ def segmentation_stages(config: SegmenterConfig, labels: str = "pseudo_label") -
     Raises MethodError where `check_init` does.
     """
     check_init(config)
+    if config.network_checkpoint is not None:
+        return [checkpoint_stage(config, PSEUDO_LABELS), predict_stage(config)]
     segment = Stage(
         "segment",
         "methods.segmenters.stages:segment",
@@ -128,6 +133,19 @@ def segmentation_stages(config: SegmenterConfig, labels: str = "pseudo_label") -
         profile="methods.segmenters.profile:segment",
     )
     return [segment, predict_stage(config)]
+
+
+def checkpoint_stage(config: SegmenterConfig, trained_with: str) -> Stage:
+    """A released network in place of the training; MethodError unless `init` says it was trained that way."""
+    assert config.network_checkpoint is not None
+    if config.init != trained_with:
+        raise MethodError(
+            f"segmenter.network_checkpoint={config.network_checkpoint}: this method trains with {trained_with}, and "
+            f"segmenter.init={config.init!r} has to say that the checkpoint was; networks trained with {MASKS} are "
+            "for --methods supervised"
+        )
+    run = "methods.segmenters.stages:released"
+    return released_stage("segment", run, config.network_checkpoint, config)
 
 
 def check_init(config: SegmenterConfig) -> None:

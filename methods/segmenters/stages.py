@@ -22,8 +22,10 @@ from methods.layers.config import SegmenterConfig
 from methods.layers.crf import CrfPool
 from methods.layers.deeplab import DeepLab, build_segmenter
 from methods.layers.optim import build_optimiser, schedule
+from methods.layers.released import ReleasedConfig, write_released
 from methods.layers.weights import load_trained
 from methods.segmenters.multi_scale import MultiScale, multi_scale_losses
+from methods.segmenters.released import network_names
 
 
 def segment(context: StageContext, settings: SegmenterConfig) -> None:
@@ -53,6 +55,12 @@ def train_segmentation(context: StageContext, settings: SegmenterConfig, labels:
         learner, losses = MultiScale(network, settings.loss_scales), multi_scale_losses
     context.train(learner, optimiser, losses, batches, settings.train.iterations, schedule(settings.train))
     save_file(network.state_dict(), context.output / "network.safetensors")
+
+
+def released(context: StageContext, settings: ReleasedConfig) -> None:
+    """The network of a released checkpoint; settings.network: the segmenter's settings."""
+    network = build_segmenter(settings.network, len(context.view.classes))
+    write_released(context, settings, network, lambda state: network_names(state, settings.network))
 
 
 def segmentation_losses(network: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:

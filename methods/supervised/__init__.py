@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datasets.base import TrainingView
 from methods.base import Kind, Method, MethodConfig, Shared, Stage, Supervision
 from methods.layers.config import SegmenterConfig
-from methods.segmenters import COCO_MASKS, SEGMENTERS, check_init, predict_stage
+from methods.segmenters import COCO_MASKS, MASKS, SEGMENTERS, check_init, checkpoint_stage, predict_stage
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Supervised(Method):
     def stages(self, config: SupervisedConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
         segmenter = shared.segmenter or config.segmenter
         check_init(segmenter)
+        if segmenter.network_checkpoint is not None:
+            return [checkpoint_stage(segmenter, MASKS), predict_stage(segmenter)]
         segment = Stage(
             "segment",
             "methods.supervised.stages:segment",

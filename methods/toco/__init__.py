@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datasets.base import TrainingView
 from methods.base import Deviation, Method, Shared, Stage, Supervision
 from methods.dskd_gc import SHARED_DEVIATIONS, single_stage
+from methods.layers.released import released_stage
 from methods.toco.config import PRESETS, TocoConfig
 from methods.unified import from_imagenet
 
@@ -43,7 +44,12 @@ class Toco(Method):
     reported_as = "ToCo"
 
     def stages(self, config: TocoConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
-        return single_stage(self.name, config, shared)
+        stages = single_stage(self.name, config, shared)
+        if config.network_checkpoint is None:
+            return stages
+        run = "methods.toco.stages:released"
+        released = released_stage(stages[0].name, run, config.network_checkpoint, config.network)
+        return [released, *stages[1:]]
 
 
 METHOD = Toco()

@@ -11,7 +11,12 @@ from methods.dskd_gc.config import DskdConfig
 
 @dataclass(frozen=True)
 class TocoConfig(DskdConfig):
-    """ToCo (Ru et al., CVPR 2023): no student, class token contrast, pseudo-labels refined by PAR."""
+    """ToCo (Ru et al., CVPR 2023): no student, class token contrast, pseudo-labels refined by PAR.
+
+    network_checkpoint: a network of ToCo's code in place of the training
+    """
+
+    network_checkpoint: str | None = None
 
 
 def _toco(config: DskdConfig) -> TocoConfig:

@@ -70,6 +70,7 @@ class IrnConfig:
     exp_times:  the walk takes 2^exp_times steps
     background_threshold: score of the constant background beside the walked CAM, whose maximum is 1
     batch_size: images of equal size at once
+    network_checkpoint: a network of IRNet's code in place of the labels and the training
     """
 
     backbone: BackboneConfig = field(
@@ -99,6 +100,7 @@ class IrnConfig:
     exp_times: Natural = 8
     background_threshold: Share = 0.25
     batch_size: Count = 8
+    network_checkpoint: str | None = None
 
     def labels(self) -> InterPixelLabelConfig:
         """The part that the inter-pixel labels depend on."""

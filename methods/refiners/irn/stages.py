@@ -20,11 +20,33 @@ from methods.layers.backbones import build_backbone
 from methods.layers.cam import resize
 from methods.layers.crf import CrfPool
 from methods.layers.optim import build_optimiser, schedule
+from methods.layers.released import (
+    RESNET50,
+    ReleasedConfig,
+    Rule,
+    renamed,
+    require_undilated,
+    write_released,
+)
 from methods.layers.weights import load_trained
 from methods.refiners.cam_maps import class_ids, crf_picture, crf_size, resized_maps, write_winners
 from methods.refiners.irn.config import EdgeWalkConfig, InterPixelLabelConfig, InterPixelTrainingConfig
 from methods.refiners.irn.network import InterPixelNetwork, inter_pixel_losses, smallest_crop
 from methods.refiners.irn.paths import walk_to_edges
+
+RELEASED: tuple[Rule, ...] = (
+    (r"fc_edge([1-5])\.(.*)", lambda match: f"edge_levels.{int(match[1]) - 1}.{match[2]}"),
+    (r"fc_edge6\.(.*)", r"edge.\1"),
+    (r"fc_dp([1-5])\.(.*)", lambda match: f"displacement_levels.{int(match[1]) - 1}.{match[2]}"),
+    (r"fc_dp6\.(.*)", r"displacement_coarse.\1"),
+    (r"fc_dp7\.([01])\.(.*)", r"displacement.0.\1.\2"),
+    (r"fc_dp7\.3\.(.*)", r"displacement.2.\1"),
+    (r"mean_shift\.running_mean", "mean_displacement"),
+    # second names, and what the loss keeps of its pairs
+    (r"fc_dp7\.4\.running_mean|(edge|dp)_layers\..*|path_indices\d+|disp_target", None),
+    *RESNET50,
+)
+"""Names of IRNet's code and this network's."""
 
 
 def label(context: StageContext, settings: InterPixelLabelConfig) -> None:
@@ -120,6 +142,17 @@ def train(context: StageContext, settings: InterPixelTrainingConfig) -> None:
 
 
 @torch.inference_mode()
+def released(context: StageContext, settings: ReleasedConfig) -> None:
+    """The network of a checkpoint of IRNet's code; settings.network: its backbone."""
+    network = InterPixelNetwork(build_backbone(settings.network))
+
+    def names(state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        require_undilated(state, settings.network, "refiner.irn.backbone")
+        return renamed(state, RELEASED)
+
+    write_released(context, settings, network, names)
+
+
 def mean_displacement(context: StageContext, network: InterPixelNetwork, batch_size: int) -> torch.Tensor:
     """Mean (2,) over the training images of their mean displacements, as (dy, dx)."""
     network.eval()

@@ -60,6 +60,7 @@ class PsaConfig:
     background_power: power of the walking background score; null: the constant `background_threshold`, which
                 comes out of the walk as it went in
     batch_size: images of equal size at once
+    network_checkpoint: an affinity network of PSA's code in place of the labels and the training
     """
 
     backbone: BackboneConfig = field(
@@ -88,6 +89,7 @@ class PsaConfig:
     logt: Natural = 8
     background_power: Positive | None = 16.0
     batch_size: Count = 8
+    network_checkpoint: str | None = None
 
     def labels(self) -> AffinityLabelConfig:
         """The part that the affinity labels depend on."""

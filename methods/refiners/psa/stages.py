@@ -20,12 +20,20 @@ from methods.layers.backbones import build_backbone
 from methods.layers.cam import resize
 from methods.layers.crf import CrfPool
 from methods.layers.optim import build_optimiser, schedule
+from methods.layers.released import RESNET38D, ReleasedConfig, Rule, renamed, write_released
 from methods.layers.weights import load_trained
 from methods.refiners.affinity_labels import confident_labels
 from methods.refiners.cam_maps import class_ids, crf_picture, crf_size, resized_maps, write_winners
 from methods.refiners.psa.config import AffinityLabelConfig, AffinityTrainingConfig, WalkConfig
 from methods.refiners.psa.network import AffinityNetwork, affinity_losses, pair_affinities
 from methods.refiners.random_walk import SparseTransition, disc_offsets, random_walk
+
+RELEASED: tuple[Rule, ...] = (
+    (r"f8_([345])\.weight", lambda match: f"reduce.{int(match[1]) - 3}.weight"),
+    (r"f9\.weight", "fuse.weight"),
+    *RESNET38D,
+)
+"""Names of PSA's code and this network's."""
 
 
 def label(context: StageContext, settings: AffinityLabelConfig) -> None:
@@ -103,6 +111,12 @@ def train(context: StageContext, settings: AffinityTrainingConfig) -> None:
 
 
 @torch.inference_mode()
+def released(context: StageContext, settings: ReleasedConfig) -> None:
+    """The affinity network of a checkpoint of PSA's code; settings.network: its backbone."""
+    network = AffinityNetwork(build_backbone(settings.network))
+    write_released(context, settings, network, lambda state: renamed(state, RELEASED))
+
+
 def pseudo_label(context: StageContext, settings: WalkConfig) -> None:
     """Write a label map of every training image: argmax of the walked CAM and background, upsampled.
 

@@ -1,0 +1,83 @@
+"""The command `evaluate`: score files that were made elsewhere and put them on a board."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.config import PROTOCOLS, SCALES, choose, compose
+from benchmark.console import console
+from benchmark.folders import check_writable
+
+SPLITS = ("train", "val")
+
+
+def evaluate(
+    name: Annotated[str, typer.Option(help="What the row is called.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="Settings as key=value, e.g. dataset.root=PATH", show_default=False),
+    ] = None,
+    cams: Annotated[Path | None, typer.Option(help="Folder of CAMs, ID.npy or ID.npz.")] = None,
+    pseudo_labels: Annotated[Path | None, typer.Option(help="Folder of pseudo-labels, ID.png.")] = None,
+    predictions: Annotated[Path | None, typer.Option(help="Folder of predictions, ID.png.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Data set; by default the scale's own.")] = None,
+    scale: Annotated[str, typer.Option(help="Whose board it joins.")] = "nano",
+    protocol: Annotated[str, typer.Option(help="Whose board it joins.")] = "paper",
+    split: Annotated[
+        str | None, typer.Option(help="Scored split; the board's are train, and val for predictions.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Rows of one name and several seeds are averaged.")] = 0,
+    background_threshold: Annotated[
+        float | None, typer.Option(help="Of the CAMs, in [0, 1]: their score at it, beside tuned and oracle.")
+    ] = None,
+    supervision: Annotated[
+        str, typer.Option(help="What their makers used: I, S, L, SAM, M, joined by +. M is not ranked.")
+    ] = "",
+    output: Annotated[Path | None, typer.Option(help="Folder of the run that it joins.")] = None,
+) -> None:
+    """Score CAMs, pseudo-labels or predictions from files, as a row of a run's board marked external.
+
+    Read are indexed PNGs, and CAMs as PSA, EPS, MCTformer, IRN and CLIP-ES save them. Sorts that are given later
+    under the same name join the row; changed files replace it.
+    """
+    from benchmark.board import write_board
+    from benchmark.cli import parse_seeds, print_board, run_folder
+    from benchmark.external.entry import External, external_config, parse_supervision
+    from benchmark.plan import make_plan
+    from benchmark.runner import Runner
+    from datasets.base import DataError
+    from methods.base import Kind
+    from results.merge import earlier_run
+
+    choose("--scale", scale, SCALES)
+    choose("--protocol", protocol, PROTOCOLS)
+    if split is not None:
+        choose("--split", split, SPLITS)
+    parse_seeds(str(seed))
+    method = External(name, parse_supervision(supervision))
+    config = compose([], dataset, scale, protocol, list(overrides or []))
+    given = {Kind.CAM: cams, Kind.PSEUDO_LABEL: pseudo_labels, Kind.PREDICTION: predictions}
+    folders = {kind: folder for kind, folder in given.items() if folder is not None}
+    config.method = {method.name: external_config(config, folders, split, background_threshold)}
+    run_dir = output or run_folder(config.dataset.name, scale, protocol)
+    check_writable(run_dir, "--output")
+    check_writable(Path(config.runtime.store), "runtime.store")
+    earlier_run(run_dir)
+    runner = Runner(make_plan(config, [seed], methods=[method]))
+    (result,) = runner.run()
+    if result.status != "done":  # the board's other rows are not touched
+        raise DataError(result.reason)
+    reports = write_board(runner.plan, [result], runner.references(), run_dir)
+    print_board(run_dir)
+    for _, rows in result.scores:
+        for row in rows:
+            if row["metric"] == "miou" and row["variant"] != "curve":
+                at = f" {row['variant']} at {row['threshold']:.2f}" if row["variant"] else ""
+                console.print(
+                    f"{row['stage']}{at}: mIoU {100 * row['value']:.2f} % on {row['images']} images of {row['split']}",
+                    markup=False,
+                )
+    console.print(f"\nReport: {reports['html']}", markup=False)

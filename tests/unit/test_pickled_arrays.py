@@ -1,0 +1,217 @@
+"""Dictionaries of arrays are read from .npy files without unpickling, and nothing else in such files runs."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import datetime
+import os
+import pickle
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from benchmark.external.pickled_arrays import read_array_file
+from datasets.base import DataError
+
+PROTOCOLS = (2, 3, 4, 5)
+HEADER = {"descr": "|O", "fortran_order": False, "shape": ()}
+
+
+def save(path: Path, content: Any, protocol: int) -> Path:
+    """As np.save, which has no choice of protocol."""
+    array = np.empty((), object)
+    array[()] = content
+    save_bytes(path, pickle.dumps(array, protocol))
+    return path
+
+
+def save_bytes(path: Path, pickled: bytes) -> Path:
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, HEADER)
+        file.write(pickled)
+    return path
+
+
+def same(found: Any, wanted: dict[Any, Any]) -> None:
+    assert list(found) == list(wanted)
+    for key, value in wanted.items():
+        expected = np.asarray(value)
+        assert found[key].dtype == expected.dtype
+        np.testing.assert_array_equal(found[key], expected)
+
+
+MAPS = np.random.default_rng(0).random((3, 5, 7))
+
+
+def published() -> dict[str, dict[Any, Any]]:
+    return {
+        "psa": dict(zip((0, 14, 19), MAPS.astype(np.float32))),
+        "numpy keys": dict(zip(np.array([0, 14, 19]), MAPS)),
+        "irn": {
+            "keys": torch.tensor([0, 14, 19]),
+            "cam": torch.from_numpy(MAPS).float()[:, ::2, ::3],
+            "high_res": MAPS.astype(np.float32),
+        },
+        "irn, a part of a larger tensor": {"keys": torch.nonzero(torch.tensor([0.0, 1.0, 1.0]))[:, 0]},
+        "clip-es": {"keys": np.array([0, 14, 19]), "attn_highres": MAPS.astype(np.float16)},
+        "column by column": {2: np.asfortranarray(MAPS[0])},
+        "another byte order": {2: MAPS[0].astype(">f4")},
+        "the same map twice": {1: MAPS[0], 2: MAPS[0]},
+        "half and bool tensors": {1: torch.ones(2, 3).half(), 2: torch.ones(4) > 0},
+        "none": {},
+    }
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("kind", published())
+def test_published_formats_are_read(kind: str, protocol: int, tmp_path: Path) -> None:
+    content = published()[kind]
+    same(read_array_file(save(tmp_path / "a.npy", content, protocol)), content)
+
+
+@pytest.mark.parametrize("kind", published())
+def test_what_np_save_writes_is_read(kind: str, tmp_path: Path) -> None:
+    content = published()[kind]
+    np.save(tmp_path / "a.npy", content)  # type: ignore[arg-type]
+    same(read_array_file(tmp_path / "a.npy"), content)
+
+
+ARRAYS = npst.arrays(
+    st.sampled_from([np.float16, np.float32, np.float64, np.int64, np.uint8, np.bool_]),
+    npst.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.dictionaries(st.integers(-5, 2**40) | st.text(max_size=4), ARRAYS, max_size=4),
+    st.sampled_from(PROTOCOLS),
+)
+def test_any_dictionary_of_arrays_is_read(
+    tmp_path_factory: Any, content: dict[Any, Any], protocol: int
+) -> None:
+    found = read_array_file(save(tmp_path_factory.mktemp("a") / "a.npy", content, protocol))
+    same(found, content)
+
+
+def test_a_plain_array_is_read(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", MAPS)
+    np.testing.assert_array_equal(read_array_file(tmp_path / "a.npy"), MAPS)
+
+
+class Calls:
+    """Pickles as a call of a function."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.call = (function, arguments)
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (Calls(os.system, "touch {mark}"), "system"),
+        (Calls(eval, "open('{mark}', 'w')"), "eval"),
+        (Calls(subprocess.call, ["touch", "{mark}"]), "call"),
+        (Calls(getattr, os, "system"), ""),
+        ({1: MAPS[0], 2: Calls(os.mkdir, "{mark}")}, "mkdir"),
+        ({1: datetime.date(2020, 1, 1)}, "date"),
+        ({1: np.array([Calls(os.mkdir, "{mark}")], object)}, ""),
+        ({1: collections.Counter("ab")}, "Counter"),
+        ({1: {2, 3}}, ""),
+    ],
+)  # fmt: skip
+def test_nothing_else_is_followed_or_run(content: Any, named: str, protocol: int, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    if isinstance(content, Calls):
+        function, arguments = content.call
+        filled = [a.format(mark=mark) if isinstance(a, str) else a for a in arguments]
+        content = Calls(function, *filled)
+    try:
+        path = save(tmp_path / "a.npy", content, protocol)
+    except TypeError:  # a module does not pickle: by hand
+        path = save_bytes(tmp_path / "a.npy", b"cos\nsystem\n(S'touch " + str(mark).encode() + b"'\ntR.")
+    with pytest.raises(DataError, match="not read, since its pickle") as caught:
+        read_array_file(path)
+    assert "\n" not in str(caught.value)
+    assert named in str(caught.value)
+    assert "np.savez" in str(caught.value)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        b"cos\nsystem\n(S'true'\ntR.",  # text opcodes
+        b"(S'true'\nios\nsystem\n.",  # INST
+        b"\x80\x02ctorch.storage\n_load_from_bytes\nC\x04junk\x85R.",
+        b"\x80\x02cnumpy\ndtype\nX\x02\x00\x00\x00O8\x85R.",
+        b"\x80\x02]\x94h\x00h\x00\x86.",
+        b"\x80\x02h\x07.",
+        b"\x80\x02.",
+        b"\x80\x02R.",
+        b"\x80\x02u.",
+        b"\x80\x02}q\x00K\x01h\x00s.",  # a dictionary that holds itself
+        b"",
+        b"\xff\xff",
+        b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\x7f.",
+    ],
+)
+def test_broken_or_crafted_pickles_are_one_line(pickled: bytes, tmp_path: Path) -> None:
+    path = save_bytes(tmp_path / "a.npy", pickled)
+    with pytest.raises(DataError, match=re.escape(str(path))) as caught:
+        read_array_file(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_small_file_does_not_unfold_into_a_large_one(tmp_path: Path) -> None:
+    content: dict[int, Any] = {}
+    for _ in range(60):
+        content = {1: content, 2: content}
+    with pytest.raises(DataError, match="holds a dict where a ndarray belongs"):
+        read_array_file(save(tmp_path / "a.npy", content, 4))
+
+
+def test_a_tensor_larger_than_its_storage_is_refused(tmp_path: Path) -> None:
+    class Beyond:
+        def __reduce__(self) -> Any:
+            from torch._utils import _rebuild_tensor_v2
+
+            storage = torch.arange(4.0).storage()
+            return _rebuild_tensor_v2, (storage, 2, (2, 2), (2, 1), False, collections.OrderedDict())
+
+    with pytest.raises(DataError, match="a tensor larger than its storage"):
+        read_array_file(save(tmp_path / "a.npy", {1: Beyond()}, 4))
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_damaged_files_are_one_line(tmp_path_factory: Any, data: Any) -> None:
+    """Any byte changed, any end cut off: read as something, or a DataError."""
+    path = tmp_path_factory.mktemp("a") / "a.npy"
+    save(
+        path,
+        published()[data.draw(st.sampled_from(["psa", "irn", "clip-es"]))],
+        data.draw(st.sampled_from(PROTOCOLS)),
+    )
+    content = bytearray(path.read_bytes())
+    position = data.draw(st.integers(0, len(content) - 1))
+    if data.draw(st.booleans()):
+        content[position] = data.draw(st.integers(0, 255))
+    else:
+        del content[position:]
+    path.write_bytes(content)
+    with contextlib.suppress(DataError):
+        read_array_file(path)
