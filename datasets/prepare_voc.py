@@ -78,10 +78,10 @@ def _augment(
     if set(lists.values()) != {"train", "val"}:
         raise DataError(f"{download.path}: no train.txt and val.txt of SBD; download it again")
     for name, content in contents(download.path, lists):
-        ids = content.decode("ascii", "replace").split()
-        if wrong := [i for i in ids if not re.fullmatch(r"[\w-]+", i)]:
+        listed = content.decode("ascii", "replace").split()
+        if wrong := [i for i in listed if not re.fullmatch(r"[\w-]+", i)]:
             raise DataError(f"{download.path}: {name} holds {wrong[0]!r}, which is no id; download it again")
-        union.update(ids)
+        union.update(listed)
     ids = tuple(sorted(union - set(val)))
     request.require_count(f"train_aug, from {download.path.name}", len(ids), OFFICIAL["train_aug"])
     for what, part, suffix in (("images", "JPEGImages", ".jpg"), ("annotations", "Annotations", ".xml")):
