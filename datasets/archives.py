@@ -108,7 +108,7 @@ def _opened(archive: Path, wanted: Collection[str]) -> Iterator[tuple[str, IO[by
                 info_or_none = tar.next()
             if info_or_none is None:
                 return
-            tar.members = []  # type: ignore[attr-defined] - else the headers of all that was read stay in memory
+            tar.members = []  # type: ignore[attr-defined]  # else the headers of all that was read stay in memory
             if info_or_none.isreg() and info_or_none.name in names:
                 file_or_none = tar.extractfile(info_or_none)
                 assert file_or_none is not None  # it is regular

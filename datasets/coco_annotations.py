@@ -66,7 +66,7 @@ def read_images(path: Path) -> tuple[CocoImage, ...]:
     remembered = cache_file().parent / "coco" / f"{digest}-{_CACHE_VERSION}.json"
     try:
         rows = json.loads(remembered.read_text())
-        return tuple(CocoImage(*row[:-1], tuple(row[-1])) for row in rows)
+        return tuple(CocoImage(*row)._replace(labels=tuple(row[-1])) for row in rows)
     except (OSError, ValueError, TypeError):
         pass  # not remembered yet, or torn
     images, _ = read_annotations(path, lambda segmentation: None)

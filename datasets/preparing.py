@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -116,7 +116,7 @@ def unpack_all(request: Request, downloads: Sequence[Download], extra: int = 0) 
 
     extra: bytes that will be needed besides
     """
-    todo: list[tuple[Download, Mapping[str, Path]]] = []
+    todo: list[tuple[Download, dict[str, Path]]] = []
     for download in downloads:
         if (folder := download.kind.folder) is None:
             continue
@@ -124,17 +124,17 @@ def unpack_all(request: Request, downloads: Sequence[Download], extra: int = 0) 
         todo.append((download, {n: p for n, p in places.items() if _size(p) != download.sizes[n]}))
     total = sum(download.sizes[name] for download, places in todo for name in places)
     request.require_space(total + extra)
-    for download, places in todo:
-        if not places:
+    for download, missing in todo:
+        if not missing:
             request.say(f"{download.path.name}: {len(download.found)} files in place")
             continue
         progress = request.show(f"{download.path.name} · unpacking")
-        progress.start(len(download.found), "files", len(download.found) - len(places))
+        progress.start(len(download.found), "files", len(download.found) - len(missing))
         try:
-            unpack(download.path, places, progress.advance)
+            unpack(download.path, missing, progress.advance)
         finally:
             progress.stop()
-        request.say(f"{download.path.name}: {len(places)} files unpacked")
+        request.say(f"{download.path.name}: {len(missing)} files unpacked")
 
 
 def _size(path: Path) -> int:

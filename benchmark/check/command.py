@@ -54,9 +54,9 @@ def check(
     seeds: Annotated[str, typer.Option(help="Of tier 2's spread, with the two options above.")] = "0,1,2,3",
 ) -> None:
     """Compare today's numbers with the recorded ones: what changed by more than chance, and exit code 1."""
+    from benchmark.arguments import method_names, parse_seeds
     from benchmark.check import reference as stored
     from benchmark.check.compare import FEWEST_SEEDS, SPREAD_TIER
-    from benchmark.cli import method_names, parse_seeds
     from benchmark.config import compose
     from datasets import open_dataset
 

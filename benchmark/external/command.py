@@ -43,8 +43,8 @@ def evaluate(
     Read are indexed PNGs, and CAMs as PSA, EPS, MCTformer, IRN and CLIP-ES save them. Sorts that are given later
     under the same name join the row; changed files replace it.
     """
+    from benchmark.arguments import parse_seeds, print_board, run_folder
     from benchmark.board import write_board
-    from benchmark.cli import parse_seeds, print_board, run_folder
     from benchmark.external.entry import External, external_config, parse_supervision
     from benchmark.plan import make_plan
     from benchmark.runner import Runner
