@@ -47,6 +47,7 @@ def page(browser: Any, file: Path, request: pytest.FixtureRequest) -> Iterator[A
 
 def opened(browser: Any, file: Path, **options: Any) -> Iterator[Any]:
     context = browser.new_context(**options)
+    context.set_default_timeout(120_000)  # a machine may be busy
     page = context.new_page()
     said: list[str] = []
     asked: list[str] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from datasets.limits import Count, Inside, OneOf, Positive, Share, Similarity
+from datasets.limits import Count, Inside, OneOf, Positive, Share, Similarity, Within
 from methods.base import MethodError
 from methods.layers.config import BackboneConfig
 
@@ -21,7 +21,7 @@ class CorrectionConfig:
                    to: 1 within an object, 0 across its border
     scope:         "image": one mixture an image, of the highest CAM at each pixel; "class": one a present class,
                    of the pixels where its CAM is the highest
-    min_confidence: pixels up to this stay out of the mixture and keep their label: ReLU's zeros, most of an image,
+    min_confidence: pixels up to this (-1: none) stay out of the mixture and keep their label: ReLU's zeros, most of an image,
                    would make a component of their own
     max_iterations, tolerance: of EM
     """
@@ -30,7 +30,7 @@ class CorrectionConfig:
     low: Inside = 0.25
     similarity: Similarity = 0.5
     scope: Annotated[str, OneOf(SCOPES)] = "image"
-    min_confidence: Share = 0.01
+    min_confidence: Annotated[float, Within(-1, 1)] = 0.01
     max_iterations: Count = 100
     tolerance: Positive = 1e-3
 
