@@ -20,7 +20,8 @@ from datasets.folder import Folder, FolderConfig
 from datasets.images import write_labels
 from datasets.limits import first_fault
 from methods.artifacts import Cam, CamReader, label_map_path, write_cams
-from methods.base import ExperimentRow, Kind, MethodError, NotRunnable, Shared
+from methods.base import Kind, MethodError, NotRunnable, Shared
+from methods.experiment import ExperimentRow
 from methods.layers.config import VitConfig
 from methods.layers.sam import NEGATIVE, NO_POINT, POSITIVE
 from methods.layers.sam_config import SamConfig

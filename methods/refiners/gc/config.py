@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from datasets.limits import Count, Inside, OneOf, Positive, Share, Similarity, Within
+from datasets.limits import Count, Inside, OneOf, Positive, Similarity, Within
 from methods.base import MethodError
 from methods.layers.config import BackboneConfig
 
