@@ -10,7 +10,7 @@ from methods.layers.config import CamInferenceConfig
 
 INFERENCE: Mapping[str, CamInferenceConfig] = {
     "nano": CamInferenceConfig(scales=(1.0, 1.5), batch_size=32),
-    "small": CamInferenceConfig(scales=(0.75, 1.0), batch_size=4),
+    "small": CamInferenceConfig(scales=(1.0, 1.5), batch_size=4),
     "paper": CamInferenceConfig(scales=(0.5, 1.0, 1.5, 2.0), batch_size=4),
 }
 """Scales of the CAMs, with mirror images. They are those of the convolutional methods, whose CAMs both protocols
