@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from benchmark.config import ConfigError, RunConfig
 from benchmark.external.files import SUFFIXES, content_hash, find_file
@@ -51,7 +52,7 @@ class External(Method):
     paper = ""
     summary = "made elsewhere, scored from its files"
     needs = "files"
-    presets: Mapping[str, MethodConfig] = {}
+    presets: ClassVar[Mapping[str, MethodConfig]] = {}
 
     def __init__(self, name: str, supervision: frozenset[Supervision]) -> None:
         if _NAME.fullmatch(name) is None:

@@ -46,7 +46,7 @@ def follow(file: BytesIO, call: Call, build: Build, *, outside: bool = False) ->
     outside: it may refer to things outside of it (torch's storages), which become their descriptions
     """
     stack: list[Any] = []
-    memo: dict[int, Any] = {}
+    memo: dict[Any, Any] = {}  # by number
     for opcode, argument, _ in pickletools.genops(file):
         name = opcode.name
         if name in ("PROTO", "FRAME"):
@@ -56,9 +56,9 @@ def follow(file: BytesIO, call: Call, build: Build, *, outside: bool = False) ->
         if name == "MARK":
             stack.append(_MARK)
         elif name in ("MEMOIZE", "BINPUT", "LONG_BINPUT", "PUT"):
-            memo[len(memo) if argument is None else int(argument)] = stack[-1]
+            memo[len(memo) if argument is None else argument] = stack[-1]
         elif name in ("BINGET", "LONG_BINGET", "GET"):
-            stack.append(memo[int(argument)])
+            stack.append(memo[argument])
         elif name == "POP":
             stack.pop()
         elif name in _CONSTANTS:

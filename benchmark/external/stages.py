@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,7 +61,7 @@ def label_maps(context: StageContext, settings: ExternalFiles) -> None:
             context.advance(1)
 
 
-def _files(settings: ExternalFiles, samples: tuple[Sample, ...], sort: str) -> Iterator[tuple[Sample, Path]]:
+def _files(settings: ExternalFiles, samples: Sequence[Sample], sort: str) -> Iterator[tuple[Sample, Path]]:
     """The samples that have a file (those without a mask may lack one), and it."""
     for sample in samples:
         if (path := find_file(Path(settings.folder), sample.id, sort)) is not None:
