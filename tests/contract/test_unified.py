@@ -30,7 +30,7 @@ FAMILY = {
     },
 }
 """ImageNet's 1000 classes, and what plays their part at nano."""
-ADDED = ("nano/clip", "nano/saliency", "openclip/", "rembg/", "nano/sam")
+ADDED = ("nano/clip", "nano/saliency", "open_clip/", "rembg/", "nano/sam")
 """Models that are a method's supervision, not what its network starts from."""
 
 
