@@ -21,8 +21,8 @@ class CorrectionConfig:
                    to: 1 within an object, 0 across its border
     scope:         "image": one mixture an image, of the highest CAM at each pixel; "class": one a present class,
                    of the pixels where its CAM is the highest
-    min_confidence: pixels up to this (-1: none) stay out of the mixture and keep their label: ReLU's zeros, most of
-                   an image, would make a component of their own
+    min_confidence: pixels up to this (-1: none) stay out of the mixture and keep their label: ReLU's zeros, most
+                   of an image, would make a component of their own
     max_iterations, tolerance: of EM
     """
 
