@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 
 from datasets.recipe import Normalisation
@@ -23,7 +24,7 @@ def write_classifications(
     classify: images (B, 3, H, W) -> logits (B, C)
     """
     for name, samples in context.shards(context.view.samples("val")):
-        scores = {}
+        scores: dict[str, np.ndarray] = {}
         for batch in context.images(samples, normalisation, batch_size):
             scores |= zip(batch.ids, classify(batch.images).float().cpu().numpy())
         write_image_scores(context.output / f"{name}.safetensors", {s.id: scores[s.id] for s in samples})
