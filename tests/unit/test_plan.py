@@ -39,9 +39,10 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
     return {name for name in before if before[name] != after[name]}
 
 
-TRAINED = {"classify", "cam", "pseudo_label", "segment", "predict"}
+TRAINED = {"classify", "cam", "image_scores", "pseudo_label", "segment", "predict"}
 """Stages of EPS that follow from its training; saliency does not."""
-SCORES = {"score-cam", "score-pseudo_label", "score-predict"}
+MASK_SCORES = {"score-cam", "score-pseudo_label", "score-predict"}
+SCORES = MASK_SCORES | {"score-image_scores"}
 
 
 def test_paths_and_order_are_not_in_the_keys(root, tmp_path):
@@ -73,11 +74,12 @@ def test_how_it_is_computed_is_not_in_the_keys(root, override):
     ("override", "expected"),
     [
         ("method.eps.foreground_weight=0.4", TRAINED | SCORES),
-        ("method.eps.inference.flip=false", {"cam", "pseudo_label", "segment", "predict"} | SCORES),
+        ("method.eps.inference.flip=false", TRAINED - {"classify"} | SCORES),
         ("method.eps.segmenter.train.iterations=3", {"segment", "predict", "score-predict"}),
         ("method.eps.backbone.weights=none", TRAINED | SCORES),
         ("runtime.precision=bf16-mixed", TRAINED | {"saliency"} | SCORES),
-        ("evaluation.held_out=0.3", SCORES),
+        ("evaluation.held_out=0.3", MASK_SCORES),
+        ("evaluation.boundary_tolerance=0.01", MASK_SCORES),
     ],
 )
 def test_a_setting_changes_what_depends_on_it(root, override, expected):
