@@ -59,7 +59,8 @@ def test_nothing_differs_where_nothing_changed(recorded, command_line, tmp_path)
     assert done.out.count("numbers of 1 method compared, 0 differ") == 2
     suites = ElementTree.parse(tmp_path / "check.xml").getroot()
     names = {case.get("name") for case in suites.iter("testcase")}
-    assert {"cam/cam", "cam/pseudo_label", "cam/segmentation", "cam/classify", "cam/segment"} == names
+    scores, trainings = ("classifier", "cam", "pseudo_label", "segmentation"), ("classify", "segment")
+    assert {f"cam/{stage}" for stage in (*scores, *trainings)} == names
     assert [suite.get("failures") for suite in suites] == ["0", "0"]
     assert reference_of(recorded).read_text() == before
 
