@@ -19,8 +19,7 @@ from benchmark.distributed import world_size
 from datasets import dataset_class
 from methods.registry import find_method
 from methods.segmenters.networks import NETWORKS, network_name
-from results.aggregate import EXTERNAL
-from results.schema import CHANGES_SEPARATOR
+from results.schema import CHANGES_SEPARATOR, EXTERNAL
 
 EVALUATION = ("held_out", "sweep_max", "boundary_tolerance")
 RUNTIME = ("precision", "deterministic")

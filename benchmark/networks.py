@@ -67,8 +67,8 @@ def announce(results: Sequence[CellResult], run_dir: Path) -> None:
 
 def of_run(run_dir: Path, method: str | None, seed: int | None) -> Path:
     """Folder of the predictions of one cell of a run. Raises ConfigError that says which there are."""
-    from results.aggregate import EXTERNAL
     from results.io import read_run
+    from results.schema import EXTERNAL
 
     found = [
         (cell, next(s for s in reversed(cell["stages"]) if s["kind"] == Kind.PREDICTION))

@@ -16,9 +16,6 @@ KEYS = ["dataset", "scale", "protocol", "method", "refiner", "segmenter", "chang
 REFERENCE = "reference/"
 """Prefix of the `method` of rows that no method made (all background, image labels only)."""
 
-EXTERNAL = "external/"
-"""Prefix of the `method` of rows that were made elsewhere and scored from their files."""
-
 CONFUSION = "confusion:"
 """Prefix of the leaderboard columns with the confusion ratio of one context pair."""
 

@@ -13,6 +13,9 @@ SCHEMA_VERSION = 1
 
 CHANGES_SEPARATOR = "; "
 
+EXTERNAL = "external/"
+"""Prefix of the `method` of rows that were made elsewhere and scored from their files."""
+
 COLUMNS = (
     "schema_version",
     "dataset",      # e.g. shapes

@@ -14,7 +14,7 @@ from benchmark.external.stages import ExternalFiles
 from datasets import dataset_class
 from datasets.base import DataError, Dataset, TrainingView
 from methods.base import Kind, Method, MethodConfig, Shared, Stage, Supervision
-from results.aggregate import EXTERNAL
+from results.schema import EXTERNAL
 
 _NAME = re.compile(r"\w[\w .+-]{0,39}")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import tokenize
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ _TORCH_TYPES = {
     "Half": "<f2", "Float": "<f4", "Double": "<f8",
 }  # fmt: skip
 _BROKEN = (
-    ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError, RecursionError, SyntaxError
+    ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError, RecursionError, SyntaxError,
+    tokenize.TokenError,
 )  # fmt: skip
 """What following damaged or crafted files raises."""
 _NUMBERS = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248])")

@@ -29,7 +29,7 @@ from methods.ca_cl.config import PRESETS, CaClConfig, SuppressionConfig
 from methods.ca_cl.experiments import EXPERIMENTS
 from methods.ca_cl.losses import background_suppression, image_text_contrast, select_prompts
 from methods.ca_cl.network import GuidedNetwork
-from methods.cam.stages import CamNetwork, classify
+from methods.cam.stages import CamNetwork, classify, image_scores
 from methods.clims import METHOD as CLIMS
 from methods.clims import stages as clims_stages
 from methods.clims.config import PRESETS as CLIMS_PRESETS
@@ -405,10 +405,11 @@ def run_to_cam(method: Any, config: Any, folder: Path) -> Mapping[str, Path]:
         path = folder / "images" / f"{i}.png"
         write_image(path, i, size=(width, height))
         samples.append(Sample(str(i), path, (0, 2) if i else (1,)))
-    view = TrainingView("shapes", ("boat", "cat", "train"), {"train": tuple(samples)})
+    view = TrainingView("shapes", ("boat", "cat", "train"), {"train": tuple(samples), "val": tuple(samples[:1])})
     runtime = RuntimeConfig(device="cpu", workers=1, shard=3, checkpoint_every=1)
     functions = {
         "methods.cam.stages:classify": classify,
+        "methods.cam.stages:image_scores": image_scores,
         "methods.ca_cl.stages:guide": stages.guide,
         "methods.clims.stages:guide": clims_stages.guide,
         "methods.clims.stages:cam": clims_stages.cam,

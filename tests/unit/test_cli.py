@@ -101,7 +101,7 @@ def test_the_dry_run_says_what_would_be_done_and_does_nothing(command_line, thir
     command_line.run("one")
     out = command_line.run("one,two", *arguments, "--dry-run").out
     assert "4 cells, 3 stages to do" in out
-    assert out.count("stored") == 1
+    assert out.count("  stored\n") == 1
 
 
 def test_a_device_set_as_override_holds(command_line, third_party):
