@@ -28,10 +28,10 @@ RUNTIME = ("precision", "deterministic")
 
 def cell_identity(config: RunConfig, method: str, seed: int) -> dict[str, Any]:
     """The columns of a record that say whose it is."""
-    of_method, scale = method in config.method, config.scale.name
-    # a reference row is the same whatever the grid
+    of_method, scale = _is_run(config, method), config.scale.name
+    # a reference or external row is the same whatever the grid
     protocol = config.protocol if of_method else protocol_defaults(config.protocol.name, scale)
-    refiner, segmenter = parts(protocol, scale)
+    refiner, segmenter = (OWN, OWN) if method.startswith(EXTERNAL) else parts(protocol, scale)
     return {
         "dataset": config.dataset.name,
         "method": method,
@@ -40,7 +40,7 @@ def cell_identity(config: RunConfig, method: str, seed: int) -> dict[str, Any]:
         "refiner": refiner,
         "segmenter": segmenter,
         "seed": seed,
-        "changes": cell_changes(config, method) if _is_run(config, method) else reference_changes(config),
+        "changes": cell_changes(config, method) if of_method else reference_changes(config),
     }
 
 

@@ -40,6 +40,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
+COMPETITION = "comp6"
+"""VOC's, of segmentation with any training pictures."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
@@ -216,7 +218,7 @@ def predict(
     ] = None,
     competition: Annotated[
         str, typer.Option(help="With --test: comp5 (VOC's images alone) or comp6.")
-    ] = "comp6",
+    ] = COMPETITION,
     partial: Annotated[
         bool, typer.Option("--partial", help="With --test: accept a part of the list.")
     ] = False,
@@ -226,6 +228,8 @@ def predict(
 
     if (images is None) == (test is None):
         raise ConfigError("give either --images FOLDER or --test VOCDEVKIT")
+    if test is None and (partial or competition != COMPETITION):
+        raise ConfigError("--competition and --partial are of --test VOCDEVKIT; leave them out")
     if (run_dir is None) == (weights is None):
         raise ConfigError("give either --run FOLDER (and --method, --seed) or --weights FOLDER")
     if weights is None:

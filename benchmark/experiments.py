@@ -92,6 +92,12 @@ def make_tables(chosen: Sequence[tuple[Method, Experiment]], options: Options) -
 
     Raises ConfigError for an override that no row takes: a misspelt key, a method of no row, or what all set.
     """
+    if (
+        options.protocol != "paper"
+    ):  # its refiner and segmentation network would take the place of the rows' own
+        raise ConfigError(
+            f"--protocol {options.protocol}: the papers' tables are of protocol paper; leave it out"
+        )
     rows = [(_entry(method, row), row) for method, experiment in chosen for row in experiment.rows]
     where = (options.dataset, options.scale, options.protocol)
     compose(list(dict.fromkeys(name for name, _ in rows)), *where, options.overrides)

@@ -262,7 +262,9 @@ class _Keys:
 
     def score(self, key: str, stage: Stage, split: str) -> str:
         if stage.yields == Kind.IMAGE_SCORES:  # the labels are in the artifact's key
-            return content_key({"artifact": key, "code": code_version(CLASSIFIER_MODULE)})
+            return content_key(
+                {"artifact": key, "scored_as": stage.scored_as, "code": code_version(CLASSIFIER_MODULE)}
+            )
         evaluation = self._config.evaluation
         parts = {
             "artifact": key,

@@ -18,7 +18,7 @@ PRINTED_VARIANTS = ("oracle", "")
 COLUMNS = [*KEYS, "stage", "split", "metric", "measured", "std", "n", "images", "reported", "printed", "paper",
            "source", "where", "difference", "comparable", "reason", "note"]  # fmt: skip
 
-_PLACES = ("dataset.root=", "dataset.sbd_root=")
+_PLACES = ("dataset.root=", "dataset.sbd_root=", "dataset.context_root=")
 """Where data lie is no setting that scores depend on."""
 
 _HEADS = {"V1": "largefov", "V2": "aspp"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -149,7 +150,7 @@ def _record(
     from benchmark.check.tiers import train_weights
 
     if train:
-        train_weights(config, reference)
+        train_weights(replace(config, runtime=replace(config.runtime, device=devices[0])), reference)
     sections = [
         record_section(config, reference, device, tier, seeds, adding=adding)
         for device in devices

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -72,7 +72,7 @@ def train_briefly(config: RunConfig, seed: int) -> dict[str, Outcome]:
         plan.cells = [cell for cell in plan.cells if cell.status == "planned"]
         for result in Runner(plan).run():
             outcomes[result.cell.method.name] = _outcome(
-                result, overall(scores(result)) | final_losses(result)
+                result, overall(scores(result)) | mean_losses(result)
             )
     return outcomes
 
@@ -137,12 +137,11 @@ def upstream(cell: Cell, stages: Sequence[PlannedStage]) -> list[PlannedStage]:
 
 
 def shortened_run(config: RunConfig) -> RunConfig:
-    """The same run with trainings of `ITERATIONS`, and one mean of their losses."""
+    """The same run with trainings of `ITERATIONS`."""
     return replace(
         config,
         protocol=shortened(config.protocol),
         method={name: shortened(settings) for name, settings in config.method.items()},
-        runtime=replace(config.runtime, checkpoint_every=ITERATIONS),
     )
 
 
@@ -175,15 +174,31 @@ def overall(values: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in values.items() if name.rpartition("/")[2] in OVERALL}
 
 
-def final_losses(result: CellResult) -> dict[str, float]:
+def mean_losses(result: CellResult) -> dict[str, float]:
     """The mean of every loss term over each of a cell's trainings, by name."""
     return {
         f"{stage}/loss {number}/{term}": value
         for stage, entry in result.artifacts.items()
         for number, history in enumerate(losses(entry.path), 1)
-        for term, value in history[-1].items()
-        if term != "iteration"
+        for term, value in mean_of(history).items()
     }
+
+
+def mean_of(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean of each term over a training, whose points are means since the point before.
+
+    A term that began later counts from then on.
+    """
+    sums: dict[str, float] = {}
+    iterations: dict[str, float] = {}
+    before = 0.0
+    for point in history:
+        step, before = point["iteration"] - before, point["iteration"]
+        for term, value in point.items():
+            if term != "iteration":
+                sums[term] = sums.get(term, 0.0) + step * value
+                iterations[term] = iterations.get(term, 0.0) + step
+    return {term: total / iterations[term] for term, total in sums.items()}
 
 
 @contextmanager

@@ -40,8 +40,8 @@ def evaluate(
 ) -> None:
     """Score CAMs, pseudo-labels or predictions from files, as a row of a run's board marked external.
 
-    Read are indexed PNGs, and CAMs as PSA, EPS, MCTformer, IRN and CLIP-ES save them. Sorts that are given later
-    under the same name join the row; changed files replace it.
+    Read are indexed PNGs, and CAMs as published code saves them (the README names the formats). Sorts
+    that are given later under the same name join the row; changed files replace it.
     """
     from benchmark.arguments import parse_seeds, print_board, run_folder
     from benchmark.board import write_board

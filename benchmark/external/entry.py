@@ -11,7 +11,7 @@ from typing import ClassVar
 from benchmark.config import ConfigError, RunConfig
 from benchmark.external.files import SUFFIXES, content_hash, find_file
 from benchmark.external.stages import ExternalFiles
-from datasets import dataset_class
+from datasets import open_dataset
 from datasets.base import DataError, Dataset, TrainingView
 from methods.base import Kind, Method, MethodConfig, Shared, Stage, Supervision
 from results.schema import EXTERNAL
@@ -110,7 +110,7 @@ def external_config(
         raise ConfigError(f"--background-threshold {background_threshold:g}: must be in [0, 1]")
     if background_threshold is not None and Kind.CAM not in folders:
         raise ConfigError("--background-threshold is of CAMs; give --cams FOLDER with it")
-    dataset = dataset_class(config.dataset.name)(config.dataset)  # type: ignore[call-arg]
+    dataset = open_dataset(config.dataset)
     dataset.prepare()
     files = {
         kind.value: _look_through(dataset, kind, folder, split or SORTS[kind].split)

@@ -1,8 +1,8 @@
 """CAMs and label maps made elsewhere: the files of an image in a folder, and what they hold.
 
 CAMs, one file an image, `ID.npy` or `ID.npz`, classes from 0, maps in [0, 1] at the image's size:
-- a dictionary class -> map (PSA, SEAM, EPS, MCTformer), or in an .npz one array a class, named "0", "1", ...
-- a dictionary or an .npz with "keys" (classes) and maps under one of `MAPS` (IRN, CLIP-ES)
+- a dictionary class -> map, or in an .npz one array a class, named "0", "1", ...
+- a dictionary or an .npz with "keys" (classes) and maps under one of `MAPS`
 Label maps: `ID.png`, 8-bit with one channel or a palette; 0 is the background, class i has i + 1, 255 is ignored.
 """
 
@@ -28,7 +28,7 @@ from methods.artifacts import Cam
 SUFFIXES = {"cam": (".npz", ".npy"), "label map": (".png",)}
 """Endings of the files of each sort, the first that is there counts."""
 MAPS = ("high_res", "attn_highres", "cam")
-"""Names of the maps beside "keys": IRN's, CLIP-ES's, and of a converted file; the first that is there counts."""
+"""Names of the maps beside "keys" in published files and in a converted one; the first that is there counts."""
 ROUNDING = 1e-3
 """How far values may leave [0, 1]: interpolation and half precision do by less."""
 

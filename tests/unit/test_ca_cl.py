@@ -405,7 +405,9 @@ def run_to_cam(method: Any, config: Any, folder: Path) -> Mapping[str, Path]:
         path = folder / "images" / f"{i}.png"
         write_image(path, i, size=(width, height))
         samples.append(Sample(str(i), path, (0, 2) if i else (1,)))
-    view = TrainingView("shapes", ("boat", "cat", "train"), {"train": tuple(samples), "val": tuple(samples[:1])})
+    view = TrainingView(
+        "shapes", ("boat", "cat", "train"), {"train": tuple(samples), "val": tuple(samples[:1])}
+    )
     runtime = RuntimeConfig(device="cpu", workers=1, shard=3, checkpoint_every=1)
     functions = {
         "methods.cam.stages:classify": classify,

@@ -17,7 +17,7 @@ from benchmark.check.compare import FACTOR, Difference, compare, reproducibility
 from benchmark.check.reference import Baseline, Reference, Run, as_recorded, load
 from benchmark.check.sections import Section
 from benchmark.check.show import write_junit
-from benchmark.check.tiers import ITERATIONS, NO_REFERENCE, Outcome, shortened
+from benchmark.check.tiers import ITERATIONS, NO_REFERENCE, Outcome, mean_of, shortened
 from benchmark.check.weights import pack, unpack
 from benchmark.config import ConfigError
 from methods.layers.config import TrainConfig
@@ -215,3 +215,12 @@ def test_junit_counts_what_differs_what_failed_and_what_was_not_compared(tmp_pat
         ("c", ["skipped"]),
     ]
     assert "segmentation/val/miou: 0.5000 → 0.4000 (-0.1000), tolerance 0.0010" in suite[1][0].text
+
+
+def test_losses_are_means_over_the_whole_training():
+    history = [
+        {"iteration": 1, "a": 4.0},
+        {"iteration": 3, "a": 1.0, "late": 2.0},
+        {"iteration": 4, "a": 2.0, "late": 5.0},
+    ]
+    assert mean_of(history) == {"a": (4.0 + 2 * 1.0 + 2.0) / 4, "late": (2 * 2.0 + 5.0) / 3}

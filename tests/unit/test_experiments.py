@@ -318,3 +318,9 @@ def test_patterns_name_one_class_of_each_paper() -> None:
     }
     assert patterns
     assert all(len(matching(pattern, ratios)) == 1 for pattern in patterns)
+
+
+def test_the_tables_are_of_the_papers_protocol():
+    options = Options("shapes", "nano", "unified", [0])
+    with pytest.raises(ConfigError, match="--protocol unified: the papers' tables are of protocol paper"):
+        make_tables(find_experiments("eps/table3"), options)

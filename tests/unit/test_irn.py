@@ -399,3 +399,30 @@ def test_what_is_left_of_a_class_competes_with_the_image_s_maximum():
     walked = torch.tensor([[[[4.0, 0.8, 0.0]], [[0.0, 0.9, 1.2]]]])
     assert stages._winners(walked, 0.25).tolist() == [[[1, 0, 2]]]
     assert stages._winners(torch.zeros(1, 2, 1, 3), 0.25).tolist() == [[[0, 0, 0]]]
+
+
+def test_neither_refiner_keeps_gradients_beyond_its_training():
+    from methods.refiners.irn import stages as irn
+    from methods.refiners.psa import stages as psa
+
+    modes = []
+
+    class Stop(Exception):
+        pass
+
+    def note(*arguments, **named):
+        modes.append(torch.is_inference_mode_enabled())
+        raise Stop
+
+    class Probe:
+        def __getattr__(self, name):
+            note()
+
+    for work in (
+        lambda: irn.mean_displacement(Probe(), torch.nn.Identity(), 1),
+        lambda: irn.pseudo_label(Probe(), Probe()),
+        lambda: psa.pseudo_label(Probe(), Probe()),
+    ):
+        with pytest.raises(Stop):
+            work()
+    assert modes == [True] * 3

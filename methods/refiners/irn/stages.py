@@ -141,7 +141,6 @@ def train(context: StageContext, settings: InterPixelTrainingConfig) -> None:
     save_file(network.state_dict(), context.output / "network.safetensors")
 
 
-@torch.inference_mode()
 def released(context: StageContext, settings: ReleasedConfig) -> None:
     """The network of a checkpoint of IRNet's code; settings.network: its backbone."""
     network = InterPixelNetwork(build_backbone(settings.network))
@@ -153,6 +152,7 @@ def released(context: StageContext, settings: ReleasedConfig) -> None:
     write_released(context, settings, network, names)
 
 
+@torch.inference_mode()
 def mean_displacement(context: StageContext, network: InterPixelNetwork, batch_size: int) -> torch.Tensor:
     """Mean (2,) over the training images of their mean displacements, as (dy, dx)."""
     network.eval()

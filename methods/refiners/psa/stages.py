@@ -110,13 +110,13 @@ def train(context: StageContext, settings: AffinityTrainingConfig) -> None:
     save_file(network.state_dict(), context.output / "network.safetensors")
 
 
-@torch.inference_mode()
 def released(context: StageContext, settings: ReleasedConfig) -> None:
     """The affinity network of a checkpoint of PSA's code; settings.network: its backbone."""
     network = AffinityNetwork(build_backbone(settings.network))
     write_released(context, settings, network, lambda state: renamed(state, RELEASED))
 
 
+@torch.inference_mode()
 def pseudo_label(context: StageContext, settings: WalkConfig) -> None:
     """Write a label map of every training image: argmax of the walked CAM and background, upsampled.
 
