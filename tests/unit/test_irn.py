@@ -407,12 +407,12 @@ def test_neither_refiner_keeps_gradients_beyond_its_training():
 
     modes = []
 
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def note(*arguments, **named):
         modes.append(torch.is_inference_mode_enabled())
-        raise Stop
+        raise StopError
 
     class Probe:
         def __getattr__(self, name):
@@ -423,6 +423,6 @@ def test_neither_refiner_keeps_gradients_beyond_its_training():
         lambda: irn.pseudo_label(Probe(), Probe()),
         lambda: psa.pseudo_label(Probe(), Probe()),
     ):
-        with pytest.raises(Stop):
+        with pytest.raises(StopError):
             work()
     assert modes == [True] * 3
