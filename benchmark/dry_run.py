@@ -57,7 +57,7 @@ def print_plan(plan: Plan) -> bool:
     )
     if unknown < todo:
         rest = f", without {unknown} stages of which nothing is known" if unknown else ""
-        console.print(f"about {duration(seconds)}, by the times of stored stages{rest}", markup=False)
+        console.print(f"about {duration(seconds)}, by the times of earlier ones{rest}", markup=False)
     if needed > free:
         console.print("Not enough space: point runtime.store to a larger disk.", style="red")
     failed = [cell for cell in plan.cells if cell.status == "failed"]

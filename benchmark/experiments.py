@@ -150,7 +150,7 @@ def all_jobs(tables: Sequence[Table]) -> list[Job]:
 def run_experiments(tables: Sequence[Table], options: Options, folder: Path) -> list[str] | None:
     """Run experiments one after the other, write and print each one's table; returns failures, one line each.
 
-    folder: where tables and comparisons go; tried before anything runs
+    folder: where tables and comparisons go, inside that of the run, which is tried before anything runs
     None in processes under torchrun other than rank 0. Raises ConfigError before anything runs.
     """
     from benchmark.runner import execute, form_team
@@ -160,7 +160,7 @@ def run_experiments(tables: Sequence[Table], options: Options, folder: Path) -> 
     team = form_team(jobs[0].config.runtime) if jobs else None
     leads = team is None or team.leads
     if leads:
-        check_writable(folder, "--output")
+        check_writable(folder.parent, "--output")
         if jobs:
             check_writable(Path(jobs[0].config.runtime.store), "runtime.store")
             announce_time(jobs)
@@ -192,7 +192,8 @@ def announce_time(jobs: Sequence[Job]) -> None:
     if unknown < todo:
         rest = f", without {unknown} of which nothing is known" if unknown else ""
         console.print(
-            f"{todo} stages to do: about {duration(seconds)}, by the times of stored ones{rest}", markup=False
+            f"{todo} stages to do: about {duration(seconds)}, by the times of earlier ones{rest}",
+            markup=False,
         )
 
 
@@ -283,8 +284,8 @@ def print_table(measured: Sequence[Measured], table: Table, options: Options) ->
     )
     shown.add_column("")
     for column in table.experiment.columns:
-        shown.add_column(f"{column}\npaper", justify="right", style="dim")
-        shown.add_column(f"{column}\nhere", justify="right")
+        shown.add_column(f"{column}\npaper", justify="right", style="dim", overflow="fold")
+        shown.add_column(f"{column}\nhere", justify="right", overflow="fold")
     cells = {(m.row, m.column): m for m in measured if m.is_compared}
     for row, job in zip(table.experiment.rows, table.jobs, strict=True):
         line = [Text(row.label)]

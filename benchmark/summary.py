@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmark.console import console
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def write_summary(run_dir: Path, experiments: Sequence[str]) -> None:
@@ -20,9 +24,7 @@ def write_summary(run_dir: Path, experiments: Sequence[str]) -> None:
 
     folder = run_dir / EXPERIMENTS_FOLDER
     table = read_directions(folder)
-    ran = table[table["experiment"].isin(experiments)]
-    if not ran.empty:
-        _print(reproduction.directions_table(ran))
+    _print(table[table["experiment"].isin(experiments)])
     for path in reproduction.write_summary(folder):
         console.print(f"{path.suffix[1:]}: {path}", markup=False)
     with run_lock(run_dir):
@@ -30,21 +32,33 @@ def write_summary(run_dir: Path, experiments: Sequence[str]) -> None:
             console.print(f"Report: {build_reports(run_dir)['html']}", markup=False)
 
 
-def _print(table: object) -> None:
+def _print(found: pd.DataFrame) -> None:
+    """Without remarks, which are in the files."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    from reports.tables import TextTable
+    from reports.reproduction import cells, directions_table
+    from results.aggregate import as_rows
 
-    assert isinstance(table, TextTable)
+    if found.empty:
+        return
     shown = Table(
-        title="What reproduces", caption=Text(table.caption), box=box.SIMPLE_HEAD,
-        title_justify="left", caption_justify="left",
-    )  # fmt: skip
-    for number, head in enumerate(table.heads):
-        words = number < table.text_columns or number >= len(table.heads) - table.note_columns
-        shown.add_column(head, justify="left" if words else "right", overflow="fold")
-    for row in table.rows:
-        shown.add_row(*map(Text, row))
+        title="What reproduces",
+        caption=Text(directions_table(found).caption),
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        caption_justify="left",
+        padding=(0, 1, 0, 0),
+    )
+    shown.add_column("")
+    for head in ("verdict", "paper", "here", "95 % interval", "n"):
+        shown.add_column(head, justify="left" if head == "verdict" else "right", no_wrap=True)
+    group = ""
+    for row in as_rows(found):
+        if group != (group := f"{row['experiment']}, {row['column']}"):
+            shown.add_row(Text(group, style="bold"))
+        text = cells(row)
+        names = ("compared", "verdict", "paper", "here", "interval", "n")
+        shown.add_row(*(Text(text[name]) for name in names))
     console.print(shown)

@@ -86,7 +86,7 @@ def directions(
     rows = [row for row in rows if row.label in printed]
     if len(rows) < 2:
         return []
-    best = max(rows, key=lambda row: sign * printed[row.label])
+    best = max(rows, key=lambda row: (sign * printed[row.label], row.sampled is not None))
     effects = {row.label: round(sign * (printed[best.label] - printed[row.label]), 6) for row in rows}
     far = [row for row in rows if effects[row.label] >= POINT]
     close = [row for row in rows if effects[row.label] < POINT]

@@ -117,8 +117,8 @@ def _check_selection(config: EpsConfig, view: TrainingView) -> None:
     missing = [name for name in config.predefined_background if name not in view.classes]
     if config.map_selection == "predefined" and missing:
         raise NotRunnable(
-            f"map_selection=predefined needs the classes that saliency overlooks; {', '.join(missing)} is no class "
-            f"of {view.name}: set method.eps.predefined_background=[NAME,...] to some of {', '.join(view.classes)}"
+            f"map_selection=predefined: {view.name} has no {', '.join(missing)}; name the classes that saliency "
+            f"overlooks by method.eps.predefined_background=[NAME,...], some of {', '.join(view.classes)}"
         )
 
 

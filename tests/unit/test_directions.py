@@ -97,6 +97,12 @@ def test_where_less_is_better_the_lowest_is_the_best() -> None:
     assert found.verdict == REPRODUCED
 
 
+def test_of_equals_the_one_that_has_a_score_is_the_best() -> None:
+    rows = [Scored("SGAN", 10.0, None, "not here"), row("EPS", 10.0, {0: 20.0}), row("CAM", 74.0, {0: 60.0})]
+    found = directions("m/t", "ratio", rows, less_is_better=True)
+    assert [(d.better, d.row) for d in found] == [("EPS", "CAM"), ("", "SGAN / EPS")]
+
+
 def test_a_metric_without_bootstrap_needs_seeds() -> None:
     def bare(label: str, printed: float, values: Mapping[int, float]) -> Scored:
         return Scored(label, printed, Sampled({s: np.array([v]) for s, v in values.items()}, {}, ""))

@@ -63,9 +63,9 @@ def test_what_is_stored_takes_no_time(plan: Plan) -> None:
 
 def test_a_dry_run_says_it(command_line: CommandLine, third_party) -> None:
     third_party(Toy("toy"))
-    assert "by the times of stored stages" not in command_line.run("toy", "--dry-run").out
+    assert "by the times of earlier ones" not in command_line.run("toy", "--dry-run").out
     assert command_line.run("toy").code == 0
     assert (
-        "about 0 s, by the times of stored stages"
+        "about 0 s, by the times of earlier ones"
         in command_line.run("toy", "--seeds", "0,1", "--dry-run").out
     )
