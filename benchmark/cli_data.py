@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
+import datasets
 from benchmark.config import choose
 from benchmark.console import console, stage_progress
 from benchmark.folders import check_writable
 
 
 def prepare(
-    name: Annotated[str, typer.Argument(help="Data set: voc2012 or coco2014.")],
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(datasets.preparable())}.")],
     more: Annotated[list[Path] | None, typer.Argument(metavar="[ARCHIVE]...", help="As --from.")] = None,
     archives: Annotated[
         list[Path] | None, typer.Option("--from", help="Downloaded tar and zip archives, as they are.")
@@ -24,7 +25,6 @@ def prepare(
     ] = False,
 ) -> None:
     """Turn downloads into the layout that runs read, check counts, make masks. Running again resumes."""
-    import datasets
     from datasets.preparing import Request
 
     make = datasets.preparer(choose("data set to prepare", name, datasets.preparable()))

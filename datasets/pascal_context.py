@@ -7,11 +7,11 @@ Labels of whole scenes for the trainval images of VOC 2010, a part of VOC 2012's
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.base import ContextClass, DataError
+from datasets.listing import names_in
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +44,7 @@ class PascalContext:
         self.contexts = tuple(
             ContextClass(context, classes.index(item), ids[name]) for item, context, name in PAIRS
         )
-        self._files = frozenset(os.listdir(self.folder))  # noqa: PTH208 - names only
+        self._files = names_in(self.folder)
 
     def path(self, sample_id: str) -> Path | None:
         name = sample_id + self._ending

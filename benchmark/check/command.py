@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.config import PROTOCOLS, SCALES, ConfigError, choose
+from benchmark.arguments import DatasetName, Methods, Protocol, Scale, method_names, parse_seeds
+from benchmark.config import ConfigError, choose
 from benchmark.console import console
 from benchmark.folders import check_writable
 
@@ -28,10 +29,10 @@ def check(
         list[str] | None,
         typer.Argument(help=f"Settings as key=value; {SUBSET} by default.", show_default=False),
     ] = None,
-    methods: Annotated[str, typer.Option(help="Comma-separated names, or `all`; see `list`.")] = "all",
-    dataset: Annotated[str | None, typer.Option(help="Data set; by default the scale's own.")] = None,
-    scale: Annotated[str, typer.Option(help=f"One of {', '.join(SCALES)}.")] = "nano",
-    protocol: Annotated[str, typer.Option(help=f"One of {', '.join(PROTOCOLS)}.")] = "paper",
+    methods: Methods = "all",
+    dataset: DatasetName = None,
+    scale: Scale = "nano",
+    protocol: Protocol = "paper",
     device: Annotated[
         str, typer.Option(help="cpu, cuda, or auto: the CPU and, where there is one, the GPU.")
     ] = "auto",
@@ -55,7 +56,6 @@ def check(
     seeds: Annotated[str, typer.Option(help="Of tier 2's spread, with the two options above.")] = "0,1,2,3",
 ) -> None:
     """Compare today's numbers with the recorded ones: what changed by more than chance, and exit code 1."""
-    from benchmark.arguments import method_names, parse_seeds
     from benchmark.check import reference as stored
     from benchmark.check.compare import FEWEST_SEEDS, SPREAD_TIER
     from benchmark.config import compose

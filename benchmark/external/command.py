@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from benchmark.arguments import DatasetName, Overrides, parse_seeds, print_board, run_folder
 from benchmark.config import PROTOCOLS, SCALES, choose, compose
 from benchmark.console import console
 from benchmark.folders import check_writable
@@ -16,14 +17,11 @@ SPLITS = ("train", "val")
 
 def evaluate(
     name: Annotated[str, typer.Option(help="What the row is called.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(help="Settings as key=value, e.g. dataset.root=PATH", show_default=False),
-    ] = None,
+    overrides: Overrides = None,
     cams: Annotated[Path | None, typer.Option(help="Folder of CAMs, ID.npy or ID.npz.")] = None,
     pseudo_labels: Annotated[Path | None, typer.Option(help="Folder of pseudo-labels, ID.png.")] = None,
     predictions: Annotated[Path | None, typer.Option(help="Folder of predictions, ID.png.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Data set; by default the scale's own.")] = None,
+    dataset: DatasetName = None,
     scale: Annotated[str, typer.Option(help="Whose board it joins.")] = "nano",
     protocol: Annotated[str, typer.Option(help="Whose board it joins.")] = "paper",
     split: Annotated[
@@ -43,7 +41,6 @@ def evaluate(
     Read are indexed PNGs, and CAMs as published code saves them (the README names the formats). Sorts
     that are given later under the same name join the row; changed files replace it.
     """
-    from benchmark.arguments import parse_seeds, print_board, run_folder
     from benchmark.board import write_board
     from benchmark.external.entry import External, external_config, parse_supervision
     from benchmark.plan import make_plan
