@@ -59,7 +59,7 @@ def test_run(command_line: CommandLine, third_party, below_a_file: Path, option:
 
 def test_experiment(command_line: CommandLine, below_a_file: Path) -> None:
     check(
-        command_line, below_a_file / "experiments", "--output", "run", "--experiment", "semantic_modulation/table3",
+        command_line, below_a_file, "--output", "run", "--experiment", "semantic_modulation/table3",
         "--device", "cpu", "--output", str(below_a_file), f"runtime.store={command_line.store}",
         f"dataset.root={command_line.folder / 'data'}",
     )  # fmt: skip
