@@ -174,14 +174,37 @@ def test_patch_tokens_are_pooled_as_set():
         torch.testing.assert_close(branch.classified(patches, branch.classifier), expected)
 
 
-def test_average_leaves_buffers_alone():
+def test_average_takes_statistics_along():
     target, source = nn.BatchNorm2d(2), nn.BatchNorm2d(2)
     with torch.no_grad():
         source.weight.fill_(3)
         source.running_mean.fill_(5)  # type: ignore[union-attr]
-    average(target, source, 0.5)
-    assert target.weight.tolist() == [2, 2]
-    assert target.running_mean.tolist() == [0, 0]  # type: ignore[union-attr]
+        source.num_batches_tracked.fill_(7)  # type: ignore[union-attr]
+    average(target, source, 0.75)
+    assert target.weight.tolist() == [1.5, 1.5]
+    assert target.running_mean.tolist() == [1.25, 1.25]  # type: ignore[union-attr]
+    assert target.num_batches_tracked == 7
+
+
+def test_statistics_of_the_students_decoder_follow_the_teachers():
+    """The student's decoder never runs in the training, and predicts with `which=student`."""
+    both, settings = network("dskd_gc")
+    assert both.student is not None
+    assert settings.distillation is not None
+    both.begin(phases(settings)[-1])
+    step = batch()
+    both(step.images, step.labels)
+    teacher, student = (
+        {k: v.clone() for k, v in branch.decoder.state_dict().items() if "running" in k}
+        for branch in (both.teacher, both.student)
+    )
+    assert teacher  # nano's decoder is normalised
+    kept = momentum_at(both.updates.item() / both._averagings, settings.distillation.momentum)
+    both(step.images, step.labels)
+    for key, value in both.student.decoder.state_dict().items():
+        if "running" in key:
+            assert not torch.equal(teacher[key], student[key])
+            torch.testing.assert_close(value, kept * student[key] + (1 - kept) * teacher[key])
 
 
 def test_phases_follow_from_the_shares():
