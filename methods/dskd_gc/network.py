@@ -342,11 +342,11 @@ def average(target: nn.Module, source: nn.Module, kept: float) -> None:
     """
     for old, new in zip(target.parameters(), source.parameters(), strict=True):
         old.lerp_(new, 1 - kept)
-    for old, new in zip(target.buffers(), source.buffers(), strict=True):
-        if old.is_floating_point():
-            old.lerp_(new, 1 - kept)
+    for own, other in zip(target.buffers(), source.buffers(), strict=True):
+        if own.is_floating_point():
+            own.lerp_(other, 1 - kept)
         else:
-            old.copy_(new)
+            own.copy_(other)
 
 
 def momentum_at(progress: float, momentum: tuple[float, float]) -> float:
