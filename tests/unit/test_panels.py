@@ -174,8 +174,16 @@ def test_what_a_method_made_on_the_way_is_shown(command_line: CommandLine, third
         assert cells["plain"]
         assert all(panel["steps"] == [] for panel in cells["plain"])
         for panel in cells["gradual"]:
-            assert [step["name"] for step in panel["steps"]] == ["pseudo_label_first", "doubt"]
-            first, doubt = (command_line.output / step["picture"] for step in panel["steps"])
+            assert [step["name"] for step in panel["steps"]] == ["pseudo_label_first", "changed", "doubt"]
+            first, changed, doubt = (command_line.output / step["picture"] for step in panel["steps"])
+            lost, won = panel["steps"][1]["legend"]
+            assert (lost["name"], lost["share"], won["name"]) == ("lost", 0, "won")
+            assert won["share"] == pytest.approx(0.5, abs=0.01)
+            with Image.open(changed) as picture:
+                shown = np.asarray(picture.convert("RGB")).astype(int)
+                upper, lower = np.array_split(shown, 2)
+                assert (upper[2:-2, :, 0] - upper[2:-2, :, 2]).mean() > 100  # yellow over the grey image
+                assert abs((lower[2:-2, :, 0] - lower[2:-2, :, 2]).mean()) < 10
             with Image.open(doubt) as picture:
                 assert np.abs(np.asarray(picture.convert("RGB")).astype(int) - 64).max() <= 2
             assert first.read_bytes() != (command_line.output / panel["pseudo_label"]).read_bytes()
