@@ -53,26 +53,25 @@ def _rows(
         records.append(Record(**cell_identity(plan.config, row["reference"], -1), **values))
     for result in results:
         identity = cell_identity(result.cell.config, result.cell.method.name, result.cell.seed)
-        records += [
-            Record(**identity, **row, key=planned.key) for planned, rows in result.scores for row in rows
-        ]
-        records += [
-            Record(
-                **identity,
-                stage=s["name"],
-                variant="",
-                split="",
-                metric=metric,
-                value=s[metric],
-                key=s["key"],
-            )
-            for s in result.stages
-            for metric in ("seconds", *MEMORY)
-            if metric in s
-        ]
+        records += cell_records(result)
         cells.append(_cell_record(plan, result, identity, run_dir))
         _resample(plan, result, run_dir)
     return records, cells
+
+
+def cell_records(result: CellResult) -> list[Record]:
+    """All numbers of a cell: scores, and time and memory of its stages."""
+    identity = cell_identity(result.cell.config, result.cell.method.name, result.cell.seed)
+    scores = [Record(**identity, **row, key=planned.key) for planned, rows in result.scores for row in rows]
+    costs = [
+        Record(
+            **identity, stage=s["name"], variant="", split="", metric=metric, value=s[metric], key=s["key"]
+        )
+        for s in result.stages
+        for metric in ("seconds", *MEMORY)
+        if metric in s
+    ]
+    return scores + costs
 
 
 def _resample(plan: Plan, result: CellResult, run_dir: Path) -> None:

@@ -17,13 +17,13 @@ from benchmark.console import console, duration
 from benchmark.diagnoses import diagnoses_of
 from benchmark.estimate import time_estimate
 from benchmark.folders import check_writable
-from benchmark.measured import Column, Measured, measure, score_parts, scored
+from benchmark.measured import HOURS, Column, Measured, measure, score_parts, scored
 from benchmark.plan import Job, plan_jobs
 from methods.experiment import Experiment, ExperimentRow
 from methods.registry import all_methods, find_method
 from results.directions import NOT_REPRODUCED, Direction, directions, write_directions
 from results.experiments import Experiment as ExperimentTable
-from results.experiments import write_experiment
+from results.experiments import write_experiment, write_row_records
 
 if TYPE_CHECKING:
     from benchmark.config import RunConfig
@@ -201,7 +201,9 @@ def _write(
     table: Table, done: tuple[Runner, list[CellResult]] | None, options: Options, folder: Path
 ) -> tuple[list[Direction], list[str]]:
     """Table and comparisons of an experiment that has run, and why scores are missing where something failed."""
+    from benchmark.board import cell_records
     from benchmark.evaluation.bootstrap import write_resamples
+    from results.io import records_frame
 
     results = done[1] if done else []
     by_row: list[list[CellResult]] = []
@@ -239,10 +241,20 @@ def _write(
                 table.experiment.rows, column.scores, by_row, reasons, strict=True
             )
         ]
-        found += directions(table.name, column.title, compared, column.less_is_better)
+        if column.is_judged:
+            found += directions(table.name, column.title, compared, column.less_is_better)
+    records = {
+        row.label: records_frame(record for result in own for record in cell_records(result))
+        for row, own in zip(table.experiment.rows, by_row, strict=True)
+    }
+    write_row_records(folder, _file_name(table), records)
     _write_table(measured, reasons, table, options, folder)
     print_table(measured, table, options)
     return found, failures
+
+
+def _file_name(table: Table) -> str:
+    return table.name.replace("/", "-")
 
 
 def _write_table(
@@ -265,8 +277,8 @@ def _write_table(
         }
     )
     title = f"{table.method.title}: {table.experiment.title}"
-    name = table.name.replace("/", "-")
-    write_experiment(folder, ExperimentTable(name, title, _caption(table, options), frame))
+    conditions = _caption(measured, table, options)
+    write_experiment(folder, ExperimentTable(_file_name(table), title, conditions, frame))
 
 
 def print_table(measured: Sequence[Measured], table: Table, options: Options) -> None:
@@ -277,7 +289,7 @@ def print_table(measured: Sequence[Measured], table: Table, options: Options) ->
 
     shown = RichTable(
         title=Text(f"{table.method.title}: {table.experiment.title}"),
-        caption=Text(_caption(table, options)),
+        caption=Text(_caption(measured, table, options)),
         box=box.SIMPLE_HEAD,
         title_justify="left",
         caption_justify="left",
@@ -300,14 +312,17 @@ def print_table(measured: Sequence[Measured], table: Table, options: Options) ->
     console.print(shown)
 
 
-def _caption(table: Table, options: Options) -> str:
+def _caption(measured: Sequence[Measured], table: Table, options: Options) -> str:
     seeds = ", ".join(map(str, options.seeds))
+    fixed = dict.fromkeys(m.column for m in measured if m.is_compared and m.variant == "fixed")
     return (
-        f"{_metrics(table.experiment)} in %; paper: {table.experiment.dataset}; here: "
+        f"{_metrics(table.experiment)}; paper: {table.experiment.dataset}; here: "
         f"{options.dataset} at scale {options.scale}, seeds {seeds}; CAMs at their oracle thresholds"
+        + (f", for {', '.join(fixed)} at the fixed one" if fixed else "")
     )
 
 
 def _metrics(experiment: Experiment) -> str:
     found = {score_parts(score)[1] for row in experiment.rows for score in row.scores}
-    return ", ".join(sorted(_METRICS.get(metric, metric.replace("_", " ")) for metric in found))
+    names = sorted(_METRICS.get(metric, metric.replace("_", " ")) for metric in found - {HOURS})
+    return ", ".join([*([f"{', '.join(names)} in %"] if names else []), *([HOURS] if HOURS in found else [])])

@@ -32,8 +32,11 @@ def until_kind(stages: list[Stage], kind: Kind, method: str) -> list[Stage]:
 
 
 def until_scores(stages: list[Stage], scores: tuple[str, ...], method: str) -> list[Stage]:
-    """The stages whose scores are called so, and everything upstream of them."""
-    called = {s.name: s.scored_as or SCORED[s.yields] for s in stages if s.yields in SCORED}
+    """The stages whose scores are called so, and everything upstream of them.
+
+    A stage that is not scored is called by its own name: its time is recorded.
+    """
+    called = {s.name: s.scored_as or SCORED.get(s.yields, s.name) for s in stages}
     if missing := [score for score in scores if score not in called.values()]:
         raise NotRunnable(
             f"method {method} has no score {missing[0]}; it has {', '.join(dict.fromkeys(called.values()))}"

@@ -13,7 +13,7 @@ import numpy as np
 
 from methods.experiment import ExperimentRow
 from results.directions import Scored
-from results.experiments import COMPARED
+from results.experiments import compared_rule
 from results.reported import find_reported
 from results.resamples import load_resamples
 from results.significance import Sampled
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 LESS_IS_BETTER = frozenset({"confusion_ratio"})
 """Metrics of which a paper is proud when they are low."""
+HOURS = "hours"
+"""Metric of any stage: how long it took here. It is shown and never judged, as papers have other machines."""
 
 
 @dataclass(frozen=True)
@@ -36,21 +38,25 @@ class Column:
     def less_is_better(self) -> bool:
         return all(score_parts(score)[1] in LESS_IS_BETTER for score in self.scores)
 
+    @property
+    def is_judged(self) -> bool:
+        """Whether a paper's differences in it can be held against ours."""
+        return all(score_parts(score)[1] != HOURS for score in self.scores)
+
 
 @dataclass(frozen=True)
 class Measured:
-    """One number of the table: `values` in hundredths, one a seed, by threshold rule (`variant`)."""
+    """One number of the table: `values` in hundredths (of `HOURS` in hours), one a seed.
+
+    variant: threshold rule; is_compared: whether it stands beside the paper's
+    """
 
     row: str
     column: str
     variant: str
     reported: float | None
     values: tuple[float, ...]
-
-    @property
-    def is_compared(self) -> bool:
-        """Whether it stands beside the paper's."""
-        return self.variant in COMPARED
+    is_compared: bool
 
     @property
     def mean(self) -> float:
@@ -68,12 +74,16 @@ def score_parts(score: str) -> tuple[str, str, str]:
     return stage, metric or "miou", pattern
 
 
-def _printed(row: ExperimentRow, score: str) -> float | None:
-    """The paper's number of a row at one score, in hundredths."""
+def printed_number(row: ExperimentRow, score: str) -> float | None:
+    """The paper's number of a row at one score, in hundredths; of `HOURS` as printed."""
     if not row.reported:
         return None
     number = find_reported(row.reported, *score_parts(score))
-    return round(100 * number.value, 6) if number else None
+    return round(_factor(score) * number.value, 6) if number else None
+
+
+def _factor(score: str) -> float:
+    return 1 if score_parts(score)[1] == HOURS else 100
 
 
 def _found(score: str, results: Sequence[CellResult]) -> Iterator[tuple[CellResult, str, dict[str, Any]]]:
@@ -85,17 +95,24 @@ def _found(score: str, results: Sequence[CellResult]) -> Iterator[tuple[CellResu
                 asked = (row["stage"], row["metric"]) == (stage, metric) and row["variant"] != "curve"
                 if asked and fnmatchcase(row["class_name"], pattern):
                     yield result, planned.key, row
+        for done in result.stages if metric == HOURS else ():
+            if done["name"] == stage and not done["resumed"]:  # else the seconds are of its last part alone
+                hours = done["seconds"] / 3600
+                yield result, done["key"], {"metric": HOURS, "class_name": "", "variant": "", "value": hours}
 
 
 def measure(row: ExperimentRow, column: Column, score: str, results: Sequence[CellResult]) -> list[Measured]:
     """A row's numbers in one column, one a threshold rule; one without values where it has none."""
     values: dict[str, list[float]] = {}
     for _, _, found in _found(score, results):
-        values.setdefault(found["variant"], []).append(100 * found["value"])
-    if not any(variant in COMPARED for variant in values):
-        values[COMPARED[0]] = []
-    printed = _printed(row, score)
-    return [Measured(row.label, column.title, v, printed, tuple(of_rule)) for v, of_rule in values.items()]
+        values.setdefault(found["variant"], []).append(_factor(score) * found["value"])
+    compared = compared_rule(values)
+    values.setdefault(compared, [])
+    printed = printed_number(row, score)
+    return [
+        Measured(row.label, column.title, rule, printed, tuple(of_rule), rule == compared)
+        for rule, of_rule in values.items()
+    ]
 
 
 def scored(
@@ -105,8 +122,10 @@ def scored(
     values: dict[int, np.ndarray] = {}
     resamples: dict[int, np.ndarray] = {}
     images = ""
-    for result, key, found in _found(score, results):
-        if found["variant"] in COMPARED:
+    all_found = list(_found(score, results))
+    compared = compared_rule({found["variant"] for _, _, found in all_found})
+    for result, key, found in all_found:
+        if found["variant"] == compared:
             seed = result.cell.seed
             values[seed] = np.array([100 * found["value"]])
             sampled = load_resamples(folder, key, found["variant"])
@@ -117,7 +136,7 @@ def scored(
                 elif found["metric"] == "iou":
                     resamples[seed] = 100 * sampled.iou[:, [sampled.labels.index(found["class_name"])]]
     whole = resamples if resamples.keys() == values.keys() else {}
-    printed = _printed(row, score)
+    printed = printed_number(row, score)
     if not values:
         return Scored(row.label, printed, None, reason or "the data have no such score")
     return Scored(row.label, printed, Sampled(values, whole, images))

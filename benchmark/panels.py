@@ -18,7 +18,7 @@ from benchmark.store import Store, content_key
 from datasets.base import DataError, Sample
 from methods.artifacts import CamReader, label_map_path
 from methods.base import Kind
-from methods.pictures import pictures
+from methods.pictures import Picture, pictures
 
 CHOSEN = 2
 """Images of each sort (best, worst, most disagreeing) and of each kind of label map."""
@@ -185,20 +185,23 @@ class _Pictures:
         """Relative paths of the pictures; None where the artifact has nothing of the image.
 
         steps: [{"name", "picture"}] of what comes on the way, in the stages' order: artifacts that are scored under
-               a name of their own, and the maps that stages leave (`methods.pictures`)
+               a name of their own, and the maps that stages leave (`methods.pictures`); of those of kinds also
+               "legend": [{"name", "share"}], the share of the image's pixels
         """
         board = {
             kind.value: self._artifact(self._shown[kind], sample) if kind in self._shown else None
             for kind in _DRAWN
         }
         steps = [step for stage in self._stages for step in self._steps(stage, sample)]
-        return {**board, "steps": [{"name": name, "picture": path} for name, path in steps if path]}
+        return {**board, "steps": [step for step in steps if step["picture"]]}
 
-    def _steps(self, stage: dict[str, Any], sample: Sample) -> Iterator[tuple[str, str | None]]:
+    def _steps(self, stage: dict[str, Any], sample: Sample) -> Iterator[dict[str, Any]]:
         if stage["kind"] in _DRAWN and stage.get("shown") is False:
-            yield stage["name"], self._artifact(stage, sample)
-        for title, file in pictures(self._store.path(stage["name"], stage["key"]), sample.id).items():
-            yield title, self._picture(stage, sample, title, partial(_grey, file))
+            yield {"name": stage["name"], "picture": self._artifact(stage, sample)}
+        for title, found in pictures(self._store.path(stage["name"], stage["key"]), sample.id).items():
+            draw = partial(_of_kinds, found.path, sample) if found.kinds else partial(_grey, found.path)
+            step = {"name": title, "picture": self._picture(stage, sample, title, draw)}
+            yield step | ({"legend": _legend(found)} if found.kinds else {})
 
     def _artifact(self, stage: dict[str, Any], sample: Sample) -> str | None:
         draw = self._cam if stage["kind"] == Kind.CAM else _label_map
@@ -244,6 +247,26 @@ def _grey(file: Path) -> np.ndarray:
     from datasets.images import read_map
 
     return read_map(file).numpy()[..., None].repeat(3, axis=2)
+
+
+def _of_kinds(file: Path, sample: Sample) -> np.ndarray:
+    """(H, W, 3) uint8"""
+    from datasets.images import read_map
+    from reports.panels import kinds_overlay
+
+    return kinds_overlay(_image(sample), read_map(file).numpy())
+
+
+def _legend(found: Picture) -> list[dict[str, Any]]:
+    """Names of the kinds, but the first, which is shown clear, and their shares of the pixels."""
+    from datasets.images import read_map
+
+    kinds = read_map(found.path).numpy()
+    return [
+        {"name": name, "share": round(float((kinds == value).mean()), 4)}
+        for value, name in enumerate(found.kinds)
+        if value > 0
+    ]
 
 
 def _image(sample: Sample) -> np.ndarray:

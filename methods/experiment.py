@@ -13,7 +13,8 @@ class ExperimentRow:
     reported: where the paper prints it, "paper/table/row" or "paper/table/row/column" of `results/reported`; "" if
               nowhere
     scores:   what is read for each column: "stage", its mIoU; "stage:metric"; "stage:metric:class", where the class
-              may be a pattern ("train|rail*"). Stages are called as in the records (cam, cam_original, segmentation)
+              may be a pattern ("train|rail*"). Stages are called as in the records (cam, cam_original, segmentation).
+              "stage:hours" is how long a stage took, by its own name
     settings: overrides of the method's settings, e.g. "modulation.strength=0.6"
     method:   another entry whose row this is (a baseline); None: the experiment's own
     unavailable: why nobody can run it (inputs that are not to be had); "" if one can

@@ -21,6 +21,9 @@ _FLAT_COLOURS = 64
 
 _WEBP_QUALITY = 80
 
+_KINDS = ((0, 114, 178), (240, 228, 66), (213, 94, 0))
+"""Blue, yellow and vermilion of Okabe and Ito (2008), which differ to the colour-blind too, and in lightness."""
+
 
 def voc_palette() -> np.ndarray:
     """(256, 3) uint8: PASCAL VOC's colour map: the label's bits, three a step, over the channels' bits."""
@@ -73,6 +76,22 @@ def cam_overlay(
     weights = activation**2 / np.maximum((activation**2).sum(axis=0), 1e-12)
     mixed = np.einsum("khw,kc->hwc", weights, colours)
     return _blend(grey, mixed, opacity * activation.max(axis=0)[..., None])
+
+
+def kinds_overlay(image: np.ndarray, kinds: np.ndarray, opacity: float = 0.85) -> np.ndarray:
+    """Kinds of pixels over the greyed image; kind 0 is left clear, the others are coloured as `kind_colour` says.
+
+    image: (H, W, 3) uint8; kinds: (H, W) uint8, 0 to 3; opacity in [0, 1]. Returns (H, W, 3) uint8.
+    """
+    grey = image.astype(np.float32).mean(axis=2, keepdims=True).repeat(3, axis=2)
+    alpha = np.where(kinds == 0, 0.0, opacity)[..., None]
+    return _blend(grey, np.array(((0, 0, 0), *_KINDS), dtype=np.float32)[kinds], alpha)
+
+
+def kind_colour(kind: int) -> str:
+    """`#rrggbb` of a kind of pixels, 1 to 3."""
+    red, green, blue = _KINDS[kind - 1]
+    return f"#{red:02x}{green:02x}{blue:02x}"
 
 
 def save_panel(path: Path, rgb: np.ndarray, longest: int = 320) -> None:

@@ -13,6 +13,7 @@ from reports.tables import TextTable
 from reports.text import MISSING
 from results.aggregate import as_rows
 from results.directions import POINT, RANGE, VERDICTS, read_directions
+from results.experiments import SUMMARY
 
 CAPTION = (
     "Each table's best row in the paper against its other rows: difference in points (of mIoU, accuracy and ratios: "
@@ -89,7 +90,7 @@ def write_summary(folder: Path) -> list[Path]:
     }
     paths = []
     for suffix, content in contents.items():
-        path = folder / f"summary.{suffix}"
+        path = folder / f"{SUMMARY}.{suffix}"
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         temporary.write_text(content, encoding="utf-8")
         temporary.replace(path)

@@ -1,8 +1,12 @@
-"""Tables of ablations in a run folder: `experiments/<method>-<experiment>.csv`, long format."""
+"""Tables of ablations in a run folder: `experiments/<method>-<experiment>.csv`, long format.
+
+All records of their rows are in `experiments/records/`, likewise named: by class, by threshold, seconds of stages.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +17,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 EXPERIMENTS_FOLDER = "experiments"
-COMPARED = ("oracle", "")
-"""Threshold rules whose values stand beside the paper's: for CAMs the oracle, which papers print."""
+SUMMARY = "summary"
+"""Name of the file, beside the tables, of what all of them say together."""
+RECORDS_FOLDER = "records"
+COMPARED = ("oracle", "", "fixed")
+"""Threshold rules; the first of them that a score has stands beside the paper's. For CAMs that is the oracle, which
+papers print; confusion ratios and boundaries of CAMs are of the fixed threshold alone."""
+
+
+def compared_rule(rules: Collection[str]) -> str:
+    """Which of a score's threshold rules stands beside the paper's number; the oracle where it has none."""
+    return next((rule for rule in COMPARED if rule in rules), COMPARED[0])
 
 
 @dataclass(frozen=True)
@@ -41,16 +54,33 @@ def write_experiment(folder: Path, experiment: Experiment) -> Path:
     return path
 
 
+def write_row_records(folder: Path, name: str, records: Mapping[str, pd.DataFrame]) -> Path:
+    """Write all records of an experiment's rows, by label (columns `results.schema.COLUMNS`), in one CSV file."""
+    import pandas as pd
+
+    path = folder / RECORDS_FOLDER / f"{name}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    pd.concat(records, names=["row"]).droplevel(1).to_csv(temporary)
+    temporary.replace(path)
+    return path
+
+
 def read_experiments(run_dir: Path) -> list[Experiment]:
     """The ablations of a run folder whose values stand beside a paper's, by name. Raises DataError."""
     import pandas as pd
 
     found = []
     for path in sorted((run_dir / EXPERIMENTS_FOLDER).glob("*.csv")):
+        if path.stem == SUMMARY:
+            continue
         try:
             table = pd.read_csv(path, keep_default_na=False, na_values={c: [""] for c in _NUMBERS})
             title, conditions = str(table["title"].iloc[0]), str(table["conditions"].iloc[0])
-            compared = table[table["threshold rule"].isin(COMPARED)].drop(columns=["title", "conditions"])
+            rules = table.groupby(["row", "column"])["threshold rule"].transform(
+                lambda r: compared_rule(set(r))
+            )
+            compared = table[table["threshold rule"] == rules].drop(columns=["title", "conditions"])
             compared = compared.astype(dict.fromkeys(_NUMBERS, float))
         except (ValueError, KeyError, IndexError) as error:
             raise DataError(

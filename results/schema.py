@@ -82,7 +82,8 @@ class CellRecord:
               -> SHA-256 of all pretrained weights it started from; seconds: of all stages; finished
     panels:   example images: list of {"id", "labels", "image", "truth", "cam", "pseudo_label", "prediction"}, the
               last five being paths relative to the run folder, or null; "split" and "reasons" (why this image:
-              `benchmark.panels.Example`); "steps": list of {"name", "picture"}, what the method made on the way
+              `benchmark.panels.Example`); "steps": list of {"name", "picture"}, what the method made on the way,
+              of a map of kinds also "legend", list of {"name", "share"} from the second kind on
     """
 
     dataset: str

@@ -65,16 +65,19 @@ def fill(context: Any, settings: ToyConfig) -> None:
 
 
 def fill_doubtfully(context: Any, settings: ToyConfig) -> None:
-    """As `fill`; and a quarter of doubt in every pixel, to be seen among the examples."""
+    """As `fill`; a quarter of doubt in every pixel and what changed in half of them, to be seen among the examples."""
     import torch
 
     from datasets import images
-    from methods.pictures import write_picture
+    from methods.pictures import write_kinds, write_picture
 
     fill(context, settings)
     for sample in context.view.samples("train"):
         size = images.image_size(sample.image)
         write_picture(context.output, "doubt", sample.id, torch.full(size, 0.25))
+        kinds = torch.zeros(size, dtype=torch.uint8)
+        kinds[: size[0] // 2] = 2
+        write_kinds(context.output, "changed", sample.id, kinds, ("nothing", "lost", "won"))
 
 
 def explode(context: Any, settings: ToyConfig) -> None:

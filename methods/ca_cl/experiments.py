@@ -8,6 +8,13 @@ from methods.experiment import Experiment, ExperimentRow
 from methods.layers.words import PROMPTS
 
 ORIGAMI = "a clean origami {}."
+_CONTEXTS = {
+    "boat with water": "boat|water",
+    "train with railway": "train|rail*",
+    "train with platform": "train|platform",
+}
+_CONFUSION = ("cam", *(f"cam:confusion_ratio:{pair}" for pair in _CONTEXTS.values()))
+_TIMED = ("cam", "guide:hours")
 
 
 def _prompts(prompts: Sequence[str]) -> tuple[str, ...]:
@@ -29,11 +36,11 @@ EXPERIMENTS = (
     ),
     Experiment(
         "table5",
-        "Class-specific background suppression (Tab. 5)",
-        ("CAM",),
+        "Class-specific background suppression (Tab. 5), and confusion with co-occurring context, FP/TP",
+        ("CAM", *_CONTEXTS),
         (
-            ExperimentRow("DCPS + ITCL", "ca_cl/Tab. 5/DCPS + ITCL", settings=("weights.suppression=0",)),
-            ExperimentRow("DCPS + ITCL + CSBS", "ca_cl/Tab. 5/DCPS + ITCL + CSBS"),
+            ExperimentRow("DCPS + ITCL", "ca_cl/Tab. 5/DCPS + ITCL", _CONFUSION, ("weights.suppression=0",)),
+            ExperimentRow("DCPS + ITCL + CSBS", "ca_cl/Tab. 5/DCPS + ITCL + CSBS", _CONFUSION),
         ),
     ),
     Experiment(
@@ -50,10 +57,10 @@ EXPERIMENTS = (
     Experiment(
         "table7",
         "Number m of prompts (Tab. 7, whose numbers are the best over all sets of m; here the first m)",
-        ("CAM",),
+        ("CAM", "training (h)"),
         tuple(
             ExperimentRow(
-                f"m = {count}", f"ca_cl/Tab. 7/m = {count}", settings=_prompts([*PROMPTS, ORIGAMI][:count])
+                f"m = {count}", f"ca_cl/Tab. 7/m = {count}", _TIMED, _prompts([*PROMPTS, ORIGAMI][:count])
             )
             for count in range(1, 6)
         ),
@@ -61,10 +68,10 @@ EXPERIMENTS = (
     Experiment(
         "table8",
         "Number n of background words a class (Tab. 8)",
-        ("CAM",),
+        ("CAM", "training (h)"),
         tuple(
             ExperimentRow(
-                f"n = {count}", f"ca_cl/Tab. 8/n = {count}", settings=(f"text.words_per_class={count}",)
+                f"n = {count}", f"ca_cl/Tab. 8/n = {count}", _TIMED, (f"text.words_per_class={count}",)
             )
             for count in range(3, 8)
         ),

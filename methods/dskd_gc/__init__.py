@@ -80,12 +80,23 @@ DEVIATIONS = (
         "λ1 = .2 is ToCo's, for its form",
     ),
     Deviation(
-        "which losses act when",
-        "not stated",
+        "which losses act when, and on whom",
+        "not stated; in the warm-up both networks are trained",
         "not published",
-        "classification, auxiliary and patch contrast throughout; similarity in the warm-up; distillation and "
-        "segmentation after it",
-        "the order of the paper's Sec. 1.2",
+        "on the teacher: classification, auxiliary and patch contrast throughout; similarity in the warm-up; "
+        "distillation, correction and segmentation after it, which start together. On the student: similarity in "
+        "the warm-up, which reaches its transformer up to the auxiliary layer, and nothing else",
+        "the order of the paper's Sec. 1.2; its only loss of the student is Eq. 7, of the middle tokens, and labels "
+        "of a CAM that has hardly been trained would be noise",
+    ),
+    Deviation(
+        "labels of the shared network under `unified`",
+        "there is no such protocol",
+        "not published",
+        "the refiner that all methods share makes them of the method's CAM; its own corrected labels train that "
+        "network under `paper` with --segmenters, and any CAM's, corrected by a pretrained network's tokens, under "
+        "`unified` with --refiners gc",
+        "one refiner for all tells what the CAM is worth; the correction is a refiner, too",
     ),
     Deviation(
         "mirroring after the warm-up",
@@ -215,6 +226,12 @@ def _check(name: str, config: DskdConfig) -> None:
     if config.which == "student" and not config.weights.distils:
         raise MethodError(
             f"method.{name}.which=student: there is none without weights.similarity or weights.uncertain"
+        )
+    phases = config.phases
+    if config.weights.distils and config.weights.segmentation > 0 and phases.segmentation < phases.warm_up:
+        raise MethodError(
+            f"method.{name}.phases: segmentation={phases.segmentation} is before the end of warm_up={phases.warm_up}, "
+            "whose CAMs are not to be corrected yet; give at least that"
         )
     check_correction(f"method.{name}.correction", config.correction)
 

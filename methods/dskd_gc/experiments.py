@@ -28,10 +28,9 @@ def _row(label: str, reported: str, *settings: str, method: str | None = None) -
 EXPERIMENTS = (
     Experiment(
         "table1",
-        "Effect of distillation and correction (Tab. 1), and ToCo (Tab. 4)",
+        "Effect of distillation and correction (Tab. 1)",
         _COLUMNS,
         (
-            _row("ToCo", "dskd_gc/Tab. 4/ToCo", method="toco"),
             _row("baseline", _ABLATION + "baseline", *_NO_STUDENT, *_NO_CORRECTION),
             _row("+ DSKD", _ABLATION + "+ DSKD", *_NO_CORRECTION),
             _row("+ DSKD + GC", _ABLATION + "+ DSKD + GC"),
@@ -64,6 +63,15 @@ EXPERIMENTS = (
                 f"weights.uncertain={uncertain}",
             )
             for contrast, similarity, uncertain in _LAMBDAS
+        ),
+    ),
+    Experiment(
+        "table4",
+        "Against ToCo (Tab. 4, whose whole method is not that of Tab. 1: 74.8 against 69.67)",
+        _COLUMNS,
+        (
+            _row("ToCo", "dskd_gc/Tab. 4/ToCo", method="toco"),
+            _row("DSKD + GC", "dskd_gc/Tab. 4/DSKD + GC"),
         ),
     ),
     Experiment(

@@ -53,6 +53,15 @@ DEVIATIONS = (
         "resized to the frame, all scales would be one",
     ),
     Deviation(
+        "rows of Tab. 2",
+        "SAM on flips, on scales and on all; K not said",
+        "not published",
+        "flips: the image, its two mirror images and both at once, K = 4, in the frame of the other rows "
+        "(views.fills); scales: the three; all: K = 8 as everywhere, and a row with K = 4",
+        "the paper has no more than four flips and three scales; with a frame filled by the largest scale of a row, "
+        "flips would show SAM the image twice as large as the other rows do",
+    ),
+    Deviation(
         "masks that are averaged (Eq. 3)",
         "segmentation masks",
         "SAM: logits above 0",
@@ -245,6 +254,11 @@ def _check(config: SamFusedConfig) -> None:
     if any(degrees % 90 for degrees in views.rotations):
         raise MethodError(
             f"{key}.views.rotations={list(views.rotations)}: give multiples of 90, 360 for none"
+        )
+    if views.fills is not None and views.fills < max(views.scales):
+        raise MethodError(
+            f"{key}.views.fills={views.fills}: the view of scale {max(views.scales)} would not fit into SAM's "
+            "frame; give that, more, or null"
         )
     if prompts.background > prompts.foreground:
         raise MethodError(

@@ -67,7 +67,8 @@ class ViewConfig:
 
     mirror:    left and right exchanged
     rotations: degrees, multiples of 90; 360 is 0
-    scales:    the largest fills SAM's frame, the others as much less of it
+    scales:    of the views to one another
+    fills:     the scale that fills SAM's frame, others as much less of it; null: the largest of `scales`
     count:     K, how many of all combinations: the image itself and random others; null: all
     frames:    most of SAM's frames at once
     """
@@ -75,6 +76,7 @@ class ViewConfig:
     mirror: bool = True
     rotations: Annotated[tuple[int, ...], NotEmpty()] = (90, 180, 270, 360)
     scales: Factors = (0.5, 1.0, 2.0)
+    fills: Positive | None = None
     count: Count | None = 8
     frames: Count = 8
 

@@ -20,7 +20,7 @@ from methods.layers.image_scores import write_classifications
 from methods.layers.optim import build_optimiser, schedule
 from methods.layers.sam import POSITIVE, load_sam, masks_of_views, normalisation_of
 from methods.layers.views import View, all_views, draw_views
-from methods.pictures import write_picture
+from methods.pictures import contact_sheet, write_picture
 from methods.sam_fused.config import (
     CamStageConfig,
     FusionStageConfig,
@@ -90,24 +90,33 @@ def views_of(config: ViewConfig) -> list[View]:
 def masks(context: StageContext, settings: MaskStageConfig) -> None:
     """SAM's masks of the training images' present classes, the mean over the views (Eq. 3), at the image's size.
 
-    The entropy of the class that is least agreed upon is kept as a picture.
+    The entropy of the class that is least agreed upon is kept as a picture, and, of the images that reports show,
+    the masks of all views, class after class.
     """
     sam = load_sam(settings.sam, context.weights_path(settings.sam.weights)).to(context.device)
     cams = CamReader(context.inputs["cam"].path)
-    views = views_of(settings.views)
+    views, fills = views_of(settings.views), settings.views.fills
     normalisation, precision = normalisation_of(sam), settings.sam.precision
+    shown = {sample.id for sample in context.view.examples()}
     asked = found = 0
     for name, samples in context.shards(context.view.samples("train")):
         written: dict[str, Cam] = {}
         for batch in context.images(samples, normalisation, settings.batch_size):
             prompts = padded([prompts_of(i, cams[i], settings.prompts) for i in batch.ids])
             points, labels = (part.to(context.device) for part in prompts)
-            every = masks_of_views(sam, batch.images, points, labels, views, settings.views.frames, precision)
-            for sample_id, means in zip(batch.ids, mean_mask(every).cpu()):
+            every = masks_of_views(
+                sam, batch.images, points, labels, views, settings.views.frames, precision, fills
+            )
+            for position, (sample_id, means) in enumerate(zip(batch.ids, mean_mask(every).cpu())):
                 present = cams[sample_id].classes
                 own = means[: len(present)]
                 written[sample_id] = Cam(own.numpy().astype(np.float16), present, batch.size)
                 write_picture(context.output, "entropy of the views", sample_id, 1 - reliability(own))
+                if sample_id in shown and present:
+                    of_views = every[:, position, : len(present)].transpose(0, 1).flatten(0, 1)
+                    write_picture(
+                        context.output, "masks of the views", sample_id, contact_sheet(of_views.cpu())
+                    )
             asked += sum(len(cams[i].classes) for i in batch.ids)
             found += int((prompts.labels == POSITIVE).any(2).sum())
         write_cams(context.output / f"{name}.safetensors", {s.id: written[s.id] for s in samples})

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from reports.panels import class_colour, encode
+from reports.panels import class_colour, encode, kind_colour
 from reports.text import percent
 from reports.view import Board
 
@@ -67,7 +67,14 @@ def class_colours(board: Board) -> dict[str, str]:
 def _steps(folder: Path, panel: Mapping[str, Any], longest: int) -> list[dict[str, Any]]:
     """What an entry made on the way to what the board scores, under its stages' names."""
     made = [
-        {"title": _step_title(step["name"]), "picture": _picture(folder, step["picture"], longest)}
+        {
+            "title": _step_title(step["name"]),
+            "picture": _picture(folder, step["picture"], longest),
+            "legend": [
+                {"name": kind["name"], "share": percent(kind["share"]), "colour": kind_colour(number)}
+                for number, kind in enumerate(step.get("legend", []), start=1)
+            ],
+        }
         for step in panel.get("steps", [])
     ]
     return [step for step in made if step["picture"]]

@@ -18,7 +18,7 @@ from benchmark.console import stage_progress
 from benchmark.context import RunContext
 from benchmark.runner import make_fabric
 from datasets.base import IGNORE, Sample, TrainingView
-from datasets.images import read_labels
+from datasets.images import read_labels, read_map
 from datasets.limits import first_fault
 from datasets.loader import Batch
 from methods.artifacts import CamReader, label_map_path
@@ -33,8 +33,10 @@ from methods.dskd_gc.losses import (
     uncertain_distillation_loss,
 )
 from methods.dskd_gc.network import DskdNetwork, average, build_branch, momentum_at, phases
+from methods.pictures import pictures
 from methods.refiners import PSA
 from methods.refiners.config import RefinerConfig
+from methods.refiners.gc.correction import CHANGES
 from methods.segmenters import SEGMENTERS
 from methods.toco import METHOD as TOCO
 from tests.trees import write_image
@@ -174,14 +176,37 @@ def test_patch_tokens_are_pooled_as_set():
         torch.testing.assert_close(branch.classified(patches, branch.classifier), expected)
 
 
-def test_average_leaves_buffers_alone():
+def test_average_takes_statistics_along():
     target, source = nn.BatchNorm2d(2), nn.BatchNorm2d(2)
     with torch.no_grad():
         source.weight.fill_(3)
         source.running_mean.fill_(5)  # type: ignore[union-attr]
-    average(target, source, 0.5)
-    assert target.weight.tolist() == [2, 2]
-    assert target.running_mean.tolist() == [0, 0]  # type: ignore[union-attr]
+        source.num_batches_tracked.fill_(7)  # type: ignore[union-attr]
+    average(target, source, 0.75)
+    assert target.weight.tolist() == [1.5, 1.5]
+    assert target.running_mean.tolist() == [1.25, 1.25]  # type: ignore[union-attr]
+    assert target.num_batches_tracked == 7
+
+
+def test_statistics_of_the_students_decoder_follow_the_teachers():
+    """The student's decoder never runs in the training, and predicts with `which=student`."""
+    both, settings = network("dskd_gc")
+    assert both.student is not None
+    assert settings.distillation is not None
+    both.begin(phases(settings)[-1])
+    step = batch()
+    both(step.images, step.labels)
+    teacher, student = (
+        {k: v.clone() for k, v in branch.decoder.state_dict().items() if "running" in k}
+        for branch in (both.teacher, both.student)
+    )
+    assert teacher  # nano's decoder is normalised
+    kept = momentum_at(both.updates.item() / both._averagings, settings.distillation.momentum)
+    both(step.images, step.labels)
+    for key, value in both.student.decoder.state_dict().items():
+        if "running" in key:
+            assert not torch.equal(teacher[key], student[key])
+            torch.testing.assert_close(value, kept * student[key] + (1 - kept) * teacher[key])
 
 
 def test_phases_follow_from_the_shares():
@@ -403,6 +428,20 @@ def test_one_training_gives_cam_labels_and_predictions(tmp_path, run: Run, view,
         labels = read_labels(label_map_path(done["pseudo_label"].path, str(i)))
         assert labels.shape == size
         assert set(labels.unique().tolist()) <= {0, IGNORE, *(c + 1 for c in sample.labels)}
+    if name == "dskd_gc":
+        assert view.examples()
+        for i in {int(sample.id) for sample in view.examples()}:
+            before, after = (
+                read_labels(label_map_path(done[stage].path, str(i)))
+                for stage in ("pseudo_label_uncorrected", "pseudo_label")
+            )
+            changed = pictures(done["pseudo_label"].path, str(i))["changed by GC"]
+            assert changed.kinds == CHANGES
+            kinds = read_map(changed.path)
+            assert torch.equal(kinds == 0, before == after)
+            assert (after[kinds == 1] == 0).all()
+            assert (after[kinds == 2] == IGNORE).all()
+            assert not ((after[kinds == 3] == 0) | (after[kinds == 3] == IGNORE)).any()
     for i in range(2):
         prediction = read_labels(label_map_path(done["predict"].path, str(i)))
         assert prediction.shape == SIZES[i]
@@ -410,6 +449,9 @@ def test_one_training_gives_cam_labels_and_predictions(tmp_path, run: Run, view,
 
 
 # --- declaration ------------------------------------------------------------------------------------------
+
+
+GC = RefinerConfig("gc", psa=PSA["nano"])
 
 
 def names(config: DskdConfig, shared: Shared = Shared(), name: str = "dskd_gc") -> list[str]:  # noqa: B008
@@ -438,8 +480,26 @@ def test_its_own_decoder_predicts_and_its_own_correction_refines():
     assert (train.yields, predict.splits) == (Kind.WEIGHTS, ("val",))
 
 
-def test_the_unified_protocol_trains_the_shared_network_on_its_labels():
+def test_without_a_student_there_is_no_warm_up_to_wait_for():
+    phases_ = {"warm_up": 0.5, "segmentation": 0.4}
+    alone = changed({"phases": phases_, "weights": {"similarity": 0.0, "uncertain": 0.0}})
+    assert METHOD.stages(alone, VIEW, Shared())[0].settings.phases.segmentation == 0.4
+
+
+def test_the_unified_protocol_trains_the_shared_network_on_the_shared_refiners_labels():
     shared = Shared(RefinerConfig("crf", psa=PSA["nano"]), SEGMENTERS["nano"])
+    by_name = {s.name: s for s in METHOD.stages(tiny("dskd_gc"), VIEW, shared)}
+    refined = by_name["pseudo_label"]
+    assert refined.run == "methods.refiners.crf:pseudo_label"
+    assert refined.settings.crf == shared.refiner.crf
+    assert refined.inputs == {"cam": "cam"}
+    assert by_name["segment"].inputs == {"labels": "pseudo_label"}
+    assert by_name["segment"].settings.train == SEGMENTERS["nano"].train
+    names_of_gc = [s.name for s in METHOD.stages(tiny("dskd_gc"), VIEW, replace(shared, refiner=GC))]
+    assert names_of_gc[3:5] == ["pseudo_label_uncorrected", "pseudo_label"]
+    corrected = METHOD.stages(tiny("dskd_gc"), VIEW, replace(shared, refiner=GC))[4]
+    assert corrected.run == "methods.refiners.gc.stages:pseudo_label"
+    assert corrected.settings.correction == GC.gc.correction
     assert names(tiny("dskd_gc"), shared) == [
         "train",
         "cam",
@@ -448,7 +508,11 @@ def test_the_unified_protocol_trains_the_shared_network_on_its_labels():
         "segment",
         "predict",
     ]
-    own_labels = Shared(None, SEGMENTERS["nano"])
+    own_labels = Shared(None, SEGMENTERS["nano"])  # `--segmenters` under `paper`
+    own = {s.name: s for s in METHOD.stages(tiny("dskd_gc"), VIEW, own_labels)}
+    assert own["pseudo_label"].run == "methods.dskd_gc.stages:pseudo_label"
+    assert own["pseudo_label"].settings.correction == tiny("dskd_gc").correction
+    assert own["segment"].inputs == {"labels": "pseudo_label"}
     assert names(tiny("dskd_gc"), own_labels) == [
         "train",
         "cam",
@@ -493,6 +557,10 @@ def test_toco_is_a_setting_of_the_same_training(scale):
             {"which": "student", "weights": {"similarity": 0.0, "uncertain": 0.0}},
             "there is none without weights.similarity",
         ),
+        (
+            {"phases": {"warm_up": 0.5, "segmentation": 0.4}},
+            r"method\.dskd_gc\.phases: segmentation=0\.4 is before the end of warm_up=0\.5",
+        ),
     ],
 )
 def test_settings_that_do_not_go_together(change, message):
@@ -533,11 +601,7 @@ def changed(change):
 
 
 def paper_step(crop: int, images: int = 2) -> tuple[float, float, float]:
-    """One step of the segmentation phase of the paper's networks on CPU: seconds, peak GiB, and the loss.
-
-    At the paper's size (expected about 20 s and 6 GB), from the repository's root:
-    python -c "from tests.unit.test_dskd import paper_step; print(paper_step(448))"
-    """
+    """One step of the segmentation phase of the paper's networks on CPU: seconds, peak GiB, and the loss."""
     import resource
     import time
 
@@ -563,9 +627,10 @@ def paper_step(crop: int, images: int = 2) -> tuple[float, float, float]:
 
 
 @pytest.mark.slow
-def test_a_step_of_the_papers_networks():
-    seconds, peak, loss = paper_step(crop=224, images=1)
-    print(f"ViT-B teacher and student, one image of 224²: {seconds:.1f} s, {peak:.1f} GiB")
+@pytest.mark.parametrize(("crop", "images"), [(224, 1), (448, 2)])
+def test_a_step_of_the_papers_networks(crop, images):
+    seconds, peak, loss = paper_step(crop, images)
+    print(f"ViT-B teacher and student, {images} x {crop}²: {seconds:.1f} s, {peak:.1f} GiB, loss {loss:.3f}")
     assert torch.isfinite(torch.tensor(loss))
 
 

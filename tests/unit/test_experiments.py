@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pandas as pd
 import pytest
 
 from benchmark import experiments
 from benchmark.config import SCALES, ConfigError
 from benchmark.diagnoses import read_diagnoses
 from benchmark.experiments import Options, Table, all_jobs, find_experiments, make_tables
-from benchmark.measured import score_parts
+from benchmark.measured import Column, measure, printed_number, score_parts, scored
 from benchmark.plan import Job
 from methods.experiment import Experiment, ExperimentRow
 from methods.registry import all_methods
-from results.directions import read_directions
+from results.directions import Scored, directions, read_directions
 from results.reported import find_reported, load_reported, reported_of
+from results.schema import COLUMNS
 from tests.toys import CommandLine, Toy, command_line, not_runnable, third_party
 
 __all__ = ["command_line", "third_party"]  # fixtures
@@ -159,6 +163,62 @@ def test_a_column_may_be_of_another_metric_or_of_a_class(command_line: CommandLi
     assert float(found["ACC"]["mean"]) == float(found["IoU"]["mean"]) > float(found["mIoU"]["mean"]) > 0
 
 
+def test_all_records_of_the_rows_lie_beside_the_table(command_line: CommandLine, third_party) -> None:
+    third_party(toy(), Toy("other"))
+    assert command_line(*arguments(command_line)).code == 0
+    records = pd.read_csv(command_line.output / "experiments" / "records" / "toy-fill.csv")
+    assert list(records.columns) == ["row", *COLUMNS]
+    assert set(records["row"]) == {"background", "class 1", "the other entry"}
+    own = records[(records["row"] == "class 1") & (records["seed"] == 1)]
+    by_class = own[own["metric"] == "iou"].set_index("class_name")["value"]
+    assert len(by_class) > 2
+    (mean,) = own.loc[own["metric"] == "miou", "value"]
+    assert by_class.mean() == pytest.approx(mean)
+    assert set(own.loc[own["metric"] == "seconds", "stage"]) == {"labels"}
+
+
+def cell(rows: Sequence[dict[str, Any]], stages: Sequence[dict[str, Any]] = ()) -> Any:
+    """A cell that has run: what `measure` and `scored` read of it."""
+    scores = [(SimpleNamespace(key="k"), list(rows))]
+    return SimpleNamespace(cell=SimpleNamespace(seed=0), scores=scores, stages=list(stages))
+
+
+def test_a_cams_confusion_is_of_its_fixed_threshold_and_its_miou_of_the_oracle(tmp_path: Path) -> None:
+    """As the evaluation scores CAMs: confusion ratios at the fixed threshold alone, mIoU by every rule."""
+
+    def found(metric: str, variant: str, value: float, name: str = "") -> dict[str, Any]:
+        return {
+            "stage": "cam", "metric": metric, "variant": variant, "class_name": name, "value": value
+        }  # fmt: skip
+
+    own = cell(
+        [found("miou", "fixed", 0.4), found("miou", "tuned", 0.45), found("miou", "oracle", 0.5),
+         found("confusion_ratio", "fixed", 0.75, "train|rails")]
+    )  # fmt: skip
+    row = ExperimentRow("a", "", ("cam", "cam:confusion_ratio:train|rail*"))
+    for score, variant, value in zip(row.scores, ("oracle", "fixed"), (50, 75), strict=True):
+        column = Column("it", (score,))
+        (compared,) = (m for m in measure(row, column, score, [own]) if m.is_compared)
+        assert (compared.variant, compared.values) == (variant, (value,))
+        sampled = scored(row, score, [own], tmp_path, "").sampled
+        assert sampled is not None
+        assert sampled.values[0].tolist() == [value]
+
+
+def test_hours_of_a_stage_stand_beside_the_papers_and_are_not_judged() -> None:
+    row = ExperimentRow("m = 1", "ca_cl/Tab. 7/m = 1", ("cam", "guide:hours"))
+    column = Column("training (h)", ("guide:hours",))
+    times = [
+        {"name": "guide", "key": "k", "seconds": 5400.0, "resumed": resumed} for resumed in (False, True)
+    ]
+    (whole,) = measure(row, column, "guide:hours", [cell([], times[:1])])
+    assert (whole.reported, whole.values, whole.is_compared) == (1.7, (1.5,), True)
+    (resumed,) = measure(row, column, "guide:hours", [cell([], times[1:])])
+    assert resumed.values == ()
+    assert not column.is_judged
+    assert Column("CAM", ("cam",)).is_judged
+
+
 def test_what_fails_is_named_and_the_others_are_there(command_line: CommandLine, third_party) -> None:
     third_party(toy(), Toy("other", "tests.toys:explode"))
     done = command_line(*arguments(command_line))
@@ -237,6 +297,29 @@ def test_experiments_of_all_methods_are_consistent() -> None:
                     assert row.method in all_methods()
 
 
+def test_rows_are_compared_within_one_table_of_one_paper() -> None:
+    """Two tables of a paper may be of other settings: a row of the one says nothing of a row of the other."""
+    compared = 0
+    for name, experiment in of_papers():
+        printed = [row.reported for row in experiment.rows if row.reported]
+        origins = {tuple(reported.split("/")[:2]) for reported in printed}
+        assert len(origins) <= 1, (name, experiment.name, origins)
+        compared += len(printed) > 1
+    assert compared > 10
+
+
+def test_correction_is_held_against_both_rows_before_it() -> None:
+    """Tab. 1 of DSKD-GC: GC's 69.67 against 68.53 of distillation alone and 68.57 of neither."""
+    (experiment,) = (e for method, e in of_papers() if (method, e.name) == ("dskd_gc", "table1"))
+    (column, *_) = experiment.columns
+    rows = [Scored(row.label, printed_number(row, row.scores[0])) for row in experiment.rows]
+    found = {(d.better, d.row): d.paper for d in directions("dskd_gc/table1", column, rows)}
+    assert found == {
+        ("+ DSKD + GC", "baseline"): pytest.approx(1.1),
+        ("+ DSKD + GC", "+ DSKD"): pytest.approx(1.14),
+    }
+
+
 ABLATIONS = {
     "semantic_modulation": ("Tab. 2", "Tab. 3", "Tab. 4", "Tab. 5", "Fig. 5"),
     "dskd_gc": ("Tab. 1", "Tab. 2", "Tab. 3"),
@@ -295,6 +378,9 @@ def test_rows_stop_where_their_scores_are(tmp_path: Path) -> None:
         ["classify", "cam"],
     ]
     assert stages("dskd_gc/table1")[-1][-2:] == ["pseudo_label", "predict"]  # both columns
+    assert all(
+        names[-1] == "cam" and "guide" in names for names in stages("ca_cl/table7")
+    )  # CAM, and its time
     assert stages("eps/table4")[0] == ["classify", "cam"]
     assert "segment" not in {name for row in stages("eps/table4") for name in row}
 

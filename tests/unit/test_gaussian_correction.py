@@ -24,6 +24,8 @@ from methods.refiners import PSA, refiner_stages
 from methods.refiners.config import RefinerConfig
 from methods.refiners.gc.config import CorrectionConfig, GcConfig
 from methods.refiners.gc.correction import (
+    CHANGES,
+    changes,
     correct_by_neighbours,
     gaussian_correction,
     neighbour_similarities,
@@ -276,3 +278,16 @@ def test_labels_have_their_images_size_and_classes(tmp_path: Path, name: str):
     run = run_refiner(replace(REFINER, name=name), tmp_path)
     check_label_maps(run["pseudo_label"], {IGNORE})
     assert (read_labels(label_map_path(run["pseudo_label"], "3")) == 0).all()  # it has no class
+
+
+def test_changes_say_what_became_of_each_label():
+    before = torch.tensor([[0, 1, 2, 1, IGNORE, 2]])
+    after = torch.tensor([[0, 1, 0, IGNORE, IGNORE, 1]])
+    assert [CHANGES[kind] for kind in changes(before, after)[0].tolist()] == [
+        "unchanged",
+        "unchanged",
+        "to background",
+        "to ignored",
+        "unchanged",
+        "to another class",
+    ]

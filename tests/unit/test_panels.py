@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from benchmark.evaluation.confusion import pair_counts
@@ -18,7 +19,10 @@ from benchmark.evaluation.scores import Naming, mean_iou
 from benchmark.panels import CHOSEN, choose
 from benchmark.traces import LONGEST, POINTS, details, losses
 from datasets.base import ContextClass
+from datasets.images import read_map
 from methods.base import Kind, Stage
+from methods.pictures import contact_sheet, pictures, write_kinds, write_picture
+from reports.panels import kind_colour, kinds_overlay
 from results.io import read_run
 from tests.toys import CommandLine, Toy, ToyConfig, command_line, third_party
 
@@ -45,6 +49,40 @@ def test_image_scores_are_the_mean_iou_of_each_image_alone(tmp_path: Path) -> No
         t, p = truth[number] % 3, predicted[number] % 255 % 3
         np.add.at(matrix, (t.ravel(), p.ravel()), 1)
         assert found[str(number)] == pytest.approx(float(mean_iou(matrix)))
+
+
+def test_maps_of_kinds_keep_their_names_and_grey_ones_have_none(tmp_path: Path) -> None:
+    kinds = torch.tensor([[0, 1, 2], [3, 3, 0]], dtype=torch.uint8)
+    write_kinds(tmp_path, "what changed", "a", kinds, ("nothing", "one", "two", "three"))
+    write_picture(tmp_path, "doubt", "a", torch.full((2, 3), 0.2))
+    found = pictures(tmp_path, "a")
+    assert found["what changed"].kinds == ("nothing", "one", "two", "three")
+    assert found["doubt"].kinds == ()
+    assert np.array_equal(read_map(found["what changed"].path), kinds)
+    assert (read_map(found["doubt"].path) == 51).all()
+    assert pictures(tmp_path, "b") == {}
+
+
+def test_kinds_are_coloured_over_the_grey_image() -> None:
+    image = np.full((1, 4, 3), (30, 60, 90), np.uint8)
+    shown = kinds_overlay(image, np.array([[0, 1, 2, 3]]), opacity=1.0)
+    assert shown[0, 0].tolist() == [60, 60, 60]
+    colours = [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in shown[0, 1:].tolist()]
+    assert colours == [kind_colour(kind) for kind in (1, 2, 3)]
+    lightness = sorted(float(np.dot(rgb, (0.299, 0.587, 0.114))) for rgb in shown[0, 1:])
+    assert np.diff(lightness).min() > 15  # told apart without hues
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, (3, 5)), (3, (8, 12)), (8, (13, 19))])
+def test_a_contact_sheet_shows_every_map_in_its_place(count: int, size: tuple[int, int]) -> None:
+    maps = torch.linspace(0.6, 1, count)[:, None, None].expand(count, 3, 5)
+    sheet = contact_sheet(maps)
+    assert sheet.shape == size
+    columns = (size[1] + 2) // 7
+    for number in range(count):
+        top, left = number // columns * 5, number % columns * 7
+        assert torch.equal(sheet[top : top + 3, left : left + 5], maps[number])
+    assert (sheet == 0.5).sum() == sheet.numel() - count * 15
 
 
 def test_best_worst_and_most_disputed_images() -> None:
@@ -136,8 +174,16 @@ def test_what_a_method_made_on_the_way_is_shown(command_line: CommandLine, third
         assert cells["plain"]
         assert all(panel["steps"] == [] for panel in cells["plain"])
         for panel in cells["gradual"]:
-            assert [step["name"] for step in panel["steps"]] == ["pseudo_label_first", "doubt"]
-            first, doubt = (command_line.output / step["picture"] for step in panel["steps"])
+            assert [step["name"] for step in panel["steps"]] == ["pseudo_label_first", "changed", "doubt"]
+            first, changed, doubt = (command_line.output / step["picture"] for step in panel["steps"])
+            lost, won = panel["steps"][1]["legend"]
+            assert (lost["name"], lost["share"], won["name"]) == ("lost", 0, "won")
+            assert won["share"] == pytest.approx(0.5, abs=0.01)
+            with Image.open(changed) as picture:
+                shown = np.asarray(picture.convert("RGB")).astype(int)
+                upper, lower = np.array_split(shown, 2)
+                assert (upper[2:-2, :, 0] - upper[2:-2, :, 2]).mean() > 100  # yellow over the grey image
+                assert abs((lower[2:-2, :, 0] - lower[2:-2, :, 2]).mean()) < 10
             with Image.open(doubt) as picture:
                 assert np.abs(np.asarray(picture.convert("RGB")).astype(int) - 64).max() <= 2
             assert first.read_bytes() != (command_line.output / panel["pseudo_label"]).read_bytes()

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from datasets.base import DataError
 from reports import build_reports, panels
+from reports.panels import kind_colour
 from reports.terminal import print_leaderboard, render
 from reports.text import duration, markdown_leaderboard, mean_and_deviation, percent, points
 from results.aggregate import leaderboard
@@ -127,7 +128,9 @@ def test_what_was_made_on_the_way_is_escaped_and_of_the_run(tmp_path: Path) -> N
     for place in (tmp_path, tmp_path / "run"):
         place.mkdir(exist_ok=True)
         Image.new("RGB", (4, 4), (1, 2, 3)).save(place / "a.png")
-    steps = [{"name": HOSTILE, "picture": "a.png"}, {"name": "secret", "picture": "../a.png"}]
+    steps = [{"name": HOSTILE, "picture": "a.png"}, {"name": "secret", "picture": "../a.png"},
+             {"name": "changed", "picture": "a.png",
+              "legend": [{"name": "lost", "share": 0.125}, {"name": "won", "share": 0.01}]}]  # fmt: skip
     panel = {"id": "a", "labels": [], "image": None, "truth": None, "cam": "a.png", "steps": steps}
     cell = CellRecord(
         "shapes", "cam", "nano", "paper", "own", "own", 0, "done",
@@ -135,9 +138,13 @@ def test_what_was_made_on_the_way_is_escaped_and_of_the_run(tmp_path: Path) -> N
     )  # fmt: skip
     write_records(tmp_path / "run", [], [cell])
     page = build_reports(tmp_path / "run")["html"].read_text(encoding="utf-8")
-    assert page.count("data:image") == 2  # the CAM, and what is the run's own
+    assert page.count("data:image") == 3  # the CAM, and what is the run's own
     assert "Secret" not in page
     assert "<script>alert" not in page
+    alternative = "Changed of cam on a: lost 12.5 % of the pixels, won 1.0 % of the pixels"
+    assert f'alt="{alternative}"' in page
+    for number, kind in ((1, "lost 12.5 %"), (2, "won 1.0 %")):
+        assert f'<span class="chip" style="background:{kind_colour(number)}"></span>{kind}' in page
 
 
 def test_a_run_whose_every_cell_failed_still_has_reports(tmp_path: Path) -> None:

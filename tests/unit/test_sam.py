@@ -40,6 +40,10 @@ def test_masks_of_views_are_those_of_one_view_at_a_time(sam: Sam) -> None:
     found = masks_of_views(sam, images, points, labels, views, frames=4)
     assert found.shape == (3, 2, 3, 45, 60)
     assert found.dtype == torch.bool
+    assert torch.equal(masks_of_views(sam, images, points, labels, views, frames=4, fills=2.0), found)
+    small = [view for view in views if view.scale < 2]
+    alone = masks_of_views(sam, images, points, labels, small, frames=4, fills=2.0)
+    assert torch.equal(alone, found[[view.scale < 2 for view in views]])
     frame = Frame(FRAME, 2.0)
     for view, masks in zip(views, found):
         for image, places, marks, own in zip(images, points, labels, masks):

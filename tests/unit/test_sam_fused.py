@@ -25,7 +25,7 @@ from methods.experiment import ExperimentRow
 from methods.layers.config import VitConfig
 from methods.layers.sam import NEGATIVE, NO_POINT, POSITIVE
 from methods.layers.sam_config import SamConfig
-from methods.layers.views import View
+from methods.layers.views import View, turned
 from methods.refiners.config import RefinerConfig
 from methods.sam_fused import METHOD
 from methods.sam_fused.config import (
@@ -352,6 +352,7 @@ def test_settings_of_no_loss_change_no_key() -> None:
     [
         ({"contrast": ContrastConfig(low=0.8)}, "low=0.8 must be below high=0.7"),
         ({"views": ViewConfig(rotations=(45,))}, "multiples of 90"),
+        ({"views": ViewConfig(fills=1.5)}, "fills=1.5: the view of scale 2.0 would not fit into SAM's frame"),
         ({"prompts": PromptConfig(foreground=0.05)}, "background=0.1 must not be above foreground=0.05"),
     ],
 )
@@ -399,9 +400,10 @@ def test_the_tables_score_pseudo_labels(tmp_path) -> None:
         # label: (score, views, contrasted)
         "table2": {
             "no SAM": ("pseudo_label_vit", None, True),
-            "SAM, flips and rotations": ("pseudo_label", 8, True),
+            "SAM, flips": ("pseudo_label", 4, True),
             "SAM, scales": ("pseudo_label", 3, True),
             "SAM, fused": ("pseudo_label", 8, True),
+            "SAM, fused, as many views as flips": ("pseudo_label", 4, True),
         },
         "table3": {
             "ViT": ("pseudo_label_vit", None, False),
@@ -454,13 +456,21 @@ def test_acc_and_miou_are_the_papers(tmp_path) -> None:
     assert values["miou"] == pytest.approx((3 / 6 + 1 / 2 + 1 / 3) / 3)
 
 
+def test_the_rows_of_sams_guidance_differ_in_their_views_alone(tmp_path) -> None:
+    """Tab. 2: flips are mirror images without a quarter turn; every row shows SAM the image in the same frame."""
+    views = {label: config_of(row, tmp_path).views for label, row in rows_of("table2").items()}
+    assert {fills or max(v.scales) for v in views.values() for fills in [v.fills]} == {2.0}
+    image = torch.arange(6).view(2, 3)
+    flips = [turned(image, view).tolist() for view in views_of(views["SAM, flips"])]
+    expected = [image, image.flip(1), image.flip(0), image.flip(0, 1)]
+    assert sorted(flips) == sorted(flipped.tolist() for flipped in expected)
+    assert flips[0] == image.tolist()
+
+
 def test_views_of_the_ablation() -> None:
     assert len(views_of(ViewConfig(count=None))) == 24
     assert views_of(ViewConfig())[0] == View()
     assert len(views_of(ViewConfig())) == 8
-    flips = views_of(ViewConfig(scales=(1.0,)))
-    assert len(flips) == 8
-    assert {v.scale for v in flips} == {1.0}
     scales = views_of(ViewConfig(mirror=False, rotations=(360,)))
     assert sorted(v.scale for v in scales) == [0.5, 1.0, 2.0]
     assert {(v.mirror, v.turns) for v in scales} == {(False, 0)}

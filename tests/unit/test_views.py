@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -24,6 +26,9 @@ from methods.layers.views import (
 sides = st.integers(1, 53)
 turns = st.integers(0, 3)
 scales = st.sampled_from([0.5, 1.0, 2.0])
+fineness = st.sampled_from([1.0, 4 / 3, 2.0, 2.7])
+"""SAM's frame to the longer side of the image, which the scale 2 fills: at scale .5 a view has then a quarter, a
+third (128 pixels for 96, as at nano), half or two thirds of the image's pixels a side."""
 
 
 @settings(deadline=None)
@@ -51,39 +56,37 @@ def test_views_of_the_frames_own_scale_come_back_exactly(
     assert torch.equal(restored(placed(images, view, frame), (height, width), view, frame), images)
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    st.integers(8, 150), st.integers(8, 150), st.booleans(), turns, scales, st.sampled_from([96, 128, 257])
-)
+@settings(max_examples=80, deadline=None)
+@given(st.integers(30, 150), st.integers(30, 150), st.booleans(), turns, scales, fineness)
 def test_scaling_comes_back_within_one_source_pixel(
-    height: int, width: int, mirror: bool, turn: int, scale: float, side: int
+    height: int, width: int, mirror: bool, turn: int, scale: float, fine: float
 ) -> None:
     """Ramps of the pixels' own coordinates: what comes back at a pixel is where it was taken from.
 
-    The frame is at least half as fine as the image, as at scale .5 of scales up to 2; coarser cells than that
-    cannot tell neighbouring pixels apart.
+    Next to the border, as far as a cell's neighbourhood reaches beyond it, only less than a cell is promised.
     """
-    view, frame = (
-        View(mirror, turn, scale),
-        Frame(max(side, round(max(height, width) * 1.1)), largest=2 * scale),
-    )
+    view, frame = View(mirror, turn, scale), Frame(round(fine * max(height, width)), largest=2.0)
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     ramps = torch.stack([x, y]).float()[None]
     back = restored(placed(ramps, view, frame), (height, width), view, frame)
     assert back.shape == ramps.shape
-    assert (back - ramps).abs().max() <= 1.0
+    off = (back - ramps).abs()
+    cell = max(1.0, 2 / (fine * scale))  # side of the view's pixels in the image's
+    rim = math.ceil(2 * cell)
+    assert off[..., rim : height - rim, rim : width - rim].max() <= 1.0
+    assert off.max() <= cell
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(40, 120), st.integers(40, 120), st.booleans(), turns, scales, st.integers(0, 99))
-def test_the_edge_of_a_mask_moves_by_less_than_a_pixel(
-    height: int, width: int, mirror: bool, turn: int, scale: float, seed: int
+@settings(max_examples=80, deadline=None)
+@given(st.integers(60, 150), st.integers(60, 150), st.booleans(), turns, scales, fineness, st.integers(0, 99))
+def test_the_edge_of_a_mask_moves_by_no_more_than_a_pixel(
+    height: int, width: int, mirror: bool, turn: int, scale: float, fine: float, seed: int
 ) -> None:
-    """Discs through a view and back: all that changes lies within one pixel of the edge."""
-    view, frame = View(mirror, turn, scale), Frame(256, largest=2.0)
-    cx, cy, r = (torch.rand(3, generator=torch.Generator().manual_seed(seed)) * 0.4 + 0.3).tolist()
+    """Discs through a view and back: all that changes lies within one source pixel of the edge."""
+    view, frame = View(mirror, turn, scale), Frame(round(fine * max(height, width)), largest=2.0)
+    cx, cy, r = (torch.rand(3, generator=torch.Generator().manual_seed(seed)) * 0.2 + 0.4).tolist()
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    distance = torch.hypot(x - cx * width, y - cy * height) - r * 0.5 * min(height, width)
+    distance = torch.hypot(x - cx * width, y - cy * height) - r * 0.6 * min(height, width)
     mask = (distance < 0).float()[None, None]
     back = restored(placed(mask, view, frame), (height, width), view, frame) > 0.5
     changed = distance[back[0, 0] != mask[0, 0].bool()]

@@ -9,6 +9,15 @@ from datasets.base import IGNORE
 from methods.layers.gaussian_mixture import fit_two_gaussians, lower_posterior
 from methods.refiners.gc.config import CorrectionConfig
 
+CHANGES = ("unchanged", "to background", "to ignored", "to another class")
+
+
+def changes(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+    """What became of each label: indices of `CHANGES`, uint8 of the labels' shape."""
+    kinds = torch.full(after.shape, 3, dtype=torch.uint8, device=after.device)
+    kinds[after == IGNORE], kinds[after == 0], kinds[after == before] = 2, 1, 0
+    return kinds
+
 
 def gaussian_correction(
     labels: torch.Tensor,

@@ -12,9 +12,10 @@ from datasets.recipe import Normalisation
 from methods.artifacts import CamReader, label_map_path
 from methods.base import StageContext
 from methods.layers.backbones import build_backbone
+from methods.pictures import write_kinds
 from methods.refiners.cam_maps import resized_maps
 from methods.refiners.gc.config import CorrectionConfig, GcStageConfig
-from methods.refiners.gc.correction import gaussian_correction
+from methods.refiners.gc.correction import CHANGES, changes, gaussian_correction
 
 
 def pseudo_label(context: StageContext, settings: GcStageConfig) -> None:
@@ -42,9 +43,12 @@ def write_corrected(
 ) -> None:
     """Write a label map of every training image: CAM (input `cam`) against a constant background, corrected.
 
+    Of the images that reports show, what the correction changed is kept as a picture.
+
     features: images (B, 3, H, W) -> (B, D, h, w)
     """
     cams = CamReader(context.inputs["cam"].path)
+    shown = {sample.id for sample in context.view.examples()}
     for _, samples in context.shards(context.view.samples("train")):
         for batch in context.images(samples, normalisation, batch_size):
             found = [cams[i] for i in batch.ids]
@@ -58,5 +62,8 @@ def write_corrected(
             labels = values.gather(1, winner.flatten(1)).view_as(winner)
             labels = torch.where(confidence > background_threshold, labels, 0)
             corrected = gaussian_correction(labels, maps, features(batch.images).float(), correction)
-            for sample_id, label_map in zip(batch.ids, corrected.to(torch.uint8).cpu()):
-                write_labels(label_map_path(context.output, sample_id), label_map)
+            before, after = (of_images.to(torch.uint8).cpu() for of_images in (labels, corrected))
+            for sample_id, old, new in zip(batch.ids, before, after):
+                write_labels(label_map_path(context.output, sample_id), new)
+                if sample_id in shown:
+                    write_kinds(context.output, "changed by GC", sample_id, changes(old, new), CHANGES)
