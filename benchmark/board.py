@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.changes import cell_identity
-from benchmark.config import plain
+from benchmark.config import DEFAULT_DATASET, RunConfig, plain
 from benchmark.console import console
 from benchmark.panels import illustrate
 from benchmark.plan import Plan
 from benchmark.runner import MEMORY, CellResult
 from benchmark.traces import described_stages
-from methods.base import Method
+from methods.base import Method, preset_key
 from results.schema import CellRecord, Record
 
 MASKS_BEFORE = "M*"
@@ -95,7 +95,11 @@ def _cell_record(plan: Plan, result: CellResult, identity: dict[str, Any], run_d
         **identity,
         status=result.status,
         reason=result.reason,
-        method_info=method_info(method, any(p.stage.seen_masks for p in result.cell.stages)),
+        method_info=method_info(
+            method,
+            any(p.stage.seen_masks for p in result.cell.stages),
+            schedule_of(result.cell.config, method),
+        ),
         settings={
             "dataset": plain(plan.config.dataset),
             "protocol": plain(result.cell.config.protocol),
@@ -115,8 +119,18 @@ def _cell_record(plan: Plan, result: CellResult, identity: dict[str, Any], run_d
     )
 
 
-def method_info(method: Method, seen_masks: bool = False) -> dict[str, Any]:
-    """What the board says of a method; seen_masks: one of its stages starts from weights trained on pixel masks."""
+def schedule_of(config: RunConfig, method: Method) -> str:
+    """The data set that the method's preset was made for; "" for what has none (files made elsewhere)."""
+    scale, dataset = config.scale.name, config.dataset.name
+    key = preset_key(method.presets, scale, dataset)
+    return dataset if key != scale else DEFAULT_DATASET[scale] if scale in method.presets else ""
+
+
+def method_info(method: Method, seen_masks: bool = False, schedule: str = "") -> dict[str, Any]:
+    """What the board says of a method.
+
+    seen_masks: one of its stages starts from weights trained on pixel masks; schedule: as `schedule_of`
+    """
     supervision = [s.value for s in sorted(method.supervision, key=lambda s: s.name)]
     return {
         "title": method.title,
@@ -125,4 +139,5 @@ def method_info(method: Method, seen_masks: bool = False) -> dict[str, Any]:
         "supervision": "+".join([*supervision, *([MASKS_BEFORE] if seen_masks else [])]),
         "deviations": [dataclasses.asdict(d) for d in method.deviations],
         "reported_as": method.reported_as,
+        "schedule": schedule,
     }

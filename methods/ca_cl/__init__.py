@@ -63,6 +63,13 @@ DEVIATIONS = (
         "images with several classes count once a class",
     ),
     Deviation(
+        "COCO's images",
+        "82 783 for training and 40 504 for testing, those without an object included",
+        "not published",
+        "82 081 and 40 137 with an object; 20 epochs are counted on these, and so are the classifier's 5",
+        "the images that the other methods are trained and scored on",
+    ),
+    Deviation(
         "background words",
         "asked of a language model, not printed",
         "not published",

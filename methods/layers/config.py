@@ -26,6 +26,10 @@ TIMM = "timm/"
 OPTIMISERS = ("sgd", "adamw")
 SCHEDULES = ("poly", "cosine")
 HEADS = ("largefov", "largefov_resnet38d", "aspp")
+COCO = "paper/coco2014"
+"""Key of the settings of paper scale on COCO (`methods.base.preset_key`); those of "paper" are VOC's."""
+COCO_IMAGES = 82081
+"""Images of COCO's train2014 with an object: what epochs are counted on there."""
 
 
 @dataclass(frozen=True)

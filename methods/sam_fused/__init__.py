@@ -196,7 +196,7 @@ def _fused(config: SamFusedConfig, cam: Stage) -> list[Stage]:
         pretrained=(config.sam.weights,),
         seeded=False,
         fixed_threshold=config.mask_threshold,
-        seen_masks=True,
+        seen_masks="SA-1B",
         scored_as="cam_sam",
         profile="methods.sam_fused.profile:masks",
     )

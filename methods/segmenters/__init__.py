@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from datasets.recipe import Recipe
 from methods.base import Kind, MethodError, Stage
-from methods.layers.config import BackboneConfig, CrfConfig, SegmenterConfig, TrainConfig
+from methods.layers.config import COCO, BackboneConfig, CrfConfig, SegmenterConfig, TrainConfig
 from methods.layers.nano import NANO_RECIPE
 from methods.layers.released import released_stage
 
-SEGMENTERS: Mapping[str, SegmenterConfig] = {
+SEGMENTERS: dict[str, SegmenterConfig] = {
     "nano": SegmenterConfig(
         BackboneConfig("resnet38d_nano", "nano/resnet38d_nano", 4),
         head="largefov",
@@ -63,6 +62,10 @@ SEGMENTERS: Mapping[str, SegmenterConfig] = {
     ),
 }
 """The unified protocol's segmentation network by scale (paper: the reference DeepLab V2 recipe)."""
+
+SEGMENTERS[COCO] = replace(
+    SEGMENTERS["paper"], train=replace(SEGMENTERS["paper"].train, iterations=100000)
+)  # deeplab-pytorch's length on COCO's images, and CA-CL's
 
 
 COCO_MASKS = "coco-masks"
@@ -129,7 +132,7 @@ def segmentation_stages(config: SegmenterConfig, labels: str = "pseudo_label") -
         Kind.WEIGHTS,
         inputs={"labels": labels},
         pretrained=(config.backbone.weights,),
-        seen_masks=config.init == COCO_MASKS,
+        seen_masks=masks_seen(config),
         profile="methods.segmenters.profile:segment",
     )
     return [segment, predict_stage(config)]
@@ -155,6 +158,11 @@ def check_init(config: SegmenterConfig) -> None:
             f"segmenter.backbone.weights={config.backbone.weights} is named after COCO, whose pixel masks it has "
             f"then seen, but segmenter.init={config.init!r}; set segmenter.init={COCO_MASKS}"
         )
+
+
+def masks_seen(config: SegmenterConfig) -> str:
+    """Data set whose pixel masks the initial weights have seen, "" for none."""
+    return "coco2014" if config.init == COCO_MASKS else ""
 
 
 def predict_stage(config: SegmenterConfig) -> Stage:

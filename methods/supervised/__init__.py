@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datasets.base import TrainingView
 from methods.base import Kind, Method, MethodConfig, Shared, Stage, Supervision
 from methods.layers.config import SegmenterConfig
-from methods.segmenters import COCO_MASKS, MASKS, SEGMENTERS, check_init, checkpoint_stage, predict_stage
+from methods.segmenters import MASKS, SEGMENTERS, check_init, checkpoint_stage, masks_seen, predict_stage
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Supervised(Method):
             segmenter,
             Kind.WEIGHTS,
             pretrained=(segmenter.backbone.weights,),
-            seen_masks=segmenter.init == COCO_MASKS,
+            seen_masks=masks_seen(segmenter),
             profile="methods.segmenters.profile:segment",
         )
         return [segment, predict_stage(segmenter)]

@@ -119,7 +119,7 @@ def test_a_grid_gives_every_cam_every_refiner(scale: str, refiner: str) -> None:
             assert stages["pseudo_label"].run == REFINERS[refiner], name
 
 
-@pytest.mark.parametrize(("scale", "network"), [(s, n) for s, networks in NETWORKS.items() for n in networks])
+@pytest.mark.parametrize(("scale", "network"), [(s, n) for s in SCALES for n in NETWORKS[s]])
 def test_a_grid_gives_every_method_every_segmentation_network(scale: str, network: str) -> None:
     assert network_name(NETWORKS[scale][network], scale) == network
     for name, stages in graphs(scale, segmenter=network):
