@@ -43,6 +43,27 @@ DEVIATIONS = (
         "the maps are not redistributable; the detector is named in the settings",
     ),
     Deviation(
+        "recipe of the segmentation networks",
+        "in the supplement: DeepLab V1 and V2 on VGG16 and ResNet-101",
+        "deeplab-pytorch: V2 on ResNet-101, batch 10, losses at 3 scales and of their maximum; V1 learns at one scale",
+        "that recipe for all four, V1 and VGG16 too: 20 000 iterations of 10 at 2.5e-4",
+        "the networks then differ in head and backbone alone",
+    ),
+    Deviation(
+        "scales of the segmentation networks' test",
+        "not stated; CRF",
+        "V2: the maximum of the logits at .5, .75 and 1; V1: one scale; no mirror images",
+        "mean of the softmax at .5, .75, 1, 1.25 and 1.5, with mirror images; deeplab-pytorch's CRF",
+        "the shared network's test; segmenter.test_scales and segmenter.test_flip set another",
+    ),
+    Deviation(
+        "DeepLab V2's branches on VGG16",
+        "Chen et al.: fc6, fc7 and fc8 in each of the four (ASPP-L), 1 024 wide, from the pretrained fc6 and fc7",
+        "as printed",
+        "one 3x3 convolution in each, as on ResNet-101",
+        "one head serves all backbones",
+    ),
+    Deviation(
         "segmentation network on COCO",
         "DeepLab V2 on VGG16; its length is not stated",
         "not published",

@@ -159,6 +159,7 @@ PRESETS = {
                 bias_multiplier=1.0,
                 recipe=Recipe(crop=321, scale=(0.7, 1.3)),
             ),
+            loss_scales=(),
             test_flip=False,
             test_crf=CrfConfig(10, 4.0, 3.0, 83.0, 5.0, 3.0),
         ),

@@ -57,11 +57,16 @@ SEGMENTERS: dict[str, SegmenterConfig] = {
             weight_decay=5e-4,
             recipe=Recipe(crop=321, scale=(0.5, 1.5)),
         ),
+        loss_scales=(0.75, 0.5),
         test_scales=(0.5, 0.75, 1.0, 1.25, 1.5),
         test_flip=True,
     ),
 }
-"""The unified protocol's segmentation network by scale (paper: the reference DeepLab V2 recipe)."""
+"""The unified protocol's segmentation network by scale.
+
+paper: trained as the reference DeepLab V2 on ResNet-101 is; tested at five scales and mirrored, where the reference
+has three scales' maximum and no mirror images.
+"""
 
 SEGMENTERS[COCO] = replace(
     SEGMENTERS["paper"], train=replace(SEGMENTERS["paper"].train, iterations=100000)
@@ -95,7 +100,6 @@ def deeplab_v2(backbone: BackboneConfig, init: str, iterations: int) -> Segmente
             head_multiplier=1.0,
             bias_multiplier=1.0,
         ),
-        loss_scales=(0.75, 0.5),
         test_scales=(0.5, 0.75, 1.0),
         test_flip=False,
         test_crf=CrfConfig(10, 1.0, 3.0, 67.0, 3.0, 4.0),
