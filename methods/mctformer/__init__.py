@@ -34,6 +34,13 @@ DEVIATIONS = (
         "the code produced the published weights",
     ),
     Deviation(
+        "last LayerNorm",
+        "not stated",
+        "none: the last block's tokens are classified as they are",
+        "none; small scale has DINOv2's (vit.final_norm), but not under the unified protocol, on DeiT-S",
+        "DINOv2's tokens mean something after their LayerNorm",
+    ),
+    Deviation(
         "side of the patch-to-patch product",
         "semantic modulation prints CAM · p2p (Eq. 6)",
         "MCTformer: p2p @ CAM, each patch gathers by its own attention",
