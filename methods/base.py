@@ -62,6 +62,17 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)
+class Deviation:
+    """A place where paper, reference code and this project differ."""
+
+    topic: str
+    paper: str
+    code: str
+    ours: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Stage:
     """A step of a method's graph.
 
@@ -81,6 +92,8 @@ class Stage:
                 (settings, number of object classes, (H, W) of an image) -> sequence of `Passage`. None where the
                 stage has neither a network nor a CRF or the like, or only serves evaluation (IMAGE_SCORES). It is
                 in no key
+    deviations: of a part that methods share (refiner, segmentation network); the report lists them with the
+                method's own. In no key
     """
 
     name: str
@@ -95,6 +108,7 @@ class Stage:
     seen_masks: str = ""
     scored_as: str | None = None
     profile: str | None = None
+    deviations: tuple[Deviation, ...] = ()
 
 
 class Pictures(NamedTuple):
@@ -130,17 +144,6 @@ class Passage:
     module: nn.Module | None
     run: Callable[[Any, torch.Tensor], Any] = field(default=lambda module, images: module(images))
     finish: Callable[[Any, Pictures], object] | None = None
-
-
-@dataclass(frozen=True)
-class Deviation:
-    """A place where paper, reference code and this project differ."""
-
-    topic: str
-    paper: str
-    code: str
-    ours: str
-    why: str
 
 
 @dataclass(frozen=True)
@@ -184,6 +187,7 @@ class Method(ABC):
     """Those of the protocol `unified`, at scales where `presets` start from weights of another family than ImageNet's
     1000 classes, which all share there."""
     deviations: ClassVar[Sequence[Deviation]] = ()
+    """The method's own; those of parts that methods share are `Stage.deviations`."""
     reported_as: ClassVar[str] = ""
     """`method` of its published numbers in `results/reported`; "": none."""
     experiments: ClassVar[Sequence[Experiment]] = ()

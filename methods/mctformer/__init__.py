@@ -77,13 +77,6 @@ DEVIATIONS = (
         "thresholds",
         "equal passes over the data",
     ),
-    Deviation(
-        "scales of the segmentation network's test",
-        "multi-scale, not said how they are joined",
-        "maximum of the softmax over the scales",
-        "mean of the softmax over the scales",
-        "one segmentation stage serves all methods",
-    ),
 )
 
 

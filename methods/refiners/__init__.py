@@ -11,6 +11,7 @@ from methods.layers.config import COCO, COCO_IMAGES, BackboneConfig, CrfConfig, 
 from methods.layers.nano import NANO_RECIPE
 from methods.layers.released import released_stage
 from methods.refiners.config import REFINERS, ParStageConfig, PseudoLabelConfig, RefinerConfig
+from methods.refiners.deviations import DEVIATIONS
 from methods.refiners.gc.config import GcStageConfig, check_correction
 from methods.refiners.irn.config import IrnConfig
 from methods.refiners.psa.config import PsaConfig
@@ -229,4 +230,5 @@ def _pseudo_label_stage(name: str, settings: object, cam: Stage) -> Stage:
         splits=cam.splits,
         seeded=False,
         profile=PROFILES.get(name),
+        deviations=DEVIATIONS.get(name, ()),
     )

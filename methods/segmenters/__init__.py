@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from datasets.recipe import Recipe
-from methods.base import Kind, MethodError, Stage
+from methods.base import Deviation, Kind, MethodError, Stage
 from methods.layers.config import COCO, BackboneConfig, CrfConfig, SegmenterConfig, TrainConfig
 from methods.layers.nano import NANO_RECIPE
 from methods.layers.released import released_stage
@@ -75,6 +75,20 @@ SEGMENTERS[COCO] = replace(
 
 COCO_MASKS = "coco-masks"
 """`SegmenterConfig.init` of weights that have seen pixel masks."""
+TEST_SCALES = Deviation(
+    "segmentation network: scales of the test",
+    "not said how they are joined",
+    "deeplab-pytorch: maximum of the logits over the scales; MCTformer: maximum of the softmax",
+    "mean of the softmax over scales and mirror images",
+    "one segmentation stage serves all methods",
+)
+TEST_CRF = Deviation(
+    "segmentation network: CRF of the test",
+    "parameters not stated, or a family's",
+    "over all classes; deeplab-pytorch hands it an image that wraps around in uint8",
+    "over the image itself, predicted classes and background alone; parameters in the settings",
+    "the others cannot win and cost time; the wrapped image is a mistake, not a protocol",
+)
 PSEUDO_LABELS, MASKS = "pseudo-labels", "masks"
 """`SegmenterConfig.init` of a checkpoint: what the network was trained with."""
 
@@ -82,10 +96,7 @@ PSEUDO_LABELS, MASKS = "pseudo-labels", "masks"
 def deeplab_v2(backbone: BackboneConfig, init: str, iterations: int) -> SegmenterConfig:
     """DeepLab V2 with ResNet-101 as CA-CL trains it: SEGMENTERS["paper"] at another rate and for longer.
 
-    The paper prints one learning rate, .005, and no factors: it is taken for all layers. The reference code
-    has 2.5e-4, x10 for new layers and x20 for their biases, which is .005 for the latter alone. Crop and scales
-    are the reference's, and so is the loss at three scales and their maximum; at test its three scales are
-    averaged here, where it takes the maximum. The paper has a CRF at test and not its parameters: deeplab-pytorch's.
+    What is taken for what the paper does not say is in that method's deviations.
     """
     paper = SEGMENTERS["paper"]
     return replace(
@@ -171,6 +182,7 @@ def masks_seen(config: SegmenterConfig) -> str:
 
 def predict_stage(config: SegmenterConfig) -> Stage:
     """Predict the validation images with the weights of stage `segment`."""
+    several = len(config.test_scales) > 1
     return Stage(
         "predict",
         "methods.segmenters.stages:predict",
@@ -180,4 +192,5 @@ def predict_stage(config: SegmenterConfig) -> Stage:
         splits=("val",),
         seeded=False,
         profile="methods.segmenters.profile:predict",
+        deviations=(TEST_SCALES,) * several + (TEST_CRF,) * (config.test_crf is not None),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from methods.cam.config import PRESETS as CAM
 from methods.registry import all_methods
 
 ROOT = Path(methods.__file__).parent
-READMES = sorted(ROOT.glob("*/README.md"))
+READMES = [path for path in sorted(ROOT.glob("*/README.md")) if path.parent.name in all_methods()]
 NAMES = [p.parent.name for p in READMES]
 
 
@@ -74,3 +75,16 @@ def test_cams_table_has_its_presets_values() -> None:
         tuple(int(n.replace(" ", "")) for n in re.findall(r"\d[\d ]*", cell)) for cell in rows["train"]
     ]
     assert lengths == [(p.train.iterations, p.train.batch_size, p.train.recipe.crop) for p in presets]
+
+
+def test_functions_in_the_refiners_readme_exist() -> None:
+    named = [
+        name
+        for line in (ROOT / "refiners" / "README.md").read_text().splitlines()
+        if line.startswith("| ") and not line.startswith("| `")
+        for name in re.findall(r"`([\w.]+\.\w+)`", line)
+    ]
+    assert len(named) > 15
+    for name in named:
+        module, _, function = name.rpartition(".")
+        assert hasattr(importlib.import_module(f"methods.refiners.{module}"), function), name
