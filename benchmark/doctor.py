@@ -120,7 +120,7 @@ def _devices() -> Iterator[tuple[str, str]]:
 
 
 def _weights() -> Iterator[tuple[str, str]]:
-    from methods.layers.weights import HUBS, candidates, locate
+    from methods.layers.weights import HUBS, file_to_provide, locate
     from methods.miniatures import shipped_card
     from methods.registry import all_methods
 
@@ -137,7 +137,7 @@ def _weights() -> Iterator[tuple[str, str]]:
             if path is not None:
                 yield "ok", f"{scale}: {reference} at {path}"
             else:
-                file = f"put {candidates(reference)[0]} into $WSSS_WEIGHTS"
+                file = f"put {file_to_provide(reference)} into $WSSS_WEIGHTS"
                 fetched = reference.partition("/")[0] in HUBS
                 remedy = f"it is fetched when needed, or {file}" if fetched else file
                 miniature = reference.partition("/")[2]
