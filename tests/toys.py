@@ -77,6 +77,12 @@ def fill_doubtfully(context: Any, settings: ToyConfig) -> None:
         write_picture(context.output, "doubt", sample.id, torch.full(size, 0.25))
 
 
+def take_masks(context: Any, settings: ToyConfig) -> None:
+    """As `fill`, once it has been handed the true masks."""
+    assert context.masks() is not None
+    fill(context, settings)
+
+
 def explode(context: Any, settings: ToyConfig) -> None:
     """Fail half-way, with the progress display open."""
     for _, samples in context.shards(context.view.samples("train")):
