@@ -91,7 +91,7 @@ DEVIATIONS = (
         "classification loss; τ, weight, number and size of crops",
         "not stated",
         "ToCo's: multi-label soft margin; .5, .5, 10 of 96 at 448",
-        "MCTformer's two losses, of class tokens and of the CAM; ToCo's values with 8 crops",
+        "MCTformer's two losses, of class tokens and of the CAM; ToCo's values; 4 crops at small and nano",
         "the paper's network has MCTformer's tokens and ToCo's contrast",
     ),
     Deviation(

@@ -242,6 +242,7 @@ PRESETS = {
             warmup=300,
             recipe=Recipe(crop=448, resize_crop=(0.32, 1.0)),
         ),
+        contrast=ContrastConfig(crops=10),
     ),
 }
 PRESETS["paper/bluefilm"] = PRESETS["paper"]

@@ -35,8 +35,9 @@ class Toco(Method):
         Deviation(
             "views of the class token contrast",
             "two global views, local crops",
-            "global views: two more random crops, with blur and solarisation; local crops of one of them",
-            "global views: the training image and its mirror image; local crops of the training image",
+            "global views: two more random crops, with blur and solarisation; 10 local crops of 96 of one of them",
+            "global views: the training image and its mirror image; local crops of the training image, as many and as "
+            "large at paper scale; 4 of 56 at 168 at small, 4 of 32 at nano",
             "the shared loader gives one crop of an image; the tokens compared are of the same kinds",
         ),
         Deviation(
