@@ -79,7 +79,10 @@ def test_the_miniature_knows_the_words_of_shapes_and_not_others() -> None:
     require_covered(ClipConfig(), voc)
     with pytest.raises(NotRunnable, match=r"does not know \d+ of \d+ words \(.*\); needs a CLIP that does"):
         require_covered(ClipConfig(NANO, "nano/clip"), voc)
-    assert first_fault(ClipConfig(normalise="none")) == "normalise=none: there are clip, imagenet"
+    assert (
+        first_fault(ClipConfig(normalise="none"))
+        == "normalise=none: there are clip, imagenet, openai, inception"
+    )
 
 
 def test_texts_fill_prompts_in_order() -> None:
