@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.changes import cell_identity
-from benchmark.config import plain
+from benchmark.config import DEFAULT_DATASET, RunConfig, plain
 from benchmark.console import console
 from benchmark.panels import illustrate
-from benchmark.plan import Plan
+from benchmark.plan import Cell, Plan
 from benchmark.runner import MEMORY, CellResult
 from benchmark.traces import described_stages
-from methods.base import Method
+from methods.base import Method, preset_key
 from results.schema import CellRecord, Record
 
 MASKS_BEFORE = "M*"
@@ -94,7 +94,7 @@ def _cell_record(plan: Plan, result: CellResult, identity: dict[str, Any], run_d
         **identity,
         status=result.status,
         reason=result.reason,
-        method_info=method_info(method, any(p.stage.seen_masks for p in result.cell.stages)),
+        method_info=method_info(method, result.cell),
         settings={
             "dataset": plain(plan.config.dataset),
             "protocol": plain(result.cell.config.protocol),
@@ -114,14 +114,25 @@ def _cell_record(plan: Plan, result: CellResult, identity: dict[str, Any], run_d
     )
 
 
-def method_info(method: Method, seen_masks: bool = False) -> dict[str, Any]:
-    """What the board says of a method; seen_masks: one of its stages starts from weights trained on pixel masks."""
+def schedule_of(config: RunConfig, method: Method) -> str:
+    """The data set that the method's preset was made for; "" for what has none (files made elsewhere)."""
+    scale, dataset = config.scale.name, config.dataset.name
+    key = preset_key(method.presets, scale, dataset)
+    return dataset if key != scale else DEFAULT_DATASET[scale] if scale in method.presets else ""
+
+
+def method_info(method: Method, cell: Cell | None = None) -> dict[str, Any]:
+    """What the board says of a method, and of it in a cell: what its stages start from and deviate in."""
+    stages = [planned.stage for planned in cell.stages] if cell else []
     supervision = [s.value for s in sorted(method.supervision, key=lambda s: s.name)]
+    seen_masks = [MASKS_BEFORE] if any(stage.seen_masks for stage in stages) else []
+    deviations = dict.fromkeys([*method.deviations, *(d for stage in stages for d in stage.deviations)])
     return {
         "title": method.title,
         "paper": method.paper,
         "summary": method.summary,
-        "supervision": "+".join([*supervision, *([MASKS_BEFORE] if seen_masks else [])]),
-        "deviations": [dataclasses.asdict(d) for d in method.deviations],
+        "supervision": "+".join([*supervision, *seen_masks]),
+        "deviations": [dataclasses.asdict(deviation) for deviation in deviations],
         "reported_as": method.reported_as,
+        "schedule": schedule_of(cell.config, method) if cell else "",
     }

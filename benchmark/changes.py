@@ -28,9 +28,9 @@ RUNTIME = ("precision", "deterministic")
 
 def cell_identity(config: RunConfig, method: str, seed: int) -> dict[str, Any]:
     """The columns of a record that say whose it is."""
-    of_method, scale = _is_run(config, method), config.scale.name
+    of_method, scale, dataset = _is_run(config, method), config.scale.name, config.dataset.name
     # a reference or external row is the same whatever the grid
-    protocol = config.protocol if of_method else protocol_defaults(config.protocol.name, scale)
+    protocol = config.protocol if of_method else protocol_defaults(config.protocol.name, scale, dataset)
     refiner, segmenter = (OWN, OWN) if method.startswith(EXTERNAL) else parts(protocol, scale)
     return {
         "dataset": config.dataset.name,
@@ -60,11 +60,12 @@ def cell_changes(config: RunConfig, method: str) -> str:
 
     The method's own keys come first and without ``method.<name>.``. Where generated data are kept is left out.
     """
-    scale, protocol = config.scale.name, config.protocol
-    own = differences(plain(config.method[method]), plain(find_method(method).preset(scale, protocol.name)))
+    scale, protocol, dataset = config.scale.name, config.protocol, config.dataset.name
+    preset = find_method(method).preset(scale, protocol.name, dataset)
+    own = differences(plain(config.method[method]), plain(preset))
     refiner, segmenter = parts(protocol, scale)
     usual = protocol_defaults(
-        protocol.name, scale, refiner, segmenter if segmenter in NETWORKS[scale] else OWN
+        protocol.name, scale, dataset, refiner, segmenter if segmenter in NETWORKS[scale] else OWN
     )
     shared = differences(plain(protocol), plain(usual), "protocol.")
     runtime = differences(_some(config.runtime, RUNTIME), _some(RuntimeConfig(), RUNTIME), "runtime.")

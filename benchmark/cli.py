@@ -142,9 +142,17 @@ def list_() -> None:
     section("Refiners (--refiners)", [(n, s, "") for n, s in REFINER_SUMMARIES.items()])
     section(
         "Segmentation networks by scale (--segmenters)",
-        [(scale, ", ".join(networks), "") for scale, networks in NETWORKS.items()],
+        [(scale, ", ".join(NETWORKS[scale]), "") for scale in SCALES],
     )
+    own = {key for m in all_methods().values() for key in m.presets if key not in SCALES}
     section("Scales", [(n, f"{s} (data set {DEFAULT_DATASET[n]})", "") for n, s in SCALES.items()])
+    section(
+        "Presets of a data set's own",
+        [
+            (key, ", ".join(m.name for m in all_methods().values() if key in m.presets), "")
+            for key in sorted(own)
+        ],
+    )
     section("Protocols", [(n, s, "") for n, s in PROTOCOLS.items()])
 
 

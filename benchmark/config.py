@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import datasets
 from datasets.base import DatasetConfig
 from datasets.limits import Count, Inside, Natural, OneOf, Within, first_fault, suggestion
-from methods.base import UNIFIED, MethodConfig, Shared
+from methods.base import UNIFIED, MethodConfig, Shared, preset_key
 from methods.layers.config import CamInferenceConfig, SegmenterConfig
 from methods.refiners import IRN, PSA
 from methods.refiners.config import REFINERS, RefinerConfig
@@ -55,7 +55,7 @@ class ConfigError(Exception):
 
 @dataclass
 class ScaleConfig:
-    """name: nano, small or paper; it selects every method's preset."""
+    """name: nano, small or paper; with the data set, it selects every method's preset."""
 
     name: str = "nano"
 
@@ -190,17 +190,16 @@ def compose(
     nodes: dict[str, Any] = {
         "dataset": datasets.dataset_class(dataset).config(name=dataset),
         "scale": ScaleConfig(scale),
-        "protocol": protocol_defaults(protocol, scale, refiner, segmenter),
+        "protocol": protocol_defaults(protocol, scale, dataset, refiner, segmenter),
         "evaluation": EvaluationConfig(),
         "runtime": RuntimeConfig(),
     }
     for name in methods:
         method = find_method(name)
         if scale not in method.presets:
-            raise ConfigError(
-                f"method {name} has no settings at scale {scale}; it has {', '.join(method.presets)}"
-            )
-        nodes[f"method.{name}"] = method.preset(scale, protocol)
+            known = ", ".join(s for s in SCALES if s in method.presets)
+            raise ConfigError(f"method {name} has no settings at scale {scale}; it has {known}")
+        nodes[f"method.{name}"] = method.preset(scale, protocol, dataset)
     composed = _hydra_compose(nodes, list(overrides))
     config = RunConfig(
         **{k: composed[k] for k in ("dataset", "scale", "protocol", "evaluation", "runtime")},
@@ -211,8 +210,10 @@ def compose(
     return config
 
 
-def protocol_defaults(name: str, scale: str, refiner: str = OWN, segmenter: str = OWN) -> ProtocolConfig:
-    """A protocol's settings before any override.
+def protocol_defaults(
+    name: str, scale: str, dataset: str, refiner: str = OWN, segmenter: str = OWN
+) -> ProtocolConfig:
+    """A protocol's settings before any override; those of a data set come before the scale's (`preset_key`).
 
     refiner, segmenter: names of those that take the place of the protocol's, or `OWN`. Raises ConfigError.
     """
@@ -221,10 +222,14 @@ def protocol_defaults(name: str, scale: str, refiner: str = OWN, segmenter: str 
     segmenter = choose(f"segmentation network of scale {scale}", segmenter, [OWN, *NETWORKS[scale]])
     if refiner == OWN and unified:
         refiner = "crf"
+
+    def of(presets: Mapping[str, Any]) -> Any:
+        return presets[preset_key(presets, scale, dataset)]
+
     return ProtocolConfig(
         name,
-        None if refiner == OWN else RefinerConfig(refiner, psa=PSA[scale], irn=IRN[scale]),
-        NETWORKS[scale][segmenter] if segmenter != OWN else SEGMENTERS[scale] if unified else None,
+        None if refiner == OWN else RefinerConfig(refiner, psa=of(PSA), irn=of(IRN)),
+        of(NETWORKS)[segmenter] if segmenter != OWN else of(SEGMENTERS) if unified else None,
         INFERENCE[scale] if unified else None,
     )
 

@@ -120,7 +120,7 @@ def _devices() -> Iterator[tuple[str, str]]:
 
 
 def _weights() -> Iterator[tuple[str, str]]:
-    from methods.layers.weights import HUBS, candidates, locate
+    from methods.layers.weights import HUBS, file_to_provide, locate
     from methods.miniatures import shipped_card
     from methods.registry import all_methods
 
@@ -129,14 +129,15 @@ def _weights() -> Iterator[tuple[str, str]]:
     for scale in ("nano", "small", "paper"):
         references: set[str] = set()
         for name, method in all_methods().items():
-            if scale in method.presets:
-                references |= _references(name, scale)
+            for key in method.presets:
+                if key.partition("/")[0] == scale:
+                    references |= _references(name, key)
         for reference in sorted(references - {"none"}):
             path = locate(reference, root)
             if path is not None:
                 yield "ok", f"{scale}: {reference} at {path}"
             else:
-                file = f"put {candidates(reference)[0]} into $WSSS_WEIGHTS"
+                file = f"put {file_to_provide(reference)} into $WSSS_WEIGHTS"
                 fetched = reference.partition("/")[0] in HUBS
                 remedy = f"it is fetched when needed, or {file}" if fetched else file
                 miniature = reference.partition("/")[2]
@@ -149,15 +150,16 @@ def _weights() -> Iterator[tuple[str, str]]:
                     yield "note", f"{scale}: {reference} is not on this machine; {remedy}"
 
 
-def _references(name: str, scale: str) -> set[str]:
+def _references(name: str, key: str) -> set[str]:
+    """Pretrained weights of a method's preset."""
     from datasets.base import TrainingView
     from methods.base import Shared
     from methods.registry import find_method
 
     method = find_method(name)
-    view = TrainingView("doctor", (), {"train": (), "val": ()}, generated=scale == "nano")
+    view = TrainingView("doctor", (), {"train": (), "val": ()}, generated=key == "nano")
     try:
-        return {r for stage in method.stages(method.presets[scale], view, Shared()) for r in stage.pretrained}
+        return {r for stage in method.stages(method.presets[key], view, Shared()) for r in stage.pretrained}
     except MethodError:
         return set()
 

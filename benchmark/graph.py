@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmark.config import RunConfig, protocol_defaults
-from methods.base import Kind, NotRunnable, Stage
+from methods.base import Kind, MethodError, NotRunnable, Stage
 
 SCORED = {
     Kind.CAM: "cam",
@@ -16,10 +16,21 @@ SCORED = {
 
 def check_refiner(config: RunConfig, stages: list[Stage], method: str) -> None:
     """NotRunnable where a grid's refiner has nothing to refine."""
-    chosen, usual = config.protocol, protocol_defaults(config.protocol.name, config.scale.name)
+    chosen = config.protocol
+    usual = protocol_defaults(chosen.name, config.scale.name, config.dataset.name)
     own = usual.refiner.name if usual.refiner else None
     if chosen.refiner and chosen.refiner.name != own and all(s.yields != Kind.CAM for s in stages):
         raise NotRunnable(f"refiner {chosen.refiner.name}: {method} has no CAM that it could refine")
+
+
+def check_masks_unseen(dataset: str, stages: list[Stage], method: str) -> None:
+    """MethodError where a stage would start from weights that were trained on this data set's own pixel masks."""
+    for stage in stages:
+        if stage.seen_masks == dataset:
+            raise MethodError(
+                f"method {method}, stage {stage.name}: {', '.join(stage.pretrained)} was trained on the pixel masks of "
+                f"{dataset}, which are scored here; give weights without them"
+            )
 
 
 def until_kind(stages: list[Stage], kind: Kind, method: str) -> list[Stage]:

@@ -15,7 +15,7 @@ from benchmark.code_version import code_version
 from benchmark.config import RunConfig, choose, plain, protocol_defaults
 from benchmark.console import console
 from benchmark.distributed import world_size
-from benchmark.graph import SCORED, check_refiner, until_kind, until_scores
+from benchmark.graph import SCORED, check_masks_unseen, check_refiner, until_kind, until_scores
 from benchmark.store import Entry, Store, content_key
 from datasets import open_dataset
 from datasets.base import Dataset
@@ -103,7 +103,7 @@ class Cell:
     def title(self) -> str:
         """Of its progress: method, what a grid gives it in place of the protocol's parts, seed."""
         protocol, scale = self.config.protocol, self.config.scale.name
-        usual = parts(protocol_defaults(protocol.name, scale), scale)
+        usual = parts(protocol_defaults(protocol.name, scale, self.config.dataset.name), scale)
         chosen = [part for part, own in zip(parts(protocol, scale), usual) if part != own]
         return " · ".join([self.method.name, *chosen, f"seed {self.seed}"])
 
@@ -215,6 +215,7 @@ def _plan_cell(job: Job, method: Method, seed: int, view: TrainingView, keys: _K
 def _plan_stages(job: Job, method: Method, seed: int, view: TrainingView, keys: _Keys) -> list[PlannedStage]:
     stages = list(method.stages(job.config.method[method.name], view, job.config.shared))
     check_refiner(job.config, stages, method.name)
+    check_masks_unseen(job.config.dataset.name, stages, method.name)
     if job.until is not None:
         stages = until_kind(stages, Kind(job.until), method.name)
     if job.scores:

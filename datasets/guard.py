@@ -1,19 +1,28 @@
 """Keeps masks shut while a method trains: opening one raises, in every thread.
 
-The hook sees what goes through Python's `open`: the built-in, `os.open`, pathlib, Pillow, `numpy.fromfile`,
-this project's decoders. It cannot see C++ code that opens paths by itself (`torchvision.io`, OpenCV), nor new
-processes; methods are handed no mask paths in the first place (`datasets.base.TrainingView`).
+An audit hook sees what goes through Python's `open`: the built-in, `os.open`, pathlib, Pillow, `numpy.fromfile`,
+this project's decoders. torchvision and OpenCV open paths by themselves, so their readers (`NATIVE_READERS`) are
+wrapped. Not seen are other libraries' C++ code and new processes; methods are handed no mask paths in the first place
+(`datasets.base.TrainingView`).
 """
 
 from __future__ import annotations
 
+import functools
+import importlib
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+NATIVE_READERS = (
+    ("torchvision.io", "torch.ops.image", ("read_file",)),  # of read_image and decode_image, too
+    ("cv2", "cv2", ("imread", "imreadmulti")),
+)
+"""Package that brings them, where they are looked up when called, names."""
 
 _lock = threading.Lock()
 _installed = False
@@ -22,12 +31,15 @@ _closed: tuple[tuple[tuple[str, ...], frozenset[str]], ...] = ()
 
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
-    closed = _closed
-    if not closed or event != "open" or not isinstance(arguments[0], str | bytes | os.PathLike):
+    if not _closed or event != "open" or not isinstance(arguments[0], str | bytes | os.PathLike):
         return
-    path = os.fsdecode(arguments[0])
+    _check(os.fsdecode(arguments[0]))
+
+
+def _check(path: str) -> None:
+    """PermissionError for a path that is closed."""
     spellings = _spellings(path)
-    for prefixes, files in closed:
+    for prefixes, files in _closed:
         if any(s in files or s.startswith(prefixes) for s in spellings):
             raise PermissionError(
                 f"training must not open a mask: {path}; declare Supervision.MASKS and use context.masks()"
@@ -39,12 +51,37 @@ def _spellings(path: Path | str) -> set[str]:
     return {os.path.abspath(path), os.path.realpath(path)}  # noqa: PTH100 - resolve() would follow the links
 
 
+def _checked(reader: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(reader, assigned=(), updated=())
+    def read(path: Any, *arguments: Any, **settings: Any) -> Any:
+        if _closed:
+            _check(os.fsdecode(path))
+        return reader(path, *arguments, **settings)
+
+    return read
+
+
+def _wrap_native_readers() -> None:
+    """Each once, of the packages that are installed."""
+    for package, place, names in NATIVE_READERS:
+        try:
+            importlib.import_module(package)
+        except ImportError:
+            continue
+        top, *inner = place.split(".")
+        owner = functools.reduce(getattr, inner, sys.modules[top])
+        for name in names:
+            reader = getattr(owner, name, None)  # torchvision may have been built without
+            if reader is not None and not hasattr(reader, "__wrapped__"):
+                setattr(owner, name, _checked(reader))
+
+
 @contextmanager
 def masks_closed(directories: Iterable[Path], files: Iterable[Path] = ()) -> Iterator[None]:
     """While active, opening a file under `directories`, or one of `files`, raises PermissionError.
 
     It holds in all threads. May be nested; the union is closed. An audit hook cannot be removed, so one is
-    installed at the first use and returns at once while no guard is active.
+    installed at the first use and returns at once while no guard is active; so do the wrapped readers.
     """
     global _installed, _closed
     prefixes = tuple(s.rstrip(os.sep) + os.sep for d in directories for s in sorted(_spellings(d)))
@@ -53,6 +90,7 @@ def masks_closed(directories: Iterable[Path], files: Iterable[Path] = ()) -> Ite
         if not _installed:
             sys.addaudithook(_hook)
             _installed = True
+        _wrap_native_readers()
         _closed = (*_closed, entry)
     try:
         yield

@@ -62,6 +62,17 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)
+class Deviation:
+    """A place where paper, reference code and this project differ."""
+
+    topic: str
+    paper: str
+    code: str
+    ours: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Stage:
     """A step of a method's graph.
 
@@ -73,13 +84,16 @@ class Stage:
     pretrained: references of weights it starts from (`methods.layers.weights`); their content is in the key
     seeded:     False where the result does not depend on the seed (one artifact serves all seeds)
     fixed_threshold: for a CAM, the method's own background threshold in [0, 1]
-    seen_masks: its pretrained weights were trained on pixel masks (of another data set): the board says so
+    seen_masks: data set whose pixel masks its pretrained weights were trained on, "": none. The board says so, and
+                planning refuses it on that data set
     scored_as:  what its scores are called in the records; None: by its kind, and these are the board's. Give a
                 name of its own to what comes on the way to an artifact of the same kind (a CAM before refinement)
     profile:    "package.module:function" that hands out what the stage passes images through, see `Passage`:
                 (settings, number of object classes, (H, W) of an image) -> sequence of `Passage`. None where the
                 stage has neither a network nor a CRF or the like, or only serves evaluation (IMAGE_SCORES). It is
                 in no key
+    deviations: of a part that methods share (refiner, segmentation network); the report lists them with the
+                method's own. In no key
     """
 
     name: str
@@ -91,9 +105,10 @@ class Stage:
     pretrained: tuple[str, ...] = ()
     seeded: bool = True
     fixed_threshold: float | None = None
-    seen_masks: bool = False
+    seen_masks: str = ""
     scored_as: str | None = None
     profile: str | None = None
+    deviations: tuple[Deviation, ...] = ()
 
 
 class Pictures(NamedTuple):
@@ -132,17 +147,6 @@ class Passage:
 
 
 @dataclass(frozen=True)
-class Deviation:
-    """A place where paper, reference code and this project differ."""
-
-    topic: str
-    paper: str
-    code: str
-    ours: str
-    why: str
-
-
-@dataclass(frozen=True)
 class MethodConfig:
     """Base of every method's typed settings; a field's type may carry its limits (`datasets.limits`)."""
 
@@ -159,6 +163,12 @@ class Shared:
     inference: Any = None
 
 
+def preset_key(presets: Mapping[str, Any], scale: str, dataset: str) -> str:
+    """Key of the settings of a scale and data set: "scale/data set" where `presets` has it, else the scale's."""
+    own = f"{scale}/{dataset}"
+    return own if own in presets else scale
+
+
 class Method(ABC):
     """One entry of the board. A method is one folder of `methods/` with a `METHOD` attribute."""
 
@@ -172,18 +182,20 @@ class Method(ABC):
     """Whether `--methods all` includes it (the papers' methods, `cam` and `supervised`)."""
     config: ClassVar[type[MethodConfig]]
     presets: ClassVar[Mapping[str, MethodConfig]]
-    """Settings by scale: nano, small, paper."""
+    """Settings by scale: nano, small, paper; "paper/coco2014" are a data set's own, chosen before the scale's."""
     unified: ClassVar[Mapping[str, MethodConfig]] = {}
     """Those of the protocol `unified`, at scales where `presets` start from weights of another family than ImageNet's
     1000 classes, which all share there."""
     deviations: ClassVar[Sequence[Deviation]] = ()
+    """The method's own; those of parts that methods share are `Stage.deviations`."""
     reported_as: ClassVar[str] = ""
     """`method` of its published numbers in `results/reported`; "": none."""
     experiments: ClassVar[Sequence[Experiment]] = ()
 
-    def preset(self, scale: str, protocol: str) -> MethodConfig:
-        """The settings of a scale and protocol, before any override."""
-        return self.unified.get(scale, self.presets[scale]) if protocol == UNIFIED else self.presets[scale]
+    def preset(self, scale: str, protocol: str, dataset: str = "") -> MethodConfig:
+        """The settings of a scale, protocol and data set, before any override."""
+        key = preset_key(self.presets, scale, dataset)
+        return self.unified.get(key, self.presets[key]) if protocol == UNIFIED else self.presets[key]
 
     @abstractmethod
     def stages(self, config: Any, view: TrainingView, shared: Shared) -> Sequence[Stage]:

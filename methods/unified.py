@@ -26,14 +26,17 @@ _PATCH = 16
 
 def from_imagenet(presets: Mapping[str, Any]) -> dict[str, Any]:
     """Those of a transformer method's presets that start from other weights than ImageNet's 1000 classes, started
-    from these. Crops become multiples of the patch."""
+    from these. Crops become multiples of the patch, and the last LayerNorm is as at paper scale: what DINOv2's
+    tokens need is no choice of the method's."""
     found = {}
     for scale, config in presets.items():
         name = _IMAGENET.get(config.vit.weights)
         if name is not None:
             recipe = config.train.recipe
             train = replace(config.train, recipe=replace(recipe, crop=recipe.crop // _PATCH * _PATCH))
-            config = replace(config, vit=replace(config.vit, name=name, weights=name), train=train)
+            norm = presets["paper"].vit.final_norm
+            vit = replace(config.vit, name=name, weights=name, final_norm=norm)
+            config = replace(config, vit=vit, train=train)
             found[scale] = _whole_local_crops(config)
     return found
 

@@ -119,6 +119,9 @@ def _reason(row: Mapping[str, Any], cell: Mapping[str, Any], number: ReportedNum
         return f"the networks of scale {row['scale']} are not the paper's"
     if number.protocol != row["protocol"]:
         return f"{row['protocol']} protocol here, the authors' own in the paper"
+    schedule = cell["method_info"].get("schedule") or row["dataset"]
+    if schedule != row["dataset"]:
+        return f"trained with the schedule of {schedule}, not of {row['dataset']}"
     truth = (cell["settings"].get("dataset") or {}).get("ground_truth", "")
     if number.ground_truth and truth and number.ground_truth != truth:
         return f"ground truth {number.ground_truth} in the paper, {truth} here"

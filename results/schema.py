@@ -72,7 +72,8 @@ class CellRecord:
     """What happened to one cell (data set x method x scale x protocol x refiner x segmenter x changes x seed).
 
     status:   "done", "failed" or "not run"; `reason` is one line for the latter two
-    method_info: title, paper, supervision ("I+S"), deviations, and `reported_as`, its name in `results/reported`
+    method_info: title, paper, supervision ("I+S"), deviations, `reported_as`, its name in `results/reported`, and
+              `schedule`, the data set that its settings were made for
     settings: the resolved configuration; `changes`: what of it is not the default, as in the records
     stages:   one dict a stage: name, key, kind, seconds (of the last part where resumed), cached, resumed, bytes,
               host_memory_mb and, on a GPU, device_memory_mb, path (of the artifact, from the run's folder); shown

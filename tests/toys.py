@@ -80,6 +80,12 @@ def fill_doubtfully(context: Any, settings: ToyConfig) -> None:
         write_kinds(context.output, "changed", sample.id, kinds, ("nothing", "lost", "won"))
 
 
+def take_masks(context: Any, settings: ToyConfig) -> None:
+    """As `fill`, once it has been handed the true masks."""
+    assert context.masks() is not None
+    fill(context, settings)
+
+
 def explode(context: Any, settings: ToyConfig) -> None:
     """Fail half-way, with the progress display open."""
     for _, samples in context.shards(context.view.samples("train")):

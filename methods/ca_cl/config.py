@@ -18,10 +18,10 @@ from methods.clims.config import (
     GuidedTrainingConfig,
 )
 from methods.clims.config import PAPER_TRAIN as CLIMS_TRAIN
-from methods.layers.config import BackboneConfig, TrainConfig
+from methods.layers.config import COCO, COCO_IMAGES, BackboneConfig, TrainConfig
 from methods.refiners import IRN, PSA
 from methods.refiners.config import RefinerConfig
-from methods.segmenters import DEEPLAB_V2_COCO, SEGMENTERS
+from methods.segmenters import DEEPLAB_V2_COCO, DEEPLAB_V2_IMAGENET, SEGMENTERS
 
 GATES = ("straight_through", "sigmoid")
 REDUCTIONS = ("sum", "mean")
@@ -117,3 +117,10 @@ PRESETS = {
         segmenter=DEEPLAB_V2_COCO,
     ),
 }
+PRESETS[COCO] = replace(
+    PRESETS["paper"],
+    classifier=replace(RESNET50_CLASSIFIER, iterations=5 * COCO_IMAGES // 16),
+    train=replace(PAPER_TRAIN, iterations=20 * COCO_IMAGES // 16),
+    refiner=RefinerConfig("irn", psa=PSA[COCO], irn=IRN[COCO]),
+    segmenter=DEEPLAB_V2_IMAGENET,
+)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from datasets.limits import Share
 from datasets.recipe import Recipe
 from methods.base import MethodConfig
-from methods.layers.config import BackboneConfig, CamInferenceConfig, SegmenterConfig, TrainConfig
+from methods.layers.config import COCO, BackboneConfig, CamInferenceConfig, SegmenterConfig, TrainConfig
 from methods.layers.nano import NANO_RECIPE
 from methods.refiners import IRN, PSA
 from methods.refiners.config import RefinerConfig
@@ -84,6 +84,13 @@ PAPER_TRAIN = TrainConfig(
     weight_decay=5e-4,
     recipe=Recipe(crop=448, resize_long=(448, 768), brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1),
 )
+COCO_TRAIN = replace(
+    PAPER_TRAIN,
+    iterations=256500,
+    batch_size=16,
+    recipe=replace(PAPER_TRAIN.recipe, crop=321, resize_long=(256, 448)),
+)
+"""EPS's on COCO, by its code."""
 
 PRESETS = {
     "nano": CamConfig(
@@ -101,4 +108,10 @@ PRESETS = {
         segmenter=SEGMENTERS["small"],
     ),
     "paper": CamConfig(RESNET38D, PAPER_TRAIN),
+    COCO: CamConfig(
+        RESNET38D,
+        COCO_TRAIN,
+        refiner=RefinerConfig(psa=PSA[COCO], irn=IRN[COCO]),
+        segmenter=SEGMENTERS[COCO],
+    ),
 }

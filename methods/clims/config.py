@@ -10,7 +10,14 @@ from datasets.recipe import Recipe
 from methods.base import MethodConfig
 from methods.cam.config import NANO_INFERENCE, NANO_TRAIN, SMALL_INFERENCE, SMALL_TRAIN
 from methods.layers.clip_config import NANO, ClipConfig
-from methods.layers.config import BackboneConfig, CamInferenceConfig, SegmenterConfig, TrainConfig
+from methods.layers.config import (
+    COCO,
+    COCO_IMAGES,
+    BackboneConfig,
+    CamInferenceConfig,
+    SegmenterConfig,
+    TrainConfig,
+)
 from methods.layers.words import TextConfig, Texts
 from methods.refiners import IRN, PSA
 from methods.refiners.config import RefinerConfig
@@ -162,3 +169,16 @@ PRESETS = {
         segmenter=SEGMENTERS["paper"],
     ),
 }
+PRESETS[COCO] = replace(
+    PRESETS["paper"],
+    classifier=replace(RESNET50_CLASSIFIER, iterations=5 * COCO_IMAGES // 16),
+    train=replace(PAPER_TRAIN, iterations=15 * COCO_IMAGES // 16),
+    weights=LossWeights(2.0, 14.0, 1.25, 0.2),
+    threshold=0.285,
+    refiner=replace(
+        PRESETS["paper"].refiner,
+        psa=PSA[COCO],
+        irn=replace(PRESETS["paper"].refiner.irn, train=IRN[COCO].train),
+    ),
+    segmenter=SEGMENTERS[COCO],
+)

@@ -151,7 +151,7 @@ DEVIATIONS = (
         "batch size, weight decay, learning rate's warm-up",
         "not stated",
         "ToCo's: 4, .01, 1 500 iterations; heads x10",
-        "ToCo's, with the paper's cosine",
+        "ToCo's, with the paper's cosine; on COCO too, over 80 000 iterations",
         "the method is built on it",
     ),
     *SHARED_DEVIATIONS,

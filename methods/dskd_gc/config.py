@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from datasets.limits import Count, Factors, NotNegative, OneOf, Positive, Share
 from datasets.recipe import Recipe
 from methods.base import MethodConfig
-from methods.layers.config import CamInferenceConfig, CrfConfig, TrainConfig, VitConfig
+from methods.layers.config import COCO, CamInferenceConfig, CrfConfig, TrainConfig, VitConfig
 from methods.layers.nano import NANO_VIT_TRAIN
 from methods.refiners import IRN, PSA
 from methods.refiners.config import RefinerConfig
@@ -338,3 +338,9 @@ PRESETS = {
         ),
     ),
 }
+PRESETS[COCO] = replace(
+    PRESETS["paper"],
+    train=replace(PRESETS["paper"].train, iterations=80000),
+    phases=PhaseConfig(5000 / 80000, 5000 / 80000),
+    refiner=RefinerConfig(psa=PSA[COCO], irn=IRN[COCO]),
+)

@@ -8,8 +8,15 @@ from typing import Annotated
 from datasets.limits import OneOf, Share
 from datasets.recipe import Recipe
 from methods.base import MethodConfig
-from methods.cam.config import NANO_INFERENCE, NANO_TRAIN, RESNET38D, SMALL_INFERENCE, SMALL_TRAIN
-from methods.layers.config import BackboneConfig, CamInferenceConfig, CrfConfig, SegmenterConfig, TrainConfig
+from methods.cam.config import COCO_TRAIN, NANO_INFERENCE, NANO_TRAIN, RESNET38D, SMALL_INFERENCE, SMALL_TRAIN
+from methods.layers.config import (
+    COCO,
+    BackboneConfig,
+    CamInferenceConfig,
+    CrfConfig,
+    SegmenterConfig,
+    TrainConfig,
+)
 from methods.layers.saliency_config import SaliencyConfig
 from methods.refiners import IRN, PSA
 from methods.refiners.config import RefinerConfig
@@ -108,3 +115,15 @@ PRESETS = {
         ),
     ),
 }
+PRESETS[COCO] = replace(
+    PRESETS["paper"],
+    train=COCO_TRAIN,
+    foreground_weight=0.9,
+    refiner=RefinerConfig(psa=PSA[COCO], irn=IRN[COCO]),
+    segmenter=replace(
+        SEGMENTERS[COCO],
+        backbone=BackboneConfig("vgg16", "torchvision/vgg16", 8),
+        test_crf=PRESETS["paper"].segmenter.test_crf,
+    ),
+)
+"""As the reference code trains on COCO; the paper's number there is of DeepLab V2 on VGG16."""

@@ -12,7 +12,7 @@ from torch import nn
 
 from datasets.recipe import IMAGENET, Normalisation
 from methods.base import MethodError
-from methods.layers import caffe_resnet
+from methods.layers import caffe_resnet, mxnet_params
 from methods.layers.config import BACKBONES, BackboneConfig
 from methods.layers.depthwise import faster_on_cpu
 from methods.layers.resnet38d import ResNet38d
@@ -100,7 +100,8 @@ def build_backbone(config: BackboneConfig, weights_path: Path | None = None) -> 
     name, stride = config.name, config.output_stride
     renamed: Callable[[Mapping[str, torch.Tensor]], Mapping[str, torch.Tensor]] = dict
     if name in ("resnet38d", "resnet38d_nano"):
-        backbone, heads = _resnet38d(name, stride, freeze), ["fc8.*"]
+        backbone, heads = _resnet38d(name, stride, freeze), ["fc8.*", *mxnet_params.HEADS]
+        renamed = mxnet_params.trunk_names
     elif name == "vgg16":
         backbone, heads = _vgg16(stride, freeze), ["classifier.*"]
     elif name in ("resnet50", "resnet50_undilated", "resnet101"):

@@ -13,8 +13,10 @@ from torch import nn
 from datasets.recipe import IMAGENET, Normalisation
 from methods.base import MethodError
 from methods.layers.clip_config import NANO, ClipConfig
-from methods.layers.weights import load_into, load_state
+from methods.layers.weights import NONE, load_into, load_state
 
+OPEN_CLIP = "open_clip/"
+"""Prefix of references of weights that open_clip serves."""
 _NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
 """Entries of OpenAI's own files and of older releases' that are no parameters."""
 
@@ -77,7 +79,7 @@ class ClipModel(nn.Module):
 def load_clip(config: ClipConfig, path: Path | None = None) -> ClipModel:
     """CLIP of a configuration, with the weights of `path` (None: random initialisation).
 
-    Raises MethodError for an unknown model or weights that do not fit it.
+    Raises MethodError for an unknown model, weights that do not fit it, or unknown statistics of their images.
     """
     if config.name == NANO:
         model, tokenizer = _nano(path)
@@ -87,16 +89,29 @@ def load_clip(config: ClipConfig, path: Path | None = None) -> ClipModel:
 
 
 def _normalisation(config: ClipConfig) -> Normalisation:
-    """Of the images that these weights were trained on; OpenAI's where nothing else is known."""
-    from open_clip import get_pretrained_cfg
-    from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+    """Of the images that these weights were trained on. MethodError where open_clip does not say."""
+    from open_clip import get_pretrained_cfg, list_pretrained_tags_by_model
+    from open_clip.constants import INCEPTION_MEAN, INCEPTION_STD, OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 
-    if config.normalise == "imagenet":
-        return IMAGENET
-    model, _, tag = config.weights.removeprefix("open_clip/").partition(".")
-    known = get_pretrained_cfg(model, tag) if config.weights.startswith("open_clip/") else {}
-    mean, std = known.get("mean") or OPENAI_DATASET_MEAN, known.get("std") or OPENAI_DATASET_STD
-    return Normalisation(tuple(mean), tuple(std))
+    openai = Normalisation(OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)
+    inception = Normalisation(INCEPTION_MEAN, INCEPTION_STD)
+    stated = {"imagenet": IMAGENET, "openai": openai, "inception": inception}
+    if config.normalise in stated:
+        return stated[config.normalise]
+    if config.name == NANO or config.weights == NONE:  # trained with OpenAI's, or on no images at all
+        return openai
+    model, _, tag = config.weights.removeprefix(OPEN_CLIP).partition(".")
+    if config.weights.startswith(OPEN_CLIP) and (known := get_pretrained_cfg(model, tag)):
+        return Normalisation(tuple(known["mean"]), tuple(known["std"]))
+    every = (get_pretrained_cfg(config.name, tag) for tag in list_pretrained_tags_by_model(config.name))
+    found = {Normalisation(tuple(known["mean"]), tuple(known["std"])) for known in every}
+    if len(found) != 1:
+        why = "they differ between its weights" if found else "it lists no weights of it"
+        raise MethodError(
+            f"clip.weights={config.weights}: open_clip does not say by which statistics images of {config.name} are "
+            f"normalised ({why}); set clip.normalise to openai, inception (.5) or imagenet"
+        )
+    return found.pop()
 
 
 def _nano(path: Path | None) -> tuple[nn.Module, Any]:

@@ -10,7 +10,7 @@ from methods.base import NotRunnable
 from methods.layers.words import Texts
 
 NANO = "clip_nano"
-NORMALISATIONS = ("clip", "imagenet")
+NORMALISATIONS = ("clip", "imagenet", "openai", "inception")
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,9 @@ class ClipConfig:
                their models are open_clip's of the ending ``-quickgelu``
     weights:   reference understood by `methods.layers.weights`: ``open_clip/<model>.<tag>``, ``nano/clip``, a path,
                or ``none`` (random initialisation)
-    normalise: of the images: ``clip``, those CLIP was trained on, or ``imagenet``, as CLIMS's code hands them over
+    normalise: statistics of the images: ``clip``, those the weights were trained on (open_clip's of the reference, or
+               of the model where all its weights have the same), ``openai`` or ``inception`` (.5) for files of which
+               that is not known, or ``imagenet``, as CLIMS's code hands them over
     """
 
     name: str = "ViT-B-32-quickgelu"

@@ -26,6 +26,10 @@ TIMM = "timm/"
 OPTIMISERS = ("sgd", "adamw")
 SCHEDULES = ("poly", "cosine")
 HEADS = ("largefov", "largefov_resnet38d", "aspp")
+COCO = "paper/coco2014"
+"""Key of the settings of paper scale on COCO (`methods.base.preset_key`); those of "paper" are VOC's."""
+COCO_IMAGES = 82081
+"""Images of COCO's train2014 with an object: what epochs are counted on there."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,7 @@ class SegmenterConfig:
                thousands of iterations, which the nano scale does not have
     init: what the weights have seen; "coco-masks" is flagged on the board as having seen pixel masks
     loss_scales: factors on the crop at which the network learns besides 1; with any, at the pixelwise maximum
-               over all too (the reference V2: 0.75 and 0.5)
+               over all too (the reference V2 on ResNet-101: 0.75 and 0.5)
     test_scales, test_flip, test_crf: test-time settings
     network_checkpoint: a trained network of deeplab-pytorch, or of MCTformer's for ResNet-38d, in place of the
                training; `init` then says what it was trained with: "pseudo-labels", or true "masks"

@@ -1,7 +1,7 @@
 """ResNet-38d: the wide residual network A1 of Wu, Shen and van den Hengel (arXiv:1611.10080) with dilation.
 
 The trunk of PSA, SEAM and EPS; output stride 8. Names of layers follow the weight files in circulation
-(`res38_cls.pth`), so their state dictionaries load as they are.
+(`res38_cls.pth`), so their state dictionaries load as they are; ImageNet's is MXNet's (`mxnet_params`).
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 
 from methods.base import MethodError
-from methods.layers import weight_hubs
+from methods.layers import mxnet_params, weight_hubs
 from methods.layers.rembg_models import open_session
 from methods.layers.weight_hubs import HUBS
 
@@ -33,6 +33,7 @@ SHIPPED = Path(__file__).parent.parent / "pretrained"
 SUFFIXES = (".safetensors", ".fp16.safetensors", ".pth", ".pt", ".bin")
 
 USUAL_NAMES: Mapping[str, tuple[str, ...]] = {
+    "resnet38d/ilsvrc-cls_rna-a1_cls1000_ep-0001": ("ilsvrc-cls_rna-a1_cls1000_ep-0001.params",),
     "torchvision/vgg16": ("vgg16-397923af.pth",),
     "torchvision/resnet50": ("resnet50-0676ba61.pth",),
     "torchvision/resnet101": ("resnet101-63fe2227.pth",),
@@ -41,7 +42,7 @@ USUAL_NAMES: Mapping[str, tuple[str, ...]] = {
 }
 """Names under which these files circulate, tried after `<model>.<suffix>`."""
 
-FILE_SUFFIXES = {".safetensors", ".pth", ".pt", ".bin", ".onnx"}
+FILE_SUFFIXES = {".safetensors", ".pth", ".pt", ".bin", ".onnx", mxnet_params.SUFFIX}
 
 
 def locate(reference: str, root: str | Path | None = None) -> Path | None:
@@ -75,6 +76,11 @@ def candidates(reference: str) -> tuple[str, ...]:
     return (*(name + suffix for suffix in SUFFIXES), *USUAL_NAMES.get(reference, ()))
 
 
+def file_to_provide(reference: str) -> str:
+    """Name of the file that a reference is found by: the one it circulates under, where that is known."""
+    return USUAL_NAMES.get(reference, candidates(reference))[0]
+
+
 def fingerprint(reference: str, root: str | Path | None = None) -> str | None:
     """SHA-256 of the file's content; "none" for random initialisation; None without a local file, see `fetch`.
 
@@ -97,18 +103,21 @@ def fingerprint(reference: str, root: str | Path | None = None) -> str | None:
 def load_state(path: Path) -> dict[str, torch.Tensor]:
     """State dictionary of a weight file: float32 instead of half precision, wrappers and prefixes removed.
 
-    Reads safetensors, and torch files with weights_only=True. Unwraps {"state_dict": ...}, {"model": ...} and
-    DataParallel's "module." prefix. Raises MethodError for anything else.
+    Reads safetensors, torch files with weights_only=True, and MXNet's .params (names as there). Unwraps
+    {"state_dict": ...}, {"model": ...} and DataParallel's "module." prefix. Raises MethodError for anything else.
     """
     import torch
     from safetensors.torch import load_file
 
+    readers: Mapping[str, Callable[[Path], Any]] = {
+        ".safetensors": load_file,
+        mxnet_params.SUFFIX: mxnet_params.read_params,
+    }
     try:
-        content: Any = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
+        if path.suffix in readers:
+            content: Any = readers[path.suffix](path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise MethodError(f"cannot read weights {path}: {reason}; fetch or export the file again") from error
@@ -193,7 +202,7 @@ def fetch(reference: str, root: str | Path | None = None) -> Path | None:
         folder = _root(root) or "a folder that WSSS_WEIGHTS names"
         raise MethodError(
             f"{family} could not fetch the weights of {name} ({type(error).__name__}); "
-            f"put {candidates(reference)[0]} into {folder}"
+            f"put {file_to_provide(reference)} into {folder}"
         ) from error
     return _keep(reference, state)
 
@@ -214,8 +223,11 @@ def _not_served(reference: str, root: str | Path | None) -> MethodError:
             f"no shipped weights {reference!r} in {SHIPPED} (there: {shipped}); a miniature that is not shipped "
             f"is made by `python -m benchmark pretrain {name} --output {SHIPPED}`"
         )
+    file = (
+        file_to_provide(reference) if reference in USUAL_NAMES else f"{name or reference}.safetensors or .pth"
+    )
     return MethodError(
-        f"weights {reference!r} not found: put {name or reference}.safetensors or .pth "
+        f"weights {reference!r} not found: put {file} "
         f"into the weights folder ({_root(root) or 'set WSSS_WEIGHTS to one'})"
     )
 

@@ -9,7 +9,15 @@ from datasets.limits import Count, OneOf, Share
 from datasets.recipe import Recipe
 from methods.base import MethodConfig
 from methods.cam.config import RESNET38D
-from methods.layers.config import CamInferenceConfig, CrfConfig, SegmenterConfig, TrainConfig, VitConfig
+from methods.layers.config import (
+    COCO,
+    COCO_IMAGES,
+    CamInferenceConfig,
+    CrfConfig,
+    SegmenterConfig,
+    TrainConfig,
+    VitConfig,
+)
 from methods.layers.nano import NANO_VIT_TRAIN
 from methods.refiners import IRN, PSA, mctformer_psa
 from methods.refiners.config import RefinerConfig
@@ -151,8 +159,18 @@ PRESETS = {
                 bias_multiplier=1.0,
                 recipe=Recipe(crop=321, scale=(0.7, 1.3)),
             ),
+            loss_scales=(),
             test_flip=False,
             test_crf=CrfConfig(10, 4.0, 3.0, 83.0, 5.0, 3.0),
         ),
     ),
 }
+_PAPER = PRESETS["paper"]
+PRESETS[COCO] = replace(
+    _PAPER,
+    train=replace(_PAPER.train, iterations=60 * COCO_IMAGES // 64, warmup=5 * COCO_IMAGES // 64),
+    refiner=mctformer_psa(PSA[COCO], IRN[COCO]),
+    segmenter=replace(
+        _PAPER.segmenter, train=replace(_PAPER.segmenter.train, iterations=30 * COCO_IMAGES // 4)
+    ),
+)

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from datasets.recipe import Recipe
 from methods.base import Kind, MethodError, Stage
-from methods.layers.config import BackboneConfig, CrfConfig, TrainConfig
+from methods.layers.config import COCO, COCO_IMAGES, BackboneConfig, CrfConfig, TrainConfig
 from methods.layers.nano import NANO_RECIPE
 from methods.layers.released import released_stage
 from methods.refiners.config import REFINERS, ParStageConfig, PseudoLabelConfig, RefinerConfig
+from methods.refiners.deviations import DEVIATIONS
 from methods.refiners.gc.config import GcStageConfig, check_correction
 from methods.refiners.irn.config import IrnConfig
 from methods.refiners.psa.config import PsaConfig
@@ -59,8 +60,9 @@ PSA: Mapping[str, PsaConfig] = {
         logt=6,
     ),
     "paper": PsaConfig(),
+    COCO: PsaConfig(train=replace(PsaConfig().train, iterations=8 * (COCO_IMAGES // 8))),
 }
-"""PSA's settings by scale (paper: the reference code's settings for ResNet-38d)."""
+"""PSA's settings by scale (paper: the reference code's settings for ResNet-38d; on COCO its epochs)."""
 
 IRN: Mapping[str, IrnConfig] = {
     # Published for grids of 125 x 94 cells and crops of 128. Where the grid is smaller, paths are shorter and the
@@ -106,8 +108,9 @@ IRN: Mapping[str, IrnConfig] = {
         exp_times=7,
     ),
     "paper": IrnConfig(),
+    COCO: IrnConfig(train=replace(IrnConfig().train, iterations=3 * (COCO_IMAGES // 32))),
 }
-"""IRNet's settings by scale (paper: the published code's for ResNet-50)."""
+"""IRNet's settings by scale (paper: the published code's for ResNet-50; on COCO its epochs)."""
 
 
 def mctformer_psa(psa: PsaConfig, irn: IrnConfig = IRN["paper"]) -> RefinerConfig:
@@ -227,4 +230,5 @@ def _pseudo_label_stage(name: str, settings: object, cam: Stage) -> Stage:
         splits=cam.splits,
         seeded=False,
         profile=PROFILES.get(name),
+        deviations=DEVIATIONS.get(name, ()),
     )

@@ -100,7 +100,7 @@ DEVIATIONS = (
         "classification loss; τ, weight, number and size of crops",
         "not stated",
         "ToCo's: multi-label soft margin; .5, .5, 10 of 96 at 448",
-        "MCTformer's two losses, of class tokens and of the CAM; ToCo's values with 8 crops",
+        "MCTformer's two losses, of class tokens and of the CAM; ToCo's values; 4 crops at small and nano",
         "the paper's network has MCTformer's tokens and ToCo's contrast",
     ),
     Deviation(
@@ -205,7 +205,7 @@ def _fused(config: SamFusedConfig, cam: Stage) -> list[Stage]:
         pretrained=(config.sam.weights,),
         seeded=False,
         fixed_threshold=config.mask_threshold,
-        seen_masks=True,
+        seen_masks="SA-1B",
         scored_as="cam_sam",
         profile="methods.sam_fused.profile:masks",
     )

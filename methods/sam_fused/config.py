@@ -244,6 +244,10 @@ PRESETS = {
             warmup=300,
             recipe=Recipe(crop=448, resize_crop=(0.32, 1.0)),
         ),
+        contrast=ContrastConfig(crops=10),
     ),
 }
-"""small: the miniature SAM, which covers generated pictures only; photographs need `sam.name` and `sam.weights`."""
+PRESETS["paper/bluefilm"] = PRESETS["paper"]
+"""The paper's only data, which its schedule is of.
+
+small: the miniature SAM, which covers generated pictures only; photographs need `sam.name` and `sam.weights`."""

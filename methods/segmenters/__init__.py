@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from datasets.recipe import Recipe
-from methods.base import Kind, MethodError, Stage
-from methods.layers.config import BackboneConfig, CrfConfig, SegmenterConfig, TrainConfig
+from methods.base import Deviation, Kind, MethodError, Stage
+from methods.layers.config import COCO, BackboneConfig, CrfConfig, SegmenterConfig, TrainConfig
 from methods.layers.nano import NANO_RECIPE
 from methods.layers.released import released_stage
 
-SEGMENTERS: Mapping[str, SegmenterConfig] = {
+SEGMENTERS: dict[str, SegmenterConfig] = {
     "nano": SegmenterConfig(
         BackboneConfig("resnet38d_nano", "nano/resnet38d_nano", 4),
         head="largefov",
@@ -58,15 +57,38 @@ SEGMENTERS: Mapping[str, SegmenterConfig] = {
             weight_decay=5e-4,
             recipe=Recipe(crop=321, scale=(0.5, 1.5)),
         ),
+        loss_scales=(0.75, 0.5),
         test_scales=(0.5, 0.75, 1.0, 1.25, 1.5),
         test_flip=True,
     ),
 }
-"""The unified protocol's segmentation network by scale (paper: the reference DeepLab V2 recipe)."""
+"""The unified protocol's segmentation network by scale.
+
+paper: trained as the reference DeepLab V2 on ResNet-101 is; tested at five scales and mirrored, where the reference
+has three scales' maximum and no mirror images.
+"""
+
+SEGMENTERS[COCO] = replace(
+    SEGMENTERS["paper"], train=replace(SEGMENTERS["paper"].train, iterations=100000)
+)  # deeplab-pytorch's length on COCO's images, and CA-CL's
 
 
 COCO_MASKS = "coco-masks"
 """`SegmenterConfig.init` of weights that have seen pixel masks."""
+TEST_SCALES = Deviation(
+    "segmentation network: scales of the test",
+    "not said how they are joined",
+    "deeplab-pytorch: maximum of the logits over the scales; MCTformer: maximum of the softmax",
+    "mean of the softmax over scales and mirror images",
+    "one segmentation stage serves all methods",
+)
+TEST_CRF = Deviation(
+    "segmentation network: CRF of the test",
+    "parameters not stated, or a family's",
+    "over all classes; deeplab-pytorch hands it an image that wraps around in uint8",
+    "over the image itself, predicted classes and background alone; parameters in the settings",
+    "the others cannot win and cost time; the wrapped image is a mistake, not a protocol",
+)
 PSEUDO_LABELS, MASKS = "pseudo-labels", "masks"
 """`SegmenterConfig.init` of a checkpoint: what the network was trained with."""
 
@@ -74,10 +96,7 @@ PSEUDO_LABELS, MASKS = "pseudo-labels", "masks"
 def deeplab_v2(backbone: BackboneConfig, init: str, iterations: int) -> SegmenterConfig:
     """DeepLab V2 with ResNet-101 as CA-CL trains it: SEGMENTERS["paper"] at another rate and for longer.
 
-    The paper prints one learning rate, .005, and no factors: it is taken for all layers. The reference code
-    has 2.5e-4, x10 for new layers and x20 for their biases, which is .005 for the latter alone. Crop and scales
-    are the reference's, and so is the loss at three scales and their maximum; at test its three scales are
-    averaged here, where it takes the maximum. The paper has a CRF at test and not its parameters: deeplab-pytorch's.
+    What is taken for what the paper does not say is in that method's deviations.
     """
     paper = SEGMENTERS["paper"]
     return replace(
@@ -92,7 +111,6 @@ def deeplab_v2(backbone: BackboneConfig, init: str, iterations: int) -> Segmente
             head_multiplier=1.0,
             bias_multiplier=1.0,
         ),
-        loss_scales=(0.75, 0.5),
         test_scales=(0.5, 0.75, 1.0),
         test_flip=False,
         test_crf=CrfConfig(10, 1.0, 3.0, 67.0, 3.0, 4.0),
@@ -129,7 +147,7 @@ def segmentation_stages(config: SegmenterConfig, labels: str = "pseudo_label") -
         Kind.WEIGHTS,
         inputs={"labels": labels},
         pretrained=(config.backbone.weights,),
-        seen_masks=config.init == COCO_MASKS,
+        seen_masks=masks_seen(config),
         profile="methods.segmenters.profile:segment",
     )
     return [segment, predict_stage(config)]
@@ -157,8 +175,14 @@ def check_init(config: SegmenterConfig) -> None:
         )
 
 
+def masks_seen(config: SegmenterConfig) -> str:
+    """Data set whose pixel masks the initial weights have seen, "" for none."""
+    return "coco2014" if config.init == COCO_MASKS else ""
+
+
 def predict_stage(config: SegmenterConfig) -> Stage:
     """Predict the validation images with the weights of stage `segment`."""
+    several = len(config.test_scales) > 1
     return Stage(
         "predict",
         "methods.segmenters.stages:predict",
@@ -168,4 +192,5 @@ def predict_stage(config: SegmenterConfig) -> Stage:
         splits=("val",),
         seeded=False,
         profile="methods.segmenters.profile:predict",
+        deviations=(TEST_SCALES,) * several + (TEST_CRF,) * (config.test_crf is not None),
     )

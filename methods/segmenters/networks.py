@@ -5,25 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from methods.layers.config import BackboneConfig, SegmenterConfig
+from methods.layers.config import COCO, BackboneConfig, SegmenterConfig
 from methods.segmenters import SEGMENTERS
 
 _VGG16 = BackboneConfig("vgg16", "torchvision/vgg16", 8)
 _RESNET38D = BackboneConfig(
     "resnet38d", "resnet38d/ilsvrc-cls_rna-a1_cls1000_ep-0001", 8, frozen_stages=2, freeze_bn=True
 )
-_NANO, _SMALL, _PAPER = (SEGMENTERS[scale] for scale in ("nano", "small", "paper"))
+_NANO, _SMALL = SEGMENTERS["nano"], SEGMENTERS["small"]
+
+
+def _papers(shared: SegmenterConfig) -> dict[str, SegmenterConfig]:
+    return {
+        "aspp": shared,
+        "largefov": replace(shared, head="largefov"),
+        "aspp-vgg16": replace(shared, backbone=_VGG16),
+        "largefov-vgg16": replace(shared, backbone=_VGG16, head="largefov"),
+        "largefov-resnet38d": replace(shared, backbone=_RESNET38D, head="largefov_resnet38d"),
+    }
+
 
 NETWORKS: Mapping[str, Mapping[str, SegmenterConfig]] = {
     "nano": {"largefov": _NANO, "aspp": replace(_NANO, head="aspp", head_norm=False)},
     "small": {"aspp": _SMALL, "largefov": replace(_SMALL, head="largefov", head_dilation=6, head_norm=True)},
-    "paper": {
-        "aspp": _PAPER,
-        "largefov": replace(_PAPER, head="largefov"),
-        "aspp-vgg16": replace(_PAPER, backbone=_VGG16),
-        "largefov-vgg16": replace(_PAPER, backbone=_VGG16, head="largefov"),
-        "largefov-resnet38d": replace(_PAPER, backbone=_RESNET38D, head="largefov_resnet38d"),
-    },
+    "paper": _papers(SEGMENTERS["paper"]),
+    COCO: _papers(SEGMENTERS[COCO]),
 }
 """By scale: DeepLab V1 (largefov) and V2 (aspp) on the scale's backbone, and at paper scale on the papers' others.
 All learn by the recipe of the scale's shared network."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from datasets.recipe import Recipe
 from methods.dskd_gc.config import PRESETS as DSKD_GC
 from methods.dskd_gc.config import DskdConfig
+from methods.layers.config import COCO
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,23 @@ def _toco(config: DskdConfig) -> TocoConfig:
 
 
 def _paper(config: TocoConfig) -> TocoConfig:
-    """As the reference code trains on VOC."""
+    """As the reference code trains."""
     recipe = Recipe(crop=448, scale=(0.5, 2.0))
     return replace(
         config,
         train=replace(config.train, schedule="poly", recipe=recipe),
+        class_contrast=replace(config.class_contrast, crops=10, size=96),
         labels=replace(config.labels, scales=(1.0, 0.5, 1.5)),
+    )
+
+
+def _coco(config: TocoConfig) -> TocoConfig:
+    """The reference code's thresholds on COCO."""
+    return replace(
+        config,
+        contrast=replace(config.contrast, low=0.25, high=0.65),
+        labels=replace(config.labels, low=0.25, high=0.65),
+        background_threshold=0.45,
     )
 
 
@@ -40,4 +52,5 @@ PRESETS = {
     "nano": _toco(DSKD_GC["nano"]),
     "small": _toco(DSKD_GC["small"]),
     "paper": _paper(_toco(DSKD_GC["paper"])),
+    COCO: _coco(_paper(_toco(DSKD_GC[COCO]))),
 }

@@ -16,13 +16,14 @@ def build(boards: Sequence[Board]) -> dict[str, Any] | None:
     for board in boards:
         for entry in board.methods:
             for cell in entry.cells:
-                if cell["method_info"] and cell["method"] not in methods:
-                    info = cell["method_info"]
-                    methods[cell["method"]] = {
-                        "name": cell["method"],
-                        "deviations": info.get("deviations") or [],
-                        "details": [],
-                    } | {key: info.get(key, "") for key in ("title", "paper", "supervision", "summary")}
+                info = cell["method_info"]
+                if info and cell["method"] not in methods:
+                    methods[cell["method"]] = {"name": cell["method"], "deviations": [], "details": []} | {
+                        key: info.get(key, "") for key in ("title", "paper", "supervision", "summary")
+                    }
+                if info:  # cells differ in the refiner and segmentation network that a grid gives them
+                    known = methods[cell["method"]]["deviations"]
+                    known += [d for d in info.get("deviations") or [] if d not in known]
             if (found := methods.get(entry.row["method"])) is not None:
                 found["details"] += _details(board, entry.label, entry.cells)
     return {"methods": list(methods.values())} if methods else None

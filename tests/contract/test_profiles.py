@@ -19,7 +19,9 @@ from methods.refiners.config import RefinerConfig
 from methods.registry import all_methods, find_method
 
 SIZES = {"nano": (40, 56), "small": (120, 160), "paper": (375, 500)}
-CASES = [(name, scale) for name, method in all_methods().items() for scale in method.presets]
+CASES = [
+    (name, scale) for name, method in all_methods().items() for scale in method.presets if scale in SIZES
+]
 
 
 def view_of(scale: str) -> TrainingView:

@@ -104,6 +104,15 @@ def test_transformers_pictures_are_whole_patches(scale: str) -> None:
             assert all(size > 0 and size % 16 == 0 for size in sizes), name
 
 
+@pytest.mark.parametrize("name", ["mctformer", "semantic_modulation", "dskd_gc", "toco", "sam_fused"])
+def test_the_last_layer_norm_goes_with_the_method_not_with_dinov2(name: str) -> None:
+    method: Any = all_methods()[name]
+    assert method.presets["small"].vit.final_norm  # DINOv2's
+    paper = method.presets["paper"].vit.final_norm
+    assert paper == (name in ("dskd_gc", "toco", "sam_fused"))
+    assert method.preset("small", UNIFIED).vit.final_norm == paper
+
+
 def test_the_protocol_paper_keeps_each_methods_own() -> None:
     for scale in SCALES:
         for name in SIZES[scale]:
@@ -119,7 +128,7 @@ def test_a_grid_gives_every_cam_every_refiner(scale: str, refiner: str) -> None:
             assert stages["pseudo_label"].run == REFINERS[refiner], name
 
 
-@pytest.mark.parametrize(("scale", "network"), [(s, n) for s, networks in NETWORKS.items() for n in networks])
+@pytest.mark.parametrize(("scale", "network"), [(s, n) for s in SCALES for n in NETWORKS[s]])
 def test_a_grid_gives_every_method_every_segmentation_network(scale: str, network: str) -> None:
     assert network_name(NETWORKS[scale][network], scale) == network
     for name, stages in graphs(scale, segmenter=network):

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from datasets.recipe import IMAGENET, Normalisation
 from methods.base import MethodError
 from methods.layers import weights
-from methods.layers.clip import ClipModel, load_clip
+from methods.layers.clip import ClipModel, _normalisation, load_clip
 from methods.layers.clip_config import NANO, ClipConfig
 from methods.layers.clip_nano import build_clip_nano, clip_nano_tokenizer
 
@@ -77,7 +77,8 @@ def test_any_open_clip_model_and_its_own_weights(tmp_path: Path, monkeypatch: py
     torch.manual_seed(0)
     state = open_clip.create_model("tiny").state_dict()
     save_file(state, tmp_path / "tiny.safetensors")
-    loaded = load_clip(ClipConfig("tiny", str(tmp_path / "tiny.safetensors")), tmp_path / "tiny.safetensors")
+    file = tmp_path / "tiny.safetensors"
+    loaded = load_clip(ClipConfig("tiny", str(file), "openai"), file)
     assert loaded.image_size == (32, 32)
     assert all(torch.equal(value, state[key]) for key, value in loaded.model.state_dict().items())
     assert loaded.encode_images(torch.rand(2, 3, 32, 32)).shape == (2, 8)
@@ -85,7 +86,37 @@ def test_any_open_clip_model_and_its_own_weights(tmp_path: Path, monkeypatch: py
     del state["visual.proj"]
     save_file(state, tmp_path / "wrong.safetensors")
     with pytest.raises(MethodError, match=r"wrong\.safetensors do not fit CLIP .*visual\.proj"):
-        load_clip(ClipConfig("tiny", "x"), tmp_path / "wrong.safetensors")
+        load_clip(ClipConfig("tiny", "x", "openai"), tmp_path / "wrong.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "weights_of", "mean"),
+    [
+        ("ViT-B-16-SigLIP", "siglip.safetensors", (0.5, 0.5, 0.5)),
+        ("MobileCLIP-S1", "mobile.pt", (0.0, 0.0, 0.0)),
+        ("ViT-B-32-quickgelu", "ViT-B-32.pt", OPENAI.mean),
+        ("ViT-L-14", "open_clip/ViT-L-14.dfn2b", OPENAI.mean),
+        ("ViT-L-14", "open_clip/ViT-L-14.laion2b_s32b_b82k", (0.5, 0.5, 0.5)),
+    ],
+)
+def test_statistics_are_those_of_the_weights_or_of_all_of_the_model(
+    name: str, weights_of: str, mean: tuple[float, ...]
+) -> None:
+    assert _normalisation(ClipConfig(name, weights_of)).mean == pytest.approx(mean)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("ViT-L-14", "they differ between its weights"), ("tiny", "it lists no weights of it")],
+)
+def test_unknown_statistics_have_to_be_said(name: str, why: str) -> None:
+    with pytest.raises(
+        MethodError, match=rf"clip\.weights=mine\.pt: .* \({why}\); set clip\.normalise to"
+    ) as error:
+        _normalisation(ClipConfig(name, "mine.pt"))
+    assert "\n" not in str(error.value)
+    assert _normalisation(ClipConfig(name, "mine.pt", "openai")) == OPENAI
+    assert _normalisation(ClipConfig(name, "mine.pt", "inception")).mean == (0.5, 0.5, 0.5)
 
 
 def test_unknown_models_and_tags() -> None:

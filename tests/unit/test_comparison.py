@@ -29,6 +29,7 @@ def compare(
     where = WHERE | {key: changes.pop(key) for key in list(changes) if key in WHERE}
     settings = changes.pop("settings", SETTINGS)
     data = changes.pop("data", {})
+    schedule = changes.pop("schedule", where["dataset"])
     score = {
         "stage": "segmentation",
         "variant": "",
@@ -39,7 +40,7 @@ def compare(
     records = [Record(**where, seed=s, value=value, **score) for s, value in enumerate(values)]
     records.append(Record(**where | {"method": "reference/all-background"}, seed=-1, value=0.1, **score))
     cells = [
-        CellRecord(**where, seed=s, status="done", method_info={"reported_as": "EPS"},
+        CellRecord(**where, seed=s, status="done", method_info={"reported_as": "EPS", "schedule": schedule},
                    settings={"method": settings, "dataset": data},
                    changes=changes.get("changes", "")).as_dict()
         for s in range(len(values))
@@ -63,6 +64,7 @@ def test_the_same_setting_has_a_difference() -> None:
         ({"dataset": "shapes"}, "voc2012 in the paper, shapes here"),
         ({"scale": "nano"}, "the networks of scale nano are not the paper's"),
         ({"protocol": "unified"}, "unified protocol here, the authors' own in the paper"),
+        ({"schedule": "coco2014"}, "trained with the schedule of coco2014, not of voc2012"),
         ({"images": 511}, "1449 images in the paper, 511 here"),
         ({"settings": SETTINGS | {"segmenter": {"head": "aspp"}}}, "DeepLab V1 in the paper, aspp here"),
         (

@@ -8,15 +8,21 @@ import numpy as np
 import pytest
 
 import datasets
+from benchmark.board import schedule_of
+from benchmark.changes import cell_changes
 from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, ConfigError, compose, plain
+from benchmark.graph import check_masks_unseen
 from datasets.augment import draw
+from datasets.base import TrainingView
+from datasets.coco import OFFICIAL
+from datasets.coco_annotations import CLASSES as COCO_CLASSES
 from datasets.shapes import ShapesConfig
-from methods.base import MethodError
+from methods.base import MethodError, Shared
 from methods.eps.config import EpsConfig
 from methods.layers.config import CrfConfig
 from methods.refiners.config import RefinerConfig
 from methods.registry import all_methods
-from methods.segmenters import SEGMENTERS
+from methods.segmenters import DEEPLAB_V2_COCO, DEEPLAB_V2_IMAGENET, SEGMENTERS
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -179,3 +185,71 @@ def test_an_unknown_group_option_names_those_there_are(arguments, words):
 def test_an_unknown_method_names_the_closest():
     with pytest.raises(MethodError, match=r"unknown method 'esp'; did you mean 'eps'\?"):
         compose(["esp"])
+
+
+COCO_METHODS = [name for name, method in all_methods().items() if "paper/coco2014" in method.presets]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_data_sets_own_preset_comes_before_the_scales(protocol):
+    config = compose(COCO_METHODS, "coco2014", "paper", protocol)
+    for name in COCO_METHODS:
+        method = all_methods()[name]
+        assert config.method[name] == method.preset("paper", protocol, "coco2014")
+        assert config.method[name] != method.preset("paper", protocol, "voc2012")
+        assert cell_changes(config, name) == ""
+    assert compose(["cam"], "folder", "paper").method["cam"] == all_methods()["cam"].presets["paper"]
+
+
+def test_cocos_recipes():
+    method = compose(COCO_METHODS, "coco2014", "paper").method
+    eps, ca_cl, clims, dskd, toco, mctformer = (
+        method[name] for name in ("eps", "ca_cl", "clims", "dskd_gc", "toco", "mctformer")
+    )
+    assert (eps.foreground_weight, eps.train.iterations, eps.train.batch_size) == (0.9, 256500, 16)
+    assert (eps.train.recipe.crop, eps.train.recipe.resize_long) == (321, (256, 448))
+    assert (eps.segmenter.backbone.name, eps.segmenter.head) == ("vgg16", "aspp")
+    images = OFFICIAL["train"]
+    assert ca_cl.train.iterations == 20 * images // 16
+    assert ca_cl.segmenter == DEEPLAB_V2_IMAGENET
+    assert ca_cl.segmenter.train.iterations == 100000
+    weights = clims.weights
+    assert (weights.object_text, weights.background_text, weights.co_occurring, weights.area) == (
+        2, 14, 1.25, 0.2,
+    )  # fmt: skip
+    assert clims.threshold == 0.285
+    assert dskd.train.iterations == toco.train.iterations == 80000
+    assert dskd.phases.warm_up * dskd.train.iterations == 5000
+    assert (toco.labels.high, toco.contrast.high, toco.background_threshold) == (0.65, 0.65, 0.45)
+    assert mctformer.train.iterations == 60 * images // 64
+    assert method["semantic_modulation"].segmenter.train.iterations == 30 * images // 4
+    for config in method.values():
+        if hasattr(config, "refiner"):
+            assert config.refiner.irn.train.iterations == 3 * (images // 32)
+            assert config.refiner.psa.train.iterations == 8 * (images // 8)
+
+
+def test_a_grid_on_coco_has_its_schedules():
+    config = compose(["cam"], "coco2014", "paper", refiner="irn", segmenter="largefov-vgg16")
+    assert config.protocol.refiner.irn.train.iterations == 3 * (OFFICIAL["train"] // 32)
+    assert config.protocol.segmenter.train.iterations == 100000
+    assert cell_changes(config, "cam") == ""
+
+
+def test_weights_that_saw_a_data_sets_masks_are_refused_on_it():
+    config = compose(["ca_cl"], "coco2014", "paper").method["ca_cl"]
+    view = TrainingView("coco2014", COCO_CLASSES, {"train": (), "val": ()})
+    ca_cl = all_methods()["ca_cl"]
+    check_masks_unseen("coco2014", list(ca_cl.stages(config, view, Shared())), "ca_cl")
+    stages = list(ca_cl.stages(config, view, Shared(segmenter=DEEPLAB_V2_COCO)))
+    check_masks_unseen("voc2012", stages, "ca_cl")
+    with pytest.raises(
+        MethodError, match="stage segment: deeplab/deeplabv1_resnet101-coco was trained on the pixel"
+    ):
+        check_masks_unseen("coco2014", stages, "ca_cl")
+
+
+def test_the_data_set_that_a_schedule_was_made_for():
+    cam = all_methods()["cam"]
+    found = {d: schedule_of(compose(["cam"], d, "paper"), cam) for d in ("voc2012", "coco2014", "folder")}
+    assert found == {"voc2012": "voc2012", "coco2014": "coco2014", "folder": "voc2012"}

@@ -16,6 +16,7 @@ from methods.base import MethodError
 from methods.layers.backbones import build_backbone
 from methods.layers.caffe_resnet import torchvision_names
 from methods.layers.config import BackboneConfig
+from methods.mctformer.config import PRESETS as MCTFORMER
 from methods.segmenters import (
     COCO_MASKS,
     DEEPLAB_V2_COCO,
@@ -135,7 +136,11 @@ def test_recipe_is_the_papers() -> None:
         assert (train.momentum, train.weight_decay, train.recipe.crop) == (0.9, 5e-4, 321)
         assert config.test_crf is not None
     assert (DEEPLAB_V2_COCO.init, DEEPLAB_V2_IMAGENET.init) == (COCO_MASKS, "imagenet")
-    assert not any(config.loss_scales for config in SEGMENTERS.values())
+    learns_at = {key: config.loss_scales for key, config in SEGMENTERS.items()}
+    reference = (0.75, 0.5)
+    assert learns_at == {"nano": (), "small": (), "paper": reference, "paper/coco2014": reference}
+    v1 = MCTFORMER["paper"].segmenter
+    assert (v1.head, v1.loss_scales) == ("largefov_resnet38d", ())
 
 
 def test_weights_named_after_coco_are_declared() -> None:

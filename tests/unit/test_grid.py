@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.board import method_info
 from benchmark.changes import cell_identity
 from benchmark.config import compose
 from benchmark.plan import Job, Plan, plan_jobs
 from benchmark.run_command import grid
+from methods.refiners.deviations import DEVIATIONS
+from methods.registry import find_method
+from methods.segmenters import TEST_CRF, TEST_SCALES, segmentation_stages
 from results.io import read_run
 from tests.toys import CommandLine, Toy, command_line, third_party
 
@@ -30,6 +34,25 @@ def keys(plan: Plan, method: str, refiner: str, network: str) -> dict[str, str]:
         if (identity["method"], identity["refiner"], identity["segmenter"]) == (method, refiner, network):
             return {planned.stage.name: planned.key for planned in cell.stages}
     raise AssertionError(f"no cell {method} {refiner} {network}")
+
+
+def test_the_board_lists_the_deviations_of_the_parts_a_cell_was_given(plan: Plan) -> None:
+    topics = {}
+    for cell in plan.cells:
+        identity = cell_identity(cell.config, cell.method.name, cell.seed)
+        info = method_info(cell.method, cell)
+        topics[identity["method"], identity["refiner"]] = [d["topic"] for d in info["deviations"]]
+    own = [d.topic for d in find_method("dskd_gc").deviations]
+    assert topics["dskd_gc", "none"] == own
+    assert topics["dskd_gc", "psa"] == own + [d.topic for d in DEVIATIONS["psa"]]
+    assert topics["cam", "irn"][-len(DEVIATIONS["irn"]) :] == [d.topic for d in DEVIATIONS["irn"]]
+
+
+def test_networks_that_are_tested_at_several_scales_carry_their_deviations() -> None:
+    config = compose(["eps"], "voc2012", "paper").method["eps"]
+    predict = segmentation_stages(config.segmenter)[-1]
+    assert predict.deviations == (TEST_SCALES, TEST_CRF)
+    assert segmentation_stages(compose(["eps"]).method["eps"].segmenter)[-1].deviations == ()
 
 
 def test_cells_share_what_they_have_in_common(plan: Plan) -> None:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
+import sys
+import types
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torchvision
 from PIL import Image
 
 from datasets.guard import masks_closed
 from datasets.images import read_image, read_labels, read_map, write_labels
+from methods.base import Supervision
+from tests.toys import CommandLine, Toy, command_line, third_party
+
+__all__ = ["command_line", "third_party"]  # fixtures
 
 
 @pytest.fixture
@@ -47,6 +55,47 @@ def test_every_way_to_open_is_refused(data: Path, opener) -> None:
         opener(data / "images" / "a.png")
         opener(data / "masks_of_others" / "a.png")
     opener(data / "masks" / "a.png")
+
+
+@pytest.mark.filterwarnings("ignore:The image decoding")
+@pytest.mark.parametrize("name", ["read_file", "read_image", "decode_image"])
+def test_torchvisions_readers_are_refused(data: Path, name: str) -> None:
+    reader = getattr(torchvision.io, name)  # taken before the guard, as an import does
+    with masks_closed([data / "masks"]):
+        for path in (data / "masks" / "a.png", data / "images" / ".." / "masks" / "a.png"):
+            with pytest.raises(PermissionError, match="training must not open a mask"):
+                reader(str(path))
+        assert reader(str(data / "images" / "a.png")).numel() > 0
+    assert reader(str(data / "masks" / "a.png")).numel() > 0
+
+
+def test_opencvs_readers_are_refused(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opencv = types.ModuleType("cv2")  # reads by itself, as the package does; it is no dependency
+    opencv.imread = lambda path, flags=1: (path, flags)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "cv2", opencv)
+    mask, image = str(data / "masks" / "a.png"), str(data / "images" / "a.png")
+    for _ in range(2):  # wrapped once
+        with masks_closed([data / "masks"]):
+            with pytest.raises(PermissionError, match="training must not open a mask"):
+                opencv.imread(mask)
+            assert opencv.imread(image, flags=0) == (image, 0)
+    assert opencv.imread(mask) == (mask, 1)
+    assert not hasattr(opencv.imread.__wrapped__, "__wrapped__")
+
+
+def test_a_method_gets_the_masks_it_declares_and_no_others(
+    command_line: CommandLine, third_party: Callable[..., None]
+) -> None:
+    class Declared(Toy):
+        supervision = frozenset({Supervision.MASKS})
+
+    third_party(
+        Toy("undeclared", run="tests.toys:take_masks"), Declared("declared", run="tests.toys:take_masks")
+    )
+    done = command_line.run("undeclared")
+    assert done.code == 1
+    assert "its method does not declare Supervision.MASKS" in " ".join((done.out + done.err).split())
+    assert command_line.run("declared").code == 0
 
 
 def test_detours_are_refused(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -273,6 +273,15 @@ def test_page_wide_sections(board: view.Board) -> None:
     assert ['"epochs": 4' in cell["settings"] for cell in eps["cells"]] == [True, False, False]
 
 
+def test_a_methods_deviations_are_those_of_all_its_cells(board: view.Board) -> None:
+    entry = next(entry for entry in board.methods if entry.row["method"] == "eps")
+    another: dict[str, object] = dict.fromkeys(("topic", "paper", "code", "ours", "why"), "of its refiner")
+    entry.cells[-1]["method_info"]["deviations"] = [another]
+    shown = {m["name"]: m for m in methods.build([board])["methods"]}
+    assert another in shown["eps"]["deviations"]
+    assert len(shown["eps"]["deviations"]) == 2
+
+
 def test_an_empty_board_has_only_its_leaderboard(tmp_path: Path) -> None:
     write_records(tmp_path, [], [CellRecord("d", "m", "nano", "paper", "own", "own", 0, "failed", "why")])
     assert [section.name for section in board_sections(board_of(tmp_path))] == ["leaderboard"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib
+import json
 import re
 from pathlib import Path
 
@@ -12,10 +15,11 @@ import methods
 from benchmark.config import plain
 from benchmark.experiments import find_experiments
 from methods.cam.config import PRESETS as CAM
+from methods.layers.weights import SHIPPED
 from methods.registry import all_methods
 
 ROOT = Path(methods.__file__).parent
-READMES = sorted(ROOT.glob("*/README.md"))
+READMES = [path for path in sorted(ROOT.glob("*/README.md")) if path.parent.name in all_methods()]
 NAMES = [p.parent.name for p in READMES]
 
 
@@ -74,3 +78,38 @@ def test_cams_table_has_its_presets_values() -> None:
         tuple(int(n.replace(" ", "")) for n in re.findall(r"\d[\d ]*", cell)) for cell in rows["train"]
     ]
     assert lengths == [(p.train.iterations, p.train.batch_size, p.train.recipe.crop) for p in presets]
+
+
+def test_functions_in_the_refiners_readme_exist() -> None:
+    named = [
+        name
+        for line in (ROOT / "refiners" / "README.md").read_text().splitlines()
+        if line.startswith("| ") and not line.startswith("| `")
+        for name in re.findall(r"`([\w.]+\.\w+)`", line)
+    ]
+    assert len(named) > 15
+    for name in named:
+        module, _, function = name.rpartition(".")
+        assert hasattr(importlib.import_module(f"methods.refiners.{module}"), function), name
+
+
+def test_the_miniatures_scores_are_the_recorded_ones() -> None:
+    section = (
+        (ROOT.parent / "README.md").read_text().partition("## Miniature weights")[2].partition("\n## ")[0]
+    )
+    rows = re.findall(r"^\| `(\w+)` \| (\S+) \| .* \| `(\w+)` \|$", section, re.MULTILINE)
+    cards = {path.stem: json.loads(path.read_text()) for path in SHIPPED.glob("*.json")}
+    assert {name: (float(score), digest) for name, score, digest in rows} == {
+        name: (round(card["score"], 3), card["sha256"][:8]) for name, card in cards.items()
+    }
+    for name, card in cards.items():
+        content = (SHIPPED / f"{name}.safetensors").read_bytes()
+        assert hashlib.sha256(content).hexdigest() == card["sha256"]
+
+
+@pytest.mark.parametrize("readme", READMES, ids=NAMES)
+def test_a_readme_has_its_table_and_says_what_is_reported(readme: Path) -> None:
+    sections = re.findall(r"^## (.*)$", readme.read_text(), re.MULTILINE)
+    assert "From the paper to the code" in sections
+    assert any(section.startswith("Reported") for section in sections)
+    assert "Deviations" in sections or "the deviations in `__init__.py`" in readme.read_text()

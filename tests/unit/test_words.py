@@ -44,6 +44,23 @@ def test_shipped_lists_have_every_class(name: str, classes: tuple[str, ...]) -> 
     assert texts.prompts == PROMPTS
 
 
+def noun(text: str) -> str:
+    """The last part of a name in the singular, near enough to compare: "coffee table" -> "table"."""
+    last = text.split()[-1].lower()
+    return last[:-1] if last.endswith("s") and not last.endswith("ss") else last
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda p: p.stem)
+def test_no_shipped_words_noun_is_a_classes(path: Path) -> None:
+    import yaml
+
+    classes = tuple(yaml.safe_load(path.read_text())["classes"])
+    texts = resolve_texts(TextConfig(words_per_class=7), view(path.stem, classes))
+    nouns = {noun(name) for name in (*classes, *texts.names)}
+    words = [word for words in texts.background for word in words]
+    assert [word for word in (*words, *texts.common) if noun(word) in nouns] == []
+
+
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda p: p.stem)
 def test_shipped_words_are_seven_distinct_ones_and_no_class(path: Path) -> None:
     import yaml
@@ -62,7 +79,10 @@ def test_the_miniature_knows_the_words_of_shapes_and_not_others() -> None:
     require_covered(ClipConfig(), voc)
     with pytest.raises(NotRunnable, match=r"does not know \d+ of \d+ words \(.*\); needs a CLIP that does"):
         require_covered(ClipConfig(NANO, "nano/clip"), voc)
-    assert first_fault(ClipConfig(normalise="none")) == "normalise=none: there are clip, imagenet"
+    assert (
+        first_fault(ClipConfig(normalise="none"))
+        == "normalise=none: there are clip, imagenet, openai, inception"
+    )
 
 
 def test_texts_fill_prompts_in_order() -> None:

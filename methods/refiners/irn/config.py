@@ -54,8 +54,7 @@ class EdgeWalkConfig:
 class IrnConfig:
     """IRNet (Ahn, Cho and Kwak, CVPR 2019): a network learns where classes end, the CAM walks up to these edges.
 
-    The defaults are the published code's. Its trunk is not dilated (stride 16 by a last stage without stride);
-    torchvision's at stride 16 is. The code pads pictures to 512 pixels, here they keep their size.
+    The defaults are the published code's, but for the refiner's deviations (`methods.refiners.deviations`).
 
     backbone:   its features are used as they are, none of it is trained; init: what its weights have seen
     train:      of the two branches; `head_multiplier` is that of the displacement branch

@@ -115,8 +115,7 @@ def affinity_losses(
     """Cross-entropy of the pairs that are alike and unlike (Eq. 4 to 7): background / 4, foreground / 4, negative / 2.
 
     affinities: (B, P, h, w); labels: (B, h * stride, w * stride), 0 background, 255 ignored
-    Over all pairs inside the picture, as the equations say; the published code leaves out every cell that lacks
-    one of its partners, which is most of a small grid.
+    Over all pairs inside the picture, as the equations say; see the refiner's deviations.
     """
     reach = _reach(offsets)
     cells = F.pad(cell_labels(labels, stride), (reach, reach, 0, reach), value=IGNORE)
