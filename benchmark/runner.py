@@ -131,6 +131,8 @@ class Runner:
         return result
 
     def _run_stage(self, cell: Cell, planned: PlannedStage, title: str, result: CellResult) -> None:
+        from benchmark.evaluation.evaluator import NO_MASKS
+
         name = planned.stage.name
         entry, cached = self._obtain(
             name,
@@ -149,19 +151,23 @@ class Runner:
                 "resumed": entry.manifest.get("resumed", False),
                 "bytes": entry.bytes,
                 **{name: entry.manifest[name] for name in MEMORY if entry.manifest.get(name) is not None},
+                "notes": [],
             }
         )
-        if planned.score_key is not None and (
-            not planned.needs_masks or self.plan.dataset.masked(planned.split)
-        ):
-            scores, _ = self._obtain(
-                planned.score_name,
-                planned.score_key,
-                f"{title} · {name} · scoring",
-                lambda work: self._score(planned, entry, work, f"{title} · {name} · scoring"),
-            )
-            result.scores.append((planned, scores.manifest["rows"]))
-            self._log(overall_scores(scores.manifest["rows"]), None)
+        if planned.score_key is None:
+            return
+        if planned.needs_masks and not self.plan.dataset.masked(planned.split):
+            result.stages[-1]["notes"] = [NO_MASKS]
+            return
+        scores, _ = self._obtain(
+            planned.score_name,
+            planned.score_key,
+            f"{title} · {name} · scoring",
+            lambda work: self._score(planned, entry, work, f"{title} · {name} · scoring"),
+        )
+        result.scores.append((planned, scores.manifest["rows"]))
+        result.stages[-1]["notes"] = scores.manifest["notes"]
+        self._log(overall_scores(scores.manifest["rows"]), None)
 
     def _obtain(
         self, name: str, key: str, title: str, make: Callable[[Path], Mapping[str, Any]]

@@ -76,8 +76,8 @@ class CellRecord:
     settings: the resolved configuration; `changes`: what of it is not the default, as in the records
     stages:   one dict a stage: name, key, kind, seconds (of the last part where resumed), cached, resumed, bytes,
               host_memory_mb and, on a GPU, device_memory_mb, path (of the artifact, from the run's folder); shown
-              (bool), score, losses, details as `benchmark.traces` explains; of a profile one a passage
-              (`benchmark.profiling`)
+              (bool), score, losses, details as `benchmark.traces` explains; notes: what its scores were made
+              without or with, a line each; of a profile one a passage (`benchmark.profiling`)
     provenance: git (commit, dirty), packages, hardware, device and determinism of the last stage; weights: reference
               -> SHA-256 of all pretrained weights it started from; seconds: of all stages; finished
     panels:   example images: list of {"id", "labels", "image", "truth", "cam", "pseudo_label", "prediction"}, the
