@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import datasets
-from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, ConfigError, compose, plain
+from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, ConfigError, RuntimeConfig, compose, plain
 from datasets.augment import draw
 from datasets.shapes import ShapesConfig
 from methods.base import MethodError
@@ -179,3 +179,16 @@ def test_an_unknown_group_option_names_those_there_are(arguments, words):
 def test_an_unknown_method_names_the_closest():
     with pytest.raises(MethodError, match=r"unknown method 'esp'; did you mean 'eps'\?"):
         compose(["esp"])
+
+
+def test_per_image_stages_resume_inside_at_the_smallest_scale_and_keep_their_batches():
+    """A kill loses a shard; full batches are the same whatever its size, where it is a multiple of theirs."""
+    shard = RuntimeConfig().shard
+    assert ShapesConfig().train >= 4 * shard
+    assert ShapesConfig().train % shard == 0
+    for method in all_methods().values():
+        settings = plain(method.preset("nano", "paper"))
+        for part in (settings, *(value for value in settings.values() if isinstance(value, dict))):
+            for name in {"test_batch_size", "batch_size", "mask_batch_size"} & part.keys():
+                if "iterations" not in part:  # of trainings, whose batches reach across
+                    assert shard % part[name] == 0, (method.name, name)
