@@ -59,16 +59,16 @@ def _rows(
         records += [
             Record(
                 **identity,
-                stage=s["name"],
+                stage=cost["name"],
                 variant="",
                 split="",
                 metric=metric,
-                value=s[metric],
-                key=s["key"],
+                value=cost[metric],
+                key=cost["key"],
             )
-            for s in result.stages
+            for cost in result.costs()
             for metric in ("seconds", *MEMORY)
-            if metric in s
+            if metric in cost
         ]
         cells.append(_cell_record(plan, result, identity, run_dir))
         _resample(plan, result, run_dir)
@@ -109,7 +109,7 @@ def _cell_record(plan: Plan, result: CellResult, identity: dict[str, Any], run_d
         provenance={
             **last.get("provenance", {}),
             "weights": weights,
-            "seconds": round(sum(s["seconds"] for s in result.stages), 3),
+            "seconds": round(result.seconds, 3),
             "finished": last.get("created", ""),
         },
     )

@@ -42,6 +42,29 @@ class CellResult:
     artifacts: dict[str, Entry] = field(default_factory=dict)
     scores: list[tuple[PlannedStage, list[dict[str, Any]]]] = field(default_factory=list)
 
+    def costs(self) -> list[dict[str, Any]]:
+        """What its stages and their scoring took, a dict each: name, key (of the artifact), seconds, `MEMORY`."""
+        return [
+            {"key": stage["key"], **part}
+            for stage in self.stages
+            for part in (stage, stage["scoring"])
+            if part
+        ]
+
+    @property
+    def seconds(self) -> float:
+        """Of all stages and their scoring; stored ones took them when they were made."""
+        return sum(cost["seconds"] for cost in self.costs())
+
+    def cost_line(self) -> str:
+        """What the entry took, for the terminal."""
+        said = f"{self.cell.title}: {duration(self.seconds)}"
+        for name, what in zip(MEMORY, ("peak memory", "on the GPU")):
+            if peaks := [cost[name] for cost in self.costs() if name in cost]:
+                said += f", {what} {max(peaks):.0f} MB"
+        stored = sum(stage["cached"] for stage in self.stages)
+        return said + (f" ({stored} of {len(self.stages)} stages stored before)" if stored else "")
+
 
 class Runner:
     """Runs the cells of one plan."""
@@ -150,8 +173,9 @@ class Runner:
                 "cached": cached,
                 "resumed": entry.manifest.get("resumed", False),
                 "bytes": entry.bytes,
-                **{name: entry.manifest[name] for name in MEMORY if entry.manifest.get(name) is not None},
+                **_memory(entry),
                 "notes": [],
+                "scoring": None,
             }
         )
         if planned.score_key is None:
@@ -159,7 +183,7 @@ class Runner:
         if planned.needs_masks and not self.plan.dataset.masked(planned.split):
             result.stages[-1]["notes"] = [NO_MASKS]
             return
-        scores, _ = self._obtain(
+        scores, cached = self._obtain(
             planned.score_name,
             planned.score_key,
             f"{title} · {name} · scoring",
@@ -167,6 +191,12 @@ class Runner:
         )
         result.scores.append((planned, scores.manifest["rows"]))
         result.stages[-1]["notes"] = scores.manifest["notes"]
+        result.stages[-1]["scoring"] = {
+            "name": planned.score_name,
+            "seconds": scores.manifest["seconds"],
+            "cached": cached,
+            **_memory(scores),
+        }
         self._log(overall_scores(scores.manifest["rows"]), None)
 
     def _obtain(
@@ -337,6 +367,11 @@ class Runner:
         if self._fabric is None:
             self._fabric = make_fabric(self.plan.config.runtime)
         return self._fabric
+
+
+def _memory(entry: Entry) -> dict[str, float]:
+    """The peaks that were recorded of an artifact's making."""
+    return {name: entry.manifest[name] for name in MEMORY if entry.manifest.get(name) is not None}
 
 
 def execute(jobs: Sequence[Job], team: Team | None) -> tuple[Runner, list[CellResult]] | None:

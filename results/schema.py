@@ -27,7 +27,7 @@ COLUMNS = (
     "changes",      # settings that are not the defaults: "key=value; key=value", or ""
     "seed",         # int; -1 for reference rows
     "stage",        # cam, pseudo_label, segmentation; a method's own for what comes before: cam_original;
-                    # classifier; profile
+                    # classifier; profile; of what scoring a stage took: score-<its name>
     "variant",      # for CAMs the threshold rule: fixed, tuned, oracle, curve; else ""
     "split",        # scored split
     "metric",       # miou, iou, precision, recall, pixel_accuracy, confusion_ratio, threshold, seconds;
@@ -77,9 +77,10 @@ class CellRecord:
     stages:   one dict a stage: name, key, kind, seconds (of the last part where resumed), cached, resumed, bytes,
               host_memory_mb and, on a GPU, device_memory_mb, path (of the artifact, from the run's folder); shown
               (bool), score, losses, details as `benchmark.traces` explains; notes: what its scores were made
-              without or with, a line each; of a profile one a passage (`benchmark.profiling`)
+              without or with, a line each; scoring: name, seconds, cached and memory of it, or null; of a profile
+              one a passage (`benchmark.profiling`)
     provenance: git (commit, dirty), packages, hardware, device and determinism of the last stage; weights: reference
-              -> SHA-256 of all pretrained weights it started from; seconds: of all stages; finished
+              -> SHA-256 of all pretrained weights it started from; seconds: of all stages and their scoring; finished
     panels:   example images: list of {"id", "labels", "image", "truth", "cam", "pseudo_label", "prediction"}, the
               last five being paths relative to the run folder, or null; "split" and "reasons" (why this image:
               `benchmark.panels.Example`); "steps": list of {"name", "picture"}, what the method made on the way
