@@ -13,7 +13,7 @@ from benchmark.config import plain
 from benchmark.console import console
 from benchmark.panels import illustrate
 from benchmark.plan import Plan
-from benchmark.runner import MEMORY, CellResult
+from benchmark.runner import COSTS, CellResult
 from benchmark.traces import described_stages
 from methods.base import Method
 from results.schema import CellRecord, Record
@@ -67,7 +67,7 @@ def _rows(
                 key=cost["key"],
             )
             for cost in result.costs()
-            for metric in ("seconds", *MEMORY)
+            for metric in ("seconds", *COSTS)
             if metric in cost
         ]
         cells.append(_cell_record(plan, result, identity, run_dir))

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 MEMORY = ("host_memory_mb", "device_memory_mb")
 """What a stage's manifest says of its peaks; see `PeakMemory`."""
+COSTS = (*MEMORY, "step_seconds", "wait_share")
+"""What it says of its costs beside its seconds, where it can; the last two of trainings, see `RunContext`."""
 
 
 @dataclass
@@ -43,7 +45,7 @@ class CellResult:
     scores: list[tuple[PlannedStage, list[dict[str, Any]]]] = field(default_factory=list)
 
     def costs(self) -> list[dict[str, Any]]:
-        """What its stages and their scoring took, a dict each: name, key (of the artifact), seconds, `MEMORY`."""
+        """What its stages and their scoring took, a dict each: name, key (of the artifact), seconds, `COSTS`."""
         return [
             {"key": stage["key"], **part}
             for stage in self.stages
@@ -173,7 +175,7 @@ class Runner:
                 "cached": cached,
                 "resumed": entry.manifest.get("resumed", False),
                 "bytes": entry.bytes,
-                **_memory(entry),
+                **_costs(entry),
                 "notes": [],
                 "scoring": None,
             }
@@ -195,7 +197,7 @@ class Runner:
             "name": planned.score_name,
             "seconds": scores.manifest["seconds"],
             "cached": cached,
-            **_memory(scores),
+            **_costs(scores),
         }
         self._log(overall_scores(scores.manifest["rows"]), None)
 
@@ -235,15 +237,16 @@ class Runner:
         if self._team and planned.stage.yields == Kind.WEIGHTS:
             self._team.begin(self.plan.cells.index(cell), cell.stages.index(planned))
             try:
-                self._call(cell, planned, work, title)
+                costs = self._call(cell, planned, work, title)
             except Exception as error:
                 self._team.agree(one_line(error, self.plan.store.root))
                 raise
             if (failure := self._team.agree(None)) is not None:
                 raise MethodError(failure)
         else:
-            self._call(cell, planned, work, title)
+            costs = self._call(cell, planned, work, title)
         return {
+            **costs,
             "kind": planned.stage.yields.value,
             "run": planned.stage.run,
             "settings": plain(planned.stage.settings),
@@ -256,8 +259,8 @@ class Runner:
 
     def _call(
         self, cell: Cell, planned: PlannedStage, work: Path, title: str, checkpoints: Path | None = None
-    ) -> None:
-        """The stage's function; arguments as `RunContext`'s."""
+    ) -> dict[str, float]:
+        """The stage's function; arguments as `RunContext`'s. Returns what its trainings took."""
         from contextlib import nullcontext
 
         from benchmark.context import RunContext, mask_companion
@@ -294,6 +297,7 @@ class Runner:
                 run(context, stage.settings)
         finally:
             progress.stop()  # a bar that a failure left on the screen would break the next one's
+        return context.training_costs()
 
     def _score(self, planned: PlannedStage, entry: Entry, work: Path, title: str) -> Mapping[str, Any]:
         from benchmark.evaluation.classifier import score_classifications
@@ -369,9 +373,9 @@ class Runner:
         return self._fabric
 
 
-def _memory(entry: Entry) -> dict[str, float]:
-    """The peaks that were recorded of an artifact's making."""
-    return {name: entry.manifest[name] for name in MEMORY if entry.manifest.get(name) is not None}
+def _costs(entry: Entry) -> dict[str, float]:
+    """Those of `COSTS` that were recorded of an artifact's making."""
+    return {name: entry.manifest[name] for name in COSTS if entry.manifest.get(name) is not None}
 
 
 def execute(jobs: Sequence[Job], team: Team | None) -> tuple[Runner, list[CellResult]] | None:

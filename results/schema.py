@@ -33,7 +33,8 @@ COLUMNS = (
     "metric",       # miou, iou, precision, recall, pixel_accuracy, confusion_ratio, threshold, seconds;
                     # boundary_recall, boundary_precision, boundary_f1, miou_by_size, miou_by_class_count;
                     # mean_average_precision, average_precision (of the stage classifier); and
-                    # host_memory_mb, device_memory_mb: peaks of a stage, 10^6 bytes; of a profile, see complexity
+                    # host_memory_mb, device_memory_mb: peaks of a stage, 10^6 bytes; of a profile, see complexity;
+                    # of trainings step_seconds, and wait_share: part of their time that waits for data
     "class_name",   # "" for metrics over all classes; "boat|water" for confusion_ratio; the subset of images or
                     # regions for miou_by_size (small, medium, large) and miou_by_class_count (0, 1, 2, 3+)
     "value",        # float; fractions in [0, 1], seconds, ...
@@ -75,10 +76,10 @@ class CellRecord:
     method_info: title, paper, supervision ("I+S"), deviations, and `reported_as`, its name in `results/reported`
     settings: the resolved configuration; `changes`: what of it is not the default, as in the records
     stages:   one dict a stage: name, key, kind, seconds (of the last part where resumed), cached, resumed, bytes,
-              host_memory_mb and, on a GPU, device_memory_mb, path (of the artifact, from the run's folder); shown
-              (bool), score, losses, details as `benchmark.traces` explains; notes: what its scores were made
-              without or with, a line each; scoring: name, seconds, cached and memory of it, or null; of a profile
-              one a passage (`benchmark.profiling`)
+              host_memory_mb, on a GPU device_memory_mb, of trainings step_seconds and wait_share, path (of the
+              artifact, from the run's folder); shown (bool), score, losses, details as `benchmark.traces` explains;
+              notes: what its scores were made without or with, a line each; scoring: name, seconds, cached and
+              memory of it, or null; of a profile one a passage (`benchmark.profiling`)
     provenance: git (commit, dirty), packages, hardware, device and determinism of the last stage; weights: reference
               -> SHA-256 of all pretrained weights it started from; seconds: of all stages and their scoring; finished
     panels:   example images: list of {"id", "labels", "image", "truth", "cam", "pseudo_label", "prediction"}, the
