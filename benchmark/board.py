@@ -13,6 +13,7 @@ from benchmark.config import plain
 from benchmark.console import console
 from benchmark.panels import illustrate
 from benchmark.plan import Plan
+from benchmark.provenance import mixed
 from benchmark.runner import COSTS, CellResult
 from benchmark.traces import described_stages
 from methods.base import Method
@@ -109,6 +110,7 @@ def _cell_record(plan: Plan, result: CellResult, identity: dict[str, Any], run_d
         provenance={
             **last.get("provenance", {}),
             "weights": weights,
+            "mixed": mixed({n: e.manifest.get("provenance", {}) for n, e in result.artifacts.items()}),
             "seconds": round(result.seconds, 3),
             "finished": last.get("created", ""),
         },

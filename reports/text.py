@@ -8,7 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-from results.aggregate import CHOSEN_WITH_MASKS, CONFUSION, KEYS, SCORES, as_rows, confusion_pairs, varying
+from results.aggregate import (
+    CHOSEN_WITH_MASKS,
+    CONFUSION,
+    KEYS,
+    PROVENANCE,
+    SCORES,
+    as_rows,
+    confusion_pairs,
+    varying,
+)
 
 MISSING = "–"
 
@@ -77,7 +86,7 @@ def footnotes(part: pd.DataFrame) -> list[str]:
     entries = as_rows(part[part["status"] != "reference"])
     extra = varying(part)
     noted: dict[str, dict[str, list[str]]] = {}  # text -> score -> labels
-    having: dict[str, set[str]] = {}
+    having: dict[str, set[str]] = {PROVENANCE: {entry_label(row, varying(part)) for row in entries}}
     for row in entries:
         label = entry_label(row, extra)
         for score in SCORES:

@@ -19,6 +19,9 @@ REFERENCE = "reference/"
 CONFUSION = "confusion:"
 """Prefix of the leaderboard columns with the confusion ratio of one context pair."""
 
+PROVENANCE = "Provenance"
+"""What a note is about that is of no score."""
+
 CHOSEN_WITH_MASKS = "†"
 """Mark of a score whose threshold masks have chosen."""
 
@@ -189,7 +192,7 @@ def _entries(records: pd.DataFrame, cells: Sequence[dict[str, Any]]) -> pd.DataF
 
 
 def _notes(cells: Sequence[dict[str, Any]]) -> str:
-    """Notes of the scores of an entry's stages, each once; runs of former versions have none."""
+    """Notes of the scores of an entry's stages and of their provenance, each once; runs of former versions have none."""
     titles = {score.stage: score.title.split()[0] for score in SCORES}
     found = [
         f"{titles.get(stage['score']['stage'], stage['score']['stage'])} ({stage['score']['split']}): {note}"
@@ -197,6 +200,10 @@ def _notes(cells: Sequence[dict[str, Any]]) -> str:
         for stage in cell["stages"]
         for note in stage.get("notes", [])
     ]
+    for cell in cells:
+        for thing, values in cell["provenance"].get("mixed", {}).items():
+            how = "; ".join(f"{value} ({', '.join(stages)})" for value, stages in values.items())
+            found.append(f"{PROVENANCE}: mixed {thing}: {how}")
     return "\n".join(dict.fromkeys(found))
 
 

@@ -81,7 +81,8 @@ class CellRecord:
               notes: what its scores were made without or with, a line each; scoring: name, seconds, cached and
               memory of it, or null; of a profile one a passage (`benchmark.profiling`)
     provenance: git (commit, dirty), packages, hardware, device and determinism of the last stage; weights: reference
-              -> SHA-256 of all pretrained weights it started from; seconds: of all stages and their scoring; finished
+              -> SHA-256 of all pretrained weights it started from; mixed: what was not the same for all stages
+              (commit, a package, hardware) -> how it was -> stages; seconds: of all stages and their scoring; finished
     panels:   example images: list of {"id", "labels", "image", "truth", "cam", "pseudo_label", "prediction"}, the
               last five being paths relative to the run folder, or null; "split" and "reasons" (why this image:
               `benchmark.panels.Example`); "steps": list of {"name", "picture"}, what the method made on the way

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.provenance import mixed, packages
 from reports.text import footnotes
 from results.aggregate import leaderboard
 from results.io import read_run
@@ -60,7 +61,7 @@ def cell(method: str, seed: int, *stages: tuple[str, str, list[str]]) -> dict:
     identity = {"dataset": "shapes", "scale": "nano", "protocol": "paper", "method": method}
     identity |= {"refiner": "own", "segmenter": "own", "changes": "", "seed": seed, "status": "done"}
     kept = [{"score": {"stage": s, "split": split}, "notes": notes} for s, split, notes in stages]
-    return identity | {"reason": "", "method_info": {"title": method}, "stages": kept}
+    return identity | {"reason": "", "method_info": {"title": method}, "stages": kept, "provenance": {}}
 
 
 @pytest.fixture
@@ -88,3 +89,27 @@ def test_a_run_of_a_former_version_has_no_notes(no_records):
     old = cell("cam", 0, ("cam", "train", []))
     del old["stages"][0]["notes"]
     assert footnotes(leaderboard(no_records, [old])) == []
+
+
+def test_stages_of_another_commit_torch_or_machine_are_said(no_records):
+    def made(commit: str, torch: str, cpu: str) -> dict:
+        hardware = {"cpu": cpu, "machine": "x86_64", "cores": 2, "threads": 2}
+        git = {"commit": commit, "dirty": False}
+        return {"git": git, "packages": {"torch": torch, "numpy": "2.3"}, "hardware": hardware}
+
+    old, new = made("a" * 40, "2.11", "Xeon"), made("b" * 40, "2.12", "EPYC")
+    assert mixed({"classify": old, "cam": old}) == {}
+    found = mixed({"classify": old, "cam": new, "segment": new})
+    assert found == {
+        "commit": {"a" * 10: ["classify"], "b" * 10: ["cam", "segment"]},
+        "torch": {"2.11": ["classify"], "2.12": ["cam", "segment"]},
+        "hardware": {"Xeon, 2 threads": ["classify"], "EPYC, 2 threads": ["cam", "segment"]},
+    }
+    cells = [cell("cam", 0) | {"provenance": {"mixed": {"torch": found["torch"]}}}, cell("eps", 0)]
+    said = "Provenance: mixed torch: 2.11 (classify); 2.12 (cam, segment)"
+    assert footnotes(leaderboard(no_records, cells)) == [f"{said} [cam]"]
+    assert footnotes(leaderboard(no_records, cells[:1])) == [said]
+
+
+def test_the_packages_that_decide_numbers_are_recorded():
+    assert {"torch", "rembg", "onnxruntime", "Pillow"} <= packages().keys()
