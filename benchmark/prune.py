@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from filelock import FileLock, Timeout
@@ -104,7 +104,7 @@ def _named(runs: Path) -> Iterator[str]:
 
 def _with_inputs(store: Store, keys: set[str]) -> set[str]:
     """The keys, and those of all that their artifacts were made from."""
-    made_from = {}
+    made_from: dict[str, Any] = {}
     for path in store.artifacts("*"):
         manifest = json.loads(path.read_text())
         made_from[manifest["key"]] = manifest.get("inputs", {}).values()

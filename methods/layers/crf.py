@@ -116,7 +116,7 @@ def _interrupts_wait() -> Iterator[None]:
     on; with an initializer they would print a traceback where it comes while they import.
     """
     ensure_running()  # starting it, as the first process of a pool does, would unblock the signal
-    heard = []
+    heard: list[int] = []
     before = signal.signal(
         signal.SIGINT, lambda number, frame: heard.append(number)
     )  # through another thread
