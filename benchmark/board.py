@@ -13,7 +13,8 @@ from benchmark.config import DEFAULT_DATASET, RunConfig, plain
 from benchmark.console import console
 from benchmark.panels import illustrate
 from benchmark.plan import Cell, Plan
-from benchmark.runner import MEMORY, CellResult
+from benchmark.provenance import mixed
+from benchmark.runner import COSTS, CellResult
 from benchmark.traces import described_stages
 from methods.base import Method, preset_key
 from results.schema import CellRecord, Record
@@ -60,16 +61,22 @@ def _rows(
 
 
 def cell_records(result: CellResult) -> list[Record]:
-    """All numbers of a cell: scores, and time and memory of its stages."""
+    """All numbers of a cell: scores, and time and memory of its stages and their scoring."""
     identity = cell_identity(result.cell.config, result.cell.method.name, result.cell.seed)
     scores = [Record(**identity, **row, key=planned.key) for planned, rows in result.scores for row in rows]
     costs = [
         Record(
-            **identity, stage=s["name"], variant="", split="", metric=metric, value=s[metric], key=s["key"]
+            **identity,
+            stage=cost["name"],
+            variant="",
+            split="",
+            metric=metric,
+            value=cost[metric],
+            key=cost["key"],
         )
-        for s in result.stages
-        for metric in ("seconds", *MEMORY)
-        if metric in s
+        for cost in result.costs()
+        for metric in ("seconds", *COSTS)
+        if metric in cost
     ]
     return scores + costs
 
@@ -108,7 +115,8 @@ def _cell_record(plan: Plan, result: CellResult, identity: dict[str, Any], run_d
         provenance={
             **last.get("provenance", {}),
             "weights": weights,
-            "seconds": round(sum(s["seconds"] for s in result.stages), 3),
+            "mixed": mixed({n: e.manifest.get("provenance", {}) for n, e in result.artifacts.items()}),
+            "seconds": round(result.seconds, 3),
             "finished": last.get("created", ""),
         },
     )

@@ -1,4 +1,4 @@
-"""The command line: run, profile, list, evaluate, check, doctor, prepare, report, predict, pretrain."""
+"""The command line: run, profile, list, evaluate, check, prune, doctor, prepare, report, predict, pretrain."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, ConfigError
 from benchmark.console import console, duration
 from benchmark.external.command import evaluate
 from benchmark.folders import check_writable
+from benchmark.prune import prune
 from benchmark.run_command import run
 from benchmark.store import disk_is_full
 from datasets.base import DataError
@@ -173,6 +174,7 @@ def doctor(
 
 app.command()(cli_data.prepare)
 app.command()(check)
+app.command()(prune)
 
 
 @app.command()

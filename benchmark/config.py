@@ -93,7 +93,8 @@ class RuntimeConfig:
 
     store: folder of the artifacts; weights_root: folder with pretrained files (default: $WSSS_WEIGHTS)
     device: auto, cpu, cuda; devices: processes under torchrun; workers: decoding threads (0: one a core)
-    checkpoint_every: iterations between checkpoints; shard: images a shard of per-image stages
+    checkpoint_every: iterations between checkpoints; shard: images a shard of per-image stages, which is what a kill
+    loses of them and what a file of CAMs holds (COCO: 650 files); batches do not reach across, hence a power of 2
     cache_mb: decoded images kept in memory, MiB
     logger: where losses and scores are shown as they come: none, tensorboard, wandb or mlflow; the last three are
     extras of the same names. log_dir: folder of its files
@@ -106,7 +107,7 @@ class RuntimeConfig:
     deterministic: bool = True
     workers: Natural = 0
     checkpoint_every: Count = 100
-    shard: Count = 1000
+    shard: Count = 128
     cache_mb: Natural = 512
     logger: Annotated[str, OneOf(LOGGERS)] = NO_LOGGER
     log_dir: str = "results/runs/logs"

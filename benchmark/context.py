@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +50,8 @@ class RunContext:
         self._checkpoints = checkpoints or output / SCRATCH
         self._log_metrics = log_metrics
         self._trainings = self._iterations = 0
+        self._loaders: list[TrainLoader] = []
+        self._steps, self._training_seconds = 0, 0.0
 
     def masks(self) -> Companion:
         if self._masks is None:
@@ -82,6 +85,7 @@ class RunContext:
             rank=self._fabric.global_rank,
             world_size=self._fabric.world_size,
         )
+        self._loaders.append(loader)
         return loader.batches
 
     def images(
@@ -110,7 +114,8 @@ class RunContext:
         self._trainings += 1
         before = self._iterations
         self._iterations += iterations
-        training.train(
+        began = time.perf_counter()
+        self._steps += training.train(
             self._fabric,
             network,
             optimizer,
@@ -124,6 +129,17 @@ class RunContext:
             progress=self._progress,
             log=lambda values, iteration: self._log_metrics(values, before + iteration),
         )
+        self._training_seconds += time.perf_counter() - began
+
+    def training_costs(self) -> dict[str, float]:
+        """Of the stage's trainings, where a step was taken: seconds a step, and the share of waiting for data."""
+        if not self._steps:
+            return {}
+        waited = sum(loader.wait_seconds for loader in self._loaders)
+        return {
+            "step_seconds": round(self._training_seconds / self._steps, 5),
+            "wait_share": round(waited / self._training_seconds, 4),
+        }
 
     def shards(self, samples: Sequence[Sample]) -> Iterator[tuple[str, Sequence[Sample]]]:
         size = self._shard_size()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 PACKAGES = ("torch", "torchvision", "timm", "open_clip_torch", "segment-anything", "lightning-fabric", "numpy",
-            "pydensecrf2", "hydra-core")  # fmt: skip
+            "pydensecrf2", "hydra-core", "rembg", "onnxruntime", "Pillow")  # fmt: skip
 
 
 @cache
@@ -72,6 +73,25 @@ def hardware_name(hardware: dict[str, Any]) -> str:
         return str(hardware["gpu"])
     threads = hardware["threads"]
     return f"{hardware['cpu'] or hardware['machine']}, {threads} thread{'s' if threads != 1 else ''}"
+
+
+def mixed(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, list[str]]]:
+    """What differs between the provenances of a cell's stages: thing -> how it was -> stages.
+
+    stages: name -> what `collect` gave when it was made. Things are the commit, packages and the hardware.
+    """
+    found: dict[str, dict[str, list[str]]] = {}
+    for name, provenance in stages.items():
+        things = {"commit": _commit(provenance.get("git") or {}), **provenance.get("packages", {})}
+        if hardware := provenance.get("hardware"):
+            things["hardware"] = hardware_name(hardware)
+        for thing, value in things.items():
+            found.setdefault(thing, {}).setdefault(value, []).append(name)
+    return {thing: values for thing, values in found.items() if len(values) > 1}
+
+
+def _commit(git: Mapping[str, Any]) -> str:
+    return git.get("commit", "unknown")[:10] + (" with changes" if git.get("dirty") else "")
 
 
 @cache

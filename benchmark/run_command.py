@@ -151,6 +151,9 @@ def _run_board(jobs: list[Job], run_dir: Path) -> None:
     runner, results = done
     reports = write_board(runner.plan, results, runner.references(), run_dir)
     print_board(run_dir)
+    for result in results:
+        if result.stages:
+            console.print(result.cost_line(), markup=False)
     console.print(f"\nReport: {reports['html']}", markup=False)
     announce(results, run_dir)
     failures = [f"{r.cell.title.replace(' · ', ' ')}: {r.reason}" for r in results if r.status == "failed"]

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 MEMORY = ("host_memory_mb", "device_memory_mb")
 """What a stage's manifest says of its peaks; see `PeakMemory`."""
+COSTS = (*MEMORY, "step_seconds", "wait_share")
+"""What it says of its costs beside its seconds, where it can; the last two of trainings, see `RunContext`."""
 
 
 @dataclass
@@ -41,6 +43,29 @@ class CellResult:
     stages: list[dict[str, Any]] = field(default_factory=list)
     artifacts: dict[str, Entry] = field(default_factory=dict)
     scores: list[tuple[PlannedStage, list[dict[str, Any]]]] = field(default_factory=list)
+
+    def costs(self) -> list[dict[str, Any]]:
+        """What its stages and their scoring took, a dict each: name, key (of the artifact), seconds, `COSTS`."""
+        return [
+            {"key": stage["key"], **part}
+            for stage in self.stages
+            for part in (stage, stage["scoring"])
+            if part
+        ]
+
+    @property
+    def seconds(self) -> float:
+        """Of all stages and their scoring; stored ones took them when they were made."""
+        return sum(cost["seconds"] for cost in self.costs())
+
+    def cost_line(self) -> str:
+        """What the entry took, for the terminal."""
+        said = f"{self.cell.title}: {duration(self.seconds)}"
+        for name, what in zip(MEMORY, ("peak memory", "on the GPU")):
+            if peaks := [cost[name] for cost in self.costs() if name in cost]:
+                said += f", {what} {max(peaks):.0f} MB"
+        stored = sum(stage["cached"] for stage in self.stages)
+        return said + (f" ({stored} of {len(self.stages)} stages stored before)" if stored else "")
 
 
 class Runner:
@@ -131,6 +156,8 @@ class Runner:
         return result
 
     def _run_stage(self, cell: Cell, planned: PlannedStage, title: str, result: CellResult) -> None:
+        from benchmark.evaluation.evaluator import NO_MASKS
+
         name = planned.stage.name
         entry, cached = self._obtain(
             name,
@@ -148,20 +175,31 @@ class Runner:
                 "cached": cached,
                 "resumed": entry.manifest.get("resumed", False),
                 "bytes": entry.bytes,
-                **{name: entry.manifest[name] for name in MEMORY if entry.manifest.get(name) is not None},
+                **_costs(entry),
+                "notes": [],
+                "scoring": None,
             }
         )
-        if planned.score_key is not None and (
-            not planned.needs_masks or self.plan.dataset.masked(planned.split)
-        ):
-            scores, _ = self._obtain(
-                planned.score_name,
-                planned.score_key,
-                f"{title} · {name} · scoring",
-                lambda work: self._score(planned, entry, work, f"{title} · {name} · scoring"),
-            )
-            result.scores.append((planned, scores.manifest["rows"]))
-            self._log(overall_scores(scores.manifest["rows"]), None)
+        if planned.score_key is None:
+            return
+        if planned.needs_masks and not self.plan.dataset.masked(planned.split):
+            result.stages[-1]["notes"] = [NO_MASKS]
+            return
+        scores, cached = self._obtain(
+            planned.score_name,
+            planned.score_key,
+            f"{title} · {name} · scoring",
+            lambda work: self._score(planned, entry, work, f"{title} · {name} · scoring"),
+        )
+        result.scores.append((planned, scores.manifest["rows"]))
+        result.stages[-1]["notes"] = scores.manifest["notes"]
+        result.stages[-1]["scoring"] = {
+            "name": planned.score_name,
+            "seconds": scores.manifest["seconds"],
+            "cached": cached,
+            **_costs(scores),
+        }
+        self._log(overall_scores(scores.manifest["rows"]), None)
 
     def _obtain(
         self, name: str, key: str, title: str, make: Callable[[Path], Mapping[str, Any]]
@@ -199,15 +237,16 @@ class Runner:
         if self._team and planned.stage.yields == Kind.WEIGHTS:
             self._team.begin(self.plan.cells.index(cell), cell.stages.index(planned))
             try:
-                self._call(cell, planned, work, title)
+                costs = self._call(cell, planned, work, title)
             except Exception as error:
                 self._team.agree(one_line(error, self.plan.store.root))
                 raise
             if (failure := self._team.agree(None)) is not None:
                 raise MethodError(failure)
         else:
-            self._call(cell, planned, work, title)
+            costs = self._call(cell, planned, work, title)
         return {
+            **costs,
             "kind": planned.stage.yields.value,
             "run": planned.stage.run,
             "settings": plain(planned.stage.settings),
@@ -220,8 +259,8 @@ class Runner:
 
     def _call(
         self, cell: Cell, planned: PlannedStage, work: Path, title: str, checkpoints: Path | None = None
-    ) -> None:
-        """The stage's function; arguments as `RunContext`'s."""
+    ) -> dict[str, float]:
+        """The stage's function; arguments as `RunContext`'s. Returns what its trainings took."""
         from contextlib import nullcontext
 
         from benchmark.context import RunContext, mask_companion
@@ -258,6 +297,7 @@ class Runner:
                 run(context, stage.settings)
         finally:
             progress.stop()  # a bar that a failure left on the screen would break the next one's
+        return context.training_costs()
 
     def _score(self, planned: PlannedStage, entry: Entry, work: Path, title: str) -> Mapping[str, Any]:
         from benchmark.evaluation.classifier import score_classifications
@@ -331,6 +371,11 @@ class Runner:
         if self._fabric is None:
             self._fabric = make_fabric(self.plan.config.runtime)
         return self._fabric
+
+
+def _costs(entry: Entry) -> dict[str, float]:
+    """Those of `COSTS` that were recorded of an artifact's making."""
+    return {name: entry.manifest[name] for name in COSTS if entry.manifest.get(name) is not None}
 
 
 def execute(jobs: Sequence[Job], team: Team | None) -> tuple[Runner, list[CellResult]] | None:

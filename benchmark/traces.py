@@ -25,7 +25,8 @@ def described_stages(result: CellResult) -> list[dict[str, Any]]:
     """The cell's stages as the run folder keeps them: the runner's columns, and
 
     shown:   whether the stage's artifact is the board's of its kind (not one on the way to it)
-    score:   name and key of its scores in the store, None where its kind is not scored
+    score:   name and key of its scores in the store, and their `stage` and `split` in the records; None where its
+             kind is not scored
     losses:  one list a training of the stage: {"iteration", <term>: mean since the last}, at most `POINTS`
     details: {file name: content} of the other JSON files that it wrote; a list of more than `POINTS` numbers
              becomes {"every": n, "values": every n-th}
@@ -34,7 +35,14 @@ def described_stages(result: CellResult) -> list[dict[str, Any]]:
     stages = []
     for stage in result.stages:
         plan, folder = planned[stage["name"]], result.artifacts[stage["name"]].path
-        score = None if plan.score_key is None else {"name": plan.score_name, "key": plan.score_key}
+        score = None
+        if plan.score_key is not None:
+            score = {
+                "name": plan.score_name,
+                "key": plan.score_key,
+                "stage": plan.scored_as,
+                "split": plan.split,
+            }
         extra = {"shown": plan.stage.scored_as is None, "score": score}
         stages.append(stage | extra | {"losses": losses(folder), "details": details(folder)})
     return stages

@@ -39,8 +39,8 @@ def train(
     checkpoint_every: int,
     progress: Progress,
     log: Callable[[Mapping[str, float], int], None] = lambda values, iteration: None,
-) -> None:
-    """Minimise the sum of `losses` for `iterations` steps.
+) -> int:
+    """Minimise the sum of `losses` for `iterations` steps; returns how many were still to be done.
 
     checkpoint: file of the newest state, read if it exists and replaced atomically
     history:    JSON file written at the end: mean of each loss term over every hundredth of the iterations
@@ -104,6 +104,7 @@ def train(
     if fabric.is_global_zero:
         history.write_text(json.dumps(state["history"]))
     fabric.barrier()
+    return iterations - start
 
 
 def _save(

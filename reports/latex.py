@@ -34,6 +34,7 @@ _ESCAPES = {
     "”": r"\textquotedblright{}",
     "…": r"\textellipsis{}",
     "·": r"\textperiodcentered{}",
+    "†": r"\textdagger{}",
     "ß": r"\ss{}", "æ": r"\ae{}", "Æ": r"\AE{}", "œ": r"\oe{}", "Œ": r"\OE{}", "ø": r"\o{}", "Ø": r"\O{}",
     "ł": r"\l{}", "Ł": r"\L{}",
 } | {c: "\\" + c for c in "&%$#_{}"}  # fmt: skip

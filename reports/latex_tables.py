@@ -11,7 +11,16 @@ import pandas as pd
 from reports.figure_files import FIGURES, FOLDER, figure_name
 from reports.latex import PACKAGES, document, escape, floating, label, row, score_cell, tabular
 from reports.tables import TextTable, board_tables, experiment_table
-from reports.text import MISSING, deviation_text, entry_key, entry_label, percent, score_text, seeds_label
+from reports.text import (
+    MISSING,
+    deviation_text,
+    entry_key,
+    entry_label,
+    footnotes,
+    percent,
+    score_text,
+    seeds_label,
+)
 from results.aggregate import CONFUSION, KEYS, SCORES, Score, as_rows, confusion_pairs, per_class_iou, varying
 from results.comparison import compare_with_papers
 from results.experiments import read_experiments
@@ -93,6 +102,7 @@ def leaderboard_table(part: pd.DataFrame, groups: Groups) -> str:
     )
     if pairs:
         caption += " Right: context confusion ratio at the fixed threshold, lower is better."
+    caption += "".join(f" {escape(note)}." for note in footnotes(part))
     body = tabular("llr" + "r" * len(names), _leaderboard_heads(scores, pairs), lines)
     return floating(body, caption, label("leaderboard", *_board_names(part)))
 
@@ -105,7 +115,7 @@ def _leaderboard_heads(scores: Sequence[Score], pairs: Sequence[str]) -> list[st
     if cams:
         above.append(rf"\multicolumn{{{len(cams)}}}{{c}}{{CAM ({cams[0].split})}}")
         rules.append(rf"\cmidrule(lr){{4-{3 + len(cams)}}}")
-        names += [escape(score.title.removeprefix("CAM ")) for score in cams]
+        names += [escape(score.heading.removeprefix("CAM ")) for score in cams]
     above += [escape(score.title) for score in others]
     names += [f"({escape(score.split)})" for score in others]
     if pairs:

@@ -87,8 +87,8 @@ def costs_table(run: Run, part: pd.DataFrame) -> TextTable | None:
         if key in found
     ]
     caption = (
-        "What the entries took, on the machine that ran them: time of all stages of one seed, a shared one counted "
-        "for each, and the stages' highest memory."
+        "What the entries took, on the machine that ran them: time of all stages of one seed and their scoring, "
+        "a shared one counted for each, and the highest memory."
     )
     return TextTable("costs", caption, ["Method", *(_COSTS[column] for column in shown)], rows)
 

@@ -12,8 +12,24 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from reports.text import entry_key, entry_label, mean_and_deviation, points, score_text, seeds_label
-from results.aggregate import CONFUSION, SCORES, as_rows, confusion_pairs, leaderboard, varying
+from reports.text import (
+    entry_key,
+    entry_label,
+    footnotes,
+    mean_and_deviation,
+    points,
+    score_text,
+    seeds_label,
+)
+from results.aggregate import (
+    CHOSEN_WITH_MASKS,
+    CONFUSION,
+    SCORES,
+    as_rows,
+    confusion_pairs,
+    leaderboard,
+    varying,
+)
 from results.changes import shared_changes
 from results.io import Run
 from results.significance import significance
@@ -23,8 +39,8 @@ _WIDE = 110
 
 _HEADINGS = {
     "cam_fixed": "CAM\nfixed",
-    "cam_tuned": "CAM\ntuned",
-    "cam_oracle": "CAM\noracle",
+    "cam_tuned": f"CAM\ntuned{CHOSEN_WITH_MASKS}",
+    "cam_oracle": f"CAM\noracle{CHOSEN_WITH_MASKS}",
     "pseudo_label": "Pseudo-\nlabel",
     "segmentation": "Segmen-\ntation",
 }
@@ -38,7 +54,7 @@ def print_leaderboard(run: Run, console: Console | None = None) -> None:
         return
     board = leaderboard(run.records, run.cells)
     for part in render(board, significance(run, board).standings, console.width):
-        console.print(part)
+        console.print(part, soft_wrap=False)  # which would cut what is long below the table
 
 
 def render(board: pd.DataFrame, standings: pd.DataFrame, width: int) -> Iterator[RenderableType]:
@@ -62,6 +78,8 @@ def render(board: pd.DataFrame, standings: pd.DataFrame, width: int) -> Iterator
             yield Padding(
                 Text.assemble((f"{label}: {row['status']}: ", style), (row["reason"], "")), (0, 0, 0, 2)
             )
+        for note in footnotes(part):
+            yield Padding(Text(note, style="dim"), (0, 0, 0, 2))
         yield Text("")
 
 

@@ -8,7 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-from results.aggregate import CONFUSION, KEYS, SCORES, as_rows, confusion_pairs
+from results.aggregate import (
+    CHOSEN_WITH_MASKS,
+    CONFUSION,
+    KEYS,
+    PROVENANCE,
+    SCORES,
+    as_rows,
+    confusion_pairs,
+    varying,
+)
 
 MISSING = "–"
 
@@ -69,6 +78,41 @@ def seeds_label(row: Mapping[str, Any]) -> str:
     return f"n={row['seeds']}" if row["seeds"] else str(row["status"])
 
 
+def footnotes(part: pd.DataFrame) -> list[str]:
+    """What a reader should know of one board's scores, a line each, equal ones together.
+
+    The entries that a note is of follow it, where it is not of all that have such a score.
+    """
+    entries = as_rows(part[part["status"] != "reference"])
+    extra = varying(part)
+    noted: dict[str, dict[str, list[str]]] = {}  # text -> score -> labels
+    having: dict[str, set[str]] = {PROVENANCE: {entry_label(row, varying(part)) for row in entries}}
+    for row in entries:
+        label = entry_label(row, extra)
+        for score in SCORES:
+            if row[f"{score.name}_n"]:
+                having.setdefault(f"{score.title.split()[0]} ({score.split})", set()).add(label)
+        for line in filter(None, row["notes"].split("\n")):
+            about, _, text = line.partition(": ")
+            having.setdefault(about, set()).add(label)
+            labels = noted.setdefault(text, {}).setdefault(about, [])
+            labels += [] if label in labels else [label]
+    lines = []
+    if any((part[f"{score.name}_n"] > 0).any() for score in SCORES if score.masks):
+        lines.append(
+            f"{CHOSEN_WITH_MASKS} masks choose the threshold: of held-out images (tuned), of the scored ones (oracle)"
+        )
+    for text, scores in noted.items():
+        together: dict[tuple[str, ...], list[str]] = {}
+        for about, labels in scores.items():
+            named = () if set(labels) == having[about] else tuple(labels)
+            together.setdefault(named, []).append(about)
+        for named, abouts in together.items():
+            of = f" [{', '.join(named)}]" if named else ""
+            lines.append(f"{', '.join(abouts)}: {text}{of}")
+    return lines
+
+
 def markdown_leaderboard(board: pd.DataFrame, standings: pd.DataFrame | None = None) -> str:
     """The board as Markdown tables, one a (data set, scale, protocol), with reasons below.
 
@@ -88,7 +132,7 @@ def markdown_leaderboard(board: pd.DataFrame, standings: pd.DataFrame | None = N
             "Segmenter",
             "Supervision",
             "n",
-            *(f"{s.title} ({s.split})" for s in SCORES),
+            *(f"{s.heading} ({s.split})" for s in SCORES),
         ]
         heads += [f"Confusion {pair}" for pair in pairs]
         lines = [f"## {markdown_text(f'{dataset}, {scale}, {protocol} protocol')}", ""]
@@ -108,6 +152,7 @@ def markdown_leaderboard(board: pd.DataFrame, standings: pd.DataFrame | None = N
             if row["reason"]:
                 reason = f"{markdown_text(row['status'])}: {markdown_text(row['reason'])}"
                 notes.append(f"- {markdown_text(label)}: {reason}")
+        notes += [f"- {markdown_text(note)}" for note in footnotes(part)]
         parts.append("\n".join(lines + (["", *notes] if notes else [])))
     return "\n\n".join(parts) + "\n"
 

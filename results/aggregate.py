@@ -19,13 +19,20 @@ REFERENCE = "reference/"
 CONFUSION = "confusion:"
 """Prefix of the leaderboard columns with the confusion ratio of one context pair."""
 
+PROVENANCE = "Provenance"
+"""What a note is about that is of no score."""
+
+CHOSEN_WITH_MASKS = "†"
+"""Mark of a score whose threshold masks have chosen."""
+
 
 @dataclass(frozen=True)
 class Score:
     """A column of the leaderboard.
 
     name:    prefix of its three columns, `<name>_mean`, `<name>_std`, `<name>_n`
-    title:   heading; `stage` and `variant` select its records, `split` is the one the protocol scores
+    title:   `stage` and `variant` select its records, `split` is the one the protocol scores
+    masks:   whether masks choose its threshold
     """
 
     name: str
@@ -33,12 +40,18 @@ class Score:
     stage: str
     variant: str
     split: str
+    masks: bool = False
+
+    @property
+    def heading(self) -> str:
+        """The title, marked where masks choose the threshold."""
+        return self.title + CHOSEN_WITH_MASKS if self.masks else self.title
 
 
 SCORES = (
     Score("cam_fixed", "CAM fixed", "cam", "fixed", "train"),
-    Score("cam_tuned", "CAM tuned", "cam", "tuned", "train"),
-    Score("cam_oracle", "CAM oracle", "cam", "oracle", "train"),
+    Score("cam_tuned", "CAM tuned", "cam", "tuned", "train", masks=True),
+    Score("cam_oracle", "CAM oracle", "cam", "oracle", "train", masks=True),
     Score("pseudo_label", "Pseudo-label", "pseudo_label", "", "train"),
     Score("segmentation", "Segmentation", "segmentation", "", "val"),
 )
@@ -60,7 +73,8 @@ def leaderboard(records: pd.DataFrame, cells: Sequence[dict[str, Any]]) -> pd.Da
     """The board: one row a (data set, scale, protocol, method, refiner, segmenter, changes).
 
     Columns: `KEYS`; `differs`, see `results.changes`; `title`, `paper`, `supervision`; `status` ("done",
-    "incomplete": some seeds missing, "failed", "not run", "reference"), `reason`, `seeds` (number done); for each
+    "incomplete": some seeds missing, "failed", "not run", "reference"), `reason`, `seeds` (number done); `notes`, a
+    line each, "score (split): what to know of it"; for each
     of `SCORES` mean, std and n
     (fractions); `segmentation_gap`: mean difference to the best mask-supervised entry of the board
     with the same segmentation network and data; `confusion:<pair>_mean/_std/_n` at the fixed threshold.
@@ -171,10 +185,26 @@ def _entries(records: pd.DataFrame, cells: Sequence[dict[str, Any]]) -> pd.DataF
             | {"title": info.get("title") or row["method"].removeprefix(REFERENCE).replace("-", " ")}
             | {"paper": info.get("paper", ""), "supervision": supervision}
             | {"mask_supervised": "M" in supervision.split("+"), "status": status, "reason": reason}
-            | {"seeds": sum(cell["status"] == "done" for cell in group)}
+            | {"seeds": sum(cell["status"] == "done" for cell in group), "notes": _notes(group)}
         )
-    state = ["title", "paper", "supervision", "mask_supervised", "status", "reason", "seeds"]
+    state = ["title", "paper", "supervision", "mask_supervised", "status", "reason", "seeds", "notes"]
     return pd.DataFrame(rows, columns=[*KEYS, *state]).astype({"mask_supervised": bool, "seeds": int})
+
+
+def _notes(cells: Sequence[dict[str, Any]]) -> str:
+    """Notes of the scores of an entry's stages and of their provenance, each once; runs of former versions have none."""
+    titles = {score.stage: score.title.split()[0] for score in SCORES}
+    found = [
+        f"{titles.get(stage['score']['stage'], stage['score']['stage'])} ({stage['score']['split']}): {note}"
+        for cell in cells
+        for stage in cell["stages"]
+        for note in stage.get("notes", [])
+    ]
+    for cell in cells:
+        for thing, values in cell["provenance"].get("mixed", {}).items():
+            how = "; ".join(f"{value} ({', '.join(stages)})" for value, stages in values.items())
+            found.append(f"{PROVENANCE}: mixed {thing}: {how}")
+    return "\n".join(dict.fromkeys(found))
 
 
 def _status(method: str, cells: Sequence[dict[str, Any]]) -> tuple[str, str]:

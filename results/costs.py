@@ -12,8 +12,8 @@ _MEMORY = ("host_memory_mb", "device_memory_mb")
 
 
 def costs(run: Run) -> pd.DataFrame:
-    """`KEYS`; `minutes` of all stages of one seed (mean over seeds); `host_memory_mb` and `device_memory_mb`, the
-    peaks of the stages; `parameters_m`, the sum over an entry's networks. NaN where nothing was measured.
+    """`KEYS`; `minutes` of all stages of one seed and their scoring (mean over seeds); `host_memory_mb`
+    and `device_memory_mb`, their peaks; `parameters_m`, the sum over an entry's networks. NaN where nothing was measured.
 
     Stages that several entries share count for each of them. Records of runs without stages' memory have none.
     """

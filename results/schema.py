@@ -27,13 +27,14 @@ COLUMNS = (
     "changes",      # settings that are not the defaults: "key=value; key=value", or ""
     "seed",         # int; -1 for reference rows
     "stage",        # cam, pseudo_label, segmentation; a method's own for what comes before: cam_original;
-                    # classifier; profile
+                    # classifier; profile; of what scoring a stage took: score-<its name>
     "variant",      # for CAMs the threshold rule: fixed, tuned, oracle, curve; else ""
     "split",        # scored split
     "metric",       # miou, iou, precision, recall, pixel_accuracy, confusion_ratio, threshold, seconds;
                     # boundary_recall, boundary_precision, boundary_f1, miou_by_size, miou_by_class_count;
                     # mean_average_precision, average_precision (of the stage classifier); and
-                    # host_memory_mb, device_memory_mb: peaks of a stage, 10^6 bytes; of a profile, see complexity
+                    # host_memory_mb, device_memory_mb: peaks of a stage, 10^6 bytes; of a profile, see complexity;
+                    # of trainings step_seconds, and wait_share: part of their time that waits for data
     "class_name",   # "" for metrics over all classes; "boat|water" for confusion_ratio; the subset of images or
                     # regions for miou_by_size (small, medium, large) and miou_by_class_count (0, 1, 2, 3+)
     "value",        # float; fractions in [0, 1], seconds, ...
@@ -76,11 +77,13 @@ class CellRecord:
               `schedule`, the data set that its settings were made for
     settings: the resolved configuration; `changes`: what of it is not the default, as in the records
     stages:   one dict a stage: name, key, kind, seconds (of the last part where resumed), cached, resumed, bytes,
-              host_memory_mb and, on a GPU, device_memory_mb, path (of the artifact, from the run's folder); shown
-              (bool), score, losses, details as `benchmark.traces` explains; of a profile one a passage
-              (`benchmark.profiling`)
+              host_memory_mb, on a GPU device_memory_mb, of trainings step_seconds and wait_share, path (of the
+              artifact, from the run's folder); shown (bool), score, losses, details as `benchmark.traces` explains;
+              notes: what its scores were made without or with, a line each; scoring: name, seconds, cached and
+              memory of it, or null; of a profile one a passage (`benchmark.profiling`)
     provenance: git (commit, dirty), packages, hardware, device and determinism of the last stage; weights: reference
-              -> SHA-256 of all pretrained weights it started from; seconds: of all stages; finished
+              -> SHA-256 of all pretrained weights it started from; mixed: what was not the same for all stages
+              (commit, a package, hardware) -> how it was -> stages; seconds: of all stages and their scoring; finished
     panels:   example images: list of {"id", "labels", "image", "truth", "cam", "pseudo_label", "prediction"}, the
               last five being paths relative to the run folder, or null; "split" and "reasons" (why this image:
               `benchmark.panels.Example`); "steps": list of {"name", "picture"}, what the method made on the way,

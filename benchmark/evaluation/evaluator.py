@@ -31,6 +31,8 @@ from benchmark.evaluation.tallies import Tally
 from datasets.base import DataError, Dataset
 from methods.artifacts import Cam, CamReader, label_map_path
 
+NO_MASKS = "no masks, nothing is scored"
+
 Progress = Callable[[int], object]
 """Called with the number of images finished since the last call."""
 
@@ -39,7 +41,7 @@ Progress = Callable[[int], object]
 class Scores:
     """Result of one evaluation.
 
-    notes:  one line each: "no masks", images or classes left out, predicted 255
+    notes:  one line each: `NO_MASKS`, images or classes left out, predicted 255, masks that chose a threshold
     images: number of images scored
     counts: file of per-image counts (`benchmark.evaluation.counts`), None if nothing was scored
     """
@@ -169,12 +171,14 @@ def score_cams(
     ) -> list[MetricRow]:
         position = np.searchsorted(thresholds, np.float32(threshold))
         matrix = matrices[position]
-        notes.extend(f"{variant}: {note}" for note in _absence(matrix, truth))
+        for note in _absence(matrix, truth):
+            absences.setdefault(note, []).append(variant)
         row = partial(MetricRow, stage, variant, split, threshold=threshold, images=images)
         rows = [*metric_rows(matrix, truth.naming, row, found[position]), row("threshold", threshold)]
         return [*rows, *counted.tally.rows(row)] if variant == "fixed" else rows
 
     rows: list[MetricRow] = []
+    absences: dict[str, list[str]] = {}
     if fixed_threshold is not None:
         rows += rows_at("fixed", everything, found_everything, len(scored), fixed_threshold)
     if held_out:
@@ -183,6 +187,9 @@ def score_cams(
         rows += rows_at("tuned", remaining, found_remaining, images, best)
         size = float(len(held_out))
         rows.append(MetricRow(stage, "tuned", split, "held_out_images", size, threshold=best, images=images))
+        notes.append(
+            f"tuned uses masks: its threshold is chosen on {len(held_out)} held-out images, scored are {images}"
+        )
     else:
         notes.append("no tuned threshold: a single image leaves none to hold out")
     values = curve(everything)
@@ -191,6 +198,7 @@ def score_cams(
         MetricRow(stage, "curve", split, "miou", float(value), threshold=threshold, images=len(scored))
         for threshold, value in zip(sweep, values)
     ]
+    notes += [f"{', '.join(variants)}: {note}" for note, variants in absences.items()]
     return Scores(rows, notes, len(scored), counts_path)
 
 
@@ -282,7 +290,7 @@ def scored_ids(
     wanted = truth.dataset.ids(split) if ids is None else ids
     scored = tuple(i for i in wanted if truth.dataset.mask_path(i) is not None)
     if not scored:
-        return (), ["no masks"]
+        return (), [NO_MASKS]
     if len(scored) < len(wanted):
         return scored, [f"scored on {len(scored)} of {len(wanted)} images: the others have no mask"]
     return scored, []
@@ -322,7 +330,15 @@ def _uncovered(truth: GroundTruth, ids: Sequence[str]) -> list[str]:
 
 
 def _absence(matrix: np.ndarray, truth: GroundTruth) -> list[str]:
-    absent = absent_classes(merge_context(matrix, len(truth.dataset.classes)), truth.naming.labels)
-    if not absent:
-        return []
-    return [f"in neither ground truth nor prediction, left out of the mean: {', '.join(absent)}"]
+    """Notes on classes that the scored masks lack: left out of the mean, or in it with an IoU of 0."""
+    merged, labels = merge_context(matrix, len(truth.dataset.classes)), truth.naming.labels
+    absent = absent_classes(merged, labels)
+    invented = [
+        label for label, true, found in zip(labels, merged.sum(1), merged.sum(0)) if found and not true
+    ]
+    notes = []
+    if absent:
+        notes.append(f"in neither ground truth nor prediction, left out of the mean: {', '.join(absent)}")
+    if invented:
+        notes.append(f"predicted but not in the ground truth, IoU 0: {', '.join(invented)}")
+    return notes

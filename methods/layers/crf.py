@@ -8,9 +8,12 @@ background, not all classes of the data set.
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing.resource_tracker import ensure_running
 from types import TracebackType
 
 import numpy as np
@@ -97,8 +100,31 @@ class CrfPool:
             return
         waiting: deque[Future[np.ndarray]] = deque()
         for image, probabilities in jobs:
-            waiting.append(self._executor.submit(dense_crf, image, probabilities, self._config))
+            with _interrupts_wait():
+                waiting.append(self._executor.submit(dense_crf, image, probabilities, self._config))
             if len(waiting) >= 2 * self._workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Ctrl-C is heard at the end; processes started meanwhile never hear it, and are ended by this one.
+
+    A terminal sends it to them, too. That it is blocked is inherited, so they are deaf from their first instruction
+    on; with an initializer they would print a traceback where it comes while they import.
+    """
+    ensure_running()  # starting it, as the first process of a pool does, would unblock the signal
+    heard: list[int] = []
+    before = signal.signal(
+        signal.SIGINT, lambda number, frame: heard.append(number)
+    )  # through another thread
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, before)
+    if heard:
+        signal.raise_signal(signal.SIGINT)

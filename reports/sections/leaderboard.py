@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from reports.text import deviation_text, score_text, seeds_label
+from reports.text import deviation_text, footnotes, score_text, seeds_label
 from reports.view import Board, Entry
 from results.aggregate import CONFUSION, confusion_pairs
 
@@ -30,7 +30,7 @@ class Column:
 
 
 def build(board: Board) -> dict[str, Any]:
-    columns = [Column(s.name, s.title.removeprefix("CAM "), s.stage, s.split) for s in board.scores]
+    columns = [Column(s.name, s.heading.removeprefix("CAM "), s.stage, s.split) for s in board.scores]
     columns += [
         Column(CONFUSION + pair, " / ".join(pair.split("|")), "cam", pair=True)
         for pair in confusion_pairs(board.table)
@@ -50,6 +50,7 @@ def build(board: Board) -> dict[str, Any]:
         "tested": [column.title for column in columns if column.name in board.places],
         "gaps": bool(board.table["segmentation_gap"].notna().any()),
         "rows": rows,
+        "notes": footnotes(board.table),
         "supervisions": _distinct(row["supervision"] for row in rows),
         "backbones": _distinct(row["backbone"] for row in rows),
         "stages": {stage: title for stage, title in STAGES.items() if stage in present},

@@ -94,6 +94,9 @@ def test_the_board_has_every_method_and_every_stage(run):
             ("segmentation", ""),
         }
     assert miou.value.between(0, 1).all()
+    waits = records[records.metric == "wait_share"]
+    assert set(waits.method) == set(STANDARD)
+    assert waits.value.between(0, 1).all()
     confusion = records[records.metric == "confusion_ratio"]
     assert {"train|rails", "boat|water"} <= set(confusion.class_name)
 

@@ -1,9 +1,14 @@
-"""`kill -9` inside every stage, then the same command: equal artifacts and equal scores."""
+"""`kill -9` in every stage, its scoring, the checks and the board, then the same command: equal artifacts and scores.
+
+An uninterrupted run counts, for everything that it makes, the renames and marks by which files come into place; from
+them follows where the other one is killed.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -12,26 +17,18 @@ from typing import Any
 
 import pytest
 
+from benchmark.runner import COSTS
 from tests.conftest import ROOT
 from tests.tiny import data, sizes
 
-KILLS = (
-    ("saliency", 4),  # a shard is written, but not marked as done
-    ("classify", 2),  # the second checkpoint is written, but not in place
-    ("cam", 6),  # between two shards
-    ("score-cam", 1),  # the counts are written, but not in place
-    ("pseudo_label", 10),  # inside the second shard
-    ("segment", 2),
-    ("predict", 9),
-    ("score-predict", 3),  # the manifest is there, the folder is not in place
-)
-"""Stage, and at which of its renames or marks the process is killed, just before it; in the order of the run."""
+BOARD = "board"
+"""What the run folder's files are called among the things that are made."""
 
 DRIVER = """
 import json, os, signal, sys
 from pathlib import Path
 
-jobs = json.loads(sys.argv[1])  # arguments and kill (stage and count, or None) of each run
+whole, killed = json.loads(sys.argv[1])  # arguments of the uninterrupted run and of the other
 
 # Imported once here, so that the runs below, forked off, start at once.
 import lightning_fabric, pandas, torch
@@ -40,47 +37,80 @@ import methods.eps.stages, methods.refiners.threshold, methods.segmenters.stages
 from benchmark.cli import main
 
 
-def killed_at(stage, count):
-    seen = 0
-
+def watched(before_each):
     def before(original):
         def wrapper(self, *rest, **options):
-            nonlocal seen
-            if f"/work/{stage}/" in str(self):
-                seen += 1
-                if seen == count:
-                    os.kill(os.getpid(), signal.SIGKILL)
+            in_store, in_run = (str(self).partition(part)[2] for part in ("/store/work/", "/run/"))
+            if in_store:
+                before_each(in_store.split("/")[0])
+            elif in_run:
+                before_each("board")
             return original(self, *rest, **options)
         return wrapper
 
     Path.replace, Path.touch = before(Path.replace), before(Path.touch)
 
 
-for arguments, kill in jobs:
+def run(arguments, prepare):
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
-        if kill is not None:
-            killed_at(*kill)
+        finish = prepare()
         sys.argv = ["benchmark", *arguments]
         code = 0
         try:
             main()
         except SystemExit as exit_:
             code = exit_.code or 0
+        finish()
         sys.stdout.flush()
         os._exit(code)
     _, status = os.waitpid(child, 0)
-    print("ENDED", json.dumps([kill, os.waitstatus_to_exitcode(status)]), flush=True)
+    return os.waitstatus_to_exitcode(status)
+
+
+def counting():
+    seen = {}
+    watched(lambda name: seen.update({name: seen.get(name, 0) + 1}))
+    return lambda: counts.write_text(json.dumps(seen))
+
+
+def killing(name, count):
+    left = [count]
+
+    def before(found):
+        left[0] -= found == name
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return lambda: watched(before) or (lambda: None)
+
+
+counts = Path(sys.argv[0]).with_name("counts.json")
+assert run(whole, counting) == 0
+made = json.loads(counts.read_text())
+for name, count in made.items():  # in the order of the run
+    # Half-way: between checkpoints, inside shards, before manifests are in place. What trains is killed twice more,
+    # each time a checkpoint further on.
+    for at in [(count + 1) // 2] + [2, 2] * (count > 8):
+        print("ENDED", json.dumps([name, run(killed, killing(name, at))]), flush=True)
+print("ENDED", json.dumps([None, run(killed, lambda: (lambda: None))]), flush=True)
 """
 
+RUNS = {
+    "eps": ("eps",),
+    "psa": ("semantic_modulation", "--refiners", "psa"),
+    "dskd_gc": ("dskd_gc",),
+}
+"""Method and options of the runs that are killed."""
 
-def arguments(folder: Path) -> list[str]:
-    """Of a run of EPS that has checkpoints and shards inside its stages."""
+
+def arguments(folder: Path, method: str, *options: str) -> list[str]:
+    """Of a run that has checkpoints and shards inside its stages."""
     return [
-        "run", "--methods", "eps", "--device", "cpu", "--output", str(folder / "run"),
+        "run", "--methods", method, *options, "--device", "cpu", "--output", str(folder / "run"),
         f"runtime.store={folder / 'store'}", "runtime.checkpoint_every=2", "runtime.shard=5",
-        *data(folder.parent / "data"), *sizes(["eps"]),
+        *data(folder.parent / "data"), *sizes([method]),
     ]  # fmt: skip
 
 
@@ -91,34 +121,34 @@ class Runs:
     whole: Path
     killed: Path
     said: str
+    interrupted: set[str]
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+@pytest.fixture(
+    scope="module", params=["eps", *(pytest.param(n, marks=pytest.mark.slow) for n in RUNS if n != "eps")]
+)
+def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     folder = tmp_path_factory.mktemp("resume")
     whole, killed = folder / "whole", folder / "killed"
     driver = folder / "driver.py"
     driver.write_text(DRIVER)
-    jobs = [
-        (arguments(whole), None),
-        *((arguments(killed), kill) for kill in KILLS),
-        (arguments(killed), None),
-    ]
+    both = [arguments(place, *RUNS[request.param]) for place in (whole, killed)]
     environment = {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, str(driver), json.dumps(jobs)],
+        [sys.executable, str(driver), json.dumps(both)],
         cwd=ROOT,
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=590,
         check=False,
     )
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     ended = [json.loads(line[6:]) for line in done.stdout.splitlines() if line.startswith("ENDED ")]
-    assert ended == [[None, 0], *([list(kill), -9] for kill in KILLS), [None, 0]], said
-    return Runs(whole, killed, said)
+    assert ended[-1] == [None, 0], said
+    assert {code for _, code in ended[:-1]} == {-9}, said
+    return Runs(whole, killed, said, {name for name, _ in ended[:-1]})
 
 
 def manifests(folder: Path) -> dict[str, dict[str, Any]]:
@@ -126,7 +156,7 @@ def manifests(folder: Path) -> dict[str, dict[str, Any]]:
     found = {}
     for path in sorted((folder / "store" / "artifacts").glob("*/*/manifest.json")):
         manifest = json.loads(path.read_text())
-        for name in ("seconds", "resumed", "host_memory_mb", "device_memory_mb", "created", "provenance"):
+        for name in ("seconds", *COSTS, "resumed", "created", "provenance"):
             manifest.pop(name, None)
         found[f"{manifest['stage']}/{manifest['key']}"] = manifest
     return found
@@ -134,7 +164,7 @@ def manifests(folder: Path) -> dict[str, dict[str, Any]]:
 
 def test_artifacts_and_scores_equal_those_of_an_uninterrupted_run(runs):
     whole, resumed = manifests(runs.whole), manifests(runs.killed)
-    assert {name.split("/")[0] for name in whole} >= {stage for stage, _ in KILLS}
+    assert {name.split("/")[0] for name in whole} | {BOARD} == runs.interrupted
     assert resumed.keys() == whole.keys()
     for name, manifest in whole.items():
         assert resumed[name]["files"] == manifest["files"], name
@@ -144,21 +174,20 @@ def test_artifacts_and_scores_equal_those_of_an_uninterrupted_run(runs):
 def test_the_records_are_equal(runs):
     def lines(folder: Path) -> list[str]:
         text = (folder / "run" / "records.csv").read_text().splitlines()
-        return [line for line in text if ",seconds," not in line and "_memory_mb," not in line]
+        return [line for line in text if not any(f",{name}," in line for name in ("seconds", *COSTS))]
 
     assert lines(runs.killed) == lines(runs.whole)
 
 
 def test_stages_go_on_where_they_were(runs):
-    for stage, done in (
-        ("saliency", "10/24 img"),
-        ("classify", "2/6 it"),
-        ("cam", "10/24 img"),
-        ("pseudo_label", "5/24 img"),
-        ("segment", "2/6 it"),
-        ("predict", "5/20 img"),
-    ):
-        assert f"{stage}: resuming at {done}" in runs.said
+    """Trainings from a checkpoint, stages that pass through images from a shard."""
+    resumed = set(re.findall(r"· (\S+): resuming at [1-9]\d*/", runs.said))
+    stages = {name for name in runs.interrupted if (runs.whole / "store" / "artifacts" / name).is_dir()}
+    trained = {path.parent.parent.name for path in runs.whole.glob("store/artifacts/*/*/losses-*.json")}
+    mapped = {path.parents[2].name for path in runs.whole.glob("store/artifacts/*/*/labels/*.png")}
+    assert trained
+    assert trained <= stages
+    assert trained | mapped <= resumed
 
 
 def test_nothing_is_left_in_progress(runs):

@@ -17,10 +17,12 @@ import pytest
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
+from torchvision.models import resnet50
 from torchvision.transforms import v2
 
 from datasets.base import Sample
-from datasets.loader import IMAGENET, Recipe, TrainLoader
+from datasets.cores import usable_cores
+from datasets.loader import IMAGENET, Batch, Recipe, TrainLoader
 
 WORKERS, BATCH, BATCHES, ROUNDS = 2, 16, 4, 3
 
@@ -56,27 +58,36 @@ class PillowImages(Dataset[torch.Tensor]):
         return self.transform(v2.functional.resize(image, size, antialias=True))
 
 
-def images_per_second(batches: Iterator[object]) -> float:
+def images_per_second(batches: Iterator[torch.Tensor | Batch], device: str = "cpu") -> float:
     """Over BATCHES batches, after as many to warm up (workers started, queues full, caches as they stay)."""
     for _ in range(BATCHES):
-        next(batches)
+        _on(device, next(batches))
     began = time.perf_counter()
     for _ in range(BATCHES):
-        next(batches)
+        _on(device, next(batches))
     return BATCHES * BATCH / (time.perf_counter() - began)
 
 
-def compare(samples: list[Sample], recipe: Recipe) -> dict[str, float]:
+def _on(device: str, batch: torch.Tensor | Batch) -> None:
+    """Wait until the batch's images are there, finished."""
+    (batch if isinstance(batch, torch.Tensor) else batch.images).to(device)
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def compare(
+    samples: list[Sample], recipe: Recipe, device: str = "cpu", workers: int = WORKERS
+) -> dict[str, float]:
     rates: dict[str, list[float]] = {"torchvision": [], "ours, decoding": [], "ours, decoded before": []}
     for _ in range(ROUNDS):
-        pillow = DataLoader(PillowImages([s.image for s in samples], recipe), BATCH, num_workers=WORKERS)
-        rates["torchvision"].append(images_per_second(iter(pillow)))
+        pillow = DataLoader(PillowImages([s.image for s in samples], recipe), BATCH, num_workers=workers)
+        rates["torchvision"].append(images_per_second(iter(pillow), device))
         for name, cache in (("ours, decoding", 0), ("ours, decoded before", 512 * 2**20)):
             loader = TrainLoader(
-                samples, 2, recipe, IMAGENET, BATCH, 0, "cpu", workers=WORKERS, cache_bytes=cache
+                samples, 2, recipe, IMAGENET, BATCH, 0, device, workers=workers, cache_bytes=cache
             )
             batches = loader.batches(0, 10**9)
-            rates[name].append(images_per_second(batches))
+            rates[name].append(images_per_second(batches, device))
             batches.close()  # type: ignore[attr-defined]
     return {name: median(values) for name, values in rates.items()}
 
@@ -125,3 +136,37 @@ def test_not_slower_than_torchvision(
         print(f"  {name:22}{rate:8.1f}  {rate / reference:5.2f}x")
     assert rates["ours, decoding"] >= reference
     assert rates["ours, decoded before"] >= reference
+
+
+@pytest.mark.gpu
+def test_a_gpu_is_fed(tmp_path: Path) -> None:
+    """The targets on a GPU: three times torchvision's images a second, and a training that waits below 5 %."""
+    recipe = Recipe(crop=448, resize_long=(448, 768), brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1)
+    samples = photographs(tmp_path)
+    rates = compare(samples, recipe, "cuda", usable_cores())
+    share = wait_share(samples, recipe)
+    ratio = rates["ours, decoding"] / rates["torchvision"]
+    for name, rate in rates.items():
+        print(f"\n  {name:22}{rate:8.1f}  {rate / rates['torchvision']:5.2f}x", end="")
+    print(f"\n  a ResNet-50's training waits for data {100 * share:.1f} % of its time")
+    assert ratio >= 3
+    assert share < 0.05
+
+
+def wait_share(samples: list[Sample], recipe: Recipe, iterations: int = 40) -> float:
+    """Of the time that a ResNet-50 trains on the GPU, without memory of decoded images; after a warm-up."""
+    network = resnet50().cuda().to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(network.parameters(), 1e-3)
+    loader = TrainLoader(samples, 2, recipe, IMAGENET, BATCH, 0, "cuda", cache_bytes=0)
+    batches = loader.batches(0, 10**9)
+    for iteration in range(10 + iterations):
+        if iteration == 10:
+            torch.cuda.synchronize()
+            began, before = time.perf_counter(), loader.wait_seconds
+        optimizer.zero_grad()
+        network(next(batches).images).square().mean().backward()
+        optimizer.step()
+    torch.cuda.synchronize()
+    seconds = time.perf_counter() - began
+    batches.close()  # type: ignore[attr-defined]
+    return (loader.wait_seconds - before) / seconds

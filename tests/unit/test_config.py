@@ -10,7 +10,7 @@ import pytest
 import datasets
 from benchmark.board import schedule_of
 from benchmark.changes import cell_changes
-from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, ConfigError, compose, plain
+from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, ConfigError, RuntimeConfig, compose, plain
 from benchmark.graph import check_masks_unseen
 from datasets.augment import draw
 from datasets.base import TrainingView
@@ -253,3 +253,16 @@ def test_the_data_set_that_a_schedule_was_made_for():
     cam = all_methods()["cam"]
     found = {d: schedule_of(compose(["cam"], d, "paper"), cam) for d in ("voc2012", "coco2014", "folder")}
     assert found == {"voc2012": "voc2012", "coco2014": "coco2014", "folder": "voc2012"}
+
+
+def test_per_image_stages_resume_inside_at_the_smallest_scale_and_keep_their_batches():
+    """A kill loses a shard; full batches are the same whatever its size, where it is a multiple of theirs."""
+    shard = RuntimeConfig().shard
+    assert ShapesConfig().train >= 4 * shard
+    assert ShapesConfig().train % shard == 0
+    for method in all_methods().values():
+        settings = plain(method.preset("nano", "paper"))
+        for part in (settings, *(value for value in settings.values() if isinstance(value, dict))):
+            for name in {"test_batch_size", "batch_size", "mask_batch_size"} & part.keys():
+                if "iterations" not in part:  # of trainings, whose batches reach across
+                    assert shard % part[name] == 0, (method.name, name)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +21,7 @@ from methods.layers.config import CrfConfig
 from methods.layers.crf import CrfPool, dense_crf, dense_crf_labels
 from methods.layers.passages import CrfFinish
 from methods.refiners.config import RefinerConfig
-from tests.conftest import golden
+from tests.conftest import ROOT, golden
 from tests.refining import check_label_maps, run_refiner
 
 TOCO = CrfConfig(
@@ -109,6 +112,64 @@ def test_a_profile_has_processes_for_batches_alone(monkeypatch: pytest.MonkeyPat
 def test_errors_of_workers_reach_the_caller() -> None:
     with CrfPool(TOCO, 2) as pool, pytest.raises(Exception, match=r"(?i)shape|dimension|size|unary|bad"):
         list(pool.map([(np.zeros((4, 5, 3), np.uint8), np.full((2, 3, 3), 0.5, np.float32))]))
+
+
+INTERRUPTED = """
+import sys, time
+import numpy as np
+from methods.layers.config import CrfConfig
+from methods.layers.crf import CrfPool
+
+def jobs():
+    for n in range(1000):
+        yield np.zeros((120, 160, 3), np.uint8), np.full((2, 120, 160), 0.5, np.float32)
+        if sys.argv[1] == "starting" or n == 50:
+            print("now", flush=True)
+            time.sleep(60 if sys.argv[1] == "idle" else 0)
+
+if __name__ == "__main__":
+    try:
+        with CrfPool(CrfConfig(), workers=2) as pool:
+            for _ in pool.map(jobs()):
+                pass
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize(("processes", "seconds"), [("starting", 0.08), ("idle", 2.0), ("busy", 0.0)])
+def test_an_interrupt_of_the_whole_group_leaves_no_traceback_and_no_process(
+    tmp_path: Path, processes: str, seconds: float
+) -> None:
+    script = tmp_path / "interrupted.py"
+    script.write_text(INTERRUPTED)
+    running = subprocess.Popen(
+        [sys.executable, str(script), processes],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert running.stdout is not None
+    assert running.stdout.readline() == "now\n"
+    time.sleep(seconds)  # until they import, or have nothing left to do
+    os.killpg(running.pid, signal.SIGINT)  # as a terminal does
+    _, said = running.communicate(timeout=60)
+    assert (running.returncode, said) == (130, "")
+    deadline = time.monotonic() + 10
+    while _exists(running.pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _exists(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_the_refiner_writes_background_for_an_image_without_classes(tmp_path: Path) -> None:

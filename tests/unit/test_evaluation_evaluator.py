@@ -14,7 +14,7 @@ import benchmark.evaluation.counts as counts_module
 from benchmark.evaluation.confusion import confusion_matrices, extend_with_context, merge_context
 from benchmark.evaluation.counts import Counts
 from benchmark.evaluation.curves import highest_class
-from benchmark.evaluation.evaluator import Scores, held_out_ids, score_cams, score_label_maps
+from benchmark.evaluation.evaluator import NO_MASKS, Scores, held_out_ids, score_cams, score_label_maps
 from benchmark.evaluation.parallel import map_in_order
 from benchmark.evaluation.reference import ALL_BACKGROUND, IMAGE_LABEL_ONLY, reference_rows
 from benchmark.evaluation.scores import mean_iou
@@ -92,6 +92,7 @@ def test_label_maps_are_scored_as_by_a_loop(dataset: TinyDataset, tmp_path: Path
     assert value(scores, "confusion_ratio", "boat|water") == water_as_boat / boat_pixels
     assert scores.images == 20
     assert any("predicted 255" in note for note in scores.notes)
+    assert "predicted but not in the ground truth, IoU 0: bird" in scores.notes
     assert {row.stage for row in scores.rows} == {"segmentation"}
     assert all(math.isnan(row.threshold) for row in scores.rows)
     assert all(row.images == 20 for row in scores.rows if not row.metric.startswith("miou_by"))
@@ -131,10 +132,10 @@ def test_an_image_that_is_all_void_is_kept_in_the_counts(tmp_path: Path) -> None
 
 def test_without_masks_there_are_no_rows(tmp_path: Path) -> None:
     bare = TinyDataset(tmp_path, {}, unmasked=["a"])
-    assert score(bare, tmp_path) == Scores([], ["no masks"])
+    assert score(bare, tmp_path) == Scores([], [NO_MASKS])
     cams = score_cams(tmp_path, bare, "train", 0.4, counts_path=tmp_path / "counts.parquet")
-    assert cams == Scores([], ["no masks"])
-    assert reference_rows(bare, "val", stage="segmentation")[ALL_BACKGROUND] == Scores([], ["no masks"])
+    assert cams == Scores([], [NO_MASKS])
+    assert reference_rows(bare, "val", stage="segmentation")[ALL_BACKGROUND] == Scores([], [NO_MASKS])
 
 
 def test_images_without_masks_are_left_out_and_said_so(tmp_path: Path) -> None:
@@ -270,6 +271,11 @@ def test_held_out_part_does_not_depend_on_order_and_leaves_some() -> None:
     assert part == held_out_ids(ids[::-1], 0.2)
     assert len(held_out_ids(ids[:2], 0.2)) == len(held_out_ids(ids[:2], 0.99)) == 1
     assert held_out_ids(ids[:1], 0.5) == frozenset()
+
+
+def test_masks_that_chose_the_tuned_threshold_are_counted(dataset: TinyDataset, cams: Path) -> None:
+    said = "tuned uses masks: its threshold is chosen on 4 held-out images, scored are 16"
+    assert said in cam_scores(dataset, cams).notes
 
 
 def test_a_single_image_cannot_be_tuned_on(dataset: TinyDataset, cams: Path) -> None:

@@ -39,6 +39,22 @@ def test_a_method_that_raises_is_a_row_while_the_others_run(command_line, third_
     assert list(scored.stage) == ["pseudo_label"]
 
 
+def test_scoring_is_part_of_what_an_entry_takes(command_line, third_party):
+    third_party(Toy("sound"))
+    first = command_line.run("sound")
+    run = read_run(command_line.output)
+    costs = run.records[run.records.metric.isin(["seconds", "host_memory_mb"])]
+    assert set(zip(costs.stage, costs.metric)) == {
+        (stage, metric) for stage in ("labels", "score-labels") for metric in ("seconds", "host_memory_mb")
+    }
+    seconds = costs[costs.metric == "seconds"].value.sum()
+    assert run.cells[0]["provenance"]["seconds"] == pytest.approx(seconds, abs=2e-3)
+    peak = costs[costs.metric == "host_memory_mb"].value.max()
+    line = f"sound · seed 0: {console.duration(seconds)}, peak memory {peak:.0f} MB"
+    assert line in first.out.splitlines()
+    assert f"{line} (1 of 1 stages stored before)" in command_line.run("sound").out.splitlines()
+
+
 def test_a_failure_is_not_cached(command_line, third_party):
     third_party(Toy("fickle", "tests.toys:explode"))
     assert command_line.run("fickle").code == 1

@@ -15,6 +15,10 @@ from torch import nn
 from benchmark import training
 from benchmark.console import stage_progress
 from benchmark.training import train
+from datasets.base import Sample, TrainingView
+from datasets.recipe import IMAGENET, Recipe
+from tests.refining import context
+from tests.trees import write_image
 
 ITERATIONS = 9
 
@@ -131,3 +135,32 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path):
         make(tmp_path / "run", seed=0, infinite_at=4)
     state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
     assert state["iteration"] == 4  # the last good one
+
+
+def test_what_a_stages_trainings_take_is_told(tmp_path):
+    """Both trainings of a stage, and what their loaders waited; nothing where no step was left to do."""
+    path = tmp_path / "a.png"
+    write_image(path, size=(20, 20))
+    samples = (Sample("a", path, (0,)), Sample("b", path, (1,)))
+    view = TrainingView("test", ("x", "y"), {"train": samples})
+
+    def trained() -> dict[str, float]:
+        stage = context(view, {}, tmp_path)
+        assert stage.training_costs() == {}
+        for _ in range(2):
+            network = nn.Conv2d(3, 2, 1)
+            stage.train(
+                network,
+                torch.optim.SGD(network.parameters(), 0.01),
+                lambda net, batch: {"fit": net(batch.images).square().mean()},
+                stage.train_batches(samples, Recipe(crop=16, resize_long=(16, 24)), IMAGENET, 2),
+                3,
+                lambda iteration: 1.0,
+            )
+        return stage.training_costs()
+
+    costs = trained()
+    assert costs.keys() == {"step_seconds", "wait_share"}
+    assert costs["step_seconds"] > 0
+    assert 0 < costs["wait_share"] <= 1
+    assert trained() == {}  # both are finished
