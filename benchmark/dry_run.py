@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import re
 import shutil
+from collections.abc import Iterator
+from typing import Any
 
 from benchmark.console import console, duration, size
 from benchmark.estimate import time_estimate
 from benchmark.plan import Plan, PlannedStage
 from methods.base import Kind
+from methods.layers.config import BackboneConfig, CamInferenceConfig, VitConfig
 
-LABEL_BYTES_PER_PIXEL = 0.03
-"""Palette PNGs of label maps compress to a few hundredths of a byte a pixel."""
+LABEL_BYTES_PER_PIXEL = 0.06
+"""Palette PNGs of label maps compress to a few hundredths of a byte a pixel, ragged ones to more."""
+PICTURE_BYTES = 1000
+"""A file's own: the palette is 768 of them."""
 SALIENCY_BYTES_PER_PIXEL = 0.35
 CAM_STRIDE = 8
-"""Estimates assume the finest common output stride, so they err on the large side."""
-WEIGHTS_BYTES = {"nano": 2e6, "small": 25e6, "paper": 420e6}
+"""Pixels a cell of networks that do not say it in their settings."""
+CAM_BYTES_PER_IMAGE = 300
+"""Index and header of a CAM in its file."""
+WEIGHTS_BYTES = {"nano": 3e6, "small": 25e6, "paper": 420e6}
+CHECKPOINTS = 6
+"""Times the weights that a training holds at most: network and two moments of the optimiser, the newest state and the
+one that is being written. They go when it ends."""
 
 
 def print_plan(plan: Plan) -> bool:
@@ -23,7 +35,7 @@ def print_plan(plan: Plan) -> bool:
 
     Returns whether all cells can run or are not meant to ("not run"); says so where not.
     """
-    needed = 0.0
+    needed = checkpoints = 0.0
     counted = set()
     for cell in plan.cells:
         title = f"{plan.config.dataset.name} · {cell.title}"
@@ -33,7 +45,10 @@ def print_plan(plan: Plan) -> bool:
         console.print(title, markup=False)
         for planned in cell.stages:
             stored = plan.store.find(planned.stage.name, planned.key) is not None
-            estimate = 0.0 if stored or planned.key in counted else disk_estimate(plan, planned)
+            todo = not stored and planned.key not in counted
+            estimate = disk_estimate(plan, planned) if todo else 0.0
+            if todo and planned.stage.yields == Kind.WEIGHTS:
+                checkpoints = max(checkpoints, CHECKPOINTS * estimate)
             state = (
                 "stored"
                 if stored
@@ -51,14 +66,16 @@ def print_plan(plan: Plan) -> bool:
     for reference in plan.to_fetch():
         console.print(f"would be fetched first: weights {reference}", markup=False)
     seconds, todo, unknown = time_estimate(plan)
+    meanwhile = f", and {size(checkpoints)} while a network is trained" if checkpoints else ""
     console.print(
-        f"\n{len(plan.cells)} cells, {todo} stages to do; about {size(needed)} of disk in {root}, {size(free)} free",
+        f"\n{len(plan.cells)} cells, {todo} stages to do; about {size(needed)} of disk in {root}{meanwhile}, "
+        f"{size(free)} free",
         markup=False,
     )
     if unknown < todo:
         rest = f", without {unknown} stages of which nothing is known" if unknown else ""
         console.print(f"about {duration(seconds)}, by the times of earlier ones{rest}", markup=False)
-    if needed > free:
+    if needed + checkpoints > free:
         console.print("Not enough space: point runtime.store to a larger disk.", style="red")
     failed = [cell for cell in plan.cells if cell.status == "failed"]
     if failed:
@@ -72,24 +89,59 @@ def print_plan(plan: Plan) -> bool:
 
 
 def disk_estimate(plan: Plan, planned: PlannedStage) -> float:
-    """Bytes the stage's artifact will take, from image sizes and labels; for weights, by scale."""
+    """Bytes the stage's artifact will take, on the large side: from image sizes, labels and the stage's settings;
+    for weights, by scale."""
     kind = planned.stage.yields
     if kind == Kind.WEIGHTS:
         return WEIGHTS_BYTES[plan.config.scale.name]
     if kind == Kind.IMAGE_SCORES:
         images = sum(len(plan.dataset.ids(split)) for split in planned.stage.splits)
-        return 4.0 * len(plan.dataset.classes) * images
+        return (4.0 * len(plan.dataset.classes) + CAM_BYTES_PER_IMAGE) * images
     from datasets.images import image_size
 
     samples = [s for split in planned.stage.splits for s in plan.dataset.samples(split)]
     probe = samples[:: max(1, len(samples) // 20)]
     total = 0.0
     for sample in probe:
-        pixels = math.prod(image_size(sample.image))
+        height, width = image_size(sample.image)
         if kind == Kind.CAM:
-            total += 2 * len(sample.labels) * pixels / CAM_STRIDE**2
+            values = len(sample.labels) * _cells(planned, height, width)
+            total += planned.stage.cam_folders * (2 * values + CAM_BYTES_PER_IMAGE)
         else:
-            total += (
-                pixels * (SALIENCY_BYTES_PER_PIXEL if kind == Kind.SALIENCY else LABEL_BYTES_PER_PIXEL) + 300
-            )
+            share = SALIENCY_BYTES_PER_PIXEL if kind == Kind.SALIENCY else LABEL_BYTES_PER_PIXEL
+            total += height * width * share + PICTURE_BYTES
     return total / len(probe) * len(samples)
+
+
+def _cells(planned: PlannedStage, height: int, width: int) -> int:
+    """Values of one map: cells of the largest scale, or the image's pixels where no scales are set."""
+    if _cuts(planned):
+        return _cells(planned.inputs["cam"], height, width)
+    parts = list(_parts(planned.stage.settings))
+    scales = [scale for part in parts if isinstance(part, CamInferenceConfig) for scale in part.scales]
+    if not scales:
+        return height * width
+    strides = [part.output_stride for part in parts if isinstance(part, BackboneConfig)]
+    patches = [re.search(r"patch(\d+)", part.name) for part in parts if isinstance(part, VitConfig)]
+    strides += [int(found.group(1)) for found in patches if found]
+    stride = min(strides, default=CAM_STRIDE)
+    return math.ceil(height * max(scales) / stride) * math.ceil(width * max(scales) / stride)
+
+
+def _cuts(planned: PlannedStage) -> bool:
+    """Whether the stage is a CAM's that is cut from another's, without a network."""
+    stage = planned.stage
+    return (
+        stage.yields == Kind.CAM
+        and list(stage.inputs) == ["cam"]
+        and not stage.pretrained
+        and not any(isinstance(part, CamInferenceConfig) for part in _parts(stage.settings))
+    )
+
+
+def _parts(settings: Any) -> Iterator[Any]:
+    """The dataclasses that settings are made of, themselves first."""
+    if dataclasses.is_dataclass(settings):
+        yield settings
+        for field in dataclasses.fields(settings):
+            yield from _parts(getattr(settings, field.name))

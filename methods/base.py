@@ -88,6 +88,7 @@ class Stage:
                 planning refuses it on that data set
     scored_as:  what its scores are called in the records; None: by its kind, and these are the board's. Give a
                 name of its own to what comes on the way to an artifact of the same kind (a CAM before refinement)
+    cam_folders: for a CAM, folders with one each that its artifact has; tells how large it is, and is in no key
     profile:    "package.module:function" that hands out what the stage passes images through, see `Passage`:
                 (settings, number of object classes, (H, W) of an image) -> sequence of `Passage`. None where the
                 stage has neither a network nor a CRF or the like, or only serves evaluation (IMAGE_SCORES). It is
@@ -107,6 +108,7 @@ class Stage:
     fixed_threshold: float | None = None
     seen_masks: str = ""
     scored_as: str | None = None
+    cam_folders: int = 1
     profile: str | None = None
     deviations: tuple[Deviation, ...] = ()
 

@@ -107,6 +107,7 @@ def transformer_stages(
         inputs={"weights": classify.name},
         seeded=False,
         fixed_threshold=config.background_threshold,
+        cam_folders=1 + len(config.intermediate),
         profile=f"{cam_module}.profile:cam",
     )
     parts = [

@@ -1,0 +1,35 @@
+"""The dry run's disk estimates against what a tiny run of several scales, CAM folders and sorts of network wrote."""
+
+from __future__ import annotations
+
+from benchmark.config import compose
+from benchmark.dry_run import disk_estimate
+from benchmark.plan import make_plan
+from methods.base import Kind
+from tests.tiny import data, sizes
+from tests.toys import CommandLine, command_line
+
+__all__ = ["command_line"]  # fixture
+
+METHODS = ["cam", "semantic_modulation"]
+
+
+def test_estimates_are_no_less_and_no_more_than_four_times(command_line: CommandLine, tmp_path):
+    settings = [*data(tmp_path / "data"), *(s for s in sizes(METHODS) if "scales" not in s)]
+    settings += [f"method.{name}.inference.scales=[0.5,1.0,1.5]" for name in METHODS]
+    done = command_line.run_on(",".join(METHODS), *settings, "--until", "pseudo_label")
+    assert done.code == 0, done.err
+    store = f"runtime.store={command_line.store}"
+    plan = make_plan(compose(METHODS, overrides=[*settings, store]), [0], "pseudo_label")
+    kinds, wrong = set(), []
+    for cell in plan.cells:
+        for planned in cell.stages:
+            entry = plan.store.find(planned.stage.name, planned.key)
+            assert entry is not None
+            kinds.add(planned.stage.yields)
+            real, estimate = entry.bytes, disk_estimate(plan, planned)
+            most = 8 if planned.stage.yields == Kind.WEIGHTS else 4  # the former by scale alone
+            if not real <= estimate <= most * real:
+                wrong.append((cell.method.name, planned.stage.name, real, round(estimate)))
+    assert wrong == []
+    assert {Kind.CAM, Kind.PSEUDO_LABEL, Kind.WEIGHTS} <= kinds
