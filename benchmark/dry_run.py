@@ -45,9 +45,9 @@ def print_plan(plan: Plan) -> bool:
         console.print(title, markup=False)
         for planned in cell.stages:
             stored = plan.store.find(planned.stage.name, planned.key) is not None
-            todo = not stored and planned.key not in counted
-            estimate = disk_estimate(plan, planned) if todo else 0.0
-            if todo and planned.stage.yields == Kind.WEIGHTS:
+            adds = not stored and planned.key not in counted
+            estimate = disk_estimate(plan, planned) if adds else 0.0
+            if adds and planned.stage.yields == Kind.WEIGHTS:
                 checkpoints = max(checkpoints, CHECKPOINTS * estimate)
             state = (
                 "stored"
