@@ -99,7 +99,6 @@ print("ENDED", json.dumps([None, run(killed, lambda: (lambda: None))]), flush=Tr
 
 RUNS = {
     "eps": ("eps",),
-    "psa": ("semantic_modulation", "--refiners", "psa"),
     "dskd_gc": ("dskd_gc",),
 }
 """Method and options of the runs that are killed."""
