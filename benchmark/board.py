@@ -125,8 +125,12 @@ def _cell_record(plan: Plan, result: CellResult, identity: dict[str, Any], run_d
 def schedule_of(config: RunConfig, method: Method) -> str:
     """The data set that the method's preset was made for; "" for what has none (files made elsewhere)."""
     scale, dataset = config.scale.name, config.dataset.name
-    key = preset_key(method.presets, scale, dataset)
-    return dataset if key != scale else DEFAULT_DATASET[scale] if scale in method.presets else ""
+    presets = method.presets
+    if preset_key(presets, scale, dataset) != scale:
+        return dataset
+    # a preset that is a data set's own as well was made for that
+    own = [k for k in presets if k.startswith(f"{scale}/") and presets[k] is presets[scale]]
+    return own[0].partition("/")[2] if own else DEFAULT_DATASET[scale] if scale in presets else ""
 
 
 def method_info(method: Method, cell: Cell | None = None) -> dict[str, Any]:

@@ -270,8 +270,8 @@ def _write_table(
             "column": [m.column for m in measured],
             "threshold rule": [m.variant for m in measured],
             "paper": [m.reported for m in measured],
-            "mean": [round(m.mean, 2) for m in measured],
-            "deviation": [round(m.deviation, 2) for m in measured],
+            "mean": [round(m.mean, 4) for m in measured],
+            "deviation": [round(m.deviation, 4) for m in measured],
             "seeds": [len(m.values) for m in measured],
             "reason": [why[m.row] for m in measured],
         }

@@ -215,11 +215,12 @@ def _plan_cell(job: Job, method: Method, seed: int, view: TrainingView, keys: _K
 def _plan_stages(job: Job, method: Method, seed: int, view: TrainingView, keys: _Keys) -> list[PlannedStage]:
     stages = list(method.stages(job.config.method[method.name], view, job.config.shared))
     check_refiner(job.config, stages, method.name)
-    check_masks_unseen(job.config.dataset.name, stages, method.name)
     if job.until is not None:
         stages = until_kind(stages, Kind(job.until), method.name)
     if job.scores:
         stages = until_scores(stages, job.scores, method.name)
+    if Supervision.MASKS not in method.supervision:
+        check_masks_unseen(job.config.dataset.name, stages, method.name)
     planned: dict[str, PlannedStage] = {}
     for stage in stages:
         inputs = {role: planned[name] for role, name in stage.inputs.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,12 +35,13 @@ class Leftover:
 
 
 def prune(
-    runs: Annotated[Path, typer.Option(help="Folder with all run folders; what they name is kept.")] = Path(
-        "results/runs"
-    ),
+    runs: Annotated[
+        Path,
+        typer.Option(help="Folder with all run folders; what they name is kept, what others name is not."),
+    ] = Path("results/runs"),
     store: Annotated[Path, typer.Option(help="The store, as in runtime.store.")] = Path(RuntimeConfig.store),
     days: Annotated[
-        float, typer.Option(help="Keep what is younger: runs at work are not on a board yet.")
+        float, typer.Option(help="Keep what was made or used later: runs at work are not on a board yet.")
     ] = 7,
     yes: Annotated[bool, typer.Option("--yes", help="Delete; without it they are listed only.")] = False,
 ) -> None:
@@ -63,18 +65,28 @@ def leftovers(store: Store, runs: Path, days: float) -> list[Leftover]:
     """Finished and unfinished folders of the store older than `days` that no run under `runs` needs.
 
     Needed is what a run's cells or resamples name, and what that was made from.
-    Raises ConfigError if there is no run at all, DataError if one cannot be read.
+    Runs at work make theirs young as they go (`Store.touch`).
+    Raises ConfigError if there is no run at all, DataError if one, or a manifest, cannot be read.
     """
     needed = _with_inputs(store, set(_named(runs)))
     before = time.time() - days * 86400
     return [
-        Leftover(folder, folder.name, sum(file.stat().st_size for file in files))
+        Leftover(folder, folder.name, held)
         for part in ("artifacts", "work")
         for folder in sorted(store.root.glob(f"{part}/*/*"))
         if part == "work" or (folder.name not in needed and folder.parent.name not in OF_THE_DATA)
-        for files in [[file for file in folder.rglob("*") if file.is_file()]]
-        if max(path.stat().st_mtime for path in (folder, *files)) < before
+        for held, used in [_size_and_age(folder)]
+        if used < before
     ]
+
+
+def _size_and_age(folder: Path) -> tuple[int, float]:
+    """Bytes, and when it was last written or used; now, where a run is moving its files this moment."""
+    try:
+        found = [path.stat() for path in (folder, *folder.rglob("*"))]
+    except FileNotFoundError:
+        return 0, time.time()
+    return sum(s.st_size for s in found if stat.S_ISREG(s.st_mode)), max(s.st_mtime for s in found)
 
 
 def _named(runs: Path) -> Iterator[str]:
@@ -106,7 +118,14 @@ def _with_inputs(store: Store, keys: set[str]) -> set[str]:
     """The keys, and those of all that their artifacts were made from."""
     made_from: dict[str, Any] = {}
     for path in store.artifacts("*"):
-        manifest = json.loads(path.read_text())
+        try:
+            manifest = json.loads(path.read_text())
+        except FileNotFoundError:  # another run has just begun to replace it
+            continue
+        except ValueError as error:
+            raise DataError(
+                f"{path}: damaged ({error}); what it was made from is not known: delete its folder"
+            ) from error
         made_from[manifest["key"]] = manifest.get("inputs", {}).values()
     todo = list(keys)
     while todo:

@@ -206,6 +206,7 @@ class Runner:
     ) -> tuple[Entry, bool]:
         """The stored artifact, or a new one made under the key's lock. Returns (entry, was it stored)."""
         store: Store = self.plan.store
+        self._keep_young()
         if (entry := store.find(name, key)) is not None:
             return entry, True
 
@@ -231,6 +232,13 @@ class Runner:
             entry = store.commit(name, key, work, {**manifest, **cost})
         console.print(f"{title}: {duration(seconds)}", markup=False)
         return entry, False
+
+    def _keep_young(self) -> None:
+        """No board names this run's artifacts before it ends: `prune` is to take none of them meanwhile."""
+        for planned in (planned for cell in self.plan.cells for planned in cell.stages):
+            self.plan.store.touch(planned.stage.name, planned.key)
+            if planned.score_key is not None:
+                self.plan.store.touch(planned.score_name, planned.score_key)
 
     def _execute(self, cell: Cell, planned: PlannedStage, work: Path, title: str) -> Mapping[str, Any]:
         """Make an artifact in `work`, with the whole team where it is trained; what its manifest says of it."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,6 +60,11 @@ class Store:
         except (FileNotFoundError, json.JSONDecodeError):
             return None
         return Entry(path, manifest)
+
+    def touch(self, stage: str, key: str) -> None:
+        """Make an artifact young, if it exists: a run is going to read it. See `benchmark.prune`."""
+        with suppress(FileNotFoundError):
+            os.utime(self.path(stage, key))
 
     def artifacts(self, key: str) -> Iterator[Path]:
         """Manifests of the finished artifacts of a key, whatever their stage; "*" for all."""

@@ -2,7 +2,8 @@
 
 An audit hook sees what goes through Python's `open`: the built-in, `os.open`, pathlib, Pillow, `numpy.fromfile`,
 this project's decoders. torchvision and OpenCV open paths by themselves, so their readers (`NATIVE_READERS`) are
-wrapped. Not seen are other libraries' C++ code and new processes; methods are handed no mask paths in the first place
+wrapped. Not seen are other libraries' C++ code, an OpenCV reader that a module took by name before the first guard
+(`from cv2 import imread`), and new processes; methods are handed no mask paths in the first place
 (`datasets.base.TrainingView`).
 """
 
@@ -53,10 +54,10 @@ def _spellings(path: Path | str) -> set[str]:
 
 def _checked(reader: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(reader, assigned=(), updated=())
-    def read(path: Any, *arguments: Any, **settings: Any) -> Any:
+    def read(*arguments: Any, **settings: Any) -> Any:
         if _closed:
-            _check(os.fsdecode(path))
-        return reader(path, *arguments, **settings)
+            _check(os.fsdecode(arguments[0] if arguments else settings["filename"]))
+        return reader(*arguments, **settings)
 
     return read
 

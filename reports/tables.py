@@ -213,10 +213,11 @@ def experiment_table(experiment: Experiment) -> TextTable:
         for column in columns:
             found = as_rows(table[(table["row"] == label) & (table["column"] == column)])
             cell = found[0] if found else {"paper": math.nan, "mean": math.nan, "deviation": math.nan}
-            # tables of experiments are in percent
             cells.append(_two_digits(cell["paper"]))
+            # tables of experiments are in percent or hours, and a miniature's are few
             scored = {"x_mean": cell["mean"] / 100, "x_std": cell["deviation"] / 100}
-            cells.append(mean_and_deviation(scored, "x"))
+            small = 0 < cell["mean"] < 0.1
+            cells.append(f"{cell['mean']:.2g}" if small else mean_and_deviation(scored, "x"))
         rows.append(cells)
     heads = ["", *(f"{column}, {what}" for column in columns for what in ("paper", "here"))]
     return TextTable(

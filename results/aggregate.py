@@ -74,9 +74,8 @@ def leaderboard(records: pd.DataFrame, cells: Sequence[dict[str, Any]]) -> pd.Da
 
     Columns: `KEYS`; `differs`, see `results.changes`; `title`, `paper`, `supervision`; `status` ("done",
     "incomplete": some seeds missing, "failed", "not run", "reference"), `reason`, `seeds` (number done); `notes`, a
-    line each, "score (split): what to know of it"; for each
-    of `SCORES` mean, std and n
-    (fractions); `segmentation_gap`: mean difference to the best mask-supervised entry of the board
+    line each, "score (split): what to know of it"; for each of `SCORES` mean, std and n (fractions);
+    `segmentation_gap`: mean difference to the best mask-supervised entry of the board
     with the same segmentation network and data; `confusion:<pair>_mean/_std/_n` at the fixed threshold.
 
     Order within a board: methods by segmentation mIoU, mask-supervised entries, reference rows, those without

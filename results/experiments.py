@@ -34,7 +34,8 @@ def compared_rule(rules: Collection[str]) -> str:
 class Experiment:
     """An ablation's table.
 
-    table: row, column, threshold rule, paper, mean, deviation (in percent), seeds (their number), reason (why none)
+    table: row, column, threshold rule, paper, mean, deviation (in percent; times in hours), seeds (their number),
+           reason (why none)
     """
 
     name: str

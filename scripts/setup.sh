@@ -11,6 +11,9 @@ stamp=.venv/installed
 torch="${WSSS_TORCH:-}"
 if [ ! -f "$stamp" ] || [ pyproject.toml -nt "$stamp" ] || [ "$(cat "$stamp")" != "$torch" ]; then
   .venv/bin/python -m pip install --quiet --upgrade pip
+  if [ -z "$torch" ] && [ -s "$stamp" ]; then
+    .venv/bin/python -m pip install --quiet --upgrade torch torchvision  # an older one was asked for before
+  fi
   .venv/bin/python -m pip install --quiet ${torch:+"$torch"} -e '.[test,saliency]'
   printf '%s' "$torch" >"$stamp"
 fi

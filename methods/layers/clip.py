@@ -85,10 +85,10 @@ def load_clip(config: ClipConfig, path: Path | None = None) -> ClipModel:
         model, tokenizer = _nano(path)
     else:
         model, tokenizer = _open_clip(config.name, path)
-    return ClipModel(model, tokenizer, _normalisation(config))
+    return ClipModel(model, tokenizer, normalisation(config))
 
 
-def _normalisation(config: ClipConfig) -> Normalisation:
+def normalisation(config: ClipConfig) -> Normalisation:
     """Of the images that these weights were trained on. MethodError where open_clip does not say."""
     from open_clip import get_pretrained_cfg, list_pretrained_tags_by_model
     from open_clip.constants import INCEPTION_MEAN, INCEPTION_STD, OPENAI_DATASET_MEAN, OPENAI_DATASET_STD

@@ -32,11 +32,15 @@ class ClipConfig:
 
 
 def require_covered(config: ClipConfig, texts: Texts) -> None:
-    """The miniature knows the words it was shown, and no others.
+    """The miniature knows the words it was shown, and no others; other networks' images need known statistics.
 
-    Raises NotRunnable that names words it does not know.
+    Raises NotRunnable that names words it does not know, MethodError for a file of unknown statistics.
     """
     if config.name != NANO:
+        if not config.weights.startswith("open_clip/"):  # whose statistics open_clip has beside them
+            from methods.layers.clip import normalisation
+
+            normalisation(config)
         return
     from methods.layers.clip_nano import vocabulary
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -115,6 +116,9 @@ def _interrupts_wait() -> Iterator[None]:
     A terminal sends it to them, too. That it is blocked is inherited, so they are deaf from their first instruction
     on; with an initializer they would print a traceback where it comes while they import.
     """
+    if threading.current_thread() is not threading.main_thread():  # no other may say what a signal does
+        yield
+        return
     ensure_running()  # starting it, as the first process of a pool does, would unblock the signal
     heard: list[int] = []
     before = signal.signal(
@@ -125,6 +129,6 @@ def _interrupts_wait() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, signal.default_int_handler if before is None else before)
     if heard:
         signal.raise_signal(signal.SIGINT)

@@ -32,6 +32,13 @@ class SamConfig:
     precision: Annotated[str, OneOf(PRECISIONS)] = "bfloat16"
 
 
+def masks_seen(config: SamConfig) -> str:
+    """What these weights learned masks from, "" for nothing."""
+    if config.weights == "none":
+        return ""
+    return "the miniatures' pictures" if config.name == NANO else "SA-1B"
+
+
 def require_covered(config: SamConfig, view: TrainingView) -> None:
     """The miniature has seen generated pictures alone: NotRunnable for photographs."""
     if config.name == NANO and not view.generated:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from datasets.base import TrainingView
 from methods.base import Deviation, Kind, Method, MethodError, Shared, Stage, Supervision
-from methods.layers.sam_config import require_covered
+from methods.layers.sam_config import masks_seen, require_covered
 from methods.pipeline import image_scores_stage
 from methods.refiners import refiner_stages
 from methods.refiners.config import PseudoLabelConfig
@@ -205,7 +205,7 @@ def _fused(config: SamFusedConfig, cam: Stage) -> list[Stage]:
         pretrained=(config.sam.weights,),
         seeded=False,
         fixed_threshold=config.mask_threshold,
-        seen_masks="SA-1B",
+        seen_masks=masks_seen(config.sam),
         scored_as="cam_sam",
         profile="methods.sam_fused.profile:masks",
     )

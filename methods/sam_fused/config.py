@@ -247,7 +247,6 @@ PRESETS = {
         contrast=ContrastConfig(crops=10),
     ),
 }
+"""small: the miniature SAM, which covers generated pictures only; photographs need `sam.name` and `sam.weights`."""
 PRESETS["paper/bluefilm"] = PRESETS["paper"]
-"""The paper's only data, which its schedule is of.
-
-small: the miniature SAM, which covers generated pictures only; photographs need `sam.name` and `sam.weights`."""
+"""The paper's only data, which its schedule is of."""

@@ -30,8 +30,8 @@ def profile_of(board: Board) -> dict[tuple[str, ...], dict[str, float]]:
 
 
 def stage_costs(board: Board) -> dict[tuple[str, ...], list[dict[str, Any]]]:
-    """By entry its stages in order: name, mean seconds over seeds, and peak memory in MB where it was recorded,
-    of host and device the larger."""
+    """By entry its stages and their scoring in order: name, mean seconds over seeds, and peak memory in MB where it
+    was recorded, of host and device the larger."""
     records = board.records
     seconds = summarise(records[records["metric"] == "seconds"], [*KEYS, "stage"])
     memory = records[records["metric"].isin(_MEMORY)]

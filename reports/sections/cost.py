@@ -29,7 +29,7 @@ class Kind:
 
 
 KINDS = (
-    Kind("time", "Time of all stages", "wall time of all stages (s)", "time", duration),
+    Kind("time", "Time of all stages", "wall time of all stages and their scoring (s)", "time", duration),
     Kind("macs", "Multiply-accumulates", "G MACs an image, costliest pass", "G MACs", "{:.3g}".format),
     Kind("memory", "Memory", "peak memory of a pass (MB)", "MB", "{:,.0f}".format),
 )

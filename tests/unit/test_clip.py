@@ -13,9 +13,10 @@ from torch.testing import assert_close
 from datasets.recipe import IMAGENET, Normalisation
 from methods.base import MethodError
 from methods.layers import weights
-from methods.layers.clip import ClipModel, _normalisation, load_clip
-from methods.layers.clip_config import NANO, ClipConfig
+from methods.layers.clip import ClipModel, load_clip, normalisation
+from methods.layers.clip_config import NANO, ClipConfig, require_covered
 from methods.layers.clip_nano import build_clip_nano, clip_nano_tokenizer
+from methods.layers.words import Texts
 
 OPENAI = Normalisation(open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
 
@@ -102,7 +103,7 @@ def test_any_open_clip_model_and_its_own_weights(tmp_path: Path, monkeypatch: py
 def test_statistics_are_those_of_the_weights_or_of_all_of_the_model(
     name: str, weights_of: str, mean: tuple[float, ...]
 ) -> None:
-    assert _normalisation(ClipConfig(name, weights_of)).mean == pytest.approx(mean)
+    assert normalisation(ClipConfig(name, weights_of)).mean == pytest.approx(mean)
 
 
 @pytest.mark.parametrize(
@@ -113,10 +114,12 @@ def test_unknown_statistics_have_to_be_said(name: str, why: str) -> None:
     with pytest.raises(
         MethodError, match=rf"clip\.weights=mine\.pt: .* \({why}\); set clip\.normalise to"
     ) as error:
-        _normalisation(ClipConfig(name, "mine.pt"))
+        normalisation(ClipConfig(name, "mine.pt"))
     assert "\n" not in str(error.value)
-    assert _normalisation(ClipConfig(name, "mine.pt", "openai")) == OPENAI
-    assert _normalisation(ClipConfig(name, "mine.pt", "inception")).mean == (0.5, 0.5, 0.5)
+    with pytest.raises(MethodError, match=r"set clip\.normalise to"):  # when planning, not after hours
+        require_covered(ClipConfig(name, "mine.pt"), Texts((), (), (), ()))
+    assert normalisation(ClipConfig(name, "mine.pt", "openai")) == OPENAI
+    assert normalisation(ClipConfig(name, "mine.pt", "inception")).mean == (0.5, 0.5, 0.5)
 
 
 def test_unknown_models_and_tags() -> None:

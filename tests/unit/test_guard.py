@@ -71,13 +71,16 @@ def test_torchvisions_readers_are_refused(data: Path, name: str) -> None:
 
 def test_opencvs_readers_are_refused(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opencv = types.ModuleType("cv2")  # reads by itself, as the package does; it is no dependency
-    opencv.imread = lambda path, flags=1: (path, flags)  # type: ignore[attr-defined]
+    opencv.imread = lambda filename, flags=1: (filename, flags)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "cv2", opencv)
     mask, image = str(data / "masks" / "a.png"), str(data / "images" / "a.png")
     for _ in range(2):  # wrapped once
         with masks_closed([data / "masks"]):
             with pytest.raises(PermissionError, match="training must not open a mask"):
                 opencv.imread(mask)
+            with pytest.raises(PermissionError, match="training must not open a mask"):
+                opencv.imread(filename=mask)
+            assert opencv.imread(filename=image) == (image, 1)
             assert opencv.imread(image, flags=0) == (image, 0)
     assert opencv.imread(mask) == (mask, 1)
     assert not hasattr(opencv.imread.__wrapped__, "__wrapped__")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,17 @@ def test_with_yes_what_runs_name_stays_and_is_not_made_anew(used):
     done = used.run("sound")
     assert "1 of 1 stages stored before" in done.out
     assert folders(used.store) == left
+
+
+def test_what_a_run_uses_is_young_again(used):
+    month = time.time() - 30 * 86400
+    for path in used.store.rglob("*"):
+        os.utime(path, (month, month))
+    assert "3 folders" in prune(used).out
+    assert used.run("sound", "method.sound.value=1").code == 0
+    shutil.rmtree(used.output)
+    assert used.run("sound").code == 0
+    assert "1 folders" in prune(used).out
 
 
 def test_what_is_young_stays(used):
