@@ -174,7 +174,7 @@ def test_all_records_of_the_rows_lie_beside_the_table(command_line: CommandLine,
     assert len(by_class) > 2
     (mean,) = own.loc[own["metric"] == "miou", "value"]
     assert by_class.mean() == pytest.approx(mean)
-    assert set(own.loc[own["metric"] == "seconds", "stage"]) == {"labels"}
+    assert set(own.loc[own["metric"] == "seconds", "stage"]) == {"labels", "score-labels"}
 
 
 def cell(rows: Sequence[dict[str, Any]], stages: Sequence[dict[str, Any]] = ()) -> Any:
