@@ -113,12 +113,12 @@ PRESETS = {
         # DINOv2's tokens mean something after their LayerNorm, and its weights bear smaller steps than a new head needs.
         VitConfig("timm/vit_small_patch14_dinov2", "timm/vit_small_patch14_dinov2", final_norm=True),
         TrainConfig(
-            iterations=200,
+            iterations=500,
             batch_size=16,
             optimiser="adamw",
-            learning_rate=5e-5,
+            learning_rate=1e-4,
             weight_decay=0.05,
-            head_multiplier=20.0,
+            head_multiplier=10.0,
             bias_multiplier=1.0,
             schedule="cosine",
             warmup=20,
