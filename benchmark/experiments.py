@@ -92,9 +92,7 @@ def make_tables(chosen: Sequence[tuple[Method, Experiment]], options: Options) -
 
     Raises ConfigError for an override that no row takes: a misspelt key, a method of no row, or what all set.
     """
-    if (
-        options.protocol != "paper"
-    ):  # its refiner and segmentation network would take the place of the rows' own
+    if options.protocol != "paper":  # another's refiner and segmenter would take the place of the rows' own
         raise ConfigError(
             f"--protocol {options.protocol}: the papers' tables are of protocol paper; leave it out"
         )

@@ -206,9 +206,10 @@ class Runner:
     ) -> tuple[Entry, bool]:
         """The stored artifact, or a new one made under the key's lock. Returns (entry, was it stored)."""
         store: Store = self.plan.store
-        self._keep_young()
         if (entry := store.find(name, key)) is not None:
+            store.touch(name, key)
             return entry, True
+        self._keep_young()
 
         def waiting() -> None:
             console.print(f"{title}: another run is at it; waiting for its result", markup=False)

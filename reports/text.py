@@ -86,7 +86,7 @@ def footnotes(part: pd.DataFrame) -> list[str]:
     entries = as_rows(part[part["status"] != "reference"])
     extra = varying(part)
     noted: dict[str, dict[str, list[str]]] = {}  # text -> score -> labels
-    having: dict[str, set[str]] = {PROVENANCE: {entry_label(row, varying(part)) for row in entries}}
+    having: dict[str, set[str]] = {PROVENANCE: {entry_label(row, extra) for row in entries}}
     for row in entries:
         label = entry_label(row, extra)
         for score in SCORES:

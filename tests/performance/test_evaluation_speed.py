@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,14 +61,19 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> TinyDataset:
     return data
 
 
-def plain_loop(dataset: TinyDataset) -> float:
-    """One process, one image at a time, as in the field's scripts: decodes both maps and counts pairs; the mIoU."""
-    total = np.zeros((21, 21), np.int64)
+def decoded(dataset: TinyDataset) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Truth and prediction of one image after the other."""
     for sample_id in dataset.ids("val"):
         path = dataset.mask_path(sample_id)
         assert path is not None
-        truth = np.asarray(read_labels(path))
-        predicted = np.asarray(read_labels(label_map_path(dataset.root / "prediction", sample_id)))
+        predicted = read_labels(label_map_path(dataset.root / "prediction", sample_id))
+        yield np.asarray(read_labels(path)), np.asarray(predicted)
+
+
+def plain_loop(dataset: TinyDataset) -> float:
+    """One process, one image at a time, as in the field's scripts: decodes both maps and counts pairs; the mIoU."""
+    total = np.zeros((21, 21), np.int64)
+    for truth, predicted in decoded(dataset):
         total += one_bincount(truth, predicted)
     return float(mean_iou(total))
 
@@ -76,11 +81,7 @@ def plain_loop(dataset: TinyDataset) -> float:
 def boundary_loop(dataset: TinyDataset) -> tuple[float, float]:
     """`plain_loop` with the boundaries by SciPy's distance transform: mIoU, and recall of boundaries."""
     total, found, true = np.zeros((21, 21), np.int64), 0, 0
-    for sample_id in dataset.ids("val"):
-        path = dataset.mask_path(sample_id)
-        assert path is not None
-        truth = np.asarray(read_labels(path))
-        predicted = np.asarray(read_labels(label_map_path(dataset.root / "prediction", sample_id)))
+    for truth, predicted in decoded(dataset):
         total += one_bincount(truth, predicted)
         matched, of_truth = boundaries_by_distance(truth, predicted)
         found, true = found + matched, true + of_truth
