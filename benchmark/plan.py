@@ -40,6 +40,7 @@ class Job:
             such a stage is not run
     scores: stop where these scores of the records (`PlannedStage.scored_as`) are; (): nowhere
     methods: those that `config.method` has the settings of, where they are not registered under these names
+    label:  what tells its cells from those of other jobs, in progress and plans; shown nowhere else
     """
 
     config: RunConfig
@@ -47,6 +48,7 @@ class Job:
     until: str | None = None
     scores: tuple[str, ...] = ()
     methods: Sequence[Method] = ()
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class Cell:
     reason it has none.
 
     status: "planned", "not run" (inputs do not cover the data) or "failed" (e.g. weights are missing)
+    label:  its job's
     """
 
     config: RunConfig
@@ -98,14 +101,16 @@ class Cell:
     stages: list[PlannedStage] = field(default_factory=list)
     status: str = "planned"
     reason: str = ""
+    label: str = ""
 
     @property
     def title(self) -> str:
-        """Of its progress: method, what a grid gives it in place of the protocol's parts, seed."""
+        """Of its progress: method, what a grid gives it in place of the protocol's parts, its job's label, seed."""
         protocol, scale = self.config.protocol, self.config.scale.name
         usual = parts(protocol_defaults(protocol.name, scale, self.config.dataset.name), scale)
         chosen = [part for part, own in zip(parts(protocol, scale), usual) if part != own]
-        return " · ".join([self.method.name, *chosen, f"seed {self.seed}"])
+        named = [*chosen, self.label] if self.label else chosen
+        return " · ".join([self.method.name, *named, f"seed {self.seed}"])
 
 
 @dataclass
@@ -199,7 +204,7 @@ def plan_jobs(jobs: Sequence[Job], *, fetching: bool = True) -> Plan:
 
 
 def _plan_cell(job: Job, method: Method, seed: int, view: TrainingView, keys: _Keys) -> Cell:
-    cell = Cell(job.config, method, seed)
+    cell = Cell(job.config, method, seed, label=job.label)
     if Supervision.MASKS in method.supervision and (missing := keys.images_without_mask("train")):
         total = len(view.samples("train"))
         reason = f"needs true masks of the training images; {missing} of {total} have none"

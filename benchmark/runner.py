@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -145,6 +146,7 @@ class Runner:
             return result
         config = cell.config
         name = "-".join(part.removeprefix("seed ") for part in title.split(" · "))
+        name = re.sub(r"[^\w.=+-]+", "_", name)  # a folder's, for some loggers
         try:
             with opened(config.runtime, config.name, name) as log:
                 self._log = log

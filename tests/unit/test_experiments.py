@@ -112,6 +112,16 @@ def test_the_summary_says_what_reproduces(command_line: CommandLine, third_party
     assert "labels: " not in again.out  # everything is stored
 
 
+def test_plan_and_progress_name_the_rows(command_line: CommandLine, third_party) -> None:
+    """Cells of one method and seed would be told apart by nothing else."""
+    third_party(toy(), Toy("other"))
+    planned = command_line(*arguments(command_line), "--dry-run")
+    assert planned.code == 0, planned.err
+    assert "shapes · toy · fill: background · seed 1" in planned.out
+    assert "shapes · other · fill: the other entry · seed 0" in planned.out
+    assert "toy · fill: class 1 · seed 0 · labels" in command_line(*arguments(command_line)).out
+
+
 def test_a_diagnosis_is_printed_beside_its_row(
     command_line: CommandLine, third_party, monkeypatch: pytest.MonkeyPatch
 ) -> None:
