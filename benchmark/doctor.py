@@ -121,7 +121,6 @@ def _devices() -> Iterator[tuple[str, str]]:
 
 def _weights() -> Iterator[tuple[str, str]]:
     from methods.layers.weights import HUBS, file_to_provide, locate
-    from methods.miniatures import shipped_card
     from methods.registry import all_methods
 
     root = os.environ.get("WSSS_WEIGHTS")
@@ -140,12 +139,8 @@ def _weights() -> Iterator[tuple[str, str]]:
                 file = f"put {file_to_provide(reference)} into $WSSS_WEIGHTS"
                 fetched = reference.partition("/")[0] in HUBS
                 remedy = f"it is fetched when needed, or {file}" if fetched else file
-                miniature = reference.partition("/")[2]
-                if scale == "nano" and shipped_card(miniature) is not None:  # so the checkout is not whole
+                if scale == "nano":  # the checkout is not whole
                     yield "bad", f"nano: {reference} is missing; restore methods/pretrained with git checkout"
-                elif scale == "nano":
-                    made = f"python -m benchmark pretrain {miniature} --output methods/pretrained"
-                    yield "note", f"nano: {reference} is not shipped; make it with {made}"
                 else:
                     yield "note", f"{scale}: {reference} is not on this machine; {remedy}"
 

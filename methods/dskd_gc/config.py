@@ -290,9 +290,8 @@ PRESETS = {
             momentum=(0.95, 1.0), hidden=192, bottleneck=48, outputs=256, temperatures=(0.1, 0.04)
         ),
         class_contrast=ClassContrastConfig(crops=4, size=32, hidden=192, bottleneck=48, outputs=96),
-        labels=LabelConfig(background_threshold=0.3, loss="balanced"),
+        labels=LabelConfig(loss="balanced"),
         inference=CamInferenceConfig(scales=(1.25,), batch_size=32),
-        background_threshold=0.3,
         refiner=RefinerConfig(psa=PSA["nano"], irn=IRN["nano"]),
         test=TestConfig(scales=(1.0,), crf=None, batch_size=32),
     ),

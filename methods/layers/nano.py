@@ -9,10 +9,10 @@ NANO_RECIPE = Recipe(crop=80, scale=(0.9, 1.4), brightness=0.2, contrast=0.3, sa
 """Of pictures up to 96 pixels long."""
 
 NANO_VIT_TRAIN = TrainConfig(
-    iterations=200,
+    iterations=300,
     batch_size=16,
     optimiser="adamw",
-    learning_rate=1e-3,
+    learning_rate=3e-3,
     weight_decay=0.05,
     head_multiplier=5.0,
     bias_multiplier=1.0,

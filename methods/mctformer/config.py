@@ -103,7 +103,7 @@ VOC_IMAGES = 10582
 PRESETS = {
     "nano": MctformerConfig(
         VitConfig("vit_nano", "nano/vit_nano"),
-        replace(NANO_VIT_TRAIN, iterations=300, learning_rate=3e-3),
+        NANO_VIT_TRAIN,
         AttentionConfig(patch_to_patch_side="right"),
         CamInferenceConfig(scales=(1.0,), batch_size=32),
         refiner=mctformer_psa(PSA["nano"], IRN["nano"]),

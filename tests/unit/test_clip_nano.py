@@ -277,7 +277,6 @@ def test_foreign_weights_are_refused_in_one_line(network: ClipPretraining, tmp_p
         restore_clip_nano(path)
 
 
-@pytest.mark.skipif(shipped_card("clip") is None, reason="methods/pretrained holds no clip yet")
 def test_the_shipped_model_is_the_recorded_one() -> None:
     path, card = SHIPPED / "clip.safetensors", shipped_card("clip")
     assert card is not None

@@ -201,7 +201,6 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     assert state["mask_decoder.mask_tokens.weight"].dtype == torch.float16
 
 
-@pytest.mark.skipif(shipped_card("sam") is None, reason="methods/pretrained holds no sam yet")
 def test_shipped_weights_are_those_of_the_card_and_find_things_of_one_click() -> None:
     card = shipped_card("sam")
     assert card is not None
