@@ -96,7 +96,11 @@ PRESETS = {
         train=_cosine(NANO_GUIDED),
         inference=NANO_INFERENCE,
         # The miniature's cosines are larger: .3 for an object and its own context, .45 for the context itself.
-        suppression=SuppressionConfig(initial=0.4, lower=0.35, upper=0.45, learning_rate=2e-4),
+        # A sum over a batch's images and texts outweighs the contrast in a training this short.
+        suppression=SuppressionConfig(
+            initial=0.4, lower=0.35, upper=0.45, learning_rate=2e-4, reduction="mean"
+        ),
+        background_threshold=0.25,
         refiner=RefinerConfig("irn", psa=PSA["nano"], irn=IRN["nano"]),
         segmenter=SEGMENTERS["nano"],
     ),

@@ -95,6 +95,7 @@ EXPERIMENTS = (
             ExperimentRow("θ fixed", settings=("suppression.learned=false",)),
             ExperimentRow("θ by a soft gate", settings=("suppression.gate=sigmoid",)),
             ExperimentRow("θ unbounded", settings=("suppression.lower=-1", "suppression.upper=1")),
+            ExperimentRow("suppression summed over a batch", settings=("suppression.reduction=sum",)),
             ExperimentRow("suppression averaged over images", settings=("suppression.reduction=mean",)),
             ExperimentRow(
                 "from the pretrained backbone, no classifier", settings=("initialisation=backbone",)
