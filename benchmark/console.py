@@ -40,7 +40,7 @@ class _Bar:
         self.stop()
         self._began, self._first, self._unit = time.perf_counter(), done, unit
         self._progress = RichProgress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(24),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
@@ -82,7 +82,7 @@ class _Lines:
         self._total, self._unit, self._done, self._first = total, unit, done, done
         self._began = self._last = time.perf_counter()
         if done:
-            console.print(f"  {self._title}: resuming at {done}/{total} {unit}")
+            console.print(f"  {self._title}: resuming at {done}/{total} {unit}", markup=False)
 
     def advance(self, count: int) -> None:
         self._done += count

@@ -108,7 +108,9 @@ def make_tables(chosen: Sequence[tuple[Method, Experiment]], options: Options) -
 
     composed: dict[tuple[str, ...], RunConfig] = {}
 
-    def job(name: str, experiment: Experiment, row: ExperimentRow) -> Job | str:
+    def job(method: Method, experiment: Experiment, row: ExperimentRow) -> Job | str:
+        name = _entry(method, row)
+        owner = f"{method.name}/" if name != method.name else ""
         if row.unavailable:
             return row.unavailable
         if row.scales and options.scale not in row.scales:
@@ -118,11 +120,11 @@ def make_tables(chosen: Sequence[tuple[Method, Experiment]], options: Options) -
         if (name, *settings) not in composed:
             composed[name, *settings] = compose([name], *where, settings)
         scores = tuple(dict.fromkeys(score.partition(":")[0] for score in row.scores))
-        label = f"{experiment.name}: {row.label}"
+        label = f"{owner}{experiment.name}: {row.label}"
         return Job(composed[name, *settings], options.seeds, scores=scores, label=label)
 
     return [
-        Table(method, experiment, tuple(job(_entry(method, row), experiment, row) for row in experiment.rows))
+        Table(method, experiment, tuple(job(method, experiment, row) for row in experiment.rows))
         for method, experiment in chosen
     ]
 

@@ -40,7 +40,7 @@ class Job:
             such a stage is not run
     scores: stop where these scores of the records (`PlannedStage.scored_as`) are; (): nowhere
     methods: those that `config.method` has the settings of, where they are not registered under these names
-    label:  what tells its cells from those of other jobs, in progress and plans; shown nowhere else
+    label:  what tells its cells from those of other jobs, in plans, progress and loggers' runs; in no record
     """
 
     config: RunConfig

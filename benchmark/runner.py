@@ -146,7 +146,7 @@ class Runner:
             return result
         config = cell.config
         name = "-".join(part.removeprefix("seed ") for part in title.split(" · "))
-        name = re.sub(r"[^\w.=+-]+", "_", name)  # a folder's, for some loggers
+        name = re.sub(r"[^\w.=+-]+", "_", name)  # a folder's for some: no spaces, no slashes
         try:
             with opened(config.runtime, config.name, name) as log:
                 self._log = log

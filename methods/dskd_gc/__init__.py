@@ -63,7 +63,7 @@ DEVIATIONS = (
         "not stated",
         "ToCo's: the maximum",
         "the maximum at paper scale, the mean at nano and small",
-        "the maximum trains one token a channel at a time; CAM 19.1 against 18.1 on one seed at nano, no more is known",
+        "the maximum trains one token a channel at a time, too slowly for short schedules",
     ),
     Deviation(
         "loss of the auxiliary classifier",
@@ -117,7 +117,7 @@ DEVIATIONS = (
         "not stated",
         "DINO's: their moving average is taken off, momentum .9",
         "DINO's; distillation.centring=null for none",
-        "without it the loss fell below .005 within a hundred iterations at nano, as where all projections are one",
+        "without it the loss soon fell to almost nothing at nano, as where all projections are one",
     ),
     Deviation(
         "τ",

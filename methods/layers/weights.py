@@ -220,8 +220,8 @@ def _not_served(reference: str, root: str | Path | None) -> MethodError:
     if family == "nano":
         shipped = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.safetensors"))) or "none"
         return MethodError(
-            f"no shipped weights {reference!r} in {SHIPPED} (there: {shipped}); a miniature that is not shipped "
-            f"is made by `python -m benchmark pretrain {name} --output {SHIPPED}`"
+            f"no shipped weights {reference!r} in {SHIPPED} (there: {shipped}); correct the name, or restore the "
+            "folder with git checkout"
         )
     file = (
         file_to_provide(reference) if reference in USUAL_NAMES else f"{name or reference}.safetensors or .pth"

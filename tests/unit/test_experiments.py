@@ -118,8 +118,14 @@ def test_plan_and_progress_name_the_rows(command_line: CommandLine, third_party)
     planned = command_line(*arguments(command_line), "--dry-run")
     assert planned.code == 0, planned.err
     assert "shapes · toy · fill: background · seed 1" in planned.out
-    assert "shapes · other · fill: the other entry · seed 0" in planned.out
+    assert "shapes · other · toy/fill: the other entry · seed 0" in planned.out
     assert "toy · fill: class 1 · seed 0 · labels" in command_line(*arguments(command_line)).out
+
+
+def test_no_two_rows_of_all_experiments_are_named_alike() -> None:
+    tables = make_tables(find_experiments("all"), Options("shapes", "nano", "paper", (0,)))
+    names = [(tuple(job.config.method), job.label) for job in all_jobs(tables)]
+    assert len(set(names)) == len(names) > 50
 
 
 def test_a_diagnosis_is_printed_beside_its_row(
