@@ -135,17 +135,13 @@ def _weights() -> Iterator[tuple[str, str]]:
             path = locate(reference, root)
             if path is not None:
                 yield "ok", f"{scale}: {reference} at {path}"
+            elif reference.startswith("nano/"):  # the checkout is not whole
+                yield "bad", f"{scale}: {reference} is missing; restore methods/pretrained with git checkout"
             else:
-                if reference.startswith("nano/"):  # the checkout is not whole
-                    yield (
-                        "bad",
-                        f"{scale}: {reference} is missing; restore methods/pretrained with git checkout",
-                    )
-                else:
-                    file = f"put {file_to_provide(reference)} into $WSSS_WEIGHTS"
-                    fetched = reference.partition("/")[0] in HUBS
-                    remedy = f"it is fetched when needed, or {file}" if fetched else file
-                    yield "note", f"{scale}: {reference} is not on this machine; {remedy}"
+                file = f"put {file_to_provide(reference)} into $WSSS_WEIGHTS"
+                fetched = reference.partition("/")[0] in HUBS
+                remedy = f"it is fetched when needed, or {file}" if fetched else file
+                yield "note", f"{scale}: {reference} is not on this machine; {remedy}"
 
 
 def _references(name: str, key: str) -> set[str]:

@@ -63,7 +63,7 @@ DEVIATIONS = (
         "not stated",
         "ToCo's: the maximum",
         "the maximum at paper scale, the mean at nano and small",
-        "the maximum trains one token a channel at a time, too slowly for short schedules",
+        "the maximum trains one token a channel at a time; not compared at the present nano schedule",
     ),
     Deviation(
         "loss of the auxiliary classifier",
