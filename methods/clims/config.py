@@ -147,6 +147,7 @@ PRESETS = {
         classifier=NANO_TRAIN,
         train=NANO_GUIDED,
         inference=NANO_INFERENCE,
+        threshold=0.4,  # the miniature's cosines are larger: .3 for an object and its own context
         refiner=RefinerConfig("irn", psa=PSA["nano"], irn=IRN["nano"]),
         segmenter=SEGMENTERS["nano"],
     ),

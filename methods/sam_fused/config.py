@@ -23,6 +23,7 @@ class ContrastConfig:
     """Class token contrast (CTC, Eq. 2), with ToCo's values where the paper has none.
 
     weight:       of its loss; 0 leaves it out, and the auxiliary classifier with it
+    auxiliary_weight: of the auxiliary classifier's loss
     low, high:    L and H: an auxiliary CAM up to `low` is background, from `high` on foreground, between not salient
     auxiliary_layer: whose patch tokens the auxiliary CAM is made of, counted from the last, which is 1
     crops, size:  number and side of the local crops, sides multiples of the patch
@@ -33,6 +34,7 @@ class ContrastConfig:
     """
 
     weight: NotNegative = 0.5
+    auxiliary_weight: Positive = 1.0
     low: Share = 0.25
     high: Share = 0.70
     auxiliary_layer: Count = 3
@@ -187,16 +189,18 @@ PRESETS = {
     "nano": SamFusedConfig(
         VitConfig("vit_nano", "nano/vit_nano"),
         NANO_VIT_TRAIN,
-        ContrastConfig(crops=4, size=32, outputs=96),
+        ContrastConfig(auxiliary_weight=0.1, crops=4, size=32, outputs=96),
         CamInferenceConfig(scales=(1.25,), batch_size=32),
+        background_threshold=0.5,
         sam=_NANO_SAM,
-        views=ViewConfig(frames=64),
+        views=ViewConfig(count=4, frames=64),
+        mask_threshold=0.2,
         mask_batch_size=16,
         fusion=FusionConfig(
             width=16,
             train=replace(
                 _NANO_FUSION.train,
-                iterations=150,
+                iterations=300,
                 batch_size=16,
                 learning_rate=5e-3,
                 warmup=10,

@@ -157,7 +157,8 @@ def training_losses(
     terms = classification_losses(output, labels)
     if contrasted is None or config is None:
         return terms
-    terms["auxiliary"] = multilabel_soft_margin_loss(contrasted.auxiliary_scores, labels)
+    auxiliary = multilabel_soft_margin_loss(contrasted.auxiliary_scores, labels)
+    terms["auxiliary"] = config.auxiliary_weight * auxiliary
     if len(contrasted.positive):
         loss = class_token_contrast(
             contrasted.local, contrasted.whole, contrasted.positive, config.temperature

@@ -49,7 +49,7 @@ def _coco(config: TocoConfig) -> TocoConfig:
 
 
 PRESETS = {
-    "nano": _toco(DSKD_GC["nano"]),
+    "nano": replace(_toco(DSKD_GC["nano"]), background_threshold=0.25),
     "small": _toco(DSKD_GC["small"]),
     "paper": _paper(_toco(DSKD_GC["paper"])),
     COCO: _coco(_paper(_toco(DSKD_GC[COCO]))),
