@@ -2,13 +2,17 @@
 
     table3:
       "α = 0.6": one or two sentences
+      EPS:
+        precision: one or two sentences on this column alone
 
-An experiment's rows by their labels, as its table has them.
+An experiment's rows by their labels, as the summary has them; of a row with several columns, text for all of them or
+text by column.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,21 +20,30 @@ from benchmark.config import ConfigError
 
 if TYPE_CHECKING:
     from methods.base import Method
+    from methods.experiment import Experiment
 
 FILE = "diagnoses.yaml"
 
+Diagnoses = dict[tuple[str, str, str], str]
+"""(experiment, row, column, "" for all of them) -> text."""
 
-def diagnoses_of(method: Method) -> dict[tuple[str, str], str]:
-    """(experiment, row) -> diagnosis; empty without a file. Raises ConfigError that names the file and the key."""
+
+def diagnoses_of(method: Method) -> Diagnoses:
+    """By experiment, row and column ("": all); empty without a file. Raises ConfigError: the file and the key."""
     source = getattr(sys.modules[type(method).__module__], "__file__", None)
     path = Path(source).with_name(FILE) if source else None
     if path is None or not path.is_file():
         return {}
-    return read_diagnoses(path, {e.name: [row.label for row in e.rows] for e in method.experiments})
+    return read_diagnoses(path, {experiment.name: experiment for experiment in method.experiments})
 
 
-def read_diagnoses(path: Path, rows: dict[str, list[str]]) -> dict[tuple[str, str], str]:
-    """As `diagnoses_of`; rows: labels by experiment."""
+def diagnosis_of(diagnoses: Diagnoses, experiment: str, row: str, column: str) -> str:
+    """The one of a row in a column; "" if there is none."""
+    return diagnoses.get((experiment, row, column)) or diagnoses.get((experiment, row, ""), "")
+
+
+def read_diagnoses(path: Path, experiments: Mapping[str, Experiment]) -> Diagnoses:
+    """As `diagnoses_of`, of a file; experiments: by name."""
     import yaml
 
     try:
@@ -40,17 +53,25 @@ def read_diagnoses(path: Path, rows: dict[str, list[str]]) -> dict[tuple[str, st
     if not isinstance(document, dict):
         raise ConfigError(f"{path}: should map experiments to rows, and these to text")
     found = {}
-    for experiment, texts in document.items():
-        if experiment not in rows:
-            raise ConfigError(f"{path}: no experiment {experiment!r}; there are {', '.join(rows)}")
-        if not isinstance(texts, dict):
-            raise ConfigError(f"{path}: {experiment}: should map rows to text")
-        for row, text in texts.items():
-            if row not in rows[experiment]:
-                raise ConfigError(
-                    f"{path}: {experiment} has no row {row!r}; there are {', '.join(rows[experiment])}"
-                )
-            if not isinstance(text, str) or not text.strip():
-                raise ConfigError(f"{path}: {experiment}, row {row!r}: should be text")
-            found[experiment, row] = " ".join(text.split())
+    for name, by_row in document.items():
+        if name not in experiments:
+            raise ConfigError(f"{path}: no experiment {name!r}; there are {', '.join(experiments)}")
+        if not isinstance(by_row, dict):
+            raise ConfigError(f"{path}: {name}: should map rows to text")
+        experiment = experiments[name]
+        rows = list(
+            dict.fromkeys([row.label for row in experiment.rows] + [c.compared for c in experiment.claims])
+        )
+        for row, texts in by_row.items():
+            if row not in rows:
+                raise ConfigError(f"{path}: {name} has no row {row!r}; there are {', '.join(rows)}")
+            for column, text in (texts if isinstance(texts, dict) else {"": texts}).items():
+                if column and column not in experiment.columns:
+                    raise ConfigError(
+                        f"{path}: {name} has no column {column!r}; there are {', '.join(experiment.columns)}"
+                    )
+                if not isinstance(text, str) or not text.strip():
+                    where = f"row {row!r}, column {column!r}" if column else f"row {row!r}"
+                    raise ConfigError(f"{path}: {name}, {where}: should be text")
+                found[name, row, column] = " ".join(text.split())
     return found

@@ -7,30 +7,29 @@ command that is run again goes on where it stopped.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.config import ConfigError, compose
 from benchmark.console import console, duration
-from benchmark.diagnoses import diagnoses_of
+from benchmark.diagnoses import diagnoses_of, diagnosis_of
 from benchmark.estimate import time_estimate
+from benchmark.experiment_tables import print_table, write_table
 from benchmark.folders import check_writable
-from benchmark.measured import HOURS, Column, Measured, measure, score_parts, scored
+from benchmark.measured import Column, measure, scored
 from benchmark.plan import Job, plan_jobs
-from methods.experiment import Experiment, ExperimentRow
+from methods.experiment import Claim, Experiment, ExperimentRow
 from methods.registry import all_methods, find_method
-from results.directions import NOT_REPRODUCED, Direction, directions, write_directions
-from results.experiments import Experiment as ExperimentTable
-from results.experiments import write_experiment, write_row_records
+from results.directions import NOT_REPRODUCED, Direction, Scored, claims, directions, write_directions
+from results.experiments import file_name, write_row_records
+from results.schema import CHANGES_SEPARATOR
 
 if TYPE_CHECKING:
     from benchmark.config import RunConfig
     from benchmark.runner import CellResult, Runner
     from methods.base import Method
-
-_METRICS = {"miou": "mIoU", "iou": "IoU"}
 
 
 @dataclass(frozen=True)
@@ -46,11 +45,15 @@ class Options:
 
 @dataclass(frozen=True)
 class Table:
-    """An experiment of a method, with each row's job, or why it has none."""
+    """An experiment of a method, with each row's job, or why it has none.
+
+    conditions: what of the given overrides decides numbers of its rows, "key=value; ..."
+    """
 
     method: Method
     experiment: Experiment
     jobs: tuple[Job | str, ...]
+    conditions: str = ""
 
     @property
     def name(self) -> str:
@@ -61,13 +64,18 @@ class Table:
         """Column by column, what each row is read by."""
         rows = self.experiment.rows
         return [
-            Column(title, tuple(row.scores[number] for row in rows))
+            Column(title, tuple(row.scores[number] for row in rows), title not in self.experiment.unjudged)
             for number, title in enumerate(self.experiment.columns)
         ]
 
+    @property
+    def file_name(self) -> str:
+        """Of its files in the run folder."""
+        return file_name(self.name, self.conditions)
+
 
 def find_experiments(text: str) -> list[tuple[Method, Experiment]]:
-    """Those of a comma-separated list of METHOD/EXPERIMENT; `all`: every one with numbers of a paper to compare.
+    """Those of a comma-separated list of METHOD/EXPERIMENT; `all`: every one with something of a paper to compare.
 
     ConfigError that names what there is.
     """
@@ -77,7 +85,7 @@ def find_experiments(text: str) -> list[tuple[Method, Experiment]]:
         for experiment in method.experiments
     }
     if text.strip() == "all":
-        return [found for found in known.values() if sum(bool(row.reported) for row in found[1].rows) > 1]
+        return [found for found in known.values() if _is_compared(found[1])]
     names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     for name in names or [text]:
         if name not in known:
@@ -85,6 +93,10 @@ def find_experiments(text: str) -> list[tuple[Method, Experiment]]:
             hint = f"did you mean {close[0]!r}? " if close else ""
             raise ConfigError(f"unknown experiment {name!r}; {hint}there are all, {', '.join(known)}")
     return [known[name] for name in names]
+
+
+def _is_compared(experiment: Experiment) -> bool:
+    return bool(experiment.claims) or sum(bool(row.reported) for row in experiment.rows) > 1
 
 
 def make_tables(chosen: Sequence[tuple[Method, Experiment]], options: Options) -> list[Table]:
@@ -123,9 +135,35 @@ def make_tables(chosen: Sequence[tuple[Method, Experiment]], options: Options) -
         label = f"{owner}{experiment.name}: {row.label}"
         return Job(composed[name, *settings], options.seeds, scores=scores, label=label)
 
+    tables = []
+    for method, experiment in chosen:
+        jobs = tuple(job(method, experiment, row) for row in experiment.rows)
+        changed = [
+            part
+            for row, own in zip(experiment.rows, jobs, strict=True)
+            if isinstance(own, Job)
+            for part in _changed(own.config, _entry(method, row), options.overrides, row)
+        ]
+        tables.append(Table(method, experiment, jobs, CHANGES_SEPARATOR.join(dict.fromkeys(changed))))
+    return tables
+
+
+def _changed(config: RunConfig, name: str, overrides: Sequence[str], row: ExperimentRow) -> list[str]:
+    """``key=value`` of the settings of a row that were given, decide numbers and are not the default."""
+    from benchmark.changes import cell_changes
+    from results.changes import changes_of, is_of_the_run
+
+    given = [override.partition("=")[0].lstrip("+~") for override in overrides]
+    own = {setting.partition("=")[0] for setting in _own(name, row)}
+    parts = [
+        part if is_of_the_run(part) else f"method.{name}.{part}"
+        for part in changes_of(cell_changes(config, name))
+    ]
+    keys = [part.partition("=")[0] for part in parts]
     return [
-        Table(method, experiment, tuple(job(method, experiment, row) for row in experiment.rows))
-        for method, experiment in chosen
+        part
+        for part, key in zip(parts, keys, strict=True)
+        if key not in own and any(key == g or key.startswith(f"{g}.") for g in given)
     ]
 
 
@@ -172,18 +210,19 @@ def run_experiments(tables: Sequence[Table], options: Options, folder: Path) -> 
         done = execute(own, team) if own else None
         if leads:
             found, failed = _write(table, done, options, folder)
+            known = diagnoses[table.name]
             found = [
-                replace(d, diagnosis=diagnoses[table.name].get((table.experiment.name, d.row), ""))
+                replace(
+                    d,
+                    diagnosis=diagnosis_of(known, table.experiment.name, d.row, d.column)
+                    if d.verdict == NOT_REPRODUCED
+                    else "",
+                    conditions=table.conditions,
+                )
                 for d in found
             ]
-            write_directions(folder, table.name, found)
+            write_directions(folder, table.name, found, table.conditions)
             failures += failed
-            for direction in found:
-                if direction.verdict == NOT_REPRODUCED and not direction.diagnosis:
-                    console.print(
-                        f"not reproduced, without a diagnosis: {direction.row} ({direction.column})",
-                        markup=False,
-                    )
     return failures if leads else None
 
 
@@ -230,6 +269,7 @@ def _write(
                 held_out = runner.plan.config.evaluation.held_out
                 write_resamples(folder, planned.key, planned.score_key, counts, rows, held_out)
     measured, found = [], []
+    cells: dict[tuple[str, str], Scored] = {}
     for column in table.columns:
         of_column = [
             measure(row, column, score, own)
@@ -242,88 +282,35 @@ def _write(
                 table.experiment.rows, column.scores, by_row, reasons, strict=True
             )
         ]
+        cells |= {(cell.label, column.title): cell for cell in compared}
         if column.is_judged:
             found += directions(table.name, column.title, compared, column.less_is_better)
+    found += _claims(table, cells)
     records = {
         row.label: records_frame(record for result in own for record in cell_records(result))
         for row, own in zip(table.experiment.rows, by_row, strict=True)
     }
-    write_row_records(folder, _file_name(table), records)
-    _write_table(measured, reasons, table, options, folder)
+    write_row_records(folder, table.file_name, records)
+    write_table(measured, reasons, table, options, folder)
     print_table(measured, table, options)
     return found, failures
 
 
-def _file_name(table: Table) -> str:
-    return table.name.replace("/", "-")
-
-
-def _write_table(
-    measured: Sequence[Measured], reasons: Sequence[str], table: Table, options: Options, folder: Path
-) -> None:
-    """Write the table as CSV, with every threshold rule."""
-    import pandas as pd
-
-    why = dict(zip((row.label for row in table.experiment.rows), reasons, strict=True))
-    frame = pd.DataFrame(
-        {
-            "row": [m.row for m in measured],
-            "column": [m.column for m in measured],
-            "threshold rule": [m.variant for m in measured],
-            "paper": [m.reported for m in measured],
-            "mean": [round(m.mean, 4) for m in measured],
-            "deviation": [round(m.deviation, 4) for m in measured],
-            "seeds": [len(m.values) for m in measured],
-            "reason": [why[m.row] for m in measured],
-        }
-    )
-    title = f"{table.method.title}: {table.experiment.title}"
-    conditions = _caption(measured, table, options)
-    write_experiment(folder, ExperimentTable(_file_name(table), title, conditions, frame))
-
-
-def print_table(measured: Sequence[Measured], table: Table, options: Options) -> None:
-    """The table in the terminal: what was measured beside the paper's numbers."""
-    from rich import box
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    shown = RichTable(
-        title=Text(f"{table.method.title}: {table.experiment.title}"),
-        caption=Text(_caption(measured, table, options)),
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        caption_justify="left",
-    )
-    shown.add_column("")
-    for column in table.experiment.columns:
-        shown.add_column(f"{column}\npaper", justify="right", style="dim", overflow="fold")
-        shown.add_column(f"{column}\nhere", justify="right", overflow="fold")
-    cells = {(m.row, m.column): m for m in measured if m.is_compared}
-    for row, job in zip(table.experiment.rows, table.jobs, strict=True):
-        line = [Text(row.label)]
-        for column in table.experiment.columns:
-            cell = cells[row.label, column]
-            spread = f" ±{cell.deviation:.1f}" if len(cell.values) > 1 else ""
-            line.append(Text("–" if cell.reported is None else f"{cell.reported:.2f}"))
-            line.append(Text(f"{cell.mean:.2f}{spread}" if cell.values else "–"))
-        shown.add_row(*line)
-        if isinstance(job, str):
-            console.print(f"{row.label}: not available: {job}", markup=False)
-    console.print(shown)
-
-
-def _caption(measured: Sequence[Measured], table: Table, options: Options) -> str:
-    seeds = ", ".join(map(str, options.seeds))
-    fixed = dict.fromkeys(m.column for m in measured if m.is_compared and m.variant == "fixed")
-    return (
-        f"{_metrics(table.experiment)}; paper: {table.experiment.dataset}; here: "
-        f"{options.dataset} at scale {options.scale}, seeds {seeds}; CAMs at their oracle thresholds"
-        + (f", for {', '.join(fixed)} at the fixed one" if fixed else "")
-    )
-
-
-def _metrics(experiment: Experiment) -> str:
-    found = {score_parts(score)[1] for row in experiment.rows for score in row.scores}
-    names = sorted(_METRICS.get(metric, metric.replace("_", " ")) for metric in found - {HOURS})
-    return ", ".join([*([f"{', '.join(names)} in %"] if names else []), *([HOURS] if HOURS in found else [])])
+def _claims(table: Table, cells: Mapping[tuple[str, str], Scored]) -> list[Direction]:
+    """What the paper claims of cells without a number, the claims of one cell together; cells: by row and column."""
+    by_cell: dict[tuple[str, str], list[Claim]] = {}
+    for claim in table.experiment.claims:
+        by_cell.setdefault((claim.row, claim.column), []).append(claim)
+    found = []
+    for column in table.columns:
+        for (row, title), own in by_cell.items():
+            if title == column.title:
+                others = [
+                    (
+                        replace(cells[claim.than, claim.than_column or title], label=claim.compared),
+                        claim.source,
+                    )
+                    for claim in own
+                ]
+                found += claims(table.name, title, cells[row, title], others, column.less_is_better)
+    return found

@@ -29,10 +29,14 @@ HOURS = "hours"
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table; scores: by row, see `ExperimentRow`."""
+    """A column of a table.
+
+    scores: by row, see `ExperimentRow`; comparable: whether the paper's numbers are of what is scored here
+    """
 
     title: str
     scores: tuple[str, ...]
+    comparable: bool = True
 
     @property
     def less_is_better(self) -> bool:
@@ -41,7 +45,7 @@ class Column:
     @property
     def is_judged(self) -> bool:
         """Whether a paper's differences in it can be held against ours."""
-        return all(score_parts(score)[1] != HOURS for score in self.scores)
+        return self.comparable and all(score_parts(score)[1] != HOURS for score in self.scores)
 
 
 @dataclass(frozen=True)
@@ -131,10 +135,9 @@ def scored(
             sampled = load_resamples(folder, key, found["variant"])
             if sampled is not None:
                 images = sampled.images
-                if found["metric"] == "miou":
-                    resamples[seed] = 100 * sampled.miou[:, None]
-                elif found["metric"] == "iou":
-                    resamples[seed] = 100 * sampled.iou[:, [sampled.labels.index(found["class_name"])]]
+                drawn = sampled.of(found["metric"], found["class_name"])
+                if drawn is not None:
+                    resamples[seed] = 100 * drawn[:, None]
     whole = resamples if resamples.keys() == values.keys() else {}
     printed = printed_number(row, score)
     if not values:

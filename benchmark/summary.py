@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.console import console
+from benchmark.diagnoses import FILE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +39,7 @@ def _print(found: pd.DataFrame) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from reports.reproduction import cells, directions_table
+    from reports.reproduction import cells, directions_table, group_of, undiagnosed
     from results.aggregate import as_rows
 
     if found.empty:
@@ -56,9 +57,14 @@ def _print(found: pd.DataFrame) -> None:
         shown.add_column(head, justify="left" if head == "verdict" else "right", no_wrap=True)
     group = ""
     for row in as_rows(found):
-        if group != (group := f"{row['experiment']}, {row['column']}"):
+        if group != (group := f"{group_of(row)}, {row['column']}"):
             shown.add_row(Text(group, style="bold"))
         text = cells(row)
         names = ("compared", "verdict", "paper", "here", "interval", "n")
         shown.add_row(*(Text(text[name]) for name in names))
     console.print(shown)
+    if missing := undiagnosed(found):
+        console.print(
+            f"{missing} not reproduced without a diagnosis: write them into {FILE} in the methods' folders",
+            markup=False,
+        )

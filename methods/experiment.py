@@ -31,10 +31,33 @@ class ExperimentRow:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """What a paper says of two cells of a table without printing a difference in one column: the first is the better.
+
+    row, column:       the cell that should be better
+    than, than_column: the cell it should be better than; "": of the same column
+    source:            where the paper says so
+    """
+
+    row: str
+    than: str
+    column: str
+    source: str
+    than_column: str = ""
+
+    @property
+    def compared(self) -> str:
+        """What the summary calls the other cell."""
+        return f"{self.than}, {self.than_column}" if self.than_column else self.than
+
+
+@dataclass(frozen=True)
 class Experiment:
     """A named ablation, run by one command: settings by row, beside the paper's numbers (of its data set, `dataset`).
 
     A row's stages stop where its scores are.
+    unjudged: columns whose numbers are not held against the paper's, as those are of other images, say; shown all the
+              same
     """
 
     name: str
@@ -42,3 +65,5 @@ class Experiment:
     columns: tuple[str, ...]
     rows: tuple[ExperimentRow, ...]
     dataset: str = "voc2012"
+    claims: tuple[Claim, ...] = ()
+    unjudged: tuple[str, ...] = ()

@@ -12,14 +12,15 @@ import pandas as pd
 from reports.tables import TextTable
 from reports.text import MISSING
 from results.aggregate import as_rows
-from results.directions import POINT, RANGE, VERDICTS, read_directions
+from results.directions import NOT_REPRODUCED, POINT, RANGE, VERDICTS, read_directions
 from results.experiments import SUMMARY
 
 CAPTION = (
     "Each table's best row in the paper against its other rows: difference in points (of mIoU, accuracy and ratios: "
     "hundredths), its 95 % interval over images (bootstrap) and seeds, n seeds. A direction is tested where the "
-    f"paper's difference is at least {POINT:g} point."
+    f"paper's difference is at least {POINT:g} point, or where the paper claims it without a number."
 )
+UNDIAGNOSED = "no diagnosis yet"
 
 
 def counts(table: pd.DataFrame) -> dict[str, int]:
@@ -28,10 +29,21 @@ def counts(table: pd.DataFrame) -> dict[str, int]:
     return {verdict: int(found.get(verdict, 0)) for verdict in VERDICTS}
 
 
+def undiagnosed(table: pd.DataFrame) -> int:
+    """Number of comparisons that do not reproduce, without a diagnosis."""
+    return int(((table["verdict"] == NOT_REPRODUCED) & (table["diagnosis"] == "")).sum())
+
+
+def group_of(row: dict[str, Any]) -> str:
+    """What the comparisons of one experiment under the same conditions are listed under."""
+    return f"{row['experiment']} ({row['conditions']})" if row["conditions"] else str(row["experiment"])
+
+
 def cells(row: dict[str, Any]) -> dict[str, str]:
     """A comparison in text: `compared`, `paper`, `here`, `interval`, `n`, `verdict`, `remark`."""
     ranged = row["verdict"] == RANGE
     known = math.isfinite(row["low"])
+    missing = UNDIAGNOSED if row["verdict"] == NOT_REPRODUCED else ""
     return {
         "compared": row["row"] if ranged else f"{row['better']} against {row['row']}",
         "paper": _spread(row["paper"]) if ranged else _signed(row["paper"]),
@@ -39,7 +51,7 @@ def cells(row: dict[str, Any]) -> dict[str, str]:
         "interval": f"{_signed(row['low'])} to {_signed(row['high'])}" if known else MISSING,
         "n": str(row["n"]),
         "verdict": row["verdict"],
-        "remark": "; ".join(filter(None, (row["reason"], row["diagnosis"]))),
+        "remark": "; ".join(filter(None, (row["reason"], row["diagnosis"] or missing))),
     }
 
 
@@ -58,13 +70,15 @@ def directions_table(table: pd.DataFrame) -> TextTable:
         text = cells(row)
         rows.append(
             [
-                f"{row['experiment']}, {row['column']}",
+                f"{group_of(row)}, {row['column']}",
                 text["compared"],
                 text["verdict"],
                 *(text[name] for name in ("paper", "here", "interval", "n", "remark")),
             ]
         )
     tally = ", ".join(f"{number} {verdict}" for verdict, number in counts(table).items())
+    if missing := undiagnosed(table):
+        tally += f"; {missing} not reproduced without a diagnosis"
     heads = ["Table", "Compared", "Verdict", "Paper", "Here", "95 % interval", "n", "Remark"]
     return TextTable("reproduction", f"{CAPTION} {tally}.", heads, rows, 3, 1)
 

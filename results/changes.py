@@ -16,6 +16,11 @@ def changes_of(text: str) -> list[str]:
     return text.split(CHANGES_SEPARATOR) if text else []
 
 
+def is_of_the_run(part: str) -> bool:
+    """Whether a part of `changes` is a setting of the run, not of a method."""
+    return part.startswith(_OF_THE_RUN)
+
+
 def data_changes(text: str) -> str:
     """Those of `changes` by which scores are of other data, or made in another way."""
     return CHANGES_SEPARATOR.join(p for p in changes_of(text) if p.startswith(("dataset.", "evaluation.")))
@@ -25,7 +30,7 @@ def shared_changes(board: pd.DataFrame) -> list[str]:
     """Changed settings of the run (not of a method) that all methods of one board have in common."""
     methods = board[board["status"] != "reference"]
     parts = [changes_of(text) for text in (board if methods.empty else methods)["changes"]]
-    return [p for p in parts[0] if p.startswith(_OF_THE_RUN) and all(p in other for other in parts)]
+    return [p for p in parts[0] if is_of_the_run(p) and all(p in other for other in parts)]
 
 
 def differences_named(board: pd.DataFrame) -> list[str]:

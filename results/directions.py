@@ -1,14 +1,14 @@
 """Whether what a paper's table says holds here: its best row against each other row, over images and seeds.
 
 A difference is taken within each seed, so that what two rows share (data order, often a whole training) drops out.
-Its variance is that over images, by the bootstrap, plus that over seeds, pooled over the differences of one column
-(`results.significance`). A direction is tested where the paper's own difference is at least `POINT`.
+Its variance is that over images, by the bootstrap (`results.significance`), plus that over seeds (`seed_noise`). A
+direction is tested where the paper's own difference is at least `POINT`, or where it is claimed without a number.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from datasets.base import DataError
-from results.significance import Sampled, score_of, seed_noise
+from results.experiments import file_name
+from results.significance import Sampled, SeedNoise, score_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,8 +31,9 @@ RANGE = "range"
 NOT_RUN = "not run"
 VERDICTS = {
     REPRODUCED: "the 95 % interval of the difference lies above 0",
-    NOT_REPRODUCED: f"it lies below 0, or holds 0 and no effect of {POINT:g} point",
-    INCONCLUSIVE: "it holds both 0 and effects of a point",
+    NOT_REPRODUCED: f"it lies below 0, or holds 0 and no effect of {POINT:g} point (of claims without a number: it lies "
+    "below 0)",
+    INCONCLUSIVE: "it holds 0 and effects of a point (of claims without a number: it holds 0), or there is none",
     RANGE: f"the paper's rows are less than {POINT:g} point apart: both spreads are given, nothing is tested",
     NOT_RUN: "one of the two rows has no score",
 }
@@ -58,9 +60,10 @@ class Direction:
     """One comparison. Of a `RANGE`, `row` names the first and last of its rows, and differences are spreads.
 
     better, row: the table's best row, and the one it is compared with
-    paper, difference, low, high: better - row (turned round where less is better) in points: the paper's, ours and
-                 its 95 % interval
+    paper, difference, low, high: better - row (turned round where less is better) in points: the paper's (NaN where it
+                 prints none), ours and its 95 % interval
     n: number of seeds; diagnosis: why it does not reproduce, in words, where somebody has found out
+    conditions: settings given on the command line that decide numbers; "" if there were none
     """
 
     experiment: str
@@ -75,6 +78,7 @@ class Direction:
     verdict: str
     reason: str = ""
     diagnosis: str = ""
+    conditions: str = ""
 
 
 def directions(
@@ -90,24 +94,59 @@ def directions(
     effects = {row.label: round(sign * (printed[best.label] - printed[row.label]), 6) for row in rows}
     far = [row for row in rows if effects[row.label] >= POINT]
     close = [row for row in rows if effects[row.label] < POINT]
-    differences = {row.label: _difference(best, row, sign) for row in far}
-    noise = seed_noise([found for found in differences.values() if found is not None])
+    tested = _tested(experiment, column, best, [(row, effects[row.label]) for row in far], sign)
+    return [*tested, *([_range(experiment, column, close)] if len(close) > 1 else [])]
+
+
+def claims(
+    experiment: str,
+    column: str,
+    better: Scored,
+    others: Sequence[tuple[Scored, str]],
+    less_is_better: bool = False,
+) -> list[Direction]:
+    """Where a paper says that one cell is better than others and prints no difference in a column: each comparison.
+
+    others: cells that it should be better than, each with where the paper says so; of numbers that are printed apart
+    (in two columns) the difference is given
+    """
+    sign = -1 if less_is_better else 1
+    effects = [
+        np.nan
+        if better.printed is None or other.printed is None
+        else round(sign * (better.printed - other.printed), 6)
+        for other, _ in others
+    ]
+    pairs = [(other, effect) for (other, _), effect in zip(others, effects, strict=True)]
+    tested = _tested(experiment, column, better, pairs, sign)
+    return [
+        replace(found, reason="; ".join(filter(None, (f"claimed in {source}", found.reason))))
+        for found, (_, source) in zip(tested, others, strict=True)
+    ]
+
+
+def _tested(
+    experiment: str, column: str, best: Scored, others: Sequence[tuple[Scored, float]], sign: int
+) -> list[Direction]:
+    """`best` against each other cell; others: with the paper's difference, NaN where it prints none."""
+    differences = [_difference(best, row, sign) for row, _ in others]
+    noise = _noise_of(best, [(row, found) for (row, _), found in zip(others, differences) if found])
     tested = []
-    for row in far:
-        empty = Direction(experiment, column, best.label, row.label, effects[row.label],
+    for (row, effect), found in zip(others, differences, strict=True):
+        empty = Direction(experiment, column, best.label, row.label, effect,
                           np.nan, np.nan, np.nan, 0, NOT_RUN)  # fmt: skip
-        found = differences[row.label]
         if found is None:
             tested.append(replace(empty, reason=_why_missing(best, row)))
             continue
         estimate = score_of(found, noise)
         mean, low, high = (float(value[0]) for value in (estimate.mean, estimate.low, estimate.high))
         bootstrapped = all(scored.sampled and scored.sampled.resamples for scored in (best, row))
-        if not bootstrapped and estimate.n < 2:
+        over_seeds = bool(noise.freedom[0])
+        if not bootstrapped and not over_seeds:
             reason = "one seed, and this metric has no bootstrap: no interval"
-            tested.append(replace(empty, difference=mean, n=1, verdict=INCONCLUSIVE, reason=reason))
+            tested.append(replace(empty, difference=mean, n=estimate.n, verdict=INCONCLUSIVE, reason=reason))
             continue
-        reason = "" if estimate.n > 1 else "over images alone"
+        reason = "" if over_seeds else "over images alone"
         tested.append(
             replace(
                 empty,
@@ -115,18 +154,57 @@ def directions(
                 low=low,
                 high=high,
                 n=estimate.n,
-                verdict=verdict(low, high),
+                verdict=verdict(low, high, 0.0 if np.isnan(effect) else POINT),
                 reason=reason if bootstrapped else "over seeds alone",
             )
         )
-    return [*tested, *([_range(experiment, column, close)] if len(close) > 1 else [])]
+    return tested
 
 
-def verdict(low: float, high: float) -> str:
-    """What the interval of a difference that should be positive says."""
+def seed_noise(rows: Sequence[Mapping[int, float]]) -> SeedNoise:
+    """Variance over seeds of a difference of two rows within a seed, from all rows of a comparison: values by seed.
+
+    Differences from one best row share its noise, so that K of them on n seeds hold less than K (n - 1) independent
+    deviations (6 on 3 seeds: about 5.3, not 12). The rows themselves do not: a row's score is taken to be the row's,
+    plus the seed's, plus noise of its own, as in a two-way analysis of variance without replicates. The residual mean
+    square of K + 1 rows on n seeds has K n - K = K (n - 1) degrees of freedom and estimates the variance of that noise;
+    a difference has twice as much. For two rows it is the paired t test.
+
+    The noise is taken to be alike for all rows: rows do not have the seeds (two or three) for one estimate each. Where
+    it is not, intervals of the steadier rows are too wide and those of the others too narrow. Seeds that some rows lack
+    cost freedom only: the model is fitted by least squares to what there is.
+    """
+    cells = [(k, seed, value) for k, row in enumerate(rows) for seed, value in row.items()]
+    nothing = SeedNoise(np.zeros(1), np.zeros(1, int))
+    if not cells:
+        return nothing
+    row, seed, values = (np.array(part) for part in zip(*cells))
+    design = np.column_stack([row[:, None] == np.unique(row), seed[:, None] == np.unique(seed)]).astype(float)
+    centred = values - values.mean()
+    fitted, _, rank, _ = np.linalg.lstsq(design, centred, rcond=None)
+    freedom = len(cells) - int(rank)
+    if not freedom:
+        return nothing
+    squares = np.sum((centred - design @ fitted) ** 2)
+    return SeedNoise(np.array([2 * squares / freedom]), np.array([freedom]))
+
+
+def _noise_of(best: Scored, compared: Sequence[tuple[Scored, Sampled]]) -> SeedNoise:
+    """`seed_noise` of a best row and those compared with it, each on the seeds of its comparison."""
+    rows = [
+        {s: float(row.sampled.values[s][0]) for s in found.values} for row, found in compared if row.sampled
+    ]
+    shared = {s for row in rows for s in row}
+    own = {s: float(v[0]) for s, v in best.sampled.values.items() if s in shared} if best.sampled else {}
+    return seed_noise([own, *rows])
+
+
+def verdict(low: float, high: float, smallest: float = POINT) -> str:
+    """What the interval of a difference that should be positive says; smallest: effect that refutes by its absence,
+    0 where the paper gives no size."""
     if low > 0:
         return REPRODUCED
-    return NOT_REPRODUCED if high < POINT else INCONCLUSIVE
+    return NOT_REPRODUCED if high < smallest else INCONCLUSIVE
 
 
 def _difference(best: Scored, row: Scored, sign: int) -> Sampled | None:
@@ -170,11 +248,11 @@ def _range(experiment: str, column: str, rows: Sequence[Scored]) -> Direction:
     )
 
 
-def write_directions(folder: Path, experiment: str, found: Sequence[Direction]) -> Path:
-    """Write an experiment's comparisons beside its table, in place of earlier ones."""
+def write_directions(folder: Path, experiment: str, found: Sequence[Direction], conditions: str = "") -> Path:
+    """Write an experiment's comparisons beside its table, in place of earlier ones under the same conditions."""
     import pandas as pd
 
-    path = folder / DIRECTIONS_FOLDER / f"{experiment.replace('/', '-')}.csv"
+    path = folder / DIRECTIONS_FOLDER / f"{file_name(experiment, conditions)}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     columns = [field.name for field in fields(Direction)]

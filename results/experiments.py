@@ -1,10 +1,12 @@
 """Tables of ablations in a run folder: `experiments/<method>-<experiment>.csv`, long format.
 
-All records of their rows are in `experiments/records/`, likewise named: by class, by threshold, seconds of stages.
+What was run with other settings than the table's own is kept apart, under names that end in a digest of them. All
+records of rows are in `experiments/records/`, likewise named: by class, by threshold, seconds of stages.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -28,6 +30,12 @@ papers print; confusion ratios and boundaries of CAMs are of the fixed threshold
 def compared_rule(rules: Collection[str]) -> str:
     """Which of a score's threshold rules stands beside the paper's number; the oracle where it has none."""
     return next((rule for rule in COMPARED if rule in rules), COMPARED[0])
+
+
+def file_name(experiment: str, conditions: str = "") -> str:
+    """Of an experiment's files, without the ending; conditions: its changed settings, "" if there are none."""
+    digest = f"-{hashlib.sha256(conditions.encode()).hexdigest()[:8]}" if conditions else ""
+    return experiment.replace("/", "-") + digest
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ Records find theirs by `key` and `variant`. Files of several commands stand side
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import zipfile
+import zlib
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,8 @@ import numpy as np
 from datasets.base import DataError
 
 RESAMPLES_FOLDER = "resamples"
+_DAMAGED = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
+"""What NumPy raises of files that are cut short, empty, or something else."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +26,29 @@ class Resamples:
 
     miou: (B,) fractions; iou: (B, C + 1) by class, background first, NaN where a class does not occur
     labels: names of the classes; images: fingerprint of the image ids
+    pixel_accuracy: (B,) fractions, or (0,) where it was not resampled
+    confusion_ratio: (B, J) FP/TP, NaN where a resample has no TP; pairs: of which J, "class|context"
     """
 
     miou: np.ndarray
     iou: np.ndarray
     labels: tuple[str, ...]
     images: str
+    pixel_accuracy: np.ndarray = field(default_factory=lambda: np.empty(0))
+    confusion_ratio: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    pairs: tuple[str, ...] = ()
+
+    def of(self, metric: str, class_name: str = "") -> np.ndarray | None:
+        """The (B,) resamples of a metric, called as in the records; None where it was not resampled."""
+        if metric == "miou":
+            return self.miou
+        if metric == "iou" and class_name in self.labels:
+            return self.iou[:, self.labels.index(class_name)]
+        if metric == "pixel_accuracy" and len(self.pixel_accuracy):
+            return self.pixel_accuracy
+        if metric == "confusion_ratio" and class_name in self.pairs:
+            return self.confusion_ratio[:, self.pairs.index(class_name)]
+        return None
 
 
 def resamples_path(run_dir: Path, key: str, variant: str) -> Path:
@@ -42,8 +63,16 @@ def resampled_from(run_dir: Path, key: str, variant: str) -> str:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return str(stored["score_key"])
-    except (OSError, ValueError, KeyError):  # torn or foreign: made again
+    except _DAMAGED:  # torn or foreign: made again
         return ""
+
+
+def is_resampled(run_dir: Path, key: str, variant: str, score_key: str) -> bool:
+    """Whether an artifact's resamples are there, of these scores and of every metric that is resampled."""
+    if resampled_from(run_dir, key, variant) != score_key:
+        return False
+    with np.load(resamples_path(run_dir, key, variant), allow_pickle=False) as stored:
+        return {each.name for each in fields(Resamples)} <= set(stored.files)
 
 
 def store_resamples(run_dir: Path, key: str, variant: str, resamples: Resamples, score_key: str = "") -> None:
@@ -59,6 +88,9 @@ def store_resamples(run_dir: Path, key: str, variant: str, resamples: Resamples,
                 iou=resamples.iou.astype(np.float16),
                 labels=np.array(resamples.labels),
                 images=np.array(resamples.images),
+                pixel_accuracy=resamples.pixel_accuracy,
+                confusion_ratio=resamples.confusion_ratio.astype(np.float32),
+                pairs=np.array(resamples.pairs, np.str_),
                 score_key=np.array(score_key),
             )
         temporary.replace(path)
@@ -73,7 +105,16 @@ def load_resamples(run_dir: Path, key: str, variant: str) -> Resamples | None:
         return None
     try:
         with np.load(path, allow_pickle=False) as stored:
-            labels = tuple(str(label) for label in stored["labels"])
-            return Resamples(stored["miou"], stored["iou"].astype(np.float32), labels, str(stored["images"]))
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path}: damaged ({error}); delete it and run the same command again") from error
+            return Resamples(
+                stored["miou"],
+                stored["iou"].astype(np.float32),
+                tuple(str(label) for label in stored["labels"]),
+                str(stored["images"]),
+                stored["pixel_accuracy"],
+                stored["confusion_ratio"],
+                tuple(str(pair) for pair in stored["pairs"]),
+            )
+    except _DAMAGED as error:
+        raise DataError(
+            f"{path}: damaged ({type(error).__name__}: {error}); delete it and run the same command again"
+        ) from error

@@ -53,10 +53,10 @@ class Sampled:
 
 @dataclass(frozen=True)
 class SeedNoise:
-    """Variance of one training's scores from seed to seed, (M,), and its degrees of freedom, 0 if unknown."""
+    """Variance of one training's scores from seed to seed and its degrees of freedom, 0 if unknown; (M,) each."""
 
     variance: np.ndarray
-    freedom: int
+    freedom: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,16 @@ class Estimate:
 
 
 def seed_noise(entries: Sequence[Sampled]) -> SeedNoise:
-    """Sample variance over seeds (ddof 1), pooled over entries by their degrees of freedom."""
-    squares, freedom = np.zeros(1), 0
+    """Sample variance over seeds (ddof 1), pooled over entries by their degrees of freedom, each of the M by itself:
+    seeds without a class (NaN) have no part in its variance."""
+    squares, freedom = np.zeros(1), np.zeros(1, int)
     for entry in entries:
         values = np.stack(list(entry.values.values()))
-        squares = squares + np.nansum((values - values.mean(0)) ** 2, axis=0)
-        freedom += len(values) - 1
-    return SeedNoise(squares / max(freedom, 1), freedom)
+        seeds = np.sum(~np.isnan(values), axis=0)
+        mean = np.nansum(values, axis=0) / np.maximum(seeds, 1)
+        squares = squares + np.nansum((values - mean) ** 2, axis=0)
+        freedom = freedom + np.maximum(seeds - 1, 0)
+    return SeedNoise(squares / np.maximum(freedom, 1), freedom)
 
 
 def score_of(entry: Sampled, noise: SeedNoise) -> Estimate:

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
+from benchmark.evaluation.confusion import context_regions
 from benchmark.evaluation.counts import Counts
 from benchmark.evaluation.evaluator import held_out_ids
 from datasets.base import IGNORE
-from results.resamples import Resamples, resampled_from, store_resamples
+from results.resamples import Resamples, is_resampled, store_resamples
 
 RESAMPLES = 1000
 _CHUNK = 100
@@ -37,46 +38,97 @@ def write_resamples(
 
     key, score_key: of the artifact and of its scores; rows: its metric rows; held_out: `evaluation.held_out`
     The tuned variant is resampled from the images its threshold was not tuned on. A threshold stays as it was
-    chosen, the oracle too: choosing it again would compare other CAMs.
+    chosen, the oracle too: choosing it again would compare other CAMs. Confusion with context is resampled where all
+    images have context labels; the counts do not say which of them have.
     """
     chosen = {r["variant"]: r["threshold"] for r in rows if r["metric"] == "miou" and r["variant"] != "curve"}
-    missing = [v for v in chosen if resampled_from(run_dir, key, v) != score_key]
+    missing = [v for v in chosen if not is_resampled(run_dir, key, v, score_key)]
     if not missing:
         return
     counts = Counts.read(counts_path)
     for variant in missing:
         left_out = held_out_ids(counts.images, held_out) if variant == "tuned" else frozenset()
         threshold = None if counts.bin is None else chosen[variant]
-        store_resamples(run_dir, key, variant, resample(counts, threshold, left_out), score_key)
+        ratios = {
+            r["class_name"]: r["value"]
+            for r in rows
+            if (r["metric"], r["variant"]) == ("confusion_ratio", variant)
+        }
+        made = resample(counts, threshold, left_out, ratios)
+        store_resamples(run_dir, key, variant, made, score_key)
 
 
 def resample(
-    counts: Counts, threshold: float | None = None, left_out: frozenset[str] = frozenset()
+    counts: Counts,
+    threshold: float | None = None,
+    left_out: frozenset[str] = frozenset(),
+    ratios: Mapping[str, float] | None = None,
 ) -> Resamples:
     """Scores of `RESAMPLES` bootstrap samples of the images not in `left_out`.
 
     threshold: of CAM counts, one of the stored ones; None for label maps
+    ratios: confusion ratios of the scores; those that are not the counts' (of other images) are not resampled.
+            None: all are
     """
     ids = sorted(set(counts.images) - left_out)
     position = {image: i for i, image in enumerate(ids)}
     column = np.array([position.get(image, -1) for image in counts.images])[counts.image]
-    labels = counts.header.naming.labels
-    by_image = []
-    for classes, counted in _class_sums(counts, threshold):
+    naming = counts.header.naming
+
+    def by_image(groups: np.ndarray, counted: np.ndarray, size: int) -> scipy.sparse.csr_array:
+        """Pixels by group and image, (size, images)."""
         rows = counted & (column >= 0)
-        entries = (counts.count[rows].astype(np.float64), (classes[rows], column[rows]))
-        by_image.append(scipy.sparse.csr_array(entries, shape=(len(labels), len(ids))))
+        entries = (counts.count[rows].astype(np.float64), (groups[rows], column[rows]))
+        return scipy.sparse.csr_array(entries, shape=(size, len(ids)))
+
+    truth, predicted = _ids(counts, threshold)
+    everything = np.ones(len(truth), np.bool_)
+    hits = by_image(truth, truth == predicted, len(naming.labels))
+    truths = by_image(truth, everything, len(naming.labels))
+    predictions = by_image(predicted, everything, len(naming.labels))
+    objects = [context.object_class + 1 for context in naming.contexts]
+    regions = [len(naming.classes) + 1 + region for region in context_regions(naming.contexts)]
+    false = [
+        by_image(np.zeros_like(truth), (counts.gt == region) & (predicted == of), 1)
+        for region, of in zip(regions, objects)
+    ]
+
+    def confusion(weights: np.ndarray, intersection: np.ndarray) -> np.ndarray:
+        """FP/TP by context, (J, R); weights: (images, R); intersection: (C + 1, R) of them."""
+        wrong = np.concatenate([of_pair @ weights for of_pair in false])
+        found = intersection[objects]
+        return np.divide(wrong, found, out=np.full_like(wrong, np.nan), where=found > 0)
+
+    pairs = [f"{naming.classes[context.object_class]}|{context.name}" for context in naming.contexts]
+    kept = list(range(len(pairs)))
+    if pairs and ratios is not None:
+        once = np.ones((len(ids), 1))
+        own = confusion(once, hits @ once)[:, 0]
+        kept = [j for j in kept if np.isclose(own[j], ratios.get(pairs[j], np.nan), rtol=1e-9)]
     digest = hashlib.sha256("\n".join(ids).encode()).hexdigest()
     generator = np.random.default_rng(int(digest[:16], 16))
-    parts = []
+    iou, accuracy, ratio = [], [], []
     for _ in range(RESAMPLES // _CHUNK):
         weights = draw(generator, len(ids), _CHUNK)
-        intersection, truth, predicted = (matrix @ weights for matrix in by_image)  # (C + 1, chunk) each
-        union = truth + predicted - intersection
-        iou = np.full_like(union, np.nan)
-        parts.append(np.divide(intersection, union, out=iou, where=union > 0).T)
-    iou = np.concatenate(parts)
-    return Resamples(np.nanmean(iou, axis=1), iou, labels, digest[:24])
+        intersection, true, found = (
+            of @ weights for of in (hits, truths, predictions)
+        )  # (C + 1, chunk) each
+        union = true + found - intersection
+        iou.append(np.divide(intersection, union, out=np.full_like(union, np.nan), where=union > 0).T)
+        pixels = true.sum(0)
+        right = intersection.sum(0)
+        accuracy.append(np.divide(right, pixels, out=np.full_like(right, np.nan), where=pixels > 0))
+        ratio.append(confusion(weights, intersection)[kept].T if kept else np.empty((_CHUNK, 0)))
+    by_class = np.concatenate(iou)
+    return Resamples(
+        np.nanmean(by_class, axis=1),
+        by_class,
+        naming.labels,
+        digest[:24],
+        np.concatenate(accuracy),
+        np.concatenate(ratio),
+        tuple(pairs[j] for j in kept),
+    )
 
 
 def draw(generator: np.random.Generator, images: int, resamples: int) -> np.ndarray:
@@ -87,8 +139,8 @@ def draw(generator: np.random.Generator, images: int, resamples: int) -> np.ndar
     return drawn.reshape(resamples, images).T.astype(np.float64)
 
 
-def _class_sums(counts: Counts, threshold: float | None) -> Sequence[tuple[np.ndarray, np.ndarray]]:
-    """For intersection, ground truth and prediction: the class of each row of the counts, and which rows count."""
+def _ids(counts: Counts, threshold: float | None) -> tuple[np.ndarray, np.ndarray]:
+    """True and predicted class of each row of the counts, 0 the background."""
     objects = len(counts.header.naming.classes)
     truth = np.where(counts.gt > objects, 0, counts.gt).astype(np.intp)  # context regions are background
     predicted = np.where(counts.pred == IGNORE, 0, counts.pred).astype(np.intp)
@@ -96,5 +148,4 @@ def _class_sums(counts: Counts, threshold: float | None) -> Sequence[tuple[np.nd
         grid = np.asarray(counts.header.thresholds, np.float32)
         above = counts.bin > np.searchsorted(grid, np.float32(threshold))
         predicted = np.where(above, predicted, 0)
-    everything = np.ones(len(truth), np.bool_)
-    return (truth, truth == predicted), (truth, everything), (predicted, everything)
+    return truth, predicted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from methods.experiment import Experiment, ExperimentRow
+from methods.experiment import Claim, Experiment, ExperimentRow
 from methods.layers.words import PROMPTS
 
 ORIGAMI = "a clean origami {}."
@@ -41,6 +41,10 @@ EXPERIMENTS = (
         (
             ExperimentRow("DCPS + ITCL", "ca_cl/Tab. 5/DCPS + ITCL", _CONFUSION, ("weights.suppression=0",)),
             ExperimentRow("DCPS + ITCL + CSBS", "ca_cl/Tab. 5/DCPS + ITCL + CSBS", _CONFUSION),
+        ),
+        claims=tuple(
+            Claim("DCPS + ITCL + CSBS", "DCPS + ITCL", context, "Sec. 4.4.3 and Fig. 7 of boats and trains")
+            for context in ("boat with water", "train with railway")
         ),
     ),
     Experiment(
@@ -84,6 +88,10 @@ EXPERIMENTS = (
             ExperimentRow("CAM", scores=("cam", "pseudo_label"), method="cam"),
             ExperimentRow("CLIMS", "ca_cl/Tab. 1/CLIMS", ("cam", "pseudo_label"), method="clims"),
             ExperimentRow("CA-CL", "ca_cl/Tab. 1/CA-CL", ("cam", "pseudo_label")),
+        ),
+        claims=(
+            Claim("CA-CL", "CAM", "CAM", "Sec. 4.3 and Fig. 4 of the backbone's CAMs"),
+            Claim("CA-CL", "CA-CL", "pseudo-label", "Tab. 1, column against column", than_column="CAM"),
         ),
     ),
     Experiment(

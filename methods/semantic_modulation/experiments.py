@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from methods.experiment import Experiment, ExperimentRow
+from methods.experiment import Claim, Experiment, ExperimentRow
 
 _ALPHA = (0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8)
 _RHO = {0.1: "", 0.2: "", 0.3: "semantic_modulation/Fig. 5/ρ = 30%", 0.4: "", 0.5: ""}
@@ -48,6 +48,9 @@ EXPERIMENTS = (
         tuple(
             ExperimentRow(f"ρ = {rho:.0%}", printed, settings=(f"modulation.ratio={rho}",))
             for rho, printed in _RHO.items()
+        ),
+        claims=tuple(
+            Claim("ρ = 30%", f"ρ = {rho:.0%}", "CAM", "Sec. 3.4.1 and Fig. 5") for rho in _RHO if rho != 0.3
         ),
     ),
     Experiment(

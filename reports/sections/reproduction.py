@@ -27,10 +27,11 @@ def data(table: pd.DataFrame) -> dict[str, Any]:
     groups: dict[str, list[dict[str, str]]] = {}
     for row in as_rows(table):
         text = reproduction.cells(row) | {"column": row["column"]}
-        groups.setdefault(row["experiment"], []).append(text)
+        groups.setdefault(reproduction.group_of(row), []).append(text)
     return {
         "caption": reproduction.CAPTION,
         "counts": reproduction.counts(table),
+        "undiagnosed": reproduction.undiagnosed(table),
         "verdicts": VERDICTS,
         "experiments": groups,
     }

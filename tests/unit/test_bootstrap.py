@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,8 @@ from benchmark.evaluation.bootstrap import draw, resample, write_resamples
 from benchmark.evaluation.confusion import merge_context
 from benchmark.evaluation.counts import Counts, CountsHeader, CountsWriter
 from benchmark.evaluation.scores import Naming, class_iou, mean_iou
-from datasets.base import ContextClass
-from results.resamples import load_resamples, resamples_path
+from datasets.base import ContextClass, DataError
+from results.resamples import is_resampled, load_resamples, resamples_path, store_resamples
 
 CLASSES = ("boat", "train", "bird")
 NAMING = Naming("background", CLASSES, (ContextClass("water", 0, 1),))
@@ -79,6 +80,50 @@ def test_cams_agree_with_a_loop_over_images_at_every_threshold(
     np.testing.assert_allclose(resample(counts, threshold).iou, looped(counts, threshold), rtol=1e-12)
 
 
+@pytest.mark.parametrize("threshold", [None, 0.25])
+def test_accuracy_and_confusion_agree_with_a_loop_over_images(
+    tmp_path: Path, threshold: float | None, few_resamples: None
+) -> None:
+    counts = counts_file(
+        tmp_path / "counts.parquet", thresholds=THRESHOLDS if threshold is not None else None
+    )
+    found = resample(counts, threshold)
+    ids = sorted(counts.images)
+    alone = {}
+    for name in ids:
+        matrix = counts.matrices(np.array([float(image == name) for image in counts.images]))
+        alone[name] = matrix if threshold is None else matrix[THRESHOLDS.index(threshold)]
+    generator = np.random.default_rng(
+        int(bootstrap.hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16], 16)
+    )
+    draws = generator.integers(len(ids), size=(100, len(ids)))
+    for b, chosen in enumerate(draws):
+        right = pixels = false = true = 0
+        for k in chosen:
+            matrix = alone[ids[k]]
+            pixels += int(matrix.sum())
+            right += int(matrix[4, 0]) + sum(int(matrix[c, c]) for c in range(4))  # water is background
+            false += int(matrix[4, 1])
+            true += int(matrix[1, 1])
+        assert found.pixel_accuracy[b] == pytest.approx(right / pixels)
+        ratio = false / true if true else math.nan
+        assert found.confusion_ratio[b] == pytest.approx([ratio], nan_ok=True)
+    assert found.pairs == ("boat|water",)
+
+
+def test_confusion_over_some_of_the_images_is_not_resampled(tmp_path: Path) -> None:
+    """Which images have context labels is not in the counts; their ratio is that of the scores where all have."""
+    counts = counts_file(tmp_path / "counts.parquet")
+    matrix = counts.matrices()
+    own = matrix[4, 1] / matrix[1, 1]
+    assert resample(counts, ratios={"boat|water": own}).pairs == ("boat|water",)
+    for ratios in ({"boat|water": own * 1.01}, {"boat|water": math.nan}, {}):
+        made = resample(counts, ratios=ratios)
+        assert made.pairs == ()
+        assert made.of("confusion_ratio", "boat|water") is None
+        assert made.of("pixel_accuracy") is not None
+
+
 def test_the_interval_agrees_with_scipys_bootstrap(tmp_path: Path) -> None:
     counts = counts_file(tmp_path / "counts.parquet", images=40)
     matrices = np.stack([merge_context(counts.matrices(w), len(CLASSES)) for w in np.eye(len(counts.images))])
@@ -141,9 +186,11 @@ def test_a_run_folder_is_given_what_is_missing(tmp_path: Path, monkeypatch: pyte
     assert fixed.images != tuned.images
     assert load_resamples(tmp_path, "key", "curve") is None
     assert resamples_path(tmp_path, "key", "").name == "key-all.npz"
+    np.testing.assert_array_equal(fixed.pixel_accuracy, resample(counts, 0.25).pixel_accuracy)
+    assert fixed.pairs == ()  # no ratio was scored
 
     made: list[float | None] = []
-    monkeypatch.setattr(bootstrap, "resample", lambda c, t, left: made.append(t) or fixed)
+    monkeypatch.setattr(bootstrap, "resample", lambda c, t, left, ratios: made.append(t) or fixed)
     write_resamples(tmp_path, "key", "scores", path, rows, 0.2)
     assert made == []  # nothing has changed
     resamples_path(tmp_path, "key", "tuned").write_bytes(b"torn")
@@ -151,3 +198,28 @@ def test_a_run_folder_is_given_what_is_missing(tmp_path: Path, monkeypatch: pyte
     assert made == [0.5]
     write_resamples(tmp_path, "key", "other scores", path, rows, 0.2)
     assert made == [0.5, 0.25, 0.5]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.95])
+def test_a_file_that_is_cut_short_is_named_and_made_again(tmp_path: Path, share: float) -> None:
+    counts = counts_file(tmp_path / "counts.parquet")
+    store_resamples(tmp_path, "key", "", resample(counts), "scores")
+    assert is_resampled(tmp_path, "key", "", "scores")
+    path = resamples_path(tmp_path, "key", "")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(DataError, match=r"key-all\.npz: damaged \(.*\); delete it and run the same command"):
+        load_resamples(tmp_path, "key", "")
+    assert not is_resampled(tmp_path, "key", "", "scores")
+
+
+def test_resamples_of_fewer_metrics_are_made_again(tmp_path: Path) -> None:
+    counts = counts_file(tmp_path / "counts.parquet")
+    made = resample(counts)
+    path = resamples_path(tmp_path, "key", "")
+    path.parent.mkdir()
+    np.savez(path, miou=made.miou, iou=made.iou, labels=made.labels, images=made.images, score_key="scores")
+    assert not is_resampled(tmp_path, "key", "", "scores")
+    row = {"metric": "miou", "variant": "", "threshold": math.nan}
+    write_resamples(tmp_path, "key", "scores", tmp_path / "counts.parquet", [row], 0.2)
+    assert is_resampled(tmp_path, "key", "", "scores")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,10 @@ from results.directions import (
     RANGE,
     REPRODUCED,
     Scored,
+    claims,
     directions,
     read_directions,
+    seed_noise,
     verdict,
     write_directions,
 )
@@ -61,23 +64,98 @@ def test_the_best_row_is_held_against_each_other_that_is_a_point_below_it() -> N
     assert found[2].reason == "2 rows: paper 59.50 to 60.00, here 50.00 to 51.17"
 
 
-def test_seeds_are_paired_and_their_variance_is_pooled() -> None:
-    """Without variance over images: a t interval of the differences by seed, with the column's degrees of freedom."""
-    best, first, second = (
-        {0: 50.0, 1: 58.0, 2: 54.0},
-        {0: 47.0, 1: 56.0, 2: 51.5},
-        {0: 45.5, 1: 53.0, 2: 50.0},
-    )
-    found = directions("m/t", "CAM", [row("a", 60, best), row("b", 55, first), row("c", 50, second)])
-    differences = [np.array([best[s] - other[s] for s in best]) for other in (first, second)]
-    variance = np.mean([d.var(ddof=1) for d in differences])
-    margin = scipy.stats.t.ppf(0.975, 4) * math.sqrt(variance / 3)
-    for direction, difference in zip(found, differences, strict=True):
-        assert direction.difference == pytest.approx(difference.mean())
-        assert (direction.low, direction.high) == pytest.approx(
-            (difference.mean() - margin, difference.mean() + margin)
-        )
+def test_seeds_are_paired_and_their_noise_is_that_of_all_rows() -> None:
+    """Without variance over images: a t interval with the residual of rows and seeds, here cell by cell."""
+    scores = [[50.0, 58.0, 54.0], [47.0, 56.0, 51.5], [45.5, 53.0, 50.0]]
+    rows = [
+        row(label, printed, dict(enumerate(values)))
+        for label, printed, values in zip("abc", (60, 55, 50), scores, strict=True)
+    ]
+    found = directions("m/t", "CAM", rows)
+    everything = sum(map(sum, scores)) / 9
+    squares = 0.0
+    for values in scores:
+        for seed, value in enumerate(values):
+            of_seed = sum(other[seed] for other in scores) / 3
+            squares += (value - sum(values) / 3 - of_seed + everything) ** 2
+    margin = scipy.stats.t.ppf(0.975, 4) * math.sqrt(2 * squares / 4 / 3)
+    for direction, values in zip(found, scores[1:], strict=True):
+        difference = (sum(scores[0]) - sum(values)) / 3
+        assert direction.difference == pytest.approx(difference)
+        assert (direction.low, direction.high) == pytest.approx((difference - margin, difference + margin))
         assert direction.verdict == REPRODUCED  # unpaired, the seeds' spread of 4 points would hide it
+
+
+@pytest.mark.parametrize("others", [1, 6])
+@pytest.mark.parametrize("over_images", [0.0, 0.3])
+def test_intervals_cover_the_truth_as_often_as_promised(others: int, over_images: float) -> None:
+    """Rows that differ by 2 points, on the same 3 seeds: each has its noise, all have the seed's, and the images'."""
+    rng = np.random.default_rng(3)
+    tables, covered = 1000 if over_images == 0 else 400, 0
+    drawn = rng.standard_normal((500, others + 1, 1))
+    drawn = over_images * (drawn - drawn.mean(0)) / drawn.std(0, ddof=1)
+    for _ in range(tables):
+        truth = np.array([52.0, *[50.0] * others])
+        scores = truth + rng.normal(0, 1, (3, others + 1)) + 3 * rng.standard_normal((3, 1))
+        scores += over_images * rng.standard_normal(others + 1)
+        rows = [
+            Scored(
+                str(k),
+                60.0 - 5 * (k > 0),
+                Sampled(
+                    {s: scores[s, [k]] for s in range(3)},
+                    {s: scores[s, k] + drawn[:, k] for s in range(3)},
+                    "same",
+                ),
+            )
+            for k in range(others + 1)
+        ]
+        covered += sum(d.low < 2 < d.high for d in directions("m/t", "CAM", rows))
+    # of 6 differences that share their best row the counts vary by up to twice a binomial's deviation
+    deviation = math.sqrt(0.95 * 0.05 / (tables * others)) * (1 if others == 1 else 2)
+    assert covered / (tables * others) == pytest.approx(0.95, abs=max(3 * deviation, 0.012))
+
+
+@pytest.mark.parametrize("others", [1, 6])
+def test_noise_has_the_freedom_that_it_claims(others: int) -> None:
+    """A variance with f degrees of freedom is estimated with a relative variance of 2/f: 12 for 7 rows on 3 seeds.
+    Pooled differences from one row have about 5.3 of them."""
+    rng = np.random.default_rng(4)
+    found = []
+    for _ in range(2000):
+        scores = rng.normal(0, 0.5, (others + 1, 3)) + 3 * rng.standard_normal(3)
+        noise = seed_noise([dict(enumerate(row)) for row in scores])
+        assert noise.freedom[0] == 2 * others
+        found.append(noise.variance[0])
+    assert np.mean(found) == pytest.approx(2 * 0.25, rel=0.05 if others == 6 else 0.1)
+    assert np.var(found) / np.mean(found) ** 2 == pytest.approx(2 / (2 * others), rel=0.2)
+
+
+def test_noise_of_differences_is_twice_the_rows_residual_and_missing_seeds_cost_freedom() -> None:
+    pair = seed_noise([{0: 1.0, 1: 5.0, 2: 3.0}, {0: 0.5, 1: 4.0, 2: 2.75}])
+    differences = np.array([0.5, 1.0, 0.25])
+    assert (pair.variance[0], pair.freedom[0]) == (pytest.approx(differences.var(ddof=1)), 2)
+    whole = seed_noise([{s: float(s * k % 5) for s in range(4)} for k in range(5)])
+    assert whole.freedom[0] == 12
+    holes = seed_noise([{0: 1.0, 1: 5.0, 2: 3.0}, {0: 0.5, 1: 4.0, 2: 2.75}, {1: 9.0}])
+    assert (holes.variance[0], holes.freedom[0]) == (pytest.approx(pair.variance[0]), 2)
+    assert seed_noise([]).freedom[0] == seed_noise([{0: 1.0}, {0: 2.0}]).freedom[0] == 0
+
+
+def test_of_one_seed_other_rows_lend_their_noise() -> None:
+    """Of what has one seed, too, something is known of seeds when the other rows have several."""
+    rows = [
+        row("best", 60, {0: 50.0, 1: 52.0, 2: 51.0}, spread=0.1),
+        row("other", 50, {0: 44.0, 1: 45.0, 2: 46.5}, spread=0.1),
+        row("one seed", 55, {0: 47.0}, spread=0.1),
+    ]
+    several, one = directions("m/t", "CAM", rows)
+    assert [(d.n, d.reason) for d in (several, one)] == [(3, ""), (1, "")]
+    assert one.high - one.low > 1.5 * (several.high - several.low)
+    bare = [replace(each, sampled=replace(each.sampled, resamples={})) for each in rows if each.sampled]
+    _, one = directions("m/t", "ACC", bare)
+    assert (one.reason, one.n) == ("over seeds alone", 1)
+    assert math.isfinite(one.low)
 
 
 def test_one_seed_speaks_of_the_images_alone() -> None:
@@ -149,6 +227,40 @@ def test_verdicts(middle: float, margin: float) -> None:
     assert (found == REPRODUCED) == (low > 0)
     assert found != INCONCLUSIVE or (low <= 0 and high >= 1)
     assert found != NOT_REPRODUCED or high < 1
+
+
+def test_claims_without_a_number_are_tested_alike() -> None:
+    """What is known to be better, not by how much, is refuted by an interval below 0 alone."""
+    steady = {0: 50.0, 1: 50.1, 2: 49.9}
+
+    def lower_by(amount: float, label: str, printed: float | None = None) -> tuple[Scored, str]:
+        return row(label, printed, {s: v - amount + 0.05 * (s == 1) for s, v in steady.items()}), "Fig. 1"
+
+    others = [lower_by(3, "far"), lower_by(-3, "above"), lower_by(0.01, "same"), lower_by(3, "printed", 53.0)]
+    found = claims("m/t", "CAM", row("it", 58.0, steady), others)
+    assert [(d.row, d.verdict) for d in found] == [
+        ("far", REPRODUCED),
+        ("above", NOT_REPRODUCED),
+        ("same", INCONCLUSIVE),
+        ("printed", REPRODUCED),
+    ]
+    assert [d.paper for d in found] == [pytest.approx(x, nan_ok=True) for x in (math.nan,) * 3 + (5.0,)]
+    assert {d.reason for d in found} == {"claimed in Fig. 1"}
+    (turned,) = claims("m/t", "ratio", row("it", None, steady), others[:1], less_is_better=True)
+    assert turned.verdict == NOT_REPRODUCED
+    (missing,) = claims("m/t", "CAM", row("it", None, steady), [(Scored("gone", None, None, "no maps"), "")])
+    assert missing.verdict == NOT_RUN
+
+
+def test_what_was_run_under_other_conditions_is_kept_apart(tmp_path: Path) -> None:
+    found = directions("m/one", "CAM", [row("a", 60, {0: 50.0}), row("b", 50, {0: 40.0})])
+    write_directions(tmp_path, "m/one", found)
+    short = "method.m.steps=5"
+    changed = [replace(d, difference=-1.0, conditions=short) for d in found]
+    for _ in range(2):
+        write_directions(tmp_path, "m/one", changed, short)
+    table = read_directions(tmp_path).set_index("conditions")
+    assert table["difference"].to_dict() == {"": 10.0, short: -1.0}
 
 
 def test_they_are_kept_beside_the_tables(tmp_path: Path) -> None:

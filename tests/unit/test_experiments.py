@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,13 +15,13 @@ import pytest
 
 from benchmark import experiments
 from benchmark.config import SCALES, ConfigError
-from benchmark.diagnoses import read_diagnoses
+from benchmark.diagnoses import diagnosis_of, read_diagnoses
 from benchmark.experiments import Options, Table, all_jobs, find_experiments, make_tables
 from benchmark.measured import Column, measure, printed_number, score_parts, scored
 from benchmark.plan import Job
-from methods.experiment import Experiment, ExperimentRow
+from methods.experiment import Claim, Experiment, ExperimentRow
 from methods.registry import all_methods
-from results.directions import Scored, directions, read_directions
+from results.directions import POINT, Scored, directions, read_directions
 from results.reported import find_reported, load_reported, reported_of
 from results.schema import COLUMNS
 from tests.toys import CommandLine, Toy, command_line, not_runnable, third_party
@@ -56,7 +57,8 @@ def arguments(command: CommandLine, name: str = "toy/fill") -> tuple[str, ...]:
 
 
 def table(command: CommandLine, key: str = "row") -> dict[str, dict[str, str]]:
-    with (command.output / "experiments" / "toy-fill.csv").open() as file:
+    (path,) = (command.output / "experiments").glob("toy-fill*.csv")
+    with path.open() as file:
         return {row[key]: row for row in csv.DictReader(file)}
 
 
@@ -128,17 +130,90 @@ def test_no_two_rows_of_all_experiments_are_named_alike() -> None:
     assert len(set(names)) == len(names) > 50
 
 
-def test_a_diagnosis_is_printed_beside_its_row(
+def test_a_diagnosis_is_printed_beside_a_row_that_does_not_reproduce(
     command_line: CommandLine, third_party, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     third_party(toy(), Toy("other"))
     text = "the toy is too simple"
-    monkeypatch.setattr(experiments, "diagnoses_of", lambda method: {("fill", "the other entry"): text})
+    known = {("fill", "the other entry", ""): text, ("fill", "with maps", ""): text}
+    monkeypatch.setattr(experiments, "diagnoses_of", lambda method: known)
     assert command_line(*arguments(command_line)).code == 0
     found = read_directions(command_line.output / "experiments").set_index("row")
     assert found.loc["the other entry", "verdict"] == "not reproduced"  # both are the same
-    assert found.loc["the other entry", "diagnosis"] == text
+    assert found["diagnosis"].to_dict() == {"the other entry": text, "with maps": ""}
     assert text in (command_line.output / "experiments" / "summary.html").read_text()
+    monkeypatch.setattr(experiments, "diagnoses_of", lambda method: {})
+    done = command_line(*arguments(command_line))
+    assert "1 not reproduced without a diagnosis: write them into diagnoses.yaml" in done.out
+    assert "no diagnosis yet" in (command_line.output / "experiments" / "summary.md").read_text()
+
+
+def test_what_is_run_with_other_settings_stands_beside_the_rest(
+    command_line: CommandLine, third_party
+) -> None:
+    """Verdicts and tables of shortened runs do not take the place of those of the settings proper."""
+    third_party(toy(), Toy("other"))
+    for setting in ("method.other.value=0", "method.other.value=1", "method.toy.value=1"):
+        assert command_line(*arguments(command_line), setting).code == 0
+    folder = command_line.output / "experiments"
+    found = read_directions(folder)
+    data = "dataset.train=6; dataset.val=2"
+    own = found[found["row"] == "the other entry"].set_index("conditions")["verdict"]
+    assert own.to_dict() == {
+        data: "not reproduced",
+        "dataset.train=6; dataset.val=2; method.other.value=1": "reproduced",
+    }  # a default is no change, and where rows set it themselves it is none either
+    assert len(list(folder.glob("toy-fill*.csv"))) == 2
+    text = (folder / "summary.md").read_text()
+    assert "toy/fill (dataset.train=6; dataset.val=2; method.other.value=1)" in text
+    conditions = {pd.read_csv(path)["conditions"][0] for path in folder.glob("toy-fill*.csv")}
+    assert any(text.endswith("; changed: dataset.train=6; dataset.val=2") for text in conditions)
+
+
+def test_claims_of_rows_and_columns_are_tested(command_line: CommandLine, third_party) -> None:
+    method, scores = toy(), ("pseudo_label", "pseudo_label:pixel_accuracy")
+    rows = (
+        ExperimentRow("background", "", scores, ("value=0",)),
+        ExperimentRow("class 1", "", scores, ("value=1",)),
+        ExperimentRow("with maps", "", scores, unavailable="needs maps of old"),
+    )
+    said = (
+        Claim("background", "class 1", "ACC", "Fig. 1"),
+        Claim("background", "with maps", "ACC", "Fig. 1"),
+        Claim("background", "background", "ACC", "Fig. 2", than_column="mIoU"),
+    )
+    method.experiments = (Experiment("fill", "Two", ("mIoU", "ACC"), rows, claims=said),)  # type: ignore[misc]
+    third_party(method)
+    assert [e.name for _, e in find_experiments("all") if e.title == "Two"] == ["fill"]
+    done = command_line(*arguments(command_line))
+    assert done.code == 0, done.err
+    found = read_directions(command_line.output / "experiments").set_index("row")
+    assert found["verdict"].to_dict() == {
+        "class 1": "reproduced",
+        "with maps": "not run",
+        "background, mIoU": "reproduced",
+    }
+    assert found["reason"].to_dict() == {
+        "class 1": "claimed in Fig. 1",
+        "with maps": "claimed in Fig. 1; needs maps of old",
+        "background, mIoU": "claimed in Fig. 2",
+    }
+    assert found["paper"].isna().all()
+    assert found.loc["class 1", "low"] < found.loc["class 1", "high"]  # accuracy is bootstrapped
+
+
+def test_what_is_of_other_images_is_shown_and_not_judged(command_line: CommandLine, third_party) -> None:
+    method = toy()
+    (whole,) = method.experiments
+    method.experiments = (replace(whole, unjudged=("pseudo-label",)),)  # type: ignore[misc]
+    third_party(method, Toy("other"))
+    done = command_line(*arguments(command_line), "method.other.value=1")
+    assert done.code == 0, done.err
+    assert table(command_line)["background"]["paper"] == "84.29"
+    assert read_directions(command_line.output / "experiments").empty
+
+
+TWO = {"fill": Experiment("fill", "", ("CAM", "ACC"), (ExperimentRow("class 1"),))}
 
 
 @pytest.mark.parametrize(
@@ -150,20 +225,27 @@ def test_a_diagnosis_is_printed_beside_its_row(
         ("fill: text", "fill: should map rows to text"),
         ("fill: {lcass 1: b}", "fill has no row 'lcass 1'; there are class 1"),
         ("fill: {class 1: ''}", "fill, row 'class 1': should be text"),
+        ("fill: {class 1: [a]}", "fill, row 'class 1': should be text"),
+        ("fill: {class 1: {CMA: a}}", "fill has no column 'CMA'; there are CAM, ACC"),
+        ("fill: {class 1: {CAM: 1}}", "fill, row 'class 1', column 'CAM': should be text"),
     ],
 )
 def test_a_wrong_diagnosis_is_named(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "diagnoses.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=words) as caught:
-        read_diagnoses(path, {"fill": ["class 1"]})
+        read_diagnoses(path, TWO)
     assert str(path) in str(caught.value)
 
 
-def test_diagnoses_are_of_rows(tmp_path: Path) -> None:
+def test_diagnoses_are_of_rows_or_of_their_columns(tmp_path: Path) -> None:
     path = tmp_path / "diagnoses.yaml"
     path.write_text("fill:\n  class 1: |\n    two\n    lines\n")
-    assert read_diagnoses(path, {"fill": ["class 1"]}) == {("fill", "class 1"): "two lines"}
+    found = read_diagnoses(path, TWO)
+    assert diagnosis_of(found, "fill", "class 1", "ACC") == "two lines"
+    path.write_text("fill:\n  class 1:\n    ACC: of this alone\n")
+    found = read_diagnoses(path, TWO)
+    assert [diagnosis_of(found, "fill", "class 1", c) for c in ("CAM", "ACC")] == ["", "of this alone"]
 
 
 def test_a_column_may_be_of_another_metric_or_of_a_class(command_line: CommandLine, third_party) -> None:
@@ -182,7 +264,8 @@ def test_a_column_may_be_of_another_metric_or_of_a_class(command_line: CommandLi
 def test_all_records_of_the_rows_lie_beside_the_table(command_line: CommandLine, third_party) -> None:
     third_party(toy(), Toy("other"))
     assert command_line(*arguments(command_line)).code == 0
-    records = pd.read_csv(command_line.output / "experiments" / "records" / "toy-fill.csv")
+    (path,) = (command_line.output / "experiments" / "records").glob("toy-fill*.csv")
+    records = pd.read_csv(path)
     assert list(records.columns) == ["row", *COLUMNS]
     assert set(records["row"]) == {"background", "class 1", "the other entry"}
     own = records[(records["row"] == "class 1") & (records["seed"] == 1)]
@@ -311,6 +394,24 @@ def test_experiments_of_all_methods_are_consistent() -> None:
                     assert any(find_reported(row.reported, *score_parts(score)) for score in row.scores)
                 if row.method is not None:
                     assert row.method in all_methods()
+            assert set(experiment.unjudged) <= set(experiment.columns)
+
+
+def test_claims_are_of_cells_and_are_not_printed_in_one_column() -> None:
+    claimed = [(experiment, claim) for _, experiment in of_papers() for claim in experiment.claims]
+    assert claimed
+    for experiment, claim in claimed:
+        cells = [(claim.row, claim.column), (claim.than, claim.than_column or claim.column)]
+        assert len(set(cells)) == 2
+        rows = {row.label: row for row in experiment.rows}
+        printed = []
+        for label, title in cells:
+            number = experiment.columns.index(title)
+            printed.append(printed_number(rows[label], rows[label].scores[number]))
+        if None in printed:
+            continue
+        assert claim.than_column  # else the table's own comparison has it
+        assert printed[0] - printed[1] >= POINT
 
 
 def test_rows_are_compared_within_one_table_of_one_paper() -> None:
@@ -374,7 +475,7 @@ def test_all_are_those_with_numbers_to_compare() -> None:
     found = {f"{method.name}/{experiment.name}" for method, experiment in find_experiments("all")}
     assert {"eps/table3", "eps/saliency", "dskd_gc/table1", "sam_fused/table3", "ca_cl/table8"} <= found
     assert not any(name.endswith("/open") for name in found)
-    assert "semantic_modulation/fig5" not in found  # prints one value
+    assert "semantic_modulation/fig5" in found  # prints one value, and says that it is the best
 
 
 def test_rows_stop_where_their_scores_are(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -35,10 +36,17 @@ def test_comparisons_in_text() -> None:
     assert rows[1]["here"] == "−3.00"
     assert (rows[2]["compared"], rows[2]["paper"], rows[2]["here"]) == ("a … c", "within 0.40", "within 1.25")
     assert rows[3]["interval"] == "–"
-    assert (
-        "1 reproduced, 1 not reproduced, 0 inconclusive, 1 range, 1 not run"
-        in directions_table(table).caption
-    )
+    caption = directions_table(table).caption
+    assert caption.endswith("1 reproduced, 1 not reproduced, 0 inconclusive, 1 range, 1 not run.")
+
+
+def test_what_has_no_diagnosis_is_said_and_counted() -> None:
+    table = pd.DataFrame([replace(d, diagnosis="", conditions="method.m.steps=5") for d in FOUND])
+    remarks = [cells(row)["remark"] for row in table.to_dict("records")]
+    assert remarks == ["", "no diagnosis yet", "3 rows: paper 1 to 2", "needs maps"]
+    shown = directions_table(table)
+    assert "1 not reproduced without a diagnosis" in shown.caption
+    assert shown.rows[0][0] == "it/t (method.m.steps=5), CAM"
 
 
 def test_a_folder_without_experiments_has_no_summary(tmp_path: Path) -> None:

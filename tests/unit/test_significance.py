@@ -158,10 +158,23 @@ def test_other_entries_lend_their_seeds_variance() -> None:
     entries = [{0: 0.6, 1: 0.62}, {0: 0.5, 1: 0.53}, {0: 0.4, 1: 0.41}, {0: 0.3}]
     noise = seed_noise([sampled(e, **still) for e in entries])
     variances = [np.var(list(e.values()), ddof=1) for e in entries[:3]]
-    assert (noise.variance[0], noise.freedom) == (pytest.approx(np.mean(variances)), 3)
+    assert (noise.variance[0], noise.freedom[0]) == (pytest.approx(np.mean(variances)), 3)
     found = difference(*(sampled(entries[k], **still) for k in (0, 3, 1, 2)))
     error = math.sqrt(np.mean(variances) * (1 / 2 + 1))
     assert found.p[0] == pytest.approx(2 * scipy.stats.t.sf(0.31 / error, 3))
+
+
+def test_seeds_without_a_class_have_no_part_in_its_variance() -> None:
+    """Three entries and two scores; the second is missing in a seed of the first, and in all of the second."""
+    gone = math.nan
+    seeds = [[[0.6, 0.3], [0.62, gone], [0.64, 0.5]], [[0.5, gone], [0.53, gone]], [[0.4, 0.2], [0.41, 0.28]]]
+    entries = [Sampled({s: np.array(v) for s, v in enumerate(of)}, {}, "") for of in seeds]
+    noise = seed_noise(entries)
+    assert noise.freedom.tolist() == [2 + 1 + 1, 1 + 0 + 1]
+    first = sum(2 * np.var([v[0] for v in of], ddof=1) if len(of) == 3 else np.var([v[0] for v in of], ddof=1)
+                for of in seeds) / 4  # fmt: skip
+    second = (np.var([0.3, 0.5], ddof=1) + np.var([0.2, 0.28], ddof=1)) / 2
+    assert noise.variance == pytest.approx([first, second])
 
 
 def test_variances_of_images_and_seeds_add_up() -> None:
