@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from datasets.base import TrainingView
 from methods.base import Deviation, Method, MethodError, Shared, Stage, Supervision
@@ -17,7 +16,7 @@ from methods.ca_cl.experiments import EXPERIMENTS
 from methods.clims import GUIDED_DEVIATIONS
 from methods.clims.graph import guided_stages
 from methods.layers.clip_config import require_covered
-from methods.layers.words import resolve_texts
+from methods.layers.words import CLASSES, resolve_texts
 
 DEVIATIONS = (
     Deviation(
@@ -121,7 +120,7 @@ class CaCl(Method):
 
     def stages(self, config: CaClConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
         _check(config.suppression)
-        texts = replace(resolve_texts(config.text, view), common=())  # what it does not use changes no key
+        texts = resolve_texts(config.text, view, {CLASSES} if config.weights.suppression > 0 else ())
         require_covered(config.clip, texts)
         settings = CaClTrainingConfig(
             config.backbone,
