@@ -21,7 +21,7 @@ from methods.base import Kind, MethodError
 from methods.layers.backbones import build_backbone
 from methods.layers.config import BackboneConfig, CrfConfig
 from methods.layers.crf import dense_crf, dense_crf_labels
-from methods.layers.optim import parameter_groups
+from methods.layers.optim import build_optimiser, parameter_groups
 from methods.refiners import IRN, refiner_stages
 from methods.refiners.affinity_labels import affinity_labels
 from methods.refiners.config import RefinerConfig
@@ -354,6 +354,30 @@ def test_levels_that_do_not_nest_are_refused_before_a_training(name, stride):
         backbone = build_backbone(BackboneConfig(name, "none", stride))
     with pytest.raises(MethodError, match=r"refiner irn finds no four levels in \w+ .*; choose"):
         InterPixelNetwork(backbone)
+
+
+@pytest.mark.slow
+def test_a_step_at_paper_scale_on_cpu():
+    """ResNet-50 at the published crop and radius, with random weights: a batch of one."""
+    paper = IRN["paper"]
+    network = InterPixelNetwork(build_backbone(replace(paper.backbone, weights="none"))).train()
+    optimiser = build_optimiser(network, network.displacement_branch, paper.train)
+    crop = paper.train.recipe.crop
+    labels = torch.zeros(1, crop, crop, dtype=torch.int64)
+    labels[:, 100:300, 100:300], labels[:, 250:350, 250:350], labels[:, 400:] = 1, 2, IGNORE
+    edges, displacements = network(torch.randn(1, 3, crop, crop))
+    assert edges.shape == (1, 1, crop // 4, crop // 4)
+    before = {name: value.detach().clone() for name, value in network.named_parameters()}
+    losses = inter_pixel_losses(edges.sigmoid(), displacements, labels, network.stride, paper.training_radius)
+    assert len(losses) == 5
+    assert all(value > 0 for value in losses.values())
+    total = torch.stack(list(losses.values())).sum()
+    assert total.isfinite()
+    total.backward()
+    optimiser.step()
+    for name, value in network.named_parameters():
+        assert value.isfinite().all(), name
+        assert torch.equal(value, before[name]) != value.requires_grad, name
 
 
 # --- declaration ------------------------------------------------------------------------------------------
