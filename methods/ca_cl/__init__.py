@@ -83,6 +83,13 @@ DEVIATIONS = (
         "choosing by the score is an oracle",
     ),
     Deviation(
+        "momentum of the CAM network's SGD",
+        "SGD, cosine annealing and decay 1e-4; no momentum stated (the segmentation network's is .9)",
+        "not published; CLIMS's PolyOptimizer, which has no cosine, passes the decay 1e-4 in momentum's place",
+        "paper scale: 1e-4, a guess; train.momentum=0.9 for the other (experiment open). nano and small: AdamW",
+        "built on CLIMS, whose code ran with that; a cosine that is not PolyOptimizer's may mean any SGD, .9 included",
+    ),
+    Deviation(
         "rate of the segmentation network",
         "one learning rate, .005, and no factors",
         "DeepLab V2's: 2.5e-4, x10 for new layers and x20 for their biases, which is .005 for the latter alone",
