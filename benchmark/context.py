@@ -46,6 +46,7 @@ class RunContext:
         """
         self.view, self.inputs, self.output, self.seed = view, inputs, output, seed
         self.device: torch.device = fabric.device
+        self.processes = fabric.world_size
         self._fabric, self._runtime, self._progress, self._masks = fabric, runtime, progress, masks
         self._checkpoints = checkpoints or output / SCRATCH
         self._log_metrics = log_metrics

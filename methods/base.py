@@ -222,6 +222,9 @@ class StageContext(Protocol):
     """Directory to write the artifact to. Kept after a kill: what is complete there need not be redone."""
     seed: int
     device: torch.device
+    processes: int
+    """Among which a training's batches are divided. Gradients are averaged over them, so a loss that is a sum over
+    a batch, not a mean, has to be multiplied by it."""
 
     def masks(self) -> Companion:
         """True masks, for methods that declare `Supervision.MASKS`; PermissionError for all others."""

@@ -42,7 +42,8 @@ class SuppressionConfig:
 
     initial:       θ at the start, a similarity in [-1, 1] (the paper gives none; CLIMS's fixed one is .26)
     learned:       whether θ follows the gradient (Eq. 11)
-    learning_rate: η of Eq. 11, under the training's schedule; AdamW moves θ by about this each iteration
+    learning_rate: η of Eq. 11, under the training's schedule. AdamW moves θ by at most about this times the schedule's
+                   factor an iteration, whatever the gradient; SGD by that times the gradient (README)
     lower, upper:  bounds that θ is kept in: the loss falls as θ rises, so nothing else ends its rise
     gate, steepness: surrogate of the 0/1 gate's gradient (`losses.background_suppression`)
     reduction:     of the loss over a batch: "sum" or "mean" over its images

@@ -15,6 +15,7 @@ _CONTEXTS = {
 }
 _CONFUSION = ("cam", *(f"cam:confusion_ratio:{pair}" for pair in _CONTEXTS.values()))
 _TIMED = ("cam", "guide:hours")
+_UNBOUNDED = ("suppression.lower=-1", "suppression.upper=1")
 
 
 def _prompts(prompts: Sequence[str]) -> tuple[str, ...]:
@@ -85,7 +86,9 @@ EXPERIMENTS = (
         "Against CLIMS and plain CAM (Tab. 1)",
         ("CAM", "pseudo-label"),
         (
-            ExperimentRow("CAM", scores=("cam", "pseudo_label"), method="cam"),
+            ExperimentRow(
+                "CAM", scores=("cam", "pseudo_label"), settings=("refiner.name=irn",), method="cam"
+            ),
             ExperimentRow("CLIMS", "ca_cl/Tab. 1/CLIMS", ("cam", "pseudo_label"), method="clims"),
             ExperimentRow("CA-CL", "ca_cl/Tab. 1/CA-CL", ("cam", "pseudo_label")),
         ),
@@ -102,7 +105,14 @@ EXPERIMENTS = (
             ExperimentRow("as set", "ca_cl/Tab. 1/CA-CL"),
             ExperimentRow("θ fixed", settings=("suppression.learned=false",)),
             ExperimentRow("θ by a soft gate", settings=("suppression.gate=sigmoid",)),
-            ExperimentRow("θ unbounded", settings=("suppression.lower=-1", "suppression.upper=1")),
+            # AdamW moves θ by its rate, whatever the gradient, so it takes a larger one to leave the bounds;
+            # SGD's steps are as large as the gradient, which thousands of texts add up to
+            ExperimentRow(
+                "θ unbounded",
+                settings=(*_UNBOUNDED, "suppression.learning_rate=5e-3"),
+                scales=("nano", "small"),
+            ),
+            ExperimentRow("θ unbounded, at the rate as set", settings=_UNBOUNDED, scales=("paper",)),
             ExperimentRow("suppression summed over a batch", settings=("suppression.reduction=sum",)),
             ExperimentRow("suppression averaged over images", settings=("suppression.reduction=mean",)),
             ExperimentRow(
@@ -111,6 +121,8 @@ EXPERIMENTS = (
             ExperimentRow("regions on black", settings=("composition=pixels",)),
             ExperimentRow("images normalised as ImageNet's", settings=("clip.normalise=imagenet",)),
             ExperimentRow("CAM by the sigmoid", settings=("activation=sigmoid",)),
+            # nano and small train with AdamW, which has none
+            ExperimentRow("momentum .9", settings=("train.momentum=0.9",), scales=("paper",)),
         ),
     ),
 )

@@ -27,7 +27,9 @@ def guide(context: StageContext, settings: CaClTrainingConfig) -> None:
     network = build_network(context, settings)
     clip = guiding_clip(context, settings)
     class_texts = text_features(clip, settings.texts.of_classes())
-    background_texts = text_features(clip, settings.texts.of_backgrounds())
+    background_texts = (
+        text_features(clip, settings.texts.of_backgrounds()) if settings.weights.suppression > 0 else None
+    )
     normalisation: Any = network.cam.backbone.normalisation
     batches = context.train_batches(
         context.view.samples("train"), settings.train.recipe, normalisation, settings.train.batch_size
@@ -39,7 +41,9 @@ def guide(context: StageContext, settings: CaClTrainingConfig) -> None:
         regions = encode_regions(
             clip, batch.images, guided.maps, batch.labels, normalisation, settings.composition
         )
-        return weighted_losses(network, guided, regions, class_texts, background_texts, settings)
+        return weighted_losses(
+            network, guided, regions, class_texts, background_texts, settings, context.processes
+        )
 
     context.train(
         network,
@@ -80,12 +84,14 @@ def weighted_losses(
     guided: Guided,
     regions: Regions,
     class_texts: torch.Tensor,
-    background_texts: torch.Tensor,
+    background_texts: torch.Tensor | None,
     settings: CaClTrainingConfig,
+    processes: int = 1,
 ) -> dict[str, torch.Tensor]:
     """The terms of Eq. 14, weighted; a term of weight 0 is left out. The network notes what was chosen.
 
-    class_texts (C, m, D), background_texts (C, m n, D): unit-norm features
+    class_texts (C, m, D), background_texts (C, m n, D): unit-norm features; None: without suppression
+    processes: among which the batch is divided; the harness averages what a suppression of reduction "sum" adds up
     """
     weights, suppression = settings.weights, settings.suppression
     candidates = class_texts[regions.classes]
@@ -98,7 +104,7 @@ def weighted_losses(
         )
     }
     selected = None
-    if weights.suppression > 0:
+    if background_texts is not None:
         loss, selected = background_suppression(
             _similarity(regions.foreground, background_texts[regions.classes]),
             guided.threshold,
@@ -107,7 +113,8 @@ def weighted_losses(
             len(guided.maps),
             suppression.reduction,
         )
-        terms["suppression"] = weights.suppression * loss
+        slices = processes if suppression.reduction == "sum" else 1
+        terms["suppression"] = weights.suppression * slices * loss
     if weights.area > 0:
         terms["area"] = weights.area * area_regularisation(guided.maps)
     network.record(regions.classes, prompts, selected)
@@ -124,17 +131,21 @@ def write_guidance(
 ) -> None:
     """What training chose, as JSON.
 
-    prompt_choices: class -> how often each prompt was chosen; final_threshold: θ after training;
-    threshold, selected: by iteration, θ and the background texts suppressed per image and class
+    prompt_choices: class -> how often each prompt was chosen
+    With suppression, final_threshold: θ after training; threshold, selected: by iteration, θ and the background
+    texts suppressed per image and class
     """
-    content = {
+    content: dict[str, Any] = {
         "prompts": list(settings.texts.prompts),
         "prompt_choices": {
             name: [int(count) for count in counts]
             for name, counts in zip(classes, network.prompt_choices.tolist())
         },
-        "final_threshold": round(network.threshold.item(), 6),
-        "threshold": [round(value, 6) for value in network.thresholds.tolist()],
-        "selected": [round(value, 4) for value in network.selected.tolist()],
     }
+    if settings.weights.suppression > 0:
+        content |= {
+            "final_threshold": round(network.threshold.item(), 6),
+            "threshold": [round(value, 6) for value in network.thresholds.tolist()],
+            "selected": [round(value, 4) for value in network.selected.tolist()],
+        }
     path.write_text(json.dumps(content))

@@ -29,7 +29,7 @@ def co_occurring_background_suppression(similarity: torch.Tensor, threshold: flo
 
     similarity: (N, L) of N foregrounds and L texts, in [-1, 1)
     threshold:  in [-1, 1]; similarities above it count (CLIMS: .26; COCO: .285)
-    Returns the sum over all pairs, as the reference code.
+    Returns the sum over all pairs, as the reference code: under several processes, of a process's slice alone.
     """
     selected = similarity > threshold
     # 1e-4 bounds the gradient of a perfect match; the reference's logarithm is infinite there.

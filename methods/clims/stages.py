@@ -19,7 +19,7 @@ from methods.clims.losses import (
     co_occurring_background_suppression,
     object_text_matching,
 )
-from methods.clims.regions import encode_regions
+from methods.clims.regions import Regions, encode_regions
 from methods.layers.backbones import build_backbone
 from methods.layers.cam_inference import write_multi_scale_cams
 from methods.layers.clip import ClipModel, load_clip
@@ -38,23 +38,38 @@ def guide(context: StageContext, settings: ClimsTrainingConfig) -> None:
     batches = context.train_batches(
         context.view.samples("train"), settings.train.recipe, normalisation, settings.train.batch_size
     )
-    weights = settings.weights
 
     def losses(wrapped: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
         maps = wrapped(batch.images).sigmoid()
         regions = encode_regions(clip, batch.images, maps, batch.labels, normalisation, settings.composition)
-        text = class_text[regions.classes]
-        return {
-            "object_text": weights.object_text * object_text_matching((regions.foreground * text).sum(1)),
-            "background_text": weights.background_text
-            * background_text_matching((regions.background * text).sum(1)),
-            "co_occurring": weights.co_occurring
-            * co_occurring_background_suppression(regions.foreground @ common.T, settings.threshold),
-            "area": weights.area * area_regularisation(maps),
-        }
+        return weighted_losses(maps, regions, class_text, common, settings, context.processes)
 
     context.train(network, optimiser, losses, batches, settings.train.iterations, schedule(settings.train))
     save_file(network.state_dict(), context.output / "network.safetensors")
+
+
+def weighted_losses(
+    maps: torch.Tensor,
+    regions: Regions,
+    class_text: torch.Tensor,
+    common: torch.Tensor,
+    settings: ClimsTrainingConfig,
+    processes: int = 1,
+) -> dict[str, torch.Tensor]:
+    """The four terms, weighted.
+
+    maps: (B, C, h, w) in [0, 1]; class_text (C, D), common (L, D): unit-norm features
+    processes: among which the batch is divided; the harness averages what the suppression sums
+    """
+    weights, text = settings.weights, class_text[regions.classes]
+    suppression = co_occurring_background_suppression(regions.foreground @ common.T, settings.threshold)
+    return {
+        "object_text": weights.object_text * object_text_matching((regions.foreground * text).sum(1)),
+        "background_text": weights.background_text
+        * background_text_matching((regions.background * text).sum(1)),
+        "co_occurring": weights.co_occurring * processes * suppression,
+        "area": weights.area * area_regularisation(maps),
+    }
 
 
 def initial_network(context: StageContext, settings: GuidedTrainingConfig) -> CamNetwork:

@@ -11,6 +11,7 @@ class:
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +25,9 @@ SHIPPED = Path(__file__).parent.parent / "ca_cl" / "words"
 
 PROMPTS = ("a photo of {}.", "an image of {}.", "a picture of {}.", "a snapshot of {}.")
 """CA-CL's context prompts (Sec. 4.4.5)."""
+
+CLASSES, COMMON = "classes", "common"
+"""Sorts of background words, as they are called in a list: of each class, and of any."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,8 @@ class Texts:
     """Resolved texts of C classes: part of a stage's settings, so that its key follows the files' content.
 
     names:      C names used in prompts
-    background: C tuples of n background words
-    common:     background words of any class
+    background: C tuples of n background words; () where they are not used
+    common:     background words of any class; () where they are not used
     prompts:    m prompts, each with `{}`
     """
 
@@ -78,23 +82,35 @@ def filled(prompt: str, word: str) -> str:
     return prompt.replace("{}", word)
 
 
-def resolve_texts(config: TextConfig, view: TrainingView) -> Texts:
+def resolve_texts(config: TextConfig, view: TrainingView, background: Collection[str]) -> Texts:
     """Texts for the classes of `view`.
 
+    background: sorts of background words that are used, of `CLASSES` and `COMMON`. The others are left out, so that
+                they change no key, and need not be in the list; where none is used, a data set needs no list
+
     Raises NotRunnable where the data set has no shipped list and none is given; MethodError, naming the file, for a
-    class without words or with too few, a prompt without `{}`, or a file that is no word list.
+    class without words or with too few, no common words, a prompt without `{}`, or a file that is no word list.
     """
     prompts = _prompts(config)
     if not view.classes:
         return Texts((), (), (), prompts)
     path = _path(config, view)
-    content = _read(path)
+    if path is None and background:
+        raise NotRunnable(
+            f"no list of background words for {view.name}; write one like {SHIPPED / 'voc2012.yaml'}, set "
+            "text.words=FILE, and a CLIP that knows these words (clip.name, clip.weights)"
+        )
+    content = _read(path, CLASSES in background) if path is not None else {}
     renamed = dict(_renaming(entry) for entry in config.names)
-    entries = [_entry(content["classes"], name, config.words_per_class, path) for name in view.classes]
+    count = config.words_per_class if CLASSES in background else 0
+    entries = [_entry(content.get(CLASSES, {}), name, count, path) for name in view.classes]
+    common = _strings(content.get(COMMON, []), COMMON, path) if COMMON in background else ()
+    if COMMON in background and not common:
+        raise MethodError(f"{path}: no `{COMMON}` background words; add `{COMMON}: [...]`")
     return Texts(
         tuple(renamed.get(name, text) for name, (text, _) in zip(view.classes, entries)),
-        tuple(words for _, words in entries),
-        _strings(content.get("common", []), "common", path),
+        tuple(words for _, words in entries) if count else (),
+        common,
         prompts,
     )
 
@@ -115,16 +131,12 @@ def _prompts(config: TextConfig) -> tuple[str, ...]:
     return prompts
 
 
-def _path(config: TextConfig, view: TrainingView) -> Path:
+def _path(config: TextConfig, view: TrainingView) -> Path | None:
+    """The word list: the one given, or the shipped one where there is one."""
     if config.words is not None:
         return Path(config.words).expanduser()
     shipped = SHIPPED / f"{view.name}.yaml"
-    if not shipped.is_file():
-        raise NotRunnable(
-            f"no list of background words for {view.name}; write one like {SHIPPED / 'voc2012.yaml'}, set "
-            "text.words=FILE, and a CLIP that knows these words (clip.name, clip.weights)"
-        )
-    return shipped
+    return shipped if shipped.is_file() else None
 
 
 def _text(path: Path) -> str:
@@ -135,7 +147,7 @@ def _text(path: Path) -> str:
         raise MethodError(f"cannot read {path}: {reason}; correct the setting that names it") from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, needs_classes: bool) -> dict[str, Any]:
     import yaml  # type: ignore[import-untyped]
 
     try:
@@ -144,19 +156,22 @@ def _read(path: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark is not None else ""
         raise MethodError(f"{path}{where}: not YAML; write it like the lists in {SHIPPED}") from None
-    if not isinstance(content, dict) or not isinstance(content.get("classes"), dict):
+    absent: dict[str, Any] | None = None if needs_classes else {}
+    if not isinstance(content, dict) or not isinstance(content.get(CLASSES, absent), dict):
         raise MethodError(f"{path}: no word list (no `classes`); write it like the lists in {SHIPPED}")
     return content
 
 
-def _entry(classes: dict[Any, Any], name: str, count: int, path: Path) -> tuple[str, tuple[str, ...]]:
-    """What the class is called, and its first `count` words."""
+def _entry(classes: dict[Any, Any], name: str, count: int, path: Path | None) -> tuple[str, tuple[str, ...]]:
+    """What the class is called, and its first `count` words; for a count of 0 it need not be in the list."""
     entry = classes.get(name)
+    if entry is None and not count:
+        return name, ()
     if entry is None:
         raise MethodError(f"{path}: no background words for class {name!r}; add `{name}: {{words: [...]}}`")
     if not isinstance(entry, dict):
         raise MethodError(f"{path}: class {name!r} must be `{{words: [...]}}`, perhaps with `text`")
-    words = _strings(entry.get("words", []), f"class {name!r}", path)
+    words = _strings(entry.get("words", []), f"class {name!r}", path) if count else ()
     if len(words) < count:
         raise MethodError(
             f"{path}: class {name!r} has {len(words)} background words, text.words_per_class={count}; add some"
@@ -165,7 +180,7 @@ def _entry(classes: dict[Any, Any], name: str, count: int, path: Path) -> tuple[
     return text, words[:count]
 
 
-def _strings(value: Any, what: str, path: Path) -> tuple[str, ...]:
+def _strings(value: Any, what: str, path: Path | None) -> tuple[str, ...]:
     """YAML reads bare yes, no, on and numbers as something else: they need quotes."""
     if not isinstance(value, list) or not all(isinstance(word, str) and word.strip() for word in value):
         raise MethodError(f"{path}: {what} must be a list of words (quote those such as 'on' and '7')")

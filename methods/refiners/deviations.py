@@ -74,6 +74,13 @@ DEVIATIONS: Mapping[str, tuple[Deviation, ...]] = {
             "their own size",
             "no part of a picture is lost",
         ),
+        Deviation(
+            "IRNet: walked CAM at the picture's size",
+            "at the picture's size",
+            "enlarged 4 times, bilinearly, then cut to the picture",
+            "resized to the picture's exact size, as the CAM was to the walk's cells",
+            "the map comes back to where it came from; both differ by less than a cell, at the far border",
+        ),
         Deviation("IRNet: random walk", "T^(2^exp_times), Eq. 8", *_WALK),
         Deviation(
             "IRNet: radius and length of the walk",

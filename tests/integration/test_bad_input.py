@@ -273,3 +273,34 @@ def test_masks_for_some_images_only(command_line, third_party, folder):
         "sound": ("done", ""),
         "supervised": ("not run", "needs true masks of the training images; 2 of 2 have none"),
     }
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        ("classes: {boat: {words: [water, pier, sail, harbour, beach]}}", "no background words for class"),
+        ("classes: {aeroplane: {words: [sky]}}", "class 'aeroplane' has 1 background words"),
+    ],
+)
+def test_a_class_without_background_words(command_line, third_party, tmp_path, words, what):
+    third_party(Toy("sound"))
+    path = tmp_path / "words.yaml"
+    path.write_text(words + "\n")
+    done = command_line.run("ca_cl,sound", f"method.ca_cl.text.words={path}")
+    why = reasons(command_line)
+    check_failed_row(done, why["ca_cl"], str(path), what, "add ")
+    assert why["sound"] == ""
+
+
+@pytest.mark.parametrize("method", ["ca_cl", "clims"])
+def test_a_prompt_without_a_place_for_the_class(command_line, tmp_path, method):
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a photo of {}.\na photo\n")
+    for setting, source in (
+        ('prompts=["a photo"]', "text.prompts"),
+        (f"prompts_file={prompts}", str(prompts)),
+    ):
+        done = command_line.run(method, f"method.{method}.text.{setting}")
+        found = [cell["reason"] for cell in read_run(command_line.output).cells]
+        (why,) = (reason for reason in found if reason.startswith(f"{source}: "))
+        check_failed_row(done, why, "prompt 'a photo' must have {} once", "e.g. 'a photo of {}.'")

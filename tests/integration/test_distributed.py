@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -66,6 +67,38 @@ def test_two_processes_train_what_one_does(tmp_path):
     again = run(tmp_path / "two", *TORCHRUN)
     assert again.returncode == 0, again.stderr
     assert "classify" not in again.stdout, "everything was stored"
+
+
+SUMMED = (
+    "method.ca_cl.initialisation=backbone",
+    "method.ca_cl.backbone.freeze_bn=true",
+    "method.ca_cl.train.optimiser=sgd",  # AdamW forgives a loss of another scale
+    "method.ca_cl.train.learning_rate=0.001",
+    "method.ca_cl.weights.contrast=0",  # a mean over pairs, of which slices have unequal numbers
+    "method.ca_cl.suppression.reduction=sum",
+    "method.ca_cl.suppression.initial=0",
+    "method.ca_cl.suppression.lower=-1",
+)
+
+
+def test_a_loss_summed_over_the_batch_is_the_same_in_two_processes(tmp_path):
+    """Gradients are averaged over processes, a sum is of each one's slice."""
+    terms = []
+    for name, launcher in (("one", ()), ("two", TORCHRUN)):
+        folder = tmp_path / name
+        command = ("run", "--methods", "ca_cl", "--until", "cam")
+        outcome = launch(folder, command, launcher, (*sizes(["ca_cl"]), *SUMMED))
+        assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+        (artifact,) = (folder / "store" / "artifacts" / "guide").iterdir()
+        (history,) = artifact.glob("losses-*.json")
+        terms.append((json.loads(history.read_text()), load_file(artifact / "network.safetensors")))
+    (expected, network), (found, shared) = terms
+    assert len(found) == len(expected) > 1
+    for one, two in zip(expected, found):
+        assert one["suppression"] > 0
+        assert two["suppression"] == pytest.approx(one["suppression"], rel=1e-3)
+    for name, value in network.items():
+        torch.testing.assert_close(shared[name], value, rtol=1e-2, atol=1e-4, msg=name)
 
 
 def test_a_failure_in_training_is_a_row_and_ends_all_processes(tmp_path):

@@ -155,7 +155,20 @@ def test_losses_and_details_of_the_stages_are_kept(run):
             for history in stage["losses"]:
                 assert history[-1]["iteration"] > 0
                 assert len(history[-1]) > 1
-    assert any(stage["details"] for cell in run.cells for stage in cell["stages"])
+
+
+def test_what_guided_training_chose_is_in_the_report(run):
+    """CA-CL's choice of prompts and its threshold, as the stage wrote them."""
+    (cell,) = (cell for cell in run.cells if cell["method"] == "ca_cl")
+    (guide,) = (stage for stage in cell["stages"] if stage["name"] == "guide")
+    written = json.loads((run.folder / "run" / guide["path"] / "guidance.json").read_text())
+    assert guide["details"] == {"guidance.json": written}
+    assert len(written["threshold"]) == len(written["selected"]) == 6
+    assert sum(map(sum, written["prompt_choices"].values())) > 0
+    html = (run.folder / "run" / "report.html").read_text()
+    assert "guide/guidance.json" in html
+    assert all(prompt in html for prompt in written["prompts"])
+    assert str(written["final_threshold"]) in html
 
 
 def test_a_second_run_does_nothing(run):

@@ -25,7 +25,7 @@ from datasets.voc import CLASSES
 from methods.artifacts import CamReader
 from methods.base import Artifact, Kind, MethodError, NotRunnable, Shared
 from methods.ca_cl import METHOD, stages
-from methods.ca_cl.config import PRESETS, CaClConfig, SuppressionConfig
+from methods.ca_cl.config import PRESETS, CaClConfig, LossWeights, SuppressionConfig
 from methods.ca_cl.experiments import EXPERIMENTS
 from methods.ca_cl.losses import background_suppression, image_text_contrast, select_prompts
 from methods.ca_cl.network import GuidedNetwork
@@ -34,7 +34,7 @@ from methods.clims import METHOD as CLIMS
 from methods.clims import stages as clims_stages
 from methods.clims.config import PRESETS as CLIMS_PRESETS
 from methods.clims.config import ClimsConfig
-from methods.clims.regions import encode_regions
+from methods.clims.regions import Regions, encode_regions
 from methods.layers.backbones import build_backbone
 from methods.layers.clip import ClipModel, load_clip
 from methods.layers.clip_config import NANO, ClipConfig
@@ -279,6 +279,53 @@ def test_a_batch_without_classes_trains_on(clip: ClipModel) -> None:
     torch.stack(list(terms.values())).sum().backward()
 
 
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_processes_slices_have_the_suppression_of_their_batch(clip: ClipModel, reduction: str) -> None:
+    """Averaged over two processes, as gradients are, the term and its gradients are those of one process."""
+    torch.manual_seed(0)
+    suppression = SuppressionConfig(initial=0.0, lower=-1.0, reduction=reduction)
+    settings = training(replace(PRESETS["nano"], suppression=suppression))
+    cam = guided_network().cam.eval()
+    images, labels = torch.randn(2, 3, 40, 40) * 0.3, torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
+    width = encode_regions(clip, images, cam(images).sigmoid(), labels, IMAGENET, "normalised").foreground
+    texts = normalize(torch.randn(3, 4, width.shape[1]), dim=2)
+    words = normalize(torch.randn(3, 20, width.shape[1]), dim=2)
+
+    def suppressed(part: slice, processes: int) -> tuple[torch.Tensor, ...]:
+        network = GuidedNetwork(cam, suppression, True, 4, 1)
+        guided = network(images[part])
+        regions = encode_regions(clip, images[part], guided.maps, labels[part], IMAGENET, "normalised")
+        term = stages.weighted_losses(network, guided, regions, texts, words, settings, processes)
+        value = term["suppression"]
+        return value, *torch.autograd.grad(value, (network.threshold, cam.classifier.weight))
+
+    whole = suppressed(slice(None), 1)
+    slices = (suppressed(slice(0, 1), 2), suppressed(slice(1, 2), 2))
+    for expected, first, second in zip(whole, *slices, strict=True):
+        assert expected.abs().sum() > 0
+        assert_close((first + second) / 2, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_processes_slices_have_climss_suppression_of_their_batch() -> None:
+    torch.manual_seed(0)
+    (settings,) = [
+        s.settings for s in CLIMS.stages(CLIMS_PRESETS["nano"], shapes_view(), Shared()) if s.name == "guide"
+    ]
+    settings = replace(settings, threshold=-1.0)
+    features = normalize(torch.randn(6, 8), dim=1)
+    maps = torch.rand(2, 3, 4, 4)
+
+    def suppressed(pairs: list[int], processes: int) -> torch.Tensor:
+        which = torch.tensor(pairs)
+        regions = Regions(which, which, features[which], features[which])
+        terms = clims_stages.weighted_losses(maps, regions, features, features[3:], settings, processes)
+        return terms["co_occurring"]
+
+    whole = suppressed([0, 1, 2], 1)
+    assert whole != 0
+    assert_close((suppressed([0, 1], 2) + suppressed([2], 2)) / 2, whole)
+
+
 # --- graph and settings -----------------------------------------------------------------------------------
 
 
@@ -315,6 +362,21 @@ def test_words_are_in_the_key_and_unused_ones_are_not() -> None:
     clims = CLIMS_PRESETS["nano"]
     text = replace(clims.text, words_per_class=3)
     assert guided(CLIMS, clims) == guided(CLIMS, replace(clims, text=text))
+    bare = replace(PRESETS["nano"], weights=LossWeights(suppression=0.0))
+    assert guided(METHOD, bare) == guided(METHOD, replace(bare, text=fewer))
+
+
+def test_a_class_needs_words_where_they_are_suppressed_alone(tmp_path: Path) -> None:
+    words = tmp_path / "words.yaml"
+    words.write_text("common: [oil]\n")
+    text = TextConfig(words=str(words))
+    folder = TrainingView("folder", ("gear",), {"train": ()})
+    clip = ClipConfig("ViT-B-32-quickgelu", "open_clip/ViT-B-32-quickgelu.openai")
+    config = replace(PRESETS["nano"], clip=clip, text=text)
+    with pytest.raises(MethodError, match=r"words\.yaml: no word list \(no `classes`\)"):
+        METHOD.stages(config, folder, Shared())
+    METHOD.stages(replace(config, weights=LossWeights(suppression=0.0)), folder, Shared())
+    CLIMS.stages(replace(CLIMS_PRESETS["nano"], clip=clip, text=text), folder, Shared())
 
 
 @pytest.mark.parametrize(
@@ -445,6 +507,14 @@ def test_ca_cl_stages(tmp_path: Path, initialisation: str) -> None:
     reader = CamReader(paths["cam"])
     assert set(reader.ids) == {"0", "1", "2", "3"}
     assert reader["1"].maps.shape == (2, 10, 12)
+
+
+def test_without_suppression_nothing_is_said_of_its_threshold(tmp_path: Path) -> None:
+    paths = run_to_cam(METHOD, replace(tiny(PRESETS["nano"]), weights=LossWeights(suppression=0.0)), tmp_path)
+    guidance = json.loads((paths["guide"] / "guidance.json").read_text())
+    assert set(guidance) == {"prompts", "prompt_choices"}
+    (history,) = paths["guide"].glob("losses-*.json")
+    assert set(json.loads(history.read_text())[-1]) == {"iteration", "contrast", "area"}
 
 
 def test_clims_stages(tmp_path: Path) -> None:

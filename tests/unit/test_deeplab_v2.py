@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -11,11 +13,19 @@ import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
+from benchmark.board import MASKS_BEFORE, method_info
+from benchmark.config import compose
+from benchmark.graph import check_masks_unseen
+from datasets.base import TrainingView
 from datasets.loader import Batch
-from methods.base import MethodError
+from datasets.voc import CLASSES as VOC_CLASSES
+from methods.base import MethodError, Shared
+from methods.ca_cl import METHOD as CA_CL
 from methods.layers.backbones import build_backbone
 from methods.layers.caffe_resnet import torchvision_names
-from methods.layers.config import BackboneConfig
+from methods.layers.config import BackboneConfig, SegmenterConfig
+from methods.layers.deeplab import build_segmenter
+from methods.layers.optim import build_optimiser
 from methods.mctformer.config import PRESETS as MCTFORMER
 from methods.segmenters import (
     COCO_MASKS,
@@ -126,6 +136,29 @@ def test_caffes_network_has_one_stride() -> None:
         build_backbone(BackboneConfig("resnet101_caffe", output_stride=16))
 
 
+@pytest.mark.slow
+def test_a_step_at_paper_scale_on_cpu(file: Path) -> None:
+    """ResNet-101 with three scales' losses and their maximum's: a batch of one, at the crop of 321."""
+    torch.manual_seed(0)
+    settings = replace(DEEPLAB_V2_COCO, backbone=replace(DEEPLAB_V2_COCO.backbone, weights=str(file)))
+    network = build_segmenter(settings, 20, file)
+    optimiser = build_optimiser(network, [network.head], settings.train)
+    learner = MultiScale(network, settings.loss_scales).train()
+    crop = settings.train.recipe.crop
+    labels = torch.randint(0, 21, (1, crop, crop))
+    batch = Batch(("a",), torch.randn(1, 3, crop, crop), torch.ones(1, 20), {"labels": labels}, torch.ones(1))
+    before = {name: value.detach().clone() for name, value in network.named_parameters()}
+    losses = multi_scale_losses(learner, batch)
+    assert set(losses) == {f"segmentation_{name}" for name in ("1", "0.75", "0.5", "maximum")}
+    total = torch.stack(list(losses.values())).sum()
+    assert total.isfinite()
+    total.backward()
+    optimiser.step()
+    for name, value in network.named_parameters():
+        assert value.isfinite().all(), name
+        assert torch.equal(value, before[name]) != value.requires_grad, name
+
+
 # --- recipe -----------------------------------------------------------------------------------------------
 
 
@@ -150,6 +183,28 @@ def test_weights_named_after_coco_are_declared() -> None:
         segmentation_stages(hidden)
     backbone = replace(hidden.backbone, weights="coco/deeplabv1_resnet101-imagenet.pth")
     segmentation_stages(replace(hidden, backbone=backbone))
+
+
+def test_weights_that_saw_cocos_masks_are_marked_on_the_board() -> None:
+    """CA-CL's on VOC; on COCO, which would be scored with masks it has seen, it starts from ImageNet."""
+    segment, predict = segmentation_stages(DEEPLAB_V2_COCO)
+    assert (segment.seen_masks, predict.seen_masks) == ("coco2014", "")
+    assert [stage.seen_masks for stage in segmentation_stages(DEEPLAB_V2_IMAGENET)] == ["", ""]
+    marked = {config.init: _supervision(config) for config in (DEEPLAB_V2_COCO, DEEPLAB_V2_IMAGENET)}
+    assert marked == {COCO_MASKS: f"I+L+{MASKS_BEFORE}", "imagenet": "I+L"}
+    with pytest.raises(MethodError, match=r"stage segment: .* was trained on the pixel masks of coco2014"):
+        check_masks_unseen("coco2014", [segment, predict], "ca_cl")
+
+
+def _supervision(config: SegmenterConfig) -> str:
+    """What the board says that CA-CL with this segmentation network was taught by."""
+    view = TrainingView("voc2012", VOC_CLASSES, {"train": (), "val": ()})
+    stages = CA_CL.stages(replace(CA_CL.presets["paper"], segmenter=config), view, Shared())
+    cell: Any = SimpleNamespace(
+        stages=[SimpleNamespace(stage=stage) for stage in stages],
+        config=compose(["ca_cl"], "voc2012", "paper"),
+    )
+    return method_info(CA_CL, cell)["supervision"]  # type: ignore[no-any-return]
 
 
 # --- several scales ---------------------------------------------------------------------------------------

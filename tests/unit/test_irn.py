@@ -21,7 +21,7 @@ from methods.base import Kind, MethodError
 from methods.layers.backbones import build_backbone
 from methods.layers.config import BackboneConfig, CrfConfig
 from methods.layers.crf import dense_crf, dense_crf_labels
-from methods.layers.optim import parameter_groups
+from methods.layers.optim import build_optimiser, parameter_groups
 from methods.refiners import IRN, refiner_stages
 from methods.refiners.affinity_labels import affinity_labels
 from methods.refiners.config import RefinerConfig
@@ -251,6 +251,7 @@ def test_pairs_of_labels_and_of_displacements_are_the_same():
         ("resnet50", 16, 5),
         ("timm/tf_efficientnet_lite0", 16, 4),
         ("timm/resnet18", 32, 5),
+        ("timm/convnext_atto", 32, 4),
     ],
 )
 def test_network_takes_several_levels_of_any_backbone(name, stride, levels):
@@ -260,6 +261,30 @@ def test_network_takes_several_levels_of_any_backbone(name, stride, levels):
     edges, displacements = network(images)
     assert (edges.shape, displacements.shape) == ((2, 1, 19, 13), (2, 2, 19, 13))
     assert network.boundaries(images).shape == edges.shape
+
+
+@pytest.mark.parametrize("size", [(20, 30), (3, 3), (32, 33)])
+def test_an_image_smaller_than_a_cell_of_the_last_level_has_cells(size):
+    network = InterPixelNetwork(build_backbone(BackboneConfig("timm/convnext_atto", "none", 32))).eval()
+    with torch.no_grad():
+        edges, displacements = network(torch.rand(1, 3, *size))
+    grid = tuple(-(-side // 4) for side in size)
+    assert (edges.shape[2:], displacements.shape[2:]) == (grid, grid)
+    assert edges.isfinite().all()
+
+
+def test_what_rounds_down_loses_no_pixel_at_the_border():
+    """ConvNeXt itself does not look at the last pixels of 75 x 50; its cells there have to."""
+    network = InterPixelNetwork(build_backbone(BackboneConfig("timm/convnext_atto", "none", 32))).eval()
+    images = torch.rand(1, 3, 75, 50)
+    other = images.clone()
+    other[..., 72:, :] = 0
+    with torch.no_grad():
+        assert torch.equal(network.backbone(images), network.backbone(other))
+        assert not torch.equal(network(images)[0], network(other)[0])
+    whole = torch.rand(1, 3, 64, 96)  # whole cells: as the backbone alone
+    with torch.no_grad():
+        assert torch.equal(network._pyramid(whole)[-1], network.backbone(whole))
 
 
 def test_network_has_the_published_layers_at_paper_scale():
@@ -318,8 +343,41 @@ def test_boundaries_of_a_mirror_image_are_mirrored():
 def test_a_network_without_levels_is_refused():
     backbone = build_backbone(MINIATURE)
     backbone.trunk = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1))
-    with pytest.raises(MethodError, match=r"four levels in Sequential; choose"):
+    with pytest.raises(MethodError, match=r"four levels in Sequential .*; choose"):
         InterPixelNetwork(backbone)
+
+
+@pytest.mark.parametrize(("name", "stride"), [("timm/hrnet_w18_small", 32), ("resnet101_caffe", 8)])
+def test_levels_that_do_not_nest_are_refused_before_a_training(name, stride):
+    """Networks whose levels lie side by side, or that add a cell."""
+    with torch.device("meta"):
+        backbone = build_backbone(BackboneConfig(name, "none", stride))
+    with pytest.raises(MethodError, match=r"refiner irn finds no four levels in \w+ .*; choose"):
+        InterPixelNetwork(backbone)
+
+
+@pytest.mark.slow
+def test_a_step_at_paper_scale_on_cpu():
+    """ResNet-50 at the published crop and radius, with random weights: a batch of one."""
+    paper = IRN["paper"]
+    network = InterPixelNetwork(build_backbone(replace(paper.backbone, weights="none"))).train()
+    optimiser = build_optimiser(network, network.displacement_branch, paper.train)
+    crop = paper.train.recipe.crop
+    labels = torch.zeros(1, crop, crop, dtype=torch.int64)
+    labels[:, 100:300, 100:300], labels[:, 250:350, 250:350], labels[:, 400:] = 1, 2, IGNORE
+    edges, displacements = network(torch.randn(1, 3, crop, crop))
+    assert edges.shape == (1, 1, crop // 4, crop // 4)
+    before = {name: value.detach().clone() for name, value in network.named_parameters()}
+    losses = inter_pixel_losses(edges.sigmoid(), displacements, labels, network.stride, paper.training_radius)
+    assert len(losses) == 5
+    assert all(value > 0 for value in losses.values())
+    total = torch.stack(list(losses.values())).sum()
+    assert total.isfinite()
+    total.backward()
+    optimiser.step()
+    for name, value in network.named_parameters():
+        assert value.isfinite().all(), name
+        assert torch.equal(value, before[name]) != value.requires_grad, name
 
 
 # --- declaration ------------------------------------------------------------------------------------------
@@ -347,7 +405,7 @@ def test_settings_of_the_walk_retrain_nothing():
 
 def test_irn_needs_no_threshold_of_the_cam():
     *_, walk = refiner_stages(REFINER, replace(CAM, fixed_threshold=None))
-    assert walk.settings.background_threshold == 0.25
+    assert walk.settings.background_threshold == NANO.background_threshold
 
 
 @pytest.mark.parametrize("scale", ["nano", "small", "paper"])

@@ -9,13 +9,17 @@ from pathlib import Path
 import pytest
 
 from datasets.base import TrainingView
+from datasets.bluefilm import BlueFilm
 from datasets.coco_annotations import CLASSES as COCO_CLASSES
 from datasets.limits import first_fault
 from datasets.shapes import Shapes
 from datasets.voc import CLASSES
 from methods.base import MethodError, NotRunnable
 from methods.layers.clip_config import NANO, ClipConfig, require_covered
-from methods.layers.words import PROMPTS, SHIPPED, TextConfig, resolve_texts
+from methods.layers.words import CLASSES as OF_CLASSES
+from methods.layers.words import COMMON, PROMPTS, SHIPPED, TextConfig, resolve_texts
+
+BOTH = (OF_CLASSES, COMMON)
 
 
 def view(name: str, classes: tuple[str, ...]) -> TrainingView:
@@ -34,10 +38,16 @@ def test_importing_imports_no_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "classes"), [("voc2012", CLASSES), ("coco2014", COCO_CLASSES), ("shapes", Shapes.classes)]
+    ("name", "classes"),
+    [
+        ("voc2012", CLASSES),
+        ("coco2014", COCO_CLASSES),
+        ("shapes", Shapes.classes),
+        ("bluefilm", BlueFilm.classes),
+    ],
 )
 def test_shipped_lists_have_every_class(name: str, classes: tuple[str, ...]) -> None:
-    texts = resolve_texts(TextConfig(), view(name, classes))
+    texts = resolve_texts(TextConfig(), view(name, classes), BOTH)
     assert len(texts.names) == len(texts.background) == len(classes)
     assert {len(words) for words in texts.background} == {5}
     assert texts.common
@@ -55,7 +65,7 @@ def test_no_shipped_words_noun_is_a_classes(path: Path) -> None:
     import yaml
 
     classes = tuple(yaml.safe_load(path.read_text())["classes"])
-    texts = resolve_texts(TextConfig(words_per_class=7), view(path.stem, classes))
+    texts = resolve_texts(TextConfig(words_per_class=7), view(path.stem, classes), BOTH)
     nouns = {noun(name) for name in (*classes, *texts.names)}
     words = [word for words in texts.background for word in words]
     assert [word for word in (*words, *texts.common) if noun(word) in nouns] == []
@@ -66,16 +76,16 @@ def test_shipped_words_are_seven_distinct_ones_and_no_class(path: Path) -> None:
     import yaml
 
     classes = tuple(yaml.safe_load(path.read_text())["classes"])
-    texts = resolve_texts(TextConfig(words_per_class=7), view(path.stem, classes))
+    texts = resolve_texts(TextConfig(words_per_class=7), view(path.stem, classes), BOTH)
     for name, words in zip(classes, texts.background):
         assert len(set(words)) == 7, name
         assert not set(words) & {*classes, *texts.names}, name
 
 
 def test_the_miniature_knows_the_words_of_shapes_and_not_others() -> None:
-    shapes = resolve_texts(TextConfig(words_per_class=7), view("shapes", Shapes.classes))
+    shapes = resolve_texts(TextConfig(words_per_class=7), view("shapes", Shapes.classes), BOTH)
     require_covered(ClipConfig(NANO, "nano/clip"), shapes)
-    voc = resolve_texts(TextConfig(), view("voc2012", CLASSES))
+    voc = resolve_texts(TextConfig(), view("voc2012", CLASSES), BOTH)
     require_covered(ClipConfig(), voc)
     with pytest.raises(NotRunnable, match=r"does not know \d+ of \d+ words \(.*\); needs a CLIP that does"):
         require_covered(ClipConfig(NANO, "nano/clip"), voc)
@@ -89,6 +99,7 @@ def test_texts_fill_prompts_in_order() -> None:
     texts = resolve_texts(
         TextConfig(words_per_class=2, prompts=("a {}.", "the {}."), names=("person=player", "nobody=x")),
         view("voc2012", ("person", "diningtable")),
+        BOTH,
     )
     assert texts.of_classes() == [["a player.", "the player."], ["a dining table.", "the dining table."]]
     assert texts.of_backgrounds()[1] == ["a plate.", "the plate.", "a tablecloth.", "the tablecloth."]
@@ -100,19 +111,29 @@ def test_a_users_own_list_and_prompts(tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("\nan x-ray of {}\n")
     config = TextConfig(words=words, words_per_class=1, prompts_file=str(prompts))
-    texts = resolve_texts(config, view("folder", ("gear",)))
+    texts = resolve_texts(config, view("folder", ("gear",)), {OF_CLASSES})
     assert texts.of_classes() == [["an x-ray of cogwheel"]]
     assert texts.background == (("oil",),)
     assert texts.common == ()
 
 
+def test_words_that_are_not_used_need_not_be_there(tmp_path: Path) -> None:
+    classes = ("gear", "wheel")
+    config = TextConfig(words=lists(tmp_path, "common: [oil]\nclasses: {gear: {text: cogwheel}}\n"))
+    texts = resolve_texts(config, view("folder", classes), {COMMON})
+    assert (texts.names, texts.background, texts.common) == (("cogwheel", "wheel"), (), ("oil",))
+    alone = TextConfig(words=lists(tmp_path, "common: [oil]\n"), names=("wheel=disc",))
+    assert resolve_texts(alone, view("folder", classes), {COMMON}).names == ("gear", "disc")
+    assert resolve_texts(TextConfig(), view("folder", classes), ()).names == classes
+
+
 def test_data_without_a_list_is_not_runnable() -> None:
     with pytest.raises(NotRunnable, match=r"no list of background words for folder; .* text\.words=FILE"):
-        resolve_texts(TextConfig(), view("folder", ("gear",)))
+        resolve_texts(TextConfig(), view("folder", ("gear",)), {COMMON})
 
 
 def test_a_view_without_classes_needs_no_list() -> None:
-    assert resolve_texts(TextConfig(), view("doctor", ())).names == ()
+    assert resolve_texts(TextConfig(), view("doctor", ()), BOTH).names == ()
 
 
 @pytest.mark.parametrize(
@@ -126,12 +147,14 @@ def test_a_view_without_classes_needs_no_list() -> None:
         ("classes: {gear: {text: 7, words: [x, y]}}", r"text of class 'gear'"),
         ("gear: [x, y]", r"mine\.yaml: no word list \(no `classes`\)"),
         ("classes: {gear: [", r"mine\.yaml, line \d+: not YAML"),
+        ("classes: {gear: {words: [x, y]}}", r"mine\.yaml: no `common` background words; add"),
+        ("{common: on, classes: {gear: {words: [x, y]}}}", r"mine\.yaml: common must be a list of words"),
     ],
 )
 def test_a_faulty_list_is_one_clear_line(tmp_path: Path, text: str, message: str) -> None:
     config = TextConfig(words=lists(tmp_path, text), words_per_class=2)
     with pytest.raises(MethodError, match=message) as error:
-        resolve_texts(config, view("folder", ("gear",)))
+        resolve_texts(config, view("folder", ("gear",)), BOTH)
     assert "\n" not in str(error.value)
 
 
@@ -147,4 +170,4 @@ def test_a_faulty_list_is_one_clear_line(tmp_path: Path, text: str, message: str
 )
 def test_faulty_settings(config: TextConfig, message: str) -> None:
     with pytest.raises(MethodError, match=message):
-        resolve_texts(config, view("voc2012", ("person",)))
+        resolve_texts(config, view("voc2012", ("person",)), BOTH)

@@ -30,7 +30,7 @@ class InterPixelNetwork(nn.Module):
     """Two branches of 1x1 convolutions and group normalisations over four or five levels of a backbone.
 
     forward: images (B, 3, H, W) -> logits of class boundaries (B, 1, h, w) and displacements (B, 2, h, w) as
-             (dy, dx) in cells, at the finest level's stride. The backbone stays as it was pretrained.
+             (dy, dx) in cells, at the finest level's stride, rounded up. The backbone stays as it was pretrained.
     stride:  pixels a cell
     displacement_branch: what learns at the head's rate
     mean_displacement: (2,), subtracted except in training; the mean over the training images, where a class's
@@ -45,7 +45,8 @@ class InterPixelNetwork(nn.Module):
         self._levels: list[torch.Tensor] = []
         for module, of_input in _taps(backbone):
             module.register_forward_hook(self._keep_input if of_input else self._keep_output)
-        self.stride, channels, self._enlarged = self._structure()
+        self._rounds_down = False
+        self.stride, channels, self._enlarged, self._rounds_down = self._structure()
         divisor = backbone.head_divisor
         edge, coarse = _width(EDGE_WIDTH, divisor), _width(COARSE_WIDTH, divisor)
         fine = [_width(w, divisor) for w in FINE_WIDTHS[-len(channels[:-3]) :]]
@@ -106,21 +107,40 @@ class InterPixelNetwork(nn.Module):
 
     @torch.no_grad()
     def _pyramid(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """The backbone's levels, shallow to deep."""
+        """The backbone's levels, shallow to deep, of H / stride x W / stride cells, rounded up.
+
+        Backbones that round down would leave out what is no whole cell of their last level, and so have levels
+        that do not match, or no cell of a small image. To these the image goes with its border repeated.
+        """
+        height, width = images.shape[-2:]
+        if self._rounds_down:
+            side = self.backbone.output_stride
+            images = F.pad(images, (0, -width % side, 0, -height % side), mode="replicate")
         self._levels.clear()
         last = self.backbone(images)
         levels = [*self._levels, last]
         self._levels.clear()
+        if self._rounds_down:
+            strides = [self.stride * factor for factor in self._enlarged]
+            levels = [x[..., : -(-height // s), : -(-width // s)] for x, s in zip(levels, strides)]
         return levels
 
-    def _structure(self) -> tuple[int, list[int], list[int]]:
-        """Stride of the finest level; of each level, channels and cells of the finest level along one of it."""
+    def _structure(self) -> tuple[int, list[int], list[int], bool]:
+        """Stride of the finest level; of each level, channels and cells of the finest level along one of it; whether
+        the backbone rounds down, and so has fewer cells for a pixel less than whole ones.
+
+        Raises MethodError where levels do not nest.
+        """
         self.backbone.eval()
         device = next(self.backbone.parameters()).device
         side = 2 * self.backbone.output_stride
-        levels = self._pyramid(torch.zeros(1, 3, side, side, device=device))
-        sides = [level.shape[-1] for level in levels]
-        return side // sides[0], [level.shape[1] for level in levels], [sides[0] // s for s in sides]
+        whole, less = (self._pyramid(torch.zeros(1, 3, s, s, device=device)) for s in (side, side - 1))
+        sides = [level.shape[-1] for level in whole]
+        if any(side % sides[0] or sides[0] % s for s in sides):
+            raise _refusal(self.backbone)
+        enlarged = [sides[0] // s for s in sides]
+        rounds_down = [level.shape[-1] for level in less] != sides
+        return side // sides[0], [level.shape[1] for level in whole], enlarged, rounds_down
 
     def _keep_input(self, module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         self._levels.append(inputs[0])
@@ -137,13 +157,22 @@ def _taps(backbone: Backbone) -> list[tuple[nn.Module, bool]]:
     if hasattr(trunk, "layer4") and hasattr(trunk, "maxpool"):
         return [(trunk.maxpool, False), *((m, False) for m in (trunk.layer1, trunk.layer2, trunk.layer3))]
     if hasattr(trunk, "feature_info") and len(trunk.feature_info) > 3:
-        return [(trunk.get_submodule(stage["module"]), False) for stage in trunk.feature_info[-4:-1]]
+        modules = dict(trunk.named_modules())
+        stages = [modules.get(stage["module"]) for stage in trunk.feature_info[-4:-1]]
+        found = [(stage, False) for stage in stages if stage is not None]
+        if len(found) == len(stages):
+            return found
     if isinstance(getattr(trunk, "features", None), nn.Sequential):  # VGG16
         pools = [m for m in trunk.features if isinstance(m, nn.MaxPool2d)]
         return [(pool, False) for pool in pools[1:4]]
-    raise MethodError(
-        f"refiner irn finds no four levels in {type(trunk).__name__}; choose resnet38d, vgg16, "
-        f"resnet50, resnet101 or a convolutional timm network as refiner.irn.backbone.name"
+    raise _refusal(backbone)
+
+
+def _refusal(backbone: Backbone) -> MethodError:
+    return MethodError(
+        f"refiner irn finds no four levels in {type(backbone.trunk).__name__} whose cells are whole ones of the level "
+        "before; choose resnet38d, vgg16, resnet50, resnet101 or a convolutional timm network such as "
+        "timm/tf_efficientnet_lite0 as refiner.irn.backbone.name"
     )
 
 
