@@ -1,0 +1,58 @@
+"""Losses of DSKD-GC: their gradients, and their values by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.autograd import gradcheck
+
+from methods.dskd_gc.losses import (
+    classification_loss,
+    region_of_interest,
+    similarity_loss,
+    uncertain_distillation_loss,
+)
+
+
+def random(*shape: int) -> torch.Tensor:
+    source = torch.Generator().manual_seed(sum(shape))
+    return torch.randn(*shape, generator=source, dtype=torch.float64).requires_grad_()
+
+
+@pytest.mark.parametrize("axis", ["channels", "tokens"])
+def test_gradient_of_similarity(axis):
+    assert gradcheck(lambda t, s: similarity_loss(t, s, axis), (random(2, 3, 2, 3), random(2, 3, 3, 2).mT))
+
+
+def test_gradient_of_uncertain_distillation():
+    region = torch.rand(2, 3, 3, generator=torch.Generator().manual_seed(0)) > 0.5
+    student, teacher = random(2, 4, 3, 3).detach(), random(2, 4, 3, 3)
+    assert gradcheck(lambda t: uncertain_distillation_loss(student, t, region, (0.5, 0.3)), (teacher,))
+
+
+def test_gradient_of_classification():
+    labels = torch.tensor([[1.0, 0, 1], [0, 0, 1]])
+    assert gradcheck(lambda x: classification_loss(x, labels.double()), (random(2, 3),))
+
+
+def test_similarity_of_channels_and_of_tokens():
+    teacher = torch.tensor([[[[1.0, 0.0]], [[0.0, 2.0]]]])  # (1, 2 channels, 1, 2 tokens)
+    student = torch.tensor([[[[1.0, 1.0]], [[0.0, 3.0]]]])
+    half = 0.5**0.5
+    assert similarity_loss(teacher, student, "channels").item() == pytest.approx(-(half + 1) / 2)
+    assert similarity_loss(teacher, student, "tokens").item() == pytest.approx(-(1 + 3 / 10**0.5) / 2)
+    assert similarity_loss(teacher, teacher).item() == pytest.approx(-1)
+
+
+def test_uncertain_distillation_counts_the_region_alone():
+    student, teacher = torch.randn(1, 5, 2, 2), torch.randn(1, 5, 2, 2)
+    region = torch.tensor([[[True, False], [False, True]]])
+    entropy = -(student.softmax(1) * teacher.log_softmax(1)).sum(1)
+    expected = (entropy[0, 0, 0] + entropy[0, 1, 1]) / 2
+    torch.testing.assert_close(uncertain_distillation_loss(student, teacher, region), expected)
+    assert uncertain_distillation_loss(student, teacher, region & False) == 0
+
+
+def test_region_lies_between_the_thresholds():
+    cam = torch.tensor([[[[0.1, 0.3, 0.7]], [[0.2, 0.0, 0.9]]]])
+    assert region_of_interest(cam, 0.2, 0.7).tolist() == [[[False, True, False]]]
