@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.autograd import gradcheck
 
+from methods.dskd_gc import stages
 from methods.dskd_gc.losses import (
     classification_loss,
     region_of_interest,
     similarity_loss,
     uncertain_distillation_loss,
 )
+from methods.dskd_gc.network import phases
+from tests.single_stage import batch, network
 
 
 def random(*shape: int) -> torch.Tensor:
@@ -51,6 +56,29 @@ def test_uncertain_distillation_counts_the_region_alone():
     expected = (entropy[0, 0, 0] + entropy[0, 1, 1]) / 2
     torch.testing.assert_close(uncertain_distillation_loss(student, teacher, region), expected)
     assert uncertain_distillation_loss(student, teacher, region & False) == 0
+
+
+def test_what_is_projected_of_the_padding_is_not_distilled():
+    both, settings = network("dskd_gc")
+    both.begin(phases(settings)[1])
+    step = batch()
+    valid = step.valid.clone()
+    valid[..., :16] = False  # as the teacher sees it, mirrored: the right half of 4 x 4 tokens
+    step = replace(step, valid=valid)
+    output = both(step.images, step.labels)
+    output = output._replace(cam=torch.full_like(output.cam, 0.5))
+
+    def uncertain(projected: torch.Tensor) -> float:
+        terms = stages.losses(output._replace(projected=projected), step, both, settings)
+        return terms["uncertain"].item()
+
+    assert output.projected.shape[-1] == 4
+    noise = torch.randn_like(output.projected[..., :2])
+    outside, inside = output.projected.detach().clone(), output.projected.detach().clone()
+    outside[..., 2:] += noise
+    inside[..., :2] += noise
+    assert uncertain(outside) == pytest.approx(uncertain(output.projected))
+    assert uncertain(inside) != pytest.approx(uncertain(output.projected))
 
 
 def test_region_lies_between_the_thresholds():
