@@ -36,9 +36,10 @@ def tiny(name: str) -> DskdConfig:
     )
 
 
-def network(name: str) -> tuple[DskdNetwork, TrainingConfig]:
+def network(name: str, config: DskdConfig | None = None) -> tuple[DskdNetwork, TrainingConfig]:
+    """Of a method's tiny settings, or of others."""
     torch.manual_seed(0)
-    settings = tiny(name).training()
+    settings = (config or tiny(name)).training()
     branch = build_branch(settings.network, len(CLASSES), settings.distillation)
     return DskdNetwork(branch, settings).train(), settings
 

@@ -227,6 +227,11 @@ def _check(name: str, config: DskdConfig) -> None:
         raise MethodError(
             f"method.{name}.which=student: there is none without weights.similarity or weights.uncertain"
         )
+    if config.weights.classification == config.weights.patch_classification == 0:
+        raise MethodError(
+            f"method.{name}.weights: classification and patch_classification are 0, so nothing trains the classifier "
+            "whose maps are the CAM; give one of them"
+        )
     phases = config.phases
     if config.weights.distils and config.weights.segmentation > 0 and phases.segmentation < phases.warm_up:
         raise MethodError(

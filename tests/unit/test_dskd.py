@@ -123,6 +123,10 @@ def test_toco_is_a_setting_of_the_same_training(scale):
             "there is none without weights.similarity",
         ),
         (
+            {"weights": {"classification": 0.0, "patch_classification": 0.0}},
+            r"method\.dskd_gc\.weights: .* nothing trains the classifier whose maps are the CAM; give one",
+        ),
+        (
             {"phases": {"warm_up": 0.5, "segmentation": 0.4}},
             r"method\.dskd_gc\.phases: segmentation=0\.4 is before the end of warm_up=0\.5",
         ),

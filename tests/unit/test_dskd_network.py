@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from torch import nn
 
 from methods.base import MethodError
 from methods.dskd_gc import stages
-from methods.dskd_gc.network import DskdNetwork, average, build_branch, momentum_at, phases
+from methods.dskd_gc.config import LossWeights, TrainingConfig
+from methods.dskd_gc.network import DskdNetwork, Phase, average, build_branch, momentum_at, phases
 from tests.single_stage import METHODS, batch, network, tiny
 
 
@@ -108,10 +110,10 @@ def test_phases_follow_from_the_shares():
     assert [tuple(p) for p in phases(settings)] == [(0, 6, False, False), (6, 9, False, True)]
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_every_parameter_that_may_learn_has_a_gradient_and_no_other(name):
-    """Distributed training waits for a gradient of each of them."""
-    both, settings = network(name)
+def learning(
+    both: DskdNetwork, settings: TrainingConfig
+) -> Iterator[tuple[Phase, Mapping[str, torch.Tensor]]]:
+    """Phase by phase its loss terms, after the backward pass, by which exactly what may learn has a gradient."""
     for phase in phases(settings):
         both.begin(phase)
         both.zero_grad()
@@ -119,10 +121,37 @@ def test_every_parameter_that_may_learn_has_a_gradient_and_no_other(name):
         torch.stack(list(terms.values())).sum().backward()
         for key, parameter in both.named_parameters():
             assert (parameter.grad is not None) == parameter.requires_grad, (phase, key)
+        yield phase, terms
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_parameter_that_may_learn_has_a_gradient_and_no_other(name):
+    """Distributed training waits for a gradient of each of them."""
+    for phase, terms in learning(*network(name)):
         assert ("segmentation" in terms) == phase.segmentation
         assert ("similarity" in terms) == (name == "dskd_gc" and phase.warm_up)
         assert ("uncertain" in terms) == (name == "dskd_gc" and not phase.warm_up)
         assert ("class_contrast" in terms) == (name == "toco")
+
+
+@pytest.mark.parametrize(
+    ("name", "weight"),
+    [
+        (name, f.name)
+        for name in METHODS
+        for f in fields(LossWeights)
+        if getattr(tiny(name).weights, f.name) > 0
+    ],
+)
+def test_the_same_holds_without_one_of_the_losses(name, weight):
+    config = tiny(name)
+    if (name, weight) == ("toco", "patch_classification"):  # its only loss of the classifier
+        config = replace(config, weights=replace(config.weights, classification=1.0))
+    without = replace(config, weights=replace(config.weights, **{weight: 0.0}))
+    both, settings = network(name, without)
+    found = dict(learning(both, settings))
+    assert not any(terms.get(weight, torch.zeros(())) for terms in found.values())
+    assert both.teacher.auxiliary_classifier.weight.requires_grad == (weight != "auxiliary")
 
 
 def test_the_student_takes_no_gradient_after_the_warm_up():
