@@ -84,6 +84,7 @@ EXPERIMENTS = (
             _row("classification by the class token alone", "", "weights.patch_classification=0"),
             _row("one mixture a class", "", "correction.scope=class"),
             _row("all pixels in the mixture", "", "correction.min_confidence=-1"),
+            _row("peaks no noisier than the upper component's mean", "", "correction.posterior=capped"),
             _row("τ = 0.3", "", "correction.similarity=0.3"),
             _row("τ = 0.7", "", "correction.similarity=0.7"),
             _row("Eq. 6 as printed", "", "distillation.average=literal"),
