@@ -6,6 +6,7 @@ from methods.experiment import Experiment, ExperimentRow
 
 _COLUMNS = ("segmentation", "pseudo-label")
 _SCORES = ("segmentation", "pseudo_label")
+_BOUNDED = ("segmentation",)
 _NO_STUDENT = ("weights.similarity=0", "weights.uncertain=0")
 _NO_CORRECTION = ("labels.refinement=none",)
 _THRESHOLDS = ((0.75, 0.35), (0.85, 0.25), (0.9, 0.2))
@@ -72,6 +73,17 @@ EXPERIMENTS = (
         (
             _row("ToCo", "dskd_gc/Tab. 4/ToCo", method="toco"),
             _row("DSKD + GC", "dskd_gc/Tab. 4/DSKD + GC"),
+        ),
+    ),
+    Experiment(
+        "bounds",
+        "Against what it builds on, and against the shared network on true masks",
+        ("segmentation",),
+        (
+            ExperimentRow("ToCo", scores=_BOUNDED, method="toco"),
+            ExperimentRow("baseline", scores=_BOUNDED, settings=(*_NO_STUDENT, *_NO_CORRECTION)),
+            ExperimentRow("DSKD + GC", scores=_BOUNDED),
+            ExperimentRow("supervised (bound)", scores=_BOUNDED, method="supervised"),
         ),
     ),
     Experiment(
