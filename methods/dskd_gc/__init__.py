@@ -134,6 +134,15 @@ DEVIATIONS = (
         "zeros after the ReLU, most of an image, would be a component of their own; they stay background",
     ),
     Deviation(
+        "noise of the CAM's peak",
+        "the posterior of the component with the lower mean (Eq. 17)",
+        "not published",
+        "as printed; correction.posterior=capped takes confidences above the upper component's mean as that mean",
+        "where the lower component is broad and the upper one narrow, the printed one rises again above the upper "
+        "mean: of N(.25, .2) and N(.75, .05), weighted .7 and .3, it is .03 at .75 and .99 at 1, so an object's core "
+        "is relabelled as noise",
+    ),
+    Deviation(
         "features of the neighbours",
         "of pixels; resolution not stated",
         "not published",
@@ -226,6 +235,11 @@ def _check(name: str, config: DskdConfig) -> None:
     if config.which == "student" and not config.weights.distils:
         raise MethodError(
             f"method.{name}.which=student: there is none without weights.similarity or weights.uncertain"
+        )
+    if config.weights.classification == config.weights.patch_classification == 0:
+        raise MethodError(
+            f"method.{name}.weights: classification and patch_classification are 0, so nothing trains the classifier "
+            "whose maps are the CAM; give one of them"
         )
     phases = config.phases
     if config.weights.distils and config.weights.segmentation > 0 and phases.segmentation < phases.warm_up:

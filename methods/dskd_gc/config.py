@@ -24,7 +24,8 @@ SEGMENTATION_LOSSES = ("mean", "balanced")
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Factors of the terms (Eq. 23). Zero leaves a term out, and the parts of the network that only it needs.
+    """Factors of the terms (Eq. 23). Zero leaves a term out, and the parts of the network that only it needs; what
+    gives maps all the same (auxiliary classifier, decoder) stays as it starts.
 
     classification:       L_cls, of the class token
     patch_classification: of the pooled patch tokens (ToCo's L_cls), by the weights that make the CAM

@@ -6,6 +6,7 @@ from methods.experiment import Experiment, ExperimentRow
 
 _COLUMNS = ("segmentation", "pseudo-label")
 _SCORES = ("segmentation", "pseudo_label")
+_BOUNDED = ("segmentation",)
 _NO_STUDENT = ("weights.similarity=0", "weights.uncertain=0")
 _NO_CORRECTION = ("labels.refinement=none",)
 _THRESHOLDS = ((0.75, 0.35), (0.85, 0.25), (0.9, 0.2))
@@ -75,6 +76,17 @@ EXPERIMENTS = (
         ),
     ),
     Experiment(
+        "bounds",
+        "Against what it builds on, and against the shared network on true masks",
+        ("segmentation",),
+        (
+            ExperimentRow("ToCo", scores=_BOUNDED, method="toco"),
+            ExperimentRow("baseline", scores=_BOUNDED, settings=(*_NO_STUDENT, *_NO_CORRECTION)),
+            ExperimentRow("DSKD + GC", scores=_BOUNDED),
+            ExperimentRow("supervised (bound)", scores=_BOUNDED, method="supervised"),
+        ),
+    ),
+    Experiment(
         "open",
         "What the paper leaves open",
         _COLUMNS,
@@ -84,6 +96,7 @@ EXPERIMENTS = (
             _row("classification by the class token alone", "", "weights.patch_classification=0"),
             _row("one mixture a class", "", "correction.scope=class"),
             _row("all pixels in the mixture", "", "correction.min_confidence=-1"),
+            _row("peaks no noisier than the upper component's mean", "", "correction.posterior=capped"),
             _row("τ = 0.3", "", "correction.similarity=0.3"),
             _row("τ = 0.7", "", "correction.similarity=0.7"),
             _row("Eq. 6 as printed", "", "distillation.average=literal"),

@@ -245,6 +245,7 @@ class DskdNetwork(nn.Module):
         self.phase = phase
         self.teacher.requires_grad_(True)
         self.teacher.decoder.requires_grad_(phase.segmentation)
+        self.teacher.auxiliary_classifier.requires_grad_(self._settings.weights.auxiliary > 0)
         if self.student is not None and self.teacher.projector is not None:
             self.teacher.projector.requires_grad_(not phase.warm_up)
             self.student.requires_grad_(False)

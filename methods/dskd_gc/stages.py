@@ -117,15 +117,15 @@ def losses(
         if weight > 0
     }
     valid = batch.valid if network.student is None else batch.valid.flip(-1)  # as the teacher's view
+    inside = F.interpolate(valid.float(), output.cam.shape[-2:], mode="area")[:, 0] > 0.5
     if weights.patch_contrast > 0:
         labels = token_labels(output.auxiliary_cam, contrast.low, contrast.high)
-        inside = F.interpolate(valid.float(), labels.shape[-2:], mode="area")[:, 0] > 0.5
         labels = torch.where(inside, labels, IGNORE)
         terms["patch_contrast"] = weights.patch_contrast * patch_token_contrast(
             output.patches, labels, contrast.absolute
         )
     if settings.distillation is not None:
-        terms |= _distillation(output, settings)
+        terms |= _distillation(output, inside, settings)
     if output.contrasted is not None and settings.class_contrast is not None:
         terms["class_contrast"] = weights.class_contrast * class_token_contrast(
             *output.contrasted, temperature=settings.class_contrast.temperature
@@ -137,7 +137,8 @@ def losses(
     return terms
 
 
-def _distillation(output: Output, settings: TrainingConfig) -> dict[str, torch.Tensor]:
+def _distillation(output: Output, inside: torch.Tensor, settings: TrainingConfig) -> dict[str, torch.Tensor]:
+    """Of the network's phase; inside: (B, h, w) bool, False for tokens of the padding, which are no region's."""
     weights, distillation = settings.weights, settings.distillation
     assert distillation is not None
     if output.student_middle is not None:
@@ -145,7 +146,7 @@ def _distillation(output: Output, settings: TrainingConfig) -> dict[str, torch.T
         return {"similarity": weights.similarity * loss}
     assert output.projected is not None
     assert output.student_projected is not None
-    region = region_of_interest(output.cam, distillation.low, distillation.high)
+    region = region_of_interest(output.cam, distillation.low, distillation.high) & inside
     loss = uncertain_distillation_loss(
         output.student_projected, output.projected, region, distillation.temperatures
     )

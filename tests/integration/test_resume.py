@@ -42,7 +42,8 @@ def watched(before_each):
         def wrapper(self, *rest, **options):
             in_store, in_run = (str(self).partition(part)[2] for part in ("/store/work/", "/run/"))
             if in_store:
-                before_each(in_store.split("/")[0])
+                stage, training = in_store.split("/")[0], self.stem.startswith("checkpoint-")
+                before_each(f"{stage}/{self.stem}" if training else stage)
             elif in_run:
                 before_each("board")
             return original(self, *rest, **options)
@@ -90,33 +91,38 @@ counts = Path(sys.argv[0]).with_name("counts.json")
 assert run(whole, counting) == 0
 made = json.loads(counts.read_text())
 for name, count in made.items():  # in the order of the run
-    # Half-way: between checkpoints, inside shards, before manifests are in place. What trains is killed twice more,
-    # each time a checkpoint further on.
-    for at in [(count + 1) // 2] + [2, 2] * (count > 8):
-        print("ENDED", json.dumps([name, run(killed, killing(name, at))]), flush=True)
+    # Half-way: between the checkpoints of each of a stage's trainings, inside shards, before manifests are in place.
+    print("ENDED", json.dumps([name, run(killed, killing(name, count // 2 + 1))]), flush=True)
 print("ENDED", json.dumps([None, run(killed, lambda: (lambda: None))]), flush=True)
 """
 
 RUNS = {
     "eps": ("eps",),
-    "dskd_gc": ("dskd_gc",),
+    "dskd_gc": ("dskd_gc", "method.dskd_gc.train.iterations=12", "method.dskd_gc.phases.segmentation=0.7"),
 }
-"""Method and options of the runs that are killed."""
+"""Method and options of the runs that are killed. Of 12 iterations, four are dskd_gc's warm-up, four its expansion
+alone, and four its segmentation, with two checkpoints each."""
+TRAININGS = {"eps": 2, "dskd_gc": 3}
+"""How many trainings each has: dskd_gc's stage trains once a phase."""
 
 
-def arguments(folder: Path, method: str, *options: str) -> list[str]:
+def arguments(folder: Path, method: str, *settings: str) -> list[str]:
     """Of a run that has checkpoints and shards inside its stages."""
     return [
-        "run", "--methods", method, *options, "--device", "cpu", "--output", str(folder / "run"),
+        "run", "--methods", method, "--device", "cpu", "--output", str(folder / "run"),
         f"runtime.store={folder / 'store'}", "runtime.checkpoint_every=2", "runtime.shard=5",
-        *data(folder.parent / "data"), *sizes([method]),
+        *data(folder.parent / "data"), *sizes([method]), *settings,
     ]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Runs:
-    """Folders of a run without interruption, and of one whose every stage was killed once; what was said."""
+    """Folders of a run without interruption, and of one whose every stage was killed once; what was said.
 
+    interrupted: stages, and each training of a stage by its checkpoint ("train/checkpoint-2")
+    """
+
+    method: str
     whole: Path
     killed: Path
     said: str
@@ -147,7 +153,7 @@ def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     ended = [json.loads(line[6:]) for line in done.stdout.splitlines() if line.startswith("ENDED ")]
     assert ended[-1] == [None, 0], said
     assert {code for _, code in ended[:-1]} == {-9}, said
-    return Runs(whole, killed, said, {name for name, _ in ended[:-1]})
+    return Runs(request.param, whole, killed, said, {name for name, _ in ended[:-1]})
 
 
 def manifests(folder: Path) -> dict[str, dict[str, Any]]:
@@ -163,11 +169,21 @@ def manifests(folder: Path) -> dict[str, dict[str, Any]]:
 
 def test_artifacts_and_scores_equal_those_of_an_uninterrupted_run(runs):
     whole, resumed = manifests(runs.whole), manifests(runs.killed)
-    assert {name.split("/")[0] for name in whole} | {BOARD} == runs.interrupted
+    assert {name.split("/")[0] for name in whole} | {BOARD} == {n for n in runs.interrupted if "/" not in n}
     assert resumed.keys() == whole.keys()
     for name, manifest in whole.items():
         assert resumed[name]["files"] == manifest["files"], name
         assert json.dumps(resumed[name]) == json.dumps(manifest), name  # as text, for NaN
+
+
+def test_every_training_was_killed(runs):
+    """The phases of a method that trains in several are trainings of their own."""
+    made = {
+        f"{path.parent.parent.name}/checkpoint-{path.stem.removeprefix('losses-')}"
+        for path in runs.whole.glob("store/artifacts/*/*/losses-*.json")
+    }
+    assert len(made) == TRAININGS[runs.method]
+    assert {name for name in runs.interrupted if "/" in name} == made
 
 
 def test_the_records_are_equal(runs):
@@ -181,7 +197,8 @@ def test_the_records_are_equal(runs):
 def test_stages_go_on_where_they_were(runs):
     """Trainings from a checkpoint, stages that pass through images from a shard."""
     resumed = set(re.findall(r"· (\S+): resuming at [1-9]\d*/", runs.said))
-    stages = {name for name in runs.interrupted if (runs.whole / "store" / "artifacts" / name).is_dir()}
+    stages = {name.split("/")[0] for name in runs.interrupted}
+    stages = {name for name in stages if (runs.whole / "store" / "artifacts" / name).is_dir()}
     trained = {path.parent.parent.name for path in runs.whole.glob("store/artifacts/*/*/losses-*.json")}
     mapped = {path.parents[2].name for path in runs.whole.glob("store/artifacts/*/*/labels/*.png")}
     assert trained

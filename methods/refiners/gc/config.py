@@ -10,6 +10,7 @@ from methods.base import MethodError
 from methods.layers.config import BackboneConfig
 
 SCOPES = ("image", "class")
+POSTERIORS = ("literal", "capped")
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,9 @@ class CorrectionConfig:
                    of the pixels where its CAM is the highest
     min_confidence: pixels up to this (-1: none) stay out of the mixture and keep their label: ReLU's zeros, most
                    of an image, would make a component of their own
+    posterior:     "literal": the noise of a confidence x as Eq. 17 is printed, which rises again above the upper
+                   component's mean where the lower one is the broader; "capped": as printed at
+                   min(x, upper mean), so that a CAM's peak is never noisier than the upper component's middle
     max_iterations, tolerance: of EM
     """
 
@@ -31,6 +35,7 @@ class CorrectionConfig:
     similarity: Similarity = 0.5
     scope: Annotated[str, OneOf(SCOPES)] = "image"
     min_confidence: Annotated[float, Within(-1, 1)] = 0.01
+    posterior: Annotated[str, OneOf(POSTERIORS)] = "literal"
     max_iterations: Count = 100
     tolerance: Positive = 1e-3
 

@@ -43,6 +43,7 @@ def noise_probability(
     """G_n (B, H, W): posterior of the mixture's lower component (Eq. 17); 0 for pixels outside the mixture.
 
     cams: (B, K, H, W) in [0, 1]
+    `settings.posterior` says whether confidences above the upper component's mean are as noisy as that mean.
     """
     confidence, winner = (t.flatten(1) for t in cams.max(1))
     member = confidence > settings.min_confidence
@@ -57,6 +58,8 @@ def noise_probability(
         image = torch.arange(len(cams), device=cams.device)
         rows, masks = confidence, member
     mixture = fit_two_gaussians(rows, masks, None, settings.max_iterations, settings.tolerance)
+    if settings.posterior == "capped":
+        rows = rows.minimum(mixture.means[:, 1:])
     posterior = torch.where(masks, lower_posterior(rows, mixture), 0)
     noise = torch.zeros_like(confidence).index_add_(0, image, posterior)  # a pixel is in one mixture
     return noise.view(cams.shape[0], *cams.shape[-2:])
@@ -68,7 +71,8 @@ def correct_by_neighbours(
     """Eq. 19 and 21: relabel R_h, the noise, and R_u, the uncertain.
 
     labels, noise: (B, H, W); features: (B, D, h, w). A pixel with an unlike neighbour becomes background; of the
-    others, those of R_h are ignored and those of R_u take the label of their most similar neighbour.
+    others, those of R_h are ignored and those of R_u take the label of their most similar neighbour, or keep their
+    own where no neighbour lies inside the image.
     """
     height, width = labels.shape[-2:]
     step = tuple(max(1, round(n / f)) for n, f in zip((height, width), features.shape[-2:]))
@@ -97,7 +101,7 @@ def correct_by_neighbours(
     )
     unlike = ((similarity < settings.similarity) & inside).any(1)
     nearest = similarity.masked_fill(~inside, -torch.inf).argmax(1, keepdim=True)
-    most_similar = there.gather(1, nearest)[:, 0]
+    most_similar = torch.where(inside.any(0), there.gather(1, nearest)[:, 0], labels)
     is_noise = noise > settings.high
     is_uncertain = (noise > settings.low) & (noise < settings.high)
     background, ignored = torch.zeros_like(labels), torch.full_like(labels, IGNORE)
