@@ -86,7 +86,7 @@ class Kind:
 
 @dataclass
 class Download:
-    """An archive whose kind is known, with its useful members and their groups of the pattern."""
+    """What an archive holds of one kind: its useful members and their groups of the pattern."""
 
     path: Path
     kind: Kind
@@ -95,20 +95,28 @@ class Download:
 
 
 def recognise(request: Request, kinds: Sequence[Kind]) -> list[Download]:
-    """What each archive is, by what it holds and not by its name. Raises DataError for one that is none of them."""
-    return [_recognised(archive, members(archive), kinds) for archive in request.archives]
+    """What each archive is, by what it holds and not by its name: one of several kinds packed together is each.
+
+    Raises DataError for one that is none of them.
+    """
+    return [download for archive in request.archives for download in _recognised(archive, kinds)]
 
 
-def _recognised(archive: Path, files: Sequence[Member], kinds: Sequence[Kind]) -> Download:
-    for kind in kinds:
-        download = Download(archive, kind)
-        for member in files:
-            if match := kind.pattern.search(member.name):
-                download.found[member.name], download.sizes[member.name] = match, member.size
-        if download.found:
-            return download
+def _recognised(archive: Path, kinds: Sequence[Kind]) -> list[Download]:
+    files = members(archive)
+    downloads = [_members_of(kind, archive, files) for kind in kinds]
+    if found := [download for download in downloads if download.found]:
+        return found
     example = f"; it begins with {files[0].name}" if files else "; it is empty"
     raise DataError(f"{archive}: none of {', '.join(kind.name for kind in kinds)}{example}")
+
+
+def _members_of(kind: Kind, archive: Path, files: Sequence[Member]) -> Download:
+    download = Download(archive, kind)
+    for member in files:
+        if match := kind.pattern.search(member.name):
+            download.found[member.name], download.sizes[member.name] = match, member.size
+    return download
 
 
 def unpack_all(request: Request, downloads: Sequence[Download], extra: int = 0) -> None:

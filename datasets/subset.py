@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Literal
 
@@ -17,27 +17,48 @@ NO_CLASS = -1
 def stratified(labels: Mapping[str, tuple[int, ...]], size: int) -> tuple[str, ...]:
     """`size` of the ids, or all where there are no more; in the order given.
 
-    As in iterative stratification (Sechidis et al., ECML 2011), the classes are served from the rarest on: each is
-    given as many images as its share, one at least while there is room. Images of a class come in the order of
-    their ids' SHA-256.
+    First each class is given an image, the rarest classes before the others, whose images often hold a common one
+    too; where there is no room for all, the commonest. Then, image by image, the class is served that lacks most
+    of its share, as in iterative stratification (Sechidis et al., ECML 2011). Images of a class come in the order
+    of their ids' SHA-256.
 
     labels: id -> object classes of the image
     """
     if size >= len(labels):
         return tuple(labels)
-    order = sorted(labels, key=lambda i: hashlib.sha256(i.encode()).digest())
+    strata = {i: labels[i] or (NO_CLASS,) for i in labels}
     members: dict[int, list[str]] = defaultdict(list)
-    for sample_id in order:
-        for stratum in labels[sample_id] or (NO_CLASS,):
+    for sample_id in sorted(labels, key=lambda i: hashlib.sha256(i.encode()).digest()):
+        for stratum in strata[sample_id]:
             members[stratum].append(sample_id)
-    chosen: set[str] = set()
-    for stratum in sorted(members, key=lambda s: (len(members[s]), s)):
-        ids = members[stratum]
-        share = max(1, round(len(ids) * size / len(labels)))
-        missing = min(share - len(chosen.intersection(ids)), size - len(chosen))
-        chosen.update([i for i in ids if i not in chosen][: max(missing, 0)])
-    chosen.update([i for i in order if i not in chosen][: size - len(chosen)])
+    rarest_first = sorted(members, key=lambda s: (len(members[s]), s))
+    first = _one_of_each(strata, members, rarest_first)
+    if len(first) > size:
+        first = _one_of_each(strata, members, rarest_first[::-1])[:size]
+    chosen = set(first)
+    found = Counter(stratum for i in chosen for stratum in strata[i])
+    share = {stratum: len(ids) * size / len(labels) for stratum, ids in members.items()}
+    waiting = {stratum: iter(ids) for stratum, ids in members.items()}
+    while len(chosen) < size:
+        left = [stratum for stratum in rarest_first if found[stratum] < len(members[stratum])]
+        neediest = max(left, key=lambda s: share[s] - found[s])
+        sample_id = next(i for i in waiting[neediest] if i not in chosen)
+        chosen.add(sample_id)
+        found.update(strata[sample_id])
     return tuple(i for i in labels if i in chosen)
+
+
+def _one_of_each(
+    strata: Mapping[str, tuple[int, ...]], members: Mapping[int, Sequence[str]], order: Sequence[int]
+) -> list[str]:
+    """Images in which every stratum occurs: of each in `order` its first, unless an earlier one's image has it too."""
+    chosen: list[str] = []
+    found: set[int] = set()
+    for stratum in order:
+        if stratum not in found:
+            chosen.append(members[stratum][0])
+            found.update(strata[chosen[-1]])
+    return chosen
 
 
 class Part(Dataset):

@@ -69,6 +69,10 @@ def check(
         raise ConfigError("--update measures the spread anew; --measure-spread adds to it: give one of them")
     if junit is not None and (update or measure_spread):
         raise ConfigError("--junit reports a comparison; leave it out where numbers are recorded")
+    if reference is not None and reference.suffix != ".json":
+        raise ConfigError(
+            f"--reference {reference}: the name must end in .json; weights go to the folder of that name without it"
+        )
     recording = update or measure_spread
     numbers = parse_seeds(seeds)
     if recording and SPREAD_TIER in tiers and len(numbers) < FEWEST_SEEDS:
@@ -92,12 +96,18 @@ def check(
         if faults and measure_spread:
             raise ConfigError(f"--reference {path}: {faults}; check --update records it anew")
         found = found or stored.Reference(path)
+        devices, chosen = _devices(device), (SPREAD_TIER,) if measure_spread else tiers
         if faults:
+            sections = [stored.section(kind, tier) for kind in devices for tier in chosen]
+            if others := found.others(config.method, sections):
+                raise ConfigError(
+                    f"--reference {path}: {faults}; this would drop {'; '.join(others)}: record them too "
+                    "(--methods, --tier, --device), or remove the file and its folder first"
+                )
             console.print(f"{path}: {faults}; all numbers are recorded anew", markup=False)
             found.baselines = {}
         found.configuration, found.data = stored.shared_settings(config), stored.fingerprints(data)
-        chosen = (SPREAD_TIER,) if measure_spread else tiers
-        sys.exit(_record(config, found, _devices(device), chosen, numbers, train, measure_spread))
+        sys.exit(_record(config, found, devices, chosen, numbers, train, measure_spread))
     if found is None:
         raise ConfigError(f"--reference {path}: no such file; check --update --train makes it")
     if faults:
@@ -145,19 +155,28 @@ def _record(
 ) -> int:
     from benchmark.check.compare import SPREAD_TIER
     from benchmark.check.reference import section as name_of
-    from benchmark.check.sections import record_section
+    from benchmark.check.sections import drop_outdated, record_section
     from benchmark.check.show import print_recorded, print_spread
     from benchmark.check.tiers import train_weights
 
+    retrained: set[str] = set()
     if train:
-        train_weights(replace(config, runtime=replace(config.runtime, device=devices[0])), reference)
+        trained_on = replace(config, runtime=replace(config.runtime, device=devices[0]))
+        retrained = train_weights(trained_on, reference)
     sections = [
         record_section(config, reference, device, tier, seeds, adding=adding)
         for device in devices
         for tier in tiers
     ]
+    dropped = drop_outdated(reference, retrained, sections)
     reference.save()
     console.print()
+    for name, methods in dropped.items():
+        console.print(
+            f"{name.replace('/', ' · ')}: dropped, made with the former weights: {', '.join(methods)}; "
+            "record them with check --update",
+            markup=False,
+        )
     for section in sections:
         print_recorded(section)
         if section.tier == SPREAD_TIER:

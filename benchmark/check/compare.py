@@ -20,6 +20,8 @@ TIGHT_OTHERS = 0.005
 FACTOR = 2.8
 """Times the reproducibility SD: what two single runs differ by in 95 of 100 cases (ISO 5725-6)."""
 FEWEST_SEEDS = 2
+WEIGHTS_TIER = 1
+"""The tier whose numbers are of recorded weights."""
 SPREAD_TIER = 2
 """The tier whose numbers depend on the seed."""
 

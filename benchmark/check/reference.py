@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ class Reference:
     data:      fingerprints of the data, "images/train" and so on
     weights:   "method/stage" -> file in `folder`; stages of equal settings share one
     baselines: device kind and tier, `section(...)` -> method -> what it is compared with
+    former_weights: files in `folder` that the reference on disk lists
     """
 
     path: Path
@@ -63,6 +64,7 @@ class Reference:
     data: dict[str, str] = field(default_factory=dict)
     weights: dict[str, str] = field(default_factory=dict)
     baselines: dict[str, dict[str, Baseline]] = field(default_factory=dict)
+    former_weights: frozenset[str] = frozenset()
 
     @property
     def folder(self) -> Path:
@@ -82,16 +84,26 @@ class Reference:
         changed = [name for name, content in fingerprints(dataset).items() if self.data.get(name) != content]
         return f"recorded with another content of {', '.join(changed)}" if changed else ""
 
+    def others(self, methods: Collection[str], sections: Collection[str]) -> list[str]:
+        """What is recorded of other methods or in other sections, one entry a section: "cuda/tier 1 of cam, eps"."""
+        found = []
+        for name, recorded in self.baselines.items():
+            left = [m for m in recorded if name not in sections or m not in methods]
+            found += [f"{name} of {', '.join(left)}"] if left else []
+        return found
+
     def save(self) -> None:
-        """Write the file, and remove weights that nothing refers to any more."""
-        content = {"schema": SCHEMA} | {k: v for k, v in dataclasses.asdict(self).items() if k != "path"}
+        """Write the file, and remove weights that it listed before and nothing refers to any more; no other files."""
+        content = {"schema": SCHEMA} | {
+            k: v for k, v in dataclasses.asdict(self).items() if k not in ("path", "former_weights")
+        }
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(".tmp")
         temporary.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
         temporary.replace(self.path)
-        for file in self.folder.glob("*.safetensors"):
-            if file.name not in self.weights.values():
-                file.unlink()
+        for name in self.former_weights.difference(self.weights.values()):
+            (self.folder / name).unlink(missing_ok=True)
+        self.former_weights = frozenset(self.weights.values())
 
 
 def section(device: str, tier: int) -> str:
@@ -123,7 +135,11 @@ def load(path: Path) -> Reference | None:
             }
             for name, methods in content["baselines"].items()
         }
-        return Reference(path, content["configuration"], content["data"], content["weights"], baselines)
+        weights = content["weights"]
+        if outside := [name for name in weights.values() if Path(name).name != name]:
+            raise ConfigError(f"--reference {path}: lists {outside[0]!r}, which leads out of its folder")
+        former = frozenset(weights.values())
+        return Reference(path, content["configuration"], content["data"], weights, baselines, former)
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"--reference {path}: is no reference of check ({error!r}); give another") from None
 

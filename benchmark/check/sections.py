@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -11,7 +11,7 @@ import torch
 
 from benchmark import provenance
 from benchmark.changes import differences
-from benchmark.check.compare import SPREAD_TIER, Difference, compare, unrecorded
+from benchmark.check.compare import SPREAD_TIER, WEIGHTS_TIER, Difference, compare, unrecorded
 from benchmark.check.reference import Baseline, Reference, Run, Values, section
 from benchmark.check.tiers import NO_REFERENCE, SEED, Outcome, apply_weights, train_briefly
 from benchmark.config import ConfigError, RunConfig, plain
@@ -108,6 +108,28 @@ def record_section(
         reference.baselines.setdefault(section(device, tier), {})[name] = made[name]
     found.seconds = time.perf_counter() - began
     return found
+
+
+def drop_outdated(
+    reference: Reference, retrained: Collection[str], sections: Sequence[Section]
+) -> dict[str, list[str]]:
+    """Remove tier 1's numbers of retrained methods that were not recorded again: they are of the former weights.
+
+    sections: those that were recorded. Returns section -> methods that are gone from it.
+    """
+    again = {
+        (section(s.device, s.tier), method)
+        for s in sections
+        for method, outcome in s.outcomes.items()
+        if outcome.status == "done"
+    }
+    dropped: dict[str, list[str]] = {}
+    for name, recorded in reference.baselines.items():
+        if name.endswith(section("", WEIGHTS_TIER)):
+            for method in [m for m in recorded if m in retrained and (name, m) not in again]:
+                del recorded[method]
+                dropped.setdefault(name, []).append(method)
+    return dropped
 
 
 def measure(

@@ -77,10 +77,11 @@ def train_briefly(config: RunConfig, seed: int) -> dict[str, Outcome]:
     return outcomes
 
 
-def train_weights(config: RunConfig, reference: Reference) -> None:
+def train_weights(config: RunConfig, reference: Reference) -> set[str]:
     """Record the weights that tier 1 needs, from ordinary runs on the whole data set: what they stored is used.
 
-    Stages of equal function and settings share the weights of the first. Raises MethodError if one fails.
+    Stages of equal function and settings share the weights of the first. Returns the methods whose weights are
+    others than before. Raises MethodError if a stage fails.
     """
     from benchmark.check.weights import pack
 
@@ -106,7 +107,10 @@ def train_weights(config: RunConfig, reference: Reference) -> None:
             files[alike] = f"{planned.stage.name}-{file_hash(packed)[:8]}.safetensors"
             reference.folder.mkdir(parents=True, exist_ok=True)
             shutil.move(packed, reference.folder / files[alike])
-    reference.weights |= {name: files[_alike(planned)] for name, planned in sources.items()}
+    recorded = {name: files[_alike(planned)] for name, planned in sources.items()}
+    others = {name for name, file in recorded.items() if reference.weights.get(name) != file}
+    reference.weights |= recorded
+    return {name.partition("/")[0] for name in others}
 
 
 def applied(cell: Cell) -> list[PlannedStage]:

@@ -118,7 +118,7 @@ def _keys_and_maps(path: Path, content: Mapping[Any, Any]) -> tuple[list[int], n
             return [], np.zeros((0, 1, 1), np.float32)
     else:
         numbers = [str(key) for key in content]
-        if not all(number.isdigit() for number in numbers):
+        if not all(number.isdecimal() for number in numbers):
             raise DataError(
                 f"{path}: holds {', '.join(numbers[:5])}, no classes; name maps by class (from 0), or give keys and cam"
             )

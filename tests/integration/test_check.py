@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -27,12 +28,10 @@ __all__ = ["command_line", "third_party"]  # fixtures
 METHOD = ["cam"]
 
 
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
-    """Options of a check whose reference has been recorded, in both tiers."""
-    folder = tmp_path_factory.mktemp("check")
+def record(folder: Path, device: str) -> tuple[str, ...]:
+    """Options of a check whose reference is recorded by this call, in both tiers."""
     options = (
-        *("--methods", ",".join(METHOD), "--device", "cpu", "--reference", str(folder / "reference.json")),
+        *("--methods", ",".join(METHOD), "--device", device, "--reference", str(folder / "reference.json")),
         *(f"dataset.root={folder / 'data'}", "dataset.train=24", "dataset.val=12", "dataset.subset=12"),
         *(f"runtime.store={folder / 'store'}", "method.cam.refiner.name=par", *sizes(METHOD)),
     )
@@ -44,6 +43,11 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
             main()
     assert exit_.value.code == 0
     return options
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    return record(tmp_path_factory.mktemp("check"), "cpu")
 
 
 def reference_of(recorded: tuple[str, ...]) -> Path:
@@ -63,6 +67,20 @@ def test_nothing_differs_where_nothing_changed(recorded, command_line, tmp_path)
     assert {f"cam/{stage}" for stage in (*scores, *trainings)} == names
     assert [suite.get("failures") for suite in suites] == ["0", "0"]
     assert reference_of(recorded).read_text() == before
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_has_numbers_of_its_own(command_line, monkeypatch, tmp_path):
+    options = record(tmp_path, "cuda")
+    assert set(json.loads(reference_of(options).read_text())["baselines"]) == {"cuda/tier 1", "cuda/tier 2"}
+    done = command_line("check", *options)
+    assert done.code == 0, done.out + done.err
+    for tier in (1, 2):
+        assert f"cuda · tier {tier}: " in done.out
+    assert done.out.count("numbers of 1 method compared, 0 differ") == 2
+    flipped_cam(monkeypatch)
+    assert command_line("check", *options, "--tier", "1").code == 1
 
 
 def test_threads_change_nothing_that_counts(recorded, command_line):
@@ -177,13 +195,45 @@ def test_other_data_is_one_line(recorded, command_line):
     assert "recorded with dataset.seed=0; here dataset.seed=1" in done.err
 
 
-def test_update_says_what_changed(recorded, command_line, monkeypatch, tmp_path):
-    copy = tmp_path / "reference.json"
-    original = reference_of(recorded)
+def copied(recorded: tuple[str, ...], folder: Path) -> Path:
+    """The reference with its weights, to be written to."""
+    original, copy = reference_of(recorded), folder / "reference.json"
     copy.write_text(original.read_text())
-    copy.with_suffix("").mkdir()
-    for file in original.with_suffix("").iterdir():
-        (copy.with_suffix("") / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(original.with_suffix(""), copy.with_suffix(""))
+    return copy
+
+
+def test_new_weights_leave_no_numbers_of_the_old_ones(recorded, command_line, tmp_path):
+    """Tier 2 alone is recorded here, which has no use for the weights."""
+    copy = copied(recorded, tmp_path)
+    options = [*recorded, "--reference", str(copy), "method.cam.train.iterations=2"]
+    done = command_line("check", *options, "--update", "--train", "--tier", "2", "--seeds", "0,1")
+    assert done.code == 0, done.out + done.err
+    assert "cpu · tier 1: dropped, made with the former weights: cam; record them with check" in done.out
+    old, new = (json.loads(file.read_text()) for file in (reference_of(recorded), copy))
+    assert set(old["baselines"]["cpu/tier 1"]) == {"cam"}
+    assert new["baselines"]["cpu/tier 1"] == {}
+    assert new["weights"]["cam/classify"] != old["weights"]["cam/classify"]
+    left = {file.name for file in copy.with_suffix("").iterdir()}
+    assert left == set(new["weights"].values())
+
+
+@pytest.mark.parametrize(
+    ("options", "lost"),
+    [(["--tier", "1"], "cpu/tier 2 of cam"), (["--methods", "eps"], "cpu/tier 1 of cam; cpu/tier 2 of cam")],
+)
+def test_other_data_and_part_of_the_numbers_is_one_line(recorded, command_line, options, lost):
+    before = reference_of(recorded).read_text()
+    fitting = [o for o in recorded if not (options[0] == "--methods" and o.startswith("method.cam."))]
+    done = command_line("check", *fitting, *options, "--update", "dataset.seed=1")
+    assert done.code == 2
+    assert f"here dataset.seed=1; this would drop {lost}: record them too" in done.err
+    assert done.err.count("\n") == 1
+    assert reference_of(recorded).read_text() == before
+
+
+def test_update_says_what_changed(recorded, command_line, monkeypatch, tmp_path):
+    original, copy = reference_of(recorded), copied(recorded, tmp_path)
     skipped_refinement(monkeypatch)
     there = [*recorded, "--reference", str(copy), "--tier", "1"]
     done = command_line("check", *there, "--update")
@@ -206,6 +256,8 @@ def test_update_says_what_changed(recorded, command_line, monkeypatch, tmp_path)
         (["--tier", "3"], "unknown tier '3'"),
         (["--device", "tpu"], "unknown device 'tpu'"),
         (["--reference", "nowhere.json"], "--reference nowhere.json: no such file"),
+        (["--reference", "voc"], "--reference voc: the name must end in .json"),
+        (["--reference", "voc", "--update", "--train"], "--reference voc: the name must end in .json"),
     ],
 )
 def test_options_that_do_not_go_together_are_one_line(command_line, options, said):

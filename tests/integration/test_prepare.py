@@ -100,9 +100,14 @@ def test_voc_with_train_aug_goes_from_archives_to_scores(command_line, voc, tmp_
     checked = command_line("doctor", "--dataset", "voc2012", data)
     assert "train: 6 images (list train_aug), 6 with masks" in checked.out
     assert "BAD" not in checked.out.partition("Data set voc2012")[2].partition("Nothing is broken")[0]
-    ran = command_line.run_on("cam", "--dataset", "voc2012", data, "--until", "cam", *sizes(["cam"]))
+    ran = command_line.run_on("cam", "--dataset", "voc2012", data, *sizes(["cam"]))
     assert ran.code == 0, ran.err
-    assert (read_run(command_line.output).records["metric"] == "miou").any()
+    records = read_run(command_line.output).records
+    of_val = records[(records["metric"] == "miou") & (records["stage"] == "segmentation")]
+    (found,) = of_val[of_val["method"] == "cam"]["value"]
+    assert 0 < found < 1
+    assert set(of_val["split"]) == {"val"}
+    assert set(of_val["images"]) == {len(VOC["val"])}
 
 
 def test_coco_goes_from_archives_to_scores_with_both_ground_truths(command_line, coco, tmp_path):
@@ -119,7 +124,7 @@ def test_coco_goes_from_archives_to_scores_with_both_ground_truths(command_line,
         assert checked.code == 0, checked.out
         expected = f"train: 133 images with an object, of 140; 133 with masks (ground truth {truth})"
         assert expected in checked.out
-        chosen = ("--dataset", "coco2014", "--until", "cam", *settings, *sizes(["cam"]))
+        chosen = ("--dataset", "coco2014", *settings, *sizes(["cam"]))
         ran = command_line.run_on("cam", *chosen)
         assert ran.code == 0, ran.err
         truths[truth] = Coco2014(CocoConfig(root=str(to), ground_truth=truth)).fingerprint("masks", "val")
@@ -128,6 +133,10 @@ def test_coco_goes_from_archives_to_scores_with_both_ground_truths(command_line,
     scores = records[(records["metric"] == "miou") & (records["method"] == "cam")]
     assert scores["changes"].str.contains("dataset.ground_truth=coco_stuff").any()
     assert not scores["changes"].str.contains("dataset.ground_truth=coco_stuff").all()
+    of_val = scores[scores["stage"] == "segmentation"]
+    assert set(of_val["split"]) == {"val"}
+    assert of_val["images"].tolist() == [57, 57]
+    assert of_val["value"].between(0, 1, inclusive="neither").all()
 
 
 # ---------------------------------------------------------------- resuming
@@ -164,6 +173,26 @@ def test_archives_may_come_one_after_the_other(command_line, voc, coco, tmp_path
     without = command_line("prepare", "coco2014", "--to", tmp_path / "coco", "--partial")
     assert without.code == 0
     assert len(list((tmp_path / "coco" / "masks" / "coco_stuff" / "val2014").iterdir())) == 57
+
+
+def test_one_archive_may_hold_all(command_line, voc, coco, tmp_path):
+    """Images and annotations packed together: both are taken; so with VOC and SBD."""
+    files: dict[str, bytes] = {}
+    for archive in coco.values():
+        with zipfile.ZipFile(archive) as zipped:
+            files |= {i.filename: zipped.read(i) for i in zipped.infolist()}
+    everything = zip_of(tmp_path / "coco.zip", files)
+    done = prepare(command_line, "coco2014", [everything], tmp_path / "coco", "--partial")
+    assert done.code == 0, done.err
+    for truth in ("instances", "coco_stuff"):
+        assert len(list((tmp_path / "coco" / "masks" / truth / "val2014").iterdir())) == 57
+    for archive in voc:
+        with tarfile.open(archive) as tar:
+            tar.extractall(tmp_path / "unpacked", filter="data")
+    everything = tar_of(tmp_path / "voc.tar", tmp_path / "unpacked")
+    done = prepare(command_line, "voc2012", [everything], tmp_path / "voc", "--partial")
+    assert done.code == 0, done.err
+    assert Voc2012(VocConfig(root=str(tmp_path / "voc"))).train_list == "train_aug"
 
 
 # ---------------------------------------------------------------- what is refused

@@ -1,6 +1,6 @@
 """Time and memory of an evaluation as images grow: linear, and flat. `pytest -s` shows the figures.
 
-Each number of images is scored in a process of its own, so that none is measured with what another one left.
+Bootstrap samples alone take memory by the image: how often each is drawn is one matrix.
 """
 
 from __future__ import annotations
@@ -13,74 +13,87 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmark.evaluation.confusion import pair_counts
+from benchmark.evaluation.counts import IMAGES_PER_GROUP, CountsHeader, CountsWriter
+from benchmark.evaluation.scores import Naming
 from datasets.images import write_labels
+from methods.artifacts import Cam, write_cams
 from tests.conftest import ROOT
+from tests.growth import CLASSES, PARTS, WARM_UP
 from tests.unit.evaluation_data import blocky
 
 SIZE = (48, 64)
 FILES = 50
 """Different maps; further images are links to them."""
-
-SCORING = """
-import json, sys, time
-from pathlib import Path
-import numpy as np
-from benchmark.evaluation.evaluator import score_label_maps
-from benchmark.memory import PeakMemory
-from tests.unit.evaluation_data import TinyDataset
-
-folder, images = Path(sys.argv[1]), int(sys.argv[2])
-data = TinyDataset(folder, {}, classes=tuple("abcdefgh"))
-ids = tuple(f"{n:05}" for n in range(images))
-
-def score(ids):
-    data.all_ids = ids
-    return score_label_maps(
-        folder / "prediction", data, "val", stage="segmentation", counts_path=folder / f"{images}.parquet", workers=1
-    )
-
-score(ids[:50])  # what libraries set up once
-began = time.process_time()
-with PeakMemory() as memory:
-    scores = score(ids)
-seconds = time.process_time() - began
-print(json.dumps({"seconds": seconds, "mb": memory.host_mb - memory.before_mb, "miou": scores.rows[0].value}))
-"""
+SHARD = 500
+"""CAMs in a file."""
+KB_PER_IMAGE = {"label_maps": 0, "cams": 0, "resamples": 8}
+HELD_MB = {"label_maps": 0, "cams": 20, "resamples": 0}
+"""Counts of up to 512 images wait to be written, at 30 KB of a CAM's."""
+NOISE_MB, NOISE_SECONDS = 16, 0.2
+COUNTS = (100, 1_000, 10_000)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """10 000 masks and label maps."""
+    """10 000 masks and label maps; CAMs, and stored counts, of each number of images."""
     place, rng = tmp_path_factory.mktemp("growth"), np.random.default_rng(0)
-    for name, ids in (("masks", (0, 0, 0, 1, 2, 3, 8, 255)), ("prediction/labels", (0, 0, 1, 2, 3, 8))):
-        maps = place / name
+    truths, predictions = (
+        [blocky(rng, SIZE, ids, 8) for _ in range(FILES)]
+        for ids in ((0, 0, 0, 1, 2, 3, 8, 255), (0, 0, 1, 2, 3, 8))
+    )
+    for name, maps in (("masks", truths), ("prediction/labels", predictions)):
+        files = place / name
         for n in range(FILES):
-            write_labels(maps / f"{n:05}.png", blocky(rng, SIZE, ids, 8))
-        for n in range(FILES, 10_000):
-            (maps / f"{n:05}.png").hardlink_to(maps / f"{n % FILES:05}.png")
+            write_labels(files / f"{n:05}.png", maps[n])
+        for n in range(FILES, COUNTS[-1]):
+            (files / f"{n:05}.png").hardlink_to(files / f"{n % FILES:05}.png")
+    scores = rng.random((FILES, 2, 6, 8)).astype(np.float16)
+    pairs = pair_counts(np.stack(truths), np.stack(predictions), len(CLASSES) + 1, len(CLASSES) + 1)
+    for images in (WARM_UP, *COUNTS):
+        ids = [f"{n:05}" for n in range(images)]
+        shards = place / f"cam-{images}"
+        shards.mkdir()
+        for first in range(0, images, SHARD):
+            cams = {
+                i: Cam(scores[int(i) % FILES], (int(i) % FILES % 3, 7), SIZE)
+                for i in ids[first : first + SHARD]
+            }
+            write_cams(shards / f"{first:05}.safetensors", cams)
+        with CountsWriter(
+            place / f"counts-{images}.parquet", CountsHeader(Naming("none", CLASSES))
+        ) as writer:
+            for i in ids:
+                counts = pairs[int(i) % FILES, :, :-1]
+                gt, pred = np.nonzero(counts)
+                writer.add(i, gt, pred, counts[gt, pred])
     return place
 
 
-def measured(folder: Path, images: int) -> dict[str, float]:
-    command = [sys.executable, "-c", SCORING, str(folder), str(images)]
+def measured(folder: Path, part: str, images: int) -> dict[str, float]:
+    command = [sys.executable, "-m", "tests.growth", str(folder), part, str(images)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    print(f"\n{images} images: {found['seconds']:.2f} s, peak {found['mb']:.1f} MB above the start")
+    print(f"\n{part} of {images} images: {found['seconds']:.2f} s, peak {found['mb']:.1f} MB above the start")
     return found
 
 
-def check(small: dict[str, float], large: dict[str, float], times: float) -> None:
-    """From `small` to `large` the images grow by `times`; the seconds do, with what scheduling adds, memory hardly."""
-    assert large["seconds"] < 1.5 * times * small["seconds"]
-    assert large["mb"] < small["mb"] + 16
+def check(folder: Path, part: str, few: int, many: int) -> None:
+    """The seconds grow as the images do, with what else the machine does; memory by what is said above."""
+    small, large = measured(folder, part, few), measured(folder, part, many)
+    assert large["seconds"] < 1.5 * many / few * small["seconds"] + NOISE_SECONDS
+    held = HELD_MB[part] if few < IMAGES_PER_GROUP else 0
+    assert large["mb"] < small["mb"] + NOISE_MB + held + KB_PER_IMAGE[part] * many / 1000
     assert small["miou"] == pytest.approx(large["miou"], abs=1e-12)  # the same pictures, more often
 
 
-def test_from_100_to_1000_images(folder: Path) -> None:
-    check(measured(folder, 100), measured(folder, 1000), 10)
+@pytest.mark.parametrize("part", ["label_maps", "cams"])
+def test_from_100_to_1000_images(folder: Path, part: str) -> None:
+    check(folder, part, *COUNTS[:2])
 
 
 @pytest.mark.slow
-def test_from_1000_to_10000_images(folder: Path) -> None:
-    check(measured(folder, 1000), measured(folder, 10_000), 10)
+@pytest.mark.parametrize("part", PARTS)
+def test_up_to_10000_images(folder: Path, part: str) -> None:
+    check(folder, part, *COUNTS[1:])

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from benchmark.check.compare import FACTOR, Difference, compare, reproducibility, tight_tolerance, unrecorded
 from benchmark.check.reference import Baseline, Reference, Run, as_recorded, load
-from benchmark.check.sections import Section
+from benchmark.check.sections import Section, drop_outdated
 from benchmark.check.show import write_junit
 from benchmark.check.tiers import ITERATIONS, NO_REFERENCE, Outcome, mean_of, shortened
 from benchmark.check.weights import pack, unpack
@@ -113,13 +113,62 @@ def test_a_reference_is_read_as_it_was_written(tmp_path):
         {"m/s": "s-1.safetensors"},
         {"cpu/tier 2": {"m": Baseline({"train": {"iterations": 3}}, runs)}},
     )
-    written.folder.mkdir()
-    for name in ("s-1.safetensors", "s-0.safetensors"):
-        (written.folder / name).touch()
     written.save()
     assert load(written.path) == written
     assert runs[1].values == {MIOU: 0.123457, IOU: None}
-    assert [f.name for f in written.folder.iterdir()] == ["s-1.safetensors"]
+
+
+def test_only_weights_that_the_file_listed_are_removed(tmp_path):
+    """The folder may hold a user's checkpoints."""
+    first = Reference(tmp_path / "models.json", weights={"m/s": "s-0.safetensors", "n/s": "s-1.safetensors"})
+    first.folder.mkdir()
+    for name in ("s-0.safetensors", "s-1.safetensors", "s-2.safetensors", "mine.safetensors"):
+        (first.folder / name).touch()
+    first.save()
+    assert len(list(first.folder.iterdir())) == 4
+    again = load(first.path)
+    assert again is not None
+    again.weights["m/s"] = "s-2.safetensors"
+    again.save()
+    assert sorted(f.name for f in again.folder.iterdir()) == [
+        "mine.safetensors",
+        "s-1.safetensors",
+        "s-2.safetensors",
+    ]
+
+
+def test_weights_outside_the_folder_are_refused(tmp_path):
+    reference = Reference(tmp_path / "r.json", weights={"m/s": "../mine.safetensors"})
+    reference.save()
+    with pytest.raises(ConfigError, match="which leads out of its folder"):
+        load(reference.path)
+
+
+def recorded_methods(reference: Reference) -> dict[str, list[str]]:
+    return {name: list(methods) for name, methods in reference.baselines.items()}
+
+
+def test_numbers_of_former_weights_are_dropped(tmp_path):
+    """Of the retrained a, b and d only a was recorded again, and on the CPU only."""
+    sections = ("cpu/tier 1", "cpu/tier 2", "cuda/tier 1")
+    reference = Reference(
+        tmp_path / "r.json", baselines={s: {m: Baseline({}, [run(0.5)]) for m in "abc"} for s in sections}
+    )
+    recorded = Section("cpu", 1, outcomes={"a": Outcome("done"), "b": Outcome("failed", "no memory")})
+    dropped = drop_outdated(reference, {"a", "b", "d"}, [recorded])
+    assert dropped == {"cpu/tier 1": ["b"], "cuda/tier 1": ["a", "b"]}
+    assert recorded_methods(reference) == {
+        "cpu/tier 1": ["a", "c"],
+        "cpu/tier 2": ["a", "b", "c"],
+        "cuda/tier 1": ["c"],
+    }
+
+
+def test_what_recording_leaves_out_is_known(tmp_path):
+    of_each = {m: Baseline({}, [run(0.5)]) for m in ("cam", "eps")}
+    reference = Reference(tmp_path / "r.json", baselines={"cpu/tier 1": of_each, "cuda/tier 1": of_each})
+    assert reference.others(["cam", "eps"], ["cpu/tier 1", "cuda/tier 1"]) == []
+    assert reference.others(["cam"], ["cpu/tier 1"]) == ["cpu/tier 1 of eps", "cuda/tier 1 of cam, eps"]
 
 
 def test_a_run_under_the_same_conditions_replaces_the_former():

@@ -76,6 +76,33 @@ def test_an_artifact_of_shards_is_scored(dataset: TinyDataset, tmp_path: Path) -
     assert {(row.stage, row.split, row.images) for row in scores.rows} == {("classifier", "val", 3)}
 
 
+@pytest.fixture(scope="module")
+def eight(tmp_path_factory: pytest.TempPathFactory) -> TinyDataset:
+    ids = [f"i{n}" for n in range(8)]
+    labels = {i: tuple(c for c in range(3) if n >> c & 1) for n, i in enumerate(ids)}
+    return TinyDataset(tmp_path_factory.mktemp("eight"), {}, unmasked=ids, labels=labels)
+
+
+@given(some_scores, st.permutations(range(8)), st.lists(st.integers(0, 3), min_size=8, max_size=8))
+@checked
+def test_shards_of_any_partition_merge_to_the_same(
+    eight: TinyDataset,
+    tmp_path_factory: pytest.TempPathFactory,
+    scores: np.ndarray,
+    order: list[int],
+    shards: list[int],
+) -> None:
+    whole, parts = (tmp_path_factory.mktemp(name) for name in ("whole", "parts"))
+    write_image_scores(whole / "shard-0.safetensors", dict(zip(eight.all_ids, scores)))
+    for shard in set(shards):
+        of_shard = {eight.all_ids[n]: scores[n] for n in order if shards[n] == shard}
+        write_image_scores(parts / f"shard-{shard}.safetensors", of_shard)
+    expected = score_classifications(whole, eight, "val", stage="classifier")
+    found = score_classifications(parts, eight, "val", stage="classifier")
+    assert found == expected
+    assert all(math.isfinite(row.value) for row in found.rows)
+
+
 def test_what_is_wrong_is_said_in_one_line(dataset: TinyDataset, tmp_path: Path) -> None:
     shard = tmp_path / "shard-0.safetensors"
     write_image_scores(shard, {"a": np.zeros(3)})

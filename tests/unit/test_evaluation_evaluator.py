@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import benchmark.evaluation.counts as counts_module
 from benchmark.evaluation.confusion import confusion_matrices, extend_with_context, merge_context
@@ -37,19 +39,25 @@ def dataset(tmp_path: Path) -> TinyDataset:
     return TinyDataset(tmp_path / "data", masks, context_maps=some_maps(1, (0, 1, 2)))
 
 
-@pytest.fixture
-def cams(dataset: TinyDataset, tmp_path: Path) -> Path:
+def some_cams() -> dict[str, Cam]:
     rng = np.random.default_rng(3)
-    directory = tmp_path / "cam"
-    directory.mkdir()
-    maps = {
+    return {
         name: Cam(rng.random((2, 3, 4)).astype(np.float16) * np.float16(0.7), (n % 2, 2), size)
         for n, (name, size) in enumerate(SIZES.items())
     }
-    names = list(maps)
-    write_cams(directory / "0.safetensors", {name: maps[name] for name in names[:8]})
-    write_cams(directory / "1.safetensors", {name: maps[name] for name in names[8:]})
+
+
+def write_shards(directory: Path, cams: Mapping[str, Cam], order: Sequence[str], cut: int) -> Path:
+    """An artifact of two shards: the first `cut` CAMs in that order, and the others."""
+    directory.mkdir(parents=True)
+    for shard, names in enumerate((order[:cut], order[cut:])):
+        write_cams(directory / f"{shard}.safetensors", {name: cams[name] for name in names})
     return directory
+
+
+@pytest.fixture
+def cams(dataset: TinyDataset, tmp_path: Path) -> Path:
+    return write_shards(tmp_path / "cam", some_cams(), list(SIZES), 8)
 
 
 def value(scores: Scores, metric: str, class_name: str = "", variant: str = "") -> float:
@@ -193,6 +201,29 @@ def test_cam_variants(dataset: TinyDataset, cams: Path, fixed: float) -> None:
     images = {r.variant: r.images for r in scores.rows if not r.metric.startswith("miou_by")}
     assert images == {"fixed": 20, "tuned": 16, "oracle": 20, "curve": 20}
     assert not math.isnan(value(scores, "confusion_ratio", "boat|water", "fixed"))
+
+
+@given(st.permutations(list(SIZES)), st.integers(0, 20), st.permutations(list(SIZES)))
+@settings(
+    max_examples=12,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_order_of_images_and_shards_change_no_rule(
+    dataset: TinyDataset,
+    cams: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    order: list[str],
+    cut: int,
+    ids: list[str],
+) -> None:
+    """Neither the score nor the threshold that is chosen, whether tuned or oracle."""
+    shuffled = write_shards(tmp_path_factory.mktemp("shuffled") / "cam", some_cams(), order, cut)
+    expected, found = cam_scores(dataset, cams), cam_scores(dataset, shuffled, ids=ids)
+    assert {row.variant for row in found.rows} == {"fixed", "tuned", "oracle", "curve"}
+    assert list(map(str, found.rows)) == list(map(str, expected.rows))  # as text, NaN equals itself
+    assert found.notes == expected.notes
 
 
 def test_cams_at_the_fixed_threshold_have_all_scores_of_the_label_maps_they_make(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from benchmark.evaluation.confusion import confusion_matrices, merge_context
+from benchmark.evaluation.confusion import confusion_matrices, extend_with_context, merge_context
 from benchmark.evaluation.scores import (
     Naming,
     absent_classes,
@@ -127,6 +127,36 @@ def test_confusion_ratios_of_shards_and_of_any_order(
     np.testing.assert_array_equal(confusion_ratios(merged, CONTEXTS, 3), expected)
     found = matrices[:, range(4), range(4)].sum(0)  # the context of all images is labelled
     np.testing.assert_array_equal(confusion_ratios(merged, CONTEXTS, 3, found), expected)
+
+
+def ratios_of_maps(truth: np.ndarray, regions: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    extended = extend_with_context(truth, regions, CONTEXTS, 3)
+    return confusion_ratios(confusion_matrices(extended, predicted, 6, 4).sum(0), CONTEXTS, 3)
+
+
+some_pixels = (2, 3, 5)
+
+
+@given(
+    hnp.arrays(np.uint8, some_pixels, elements=st.integers(0, 3)),
+    hnp.arrays(np.uint8, some_pixels, elements=st.integers(0, 2)),
+    hnp.arrays(np.uint8, some_pixels, elements=st.integers(0, 3)),
+    hnp.arrays(np.bool_, some_pixels),
+    st.integers(0, 3),
+)
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_ignored_pixels_do_not_change_the_confusion_ratio(
+    truth: np.ndarray, regions: np.ndarray, predicted: np.ndarray, ignored: np.ndarray, filler: int
+) -> None:
+    """They count as if they were cut out, whatever is predicted there and whatever region they lie in."""
+    kept = [maps[~ignored][None, None] for maps in (truth, regions, predicted)]
+    expected = ratios_of_maps(*kept)
+    truth = np.where(ignored, np.uint8(255), truth)
+    np.testing.assert_array_equal(ratios_of_maps(truth, regions, predicted), expected)
+    for other in (np.where(ignored, np.uint8(filler % 3), regions), np.zeros_like(regions)):
+        refilled = np.where(ignored, np.uint8(filler), predicted)
+        changed = np.where(ignored, other, regions)
+        np.testing.assert_array_equal(ratios_of_maps(truth, changed, refilled), expected)
 
 
 @given(extended_batches, st.integers(0, 4))

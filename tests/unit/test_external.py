@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from benchmark.evaluation.counts import Counts
@@ -78,6 +79,14 @@ def save_psa(path: Path, keys: list[int], maps: np.ndarray) -> None:
     np.save(path.with_name(f"{path.name}.npy"), dict(zip(keys, maps)))  # type: ignore[arg-type]
 
 
+def save_mctformer(path: Path, keys: list[int], maps: np.ndarray) -> None:
+    """As its `--cam-npy-dir` has them: class -> map from its minimum to its maximum, an array of a tensor's memory."""
+    content = {}
+    for key, each in zip(keys, torch.from_numpy(maps)):
+        content[key] = ((each - each.min()) / (each.max() - each.min() + 1e-8)).numpy()
+    np.save(path.with_name(f"{path.name}.npy"), content)  # type: ignore[arg-type]
+
+
 def save_irn(path: Path, keys: list[int], maps: np.ndarray) -> None:
     content = {"keys": np.array(keys), "cam": maps[:, ::4, ::4], "high_res": maps}
     np.save(path.with_name(f"{path.name}.npy"), content)  # type: ignore[arg-type]
@@ -96,7 +105,7 @@ def save_npz_by_class(path: Path, keys: list[int], maps: np.ndarray) -> None:
     np.savez(path.with_name(f"{path.name}.npz"), **{str(k): m for k, m in zip(keys, maps)})
 
 
-FORMATS = (save_psa, save_irn, save_clip_es, save_npz, save_npz_by_class)
+FORMATS = (save_psa, save_mctformer, save_irn, save_clip_es, save_npz, save_npz_by_class)
 
 
 @pytest.fixture
@@ -121,6 +130,7 @@ def test_a_published_format_is_the_cam_it_was_made_of(save: Any, tmp_path: Path)
     image = tmp_path / "image.png"
     Image.new("RGB", (7, 5)).save(image)
     maps = np.random.default_rng(0).random((2, 5, 7)).astype(np.float32)
+    maps[:, 0, 0], maps[:, 4, 6] = 0, 1  # so that a format which stretches maps to [0, 1] keeps them
     save(tmp_path / "a", [14, 3], maps)
     (file,) = tmp_path.glob("a.*")
     cam = read_cam(file, Sample("a", image, (3,)), 20)
@@ -250,6 +260,7 @@ GOOD = np.zeros((5, 7), np.float32)
         ({0: np.where(np.eye(5, 7), 3, GOOD)}, "values from 0 to 3, outside [0, 1]"),
         ({0: GOOD * np.nan}, "outside [0, 1]"),
         ({"cam": GOOD}, "holds cam, no classes"),
+        ({"²": GOOD}, "holds ², no classes"),
         ({"keys": np.array([0])}, "no maps; call them one of high_res"),
         ({"keys": np.array([0, 1]), "cam": GOOD[None]}, "2 keys [0, 1] and maps of shape (1, 5, 7)"),
         ({"keys": np.array([1, 1]), "cam": np.stack([GOOD, GOOD])}, "do not belong together"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,6 +59,39 @@ def test_classes_keep_their_shares():
     found = np.array([there[c] for c in range(5)]) / 100
     np.testing.assert_allclose(found, drawn.mean(0), atol=0.05)
     assert abs(sum(not labels[i] for i in chosen) / 100 - (~drawn.any(1)).mean()) < 0.05
+
+
+def counted(sizes: Sequence[int], size: int) -> list[int]:
+    """Images of each class in the part, where every image has one class and class k has sizes[k] images."""
+    labels = {f"{c}-{n}": (c,) for c, images in enumerate(sizes) for n in range(images)}
+    there = Counter(c for i in stratified(labels, size) for c in labels[i])
+    return [there[c] for c in range(len(sizes))]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "size", "expected"),
+    [
+        ([1, 1, 1, 48, 49], 5, [1] * 5),  # shares of .05 must not crowd out those of 2.4
+        ([5] * 20 + [450, 460], 64, [1] * 20 + [22] * 2),  # like sizes, like parts
+        ([1, 1, 1, 48, 49], 3, [0, 0, 1, 1, 1]),  # no room for all
+        ([10, 20, 70], 10, [1, 2, 7]),
+    ],
+)
+def test_rare_classes_do_not_starve_common_ones(sizes, size, expected):
+    assert counted(sizes, size) == expected
+
+
+def test_more_classes_than_images():
+    """As in COCO: 80 classes, many a rare one, of two or three to an image; 64 images hold all of them."""
+    generator = np.random.default_rng(0)
+    shares = np.array([0.45, *np.geomspace(0.13, 0.002, 79)])
+    drawn = generator.random((20_000, 80)) < shares
+    labels = {f"{k:05d}": tuple(np.flatnonzero(row).tolist()) for k, row in enumerate(drawn) if row.any()}
+    chosen = stratified(labels, 64)
+    there = Counter(c for i in chosen for c in labels[i])
+    assert set(there) == set(range(80))
+    of_all = np.mean([0 in of_image for of_image in labels.values()])
+    assert there[0] / 64 == pytest.approx(of_all, abs=0.03)
 
 
 def shapes(root: Path) -> DatasetConfig:
