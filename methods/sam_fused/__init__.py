@@ -108,8 +108,8 @@ DEVIATIONS = (
         "named, not defined",
         "ToCo's: of an intermediate layer, with a classifier of its own",
         "ToCo's, of the third layer from the last; at nano its classifier's loss counts a tenth",
-        "the contrast is ToCo's; nano's weight is tuned on blue film (CAM's mIoU on the tuning seed at 1, .1 and .01: 24, "
-        "34 and 23; without contrast 35)",
+        "the contrast is ToCo's; nano's weight is tuned on blue film (CAM's mIoU on the tuning seed at 1, .1 and .01: 24,"
+        " 34 and 23; without contrast 35)",
     ),
     Deviation(
         "fusion network",
