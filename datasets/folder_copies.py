@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngImageFile
 from platformdirs import user_cache_path
 
 from datasets.base import IGNORE, Conversion, DataError
@@ -101,7 +102,9 @@ def _header(path: Path) -> Header:
 
 def _deep_colour(image: Image.Image) -> bool:
     """Whether a file of Pillow's 8-bit modes has 16 bits a channel, of which Pillow would keep the upper half."""
-    return image.format == "PNG" and str(image.tile[0][3]).endswith(";16B") and image.mode not in _DEEP
+    if not isinstance(image, PngImageFile) or image.mode in _DEEP:
+        return False
+    return str(image.tile[0][3]).endswith(";16B")
 
 
 def _opened(path: Path) -> Image.Image:

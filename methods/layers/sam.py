@@ -63,10 +63,16 @@ def decode(sam: Sam, embeddings: torch.Tensor, points: torch.Tensor, labels: tor
     Returns masks at a quarter of the embedding's cells, (V, P, 4 s, 4 s). Of SAM's four mask tokens the first is
     taken, which is that for prompts of several points.
     """
-    frames, prompts = labels.shape[:2]
     sparse, dense = sam.prompt_encoder(
         points=(points.flatten(0, 1).float(), labels.flatten(0, 1)), boxes=None, masks=None
     )
+    return decode_prompts(sam, embeddings, sparse, dense)
+
+
+def decode_prompts(sam: Sam, embeddings: torch.Tensor, sparse: torch.Tensor, dense: torch.Tensor) -> Masks:
+    """As `decode`, of what the prompt encoder makes of points: sparse (V P, N + 1, D), dense (V P, D, s, s)."""
+    frames = len(embeddings)
+    prompts = len(sparse) // frames
     decoder: Any = sam.mask_decoder
     own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([own.expand(frames * prompts, -1, -1), sparse], dim=1)
