@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from benchmark.config import ConfigError, typed
 from benchmark.console import console
 from benchmark.store import Entry, Store
-from datasets.base import DataError
+from datasets.base import Conversion, DataError
 from methods.base import Artifact, Kind
 
 if TYPE_CHECKING:
@@ -31,12 +31,14 @@ class Predictor:
     function: "package.module:function", as `Stage.run`; settings: typed, as it was given
     inputs:   role -> artifact, the trained network among them
     classes:  names of the object classes it tells apart
+    conversion: what the images it was trained on went through
     """
 
     function: str
     settings: Any
     inputs: dict[str, Artifact]
     classes: tuple[str, ...]
+    conversion: Conversion
     seed: int
 
 
@@ -122,8 +124,15 @@ def load(folder: Path) -> Predictor:
         kind = _attribute(manifest["settings_type"])
         settings = typed(kind, manifest["settings"])
         inputs = {role: _artifact(store, key) for role, key in manifest["inputs"].items()}
-        return Predictor(manifest["run"], settings, inputs, tuple(manifest["classes"]), manifest["seed"] or 0)
-    except (KeyError, ValueError, ImportError, AttributeError) as error:
+        return Predictor(
+            manifest["run"],
+            settings,
+            inputs,
+            tuple(manifest["classes"]),
+            Conversion(**manifest["conversion"]),
+            manifest["seed"] or 0,
+        )
+    except (KeyError, TypeError, ValueError, ImportError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
             f"{entry.path}: made by another version of the benchmark or of a plug-in ({reason}); "

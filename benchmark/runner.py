@@ -263,6 +263,7 @@ class Runner:
             "settings": plain(planned.stage.settings),
             "settings_type": f"{type(planned.stage.settings).__module__}:{type(planned.stage.settings).__qualname__}",
             "classes": list(self.plan.dataset.classes),
+            "conversion": asdict(self.plan.dataset.conversion()),
             "inputs": {role: up.key for role, up in planned.inputs.items()},
             "seed": cell.seed if planned.stage.seeded else None,
             "provenance": provenance.collect(self._get_fabric().device) | {"weights": planned.weights},

@@ -79,6 +79,18 @@ class TrainingView:
 
 
 @dataclass(frozen=True)
+class Conversion:
+    """What a data set does to its images before methods see them; other images for its networks need the same.
+
+    longest_side: to which larger images are reduced, pixels, 0 for never
+    bits: significant bits of 16-bit images, 0: 16 unless they are too dark for that, which is an error
+    """
+
+    longest_side: int = 0
+    bits: int = 16
+
+
+@dataclass(frozen=True)
 class Problem:
     """One finding of `Dataset.problems`: what is wrong, where, and the remedy.
 
@@ -133,6 +145,10 @@ class Dataset(ABC):
     @abstractmethod
     def mask_path(self, sample_id: str) -> Path | None:
         """Path of the true mask, or None where the data set has none for this image."""
+
+    def conversion(self) -> Conversion:
+        """What its images went through, for `predict`; by default nothing. Raises DataError."""
+        return Conversion()
 
     def context_path(self, sample_id: str) -> Path | None:
         """Path of the context map (0 = none, ContextClass.value elsewhere), or None."""

@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-from datasets.base import DataError, Dataset, DatasetConfig, Problem, Sample
+from datasets.base import Conversion, DataError, Dataset, DatasetConfig, Problem, Sample
 from datasets.fingerprints import dataset_fingerprint
-from datasets.folder_copies import MaskJob, copy_images, copy_masks, empty_masks, headers, significant_bits
+from datasets.folder_copies import MaskJob, convert, copy_masks, empty_masks
 from datasets.folder_layouts import (
     MASK_FOLDERS,
     Listing,
@@ -45,7 +45,7 @@ class FolderConfig(DatasetConfig):
     seed:    of that draw
     allow_empty: keep images without a label (nothing but background) instead of refusing them; those of
              ``good`` are always kept
-    bits:    significant bits of 16-bit greyscale images, 8..16: 2^bits - 1 is white. 0: 16, unless the images
+    bits:    significant bits of 16-bit images, 8..16: 2^bits - 1 is white. 0: 16, unless the images
              are too dark for that, which is an error that names the remedy
     longest_side: images whose longest side exceeds this are reduced to it, in pixels, 0 for never. Methods take
              images whole, so this bounds the memory of a run; masks are reduced too, and scores are at that size
@@ -69,6 +69,7 @@ class _Usable:
 
     originals: copy -> file, None for what was made of nothing
     background: (id, width, height) of images whose mask was made of nothing, for they have no label
+    deep: whether any image has 16 bits, of which `bits` count
     reduced, converted: numbers of images made smaller, taken from 16 bits
     """
 
@@ -77,6 +78,7 @@ class _Usable:
     originals: dict[Path, Path | None]
     background: tuple[tuple[str, int, int], ...]
     bits: int
+    deep: bool
     reduced: int
     converted: int
 
@@ -147,6 +149,11 @@ class Folder(Dataset):
     def mask_path(self, sample_id: str) -> Path | None:
         return self._usable.masks.get(sample_id)
 
+    def conversion(self) -> Conversion:
+        """As set; where 16-bit images were looked at to find their bits, what was found."""
+        usable = self._usable
+        return Conversion(self.settings.longest_side, usable.bits if usable.deep else self.settings.bits)
+
     def mask_directories(self) -> tuple[Path, ...]:
         """Also those of the masks that copies were made of."""
         originals = {path.parent for path in self._listing.masks.values()}
@@ -156,7 +163,7 @@ class Folder(Dataset):
         usable = self._usable
         how = ""
         if usable.reduced or usable.converted:
-            how += f" longest side {self.settings.longest_side}, {usable.bits} bits"
+            how += f" longest side {self.settings.longest_side}, {usable.bits} of 16 bits"
         if self._listing.binary:
             how += " masks of class folders"
         if part == "masks" and (background := [b for b in usable.background if b[0] in self._splits[split]]):
@@ -232,20 +239,15 @@ class Folder(Dataset):
 
     @cached_property
     def _usable(self) -> _Usable:
-        listing, side = self._listing, self.settings.longest_side
+        listing, settings = self._listing, self.settings
         self._require_masks_apart()
         samples = listing.samples
-        found = dict(zip(samples, headers([s.image for s in samples.values()]), strict=True))
-        sizes = {i: header.reduced(side) for i, header in found.items()}
-        deep = [i for i, header in found.items() if header.deep]
-        bits = significant_bits([samples[i].image for i in deep], self.settings.bits)
-        reduced = {i for i, header in found.items() if header.size != sizes[i]}
-        converted = set(deep) if bits < 16 else set()
-        images = copy_images({samples[i].image: sizes[i] for i in samples if i in reduced | converted}, bits)
+        made = convert([s.image for s in samples.values()], Conversion(settings.longest_side, settings.bits))
+        sizes = {i: made.sizes[s.image] for i, s in samples.items()}
         jobs = [
-            MaskJob(path, found[i].size, sizes[i], self._mask_value(samples[i]))
+            MaskJob(path, made.headers[samples[i].image].size, sizes[i], self._mask_value(samples[i]))
             for i, path in listing.masks.items()
-            if listing.binary or i in reduced
+            if listing.binary or samples[i].image in made.reduced
         ]
         copies = copy_masks(jobs, len(listing.classes))
         masks = {i: copies.get(path, path) for i, path in listing.masks.items()}
@@ -253,13 +255,14 @@ class Folder(Dataset):
         empty = empty_masks(sizes[i] for i in without)
         masks |= {i: empty[sizes[i]] for i in without}
         return _Usable(
-            {i: Sample(i, images.get(s.image, s.image), s.labels) for i, s in samples.items()},
+            {i: Sample(i, made.copies.get(s.image, s.image), s.labels) for i, s in samples.items()},
             masks,
-            {copy: path for path, copy in (images | copies).items()} | dict.fromkeys(empty.values()),
+            {copy: path for path, copy in (made.copies | copies).items()} | dict.fromkeys(empty.values()),
             tuple((i, *sizes[i]) for i in without),
-            bits,
-            len(reduced),
-            len(converted),
+            made.bits,
+            any(header.deep for header in made.headers.values()),
+            len(made.reduced),
+            len(made.converted),
         )
 
     def _mask_value(self, sample: Sample) -> int | None:

@@ -15,9 +15,10 @@ from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngImageFile
 from platformdirs import user_cache_path
 
-from datasets.base import IGNORE, DataError
+from datasets.base import IGNORE, Conversion, DataError
 from datasets.broken_files import too_large, undecodable
 from datasets.cores import usable_cores
 from datasets.fingerprints import file_digests
@@ -33,7 +34,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Header:
-    """Of an image, from its file's header: (width, height) upright, and whether it is 16-bit greyscale."""
+    """Of an image, from its file's header: (width, height) upright, and whether it has 16 bits a channel."""
 
     size: tuple[int, int]
     deep: bool
@@ -48,6 +49,22 @@ class Header:
 
 
 @dataclass(frozen=True)
+class Converted:
+    """Images made fit for methods: what their headers say, which sizes and copies they were given.
+
+    sizes:   (width, height) after the conversion; copies: path -> copy, of those that needed one
+    reduced, converted: those made smaller, taken from 16 bits; bits: significant ones of 16
+    """
+
+    headers: dict[Path, Header]
+    sizes: dict[Path, tuple[int, int]]
+    copies: dict[Path, Path]
+    reduced: frozenset[Path]
+    converted: frozenset[Path]
+    bits: int
+
+
+@dataclass(frozen=True)
 class MaskJob:
     """A mask to be copied: its image's upright size and the size wanted, (width, height); `value` as in `copy_masks`."""
 
@@ -57,9 +74,20 @@ class MaskJob:
     value: int | None
 
 
-def headers(paths: Sequence[Path]) -> list[Header]:
-    """Headers of image files. Raises DataError for one that is no image, or too large to decode."""
-    return _parallel(_header, paths)
+def convert(paths: Sequence[Path], how: Conversion, folder: Path | None = None) -> Converted:
+    """Copies of the images that are too large or have fewer significant bits than their files.
+
+    folder: where copies go; None: the user's cache folder
+    Raises DataError for a file that is no image, is too large to decode, or has other bits than `how` says.
+    """
+    found = dict(zip(paths, _parallel(_header, paths), strict=True))
+    sizes = {path: header.reduced(how.longest_side) for path, header in found.items()}
+    deep = [path for path, header in found.items() if header.deep]
+    bits = significant_bits(deep, how.bits)
+    reduced = frozenset(path for path, header in found.items() if header.size != sizes[path])
+    converted = frozenset(deep if bits < 16 else ())
+    copies = copy_images({path: sizes[path] for path in found if path in reduced | converted}, bits, folder)
+    return Converted(found, sizes, copies, reduced, converted, bits)
 
 
 def _header(path: Path) -> Header:
@@ -67,7 +95,16 @@ def _header(path: Path) -> Header:
         width, height = image.size
         exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
         turned = image.format in ("JPEG", "PNG") and exif.get(0x0112) in (5, 6, 7, 8)
-        return Header((height, width) if turned else (width, height), image.mode in _DEEP)
+        return Header(
+            (height, width) if turned else (width, height), image.mode in _DEEP or _deep_colour(image)
+        )
+
+
+def _deep_colour(image: Image.Image) -> bool:
+    """Whether a file of Pillow's 8-bit modes has 16 bits a channel, of which Pillow would keep the upper half."""
+    if not isinstance(image, PngImageFile) or image.mode in _DEEP:
+        return False
+    return str(image.tile[0][3]).endswith(";16B")
 
 
 def _opened(path: Path) -> Image.Image:
@@ -95,15 +132,18 @@ def significant_bits(paths: Sequence[Path], bits: int) -> int:
         likely = next(b for b in (8, 10, 12, 14) if highest < 2**b)
         raise DataError(
             f"{sampled[0]}: 16-bit images that reach {highest} of 65535 would be nearly black;"
-            f" set dataset.bits={likely} if the camera has {likely} bits, 16 to keep them as they are"
+            f" set dataset.bits={likely} if the camera has {likely} bits, 16 to keep them as they are,"
+            " or save them with 8 bits"
         )
     return 16
 
 
-def copy_images(files: Mapping[Path, tuple[int, int]], bits: int) -> dict[Path, Path]:
+def copy_images(
+    files: Mapping[Path, tuple[int, int]], bits: int, folder: Path | None = None
+) -> dict[Path, Path]:
     """8-bit copies of images at the given sizes (width, height); path -> copy. Smoothed when shrinking.
 
-    bits: significant bits of 16-bit greyscale: 2^bits - 1 becomes 255
+    bits: significant bits of 16-bit images: 2^bits - 1 becomes 255; folder: as in `convert`
     Raises DataError for a file that cannot be decoded, or that holds more than `bits` bits.
     """
 
@@ -111,7 +151,9 @@ def copy_images(files: Mapping[Path, tuple[int, int]], bits: int) -> dict[Path, 
         pixels = _pixels(path, max(files[path]))
         if pixels.dtype != np.uint8:
             if (highest := int(pixels.max())) >= 2**bits:
-                raise DataError(f"{path}: holds {highest}, more than {bits} bits; correct dataset.bits")
+                raise DataError(
+                    f"{path}: holds {highest}, more than {bits} bits; correct dataset.bits or the image"
+                )
             full = np.uint32(2**bits - 1)
             pixels = ((pixels.astype(np.uint32) * np.uint32(255) + full // 2) // full).astype(np.uint8)
         image = Image.fromarray(pixels)
@@ -120,8 +162,8 @@ def copy_images(files: Mapping[Path, tuple[int, int]], bits: int) -> dict[Path, 
             image = image.resize(size, Image.Resampling.BILINEAR)
         _save(image, target)
 
-    how = {p: f"{size[0]}x{size[1]}-{bits}" for p, size in files.items()}
-    return _copies("images", how, make)
+    how = {p: f"{size[0]}x{size[1]}-{bits}bits" for p, size in files.items()}
+    return _copies(folder or copies_folder("images"), how, make)
 
 
 def copy_masks(jobs: Sequence[MaskJob], classes: int) -> dict[Path, Path]:
@@ -160,7 +202,7 @@ def copy_masks(jobs: Sequence[MaskJob], classes: int) -> dict[Path, Path]:
         _save(Image.fromarray(mask).resize(job.size, Image.Resampling.NEAREST), target)
 
     how = {p: f"{j.size[0]}x{j.size[1]}-{j.value}-{classes}" for p, j in by_path.items()}
-    return _copies("masks", how, make)
+    return _copies(copies_folder("masks"), how, make)
 
 
 def empty_masks(sizes: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Path]:
@@ -178,8 +220,7 @@ def copies_folder(kind: str) -> Path:
     return user_cache_path("wsss-benchmark") / "folder-copies" / kind
 
 
-def _copies(kind: str, how: Mapping[Path, str], make: Callable[[Path, Path], None]) -> dict[Path, Path]:
-    folder = copies_folder(kind)
+def _copies(folder: Path, how: Mapping[Path, str], make: Callable[[Path, Path], None]) -> dict[Path, Path]:
     paths = list(how)
     targets = {p: folder / f"{d}-{how[p]}.png" for p, d in zip(paths, file_digests(paths), strict=True)}
     missing = {target: path for path, target in targets.items() if not target.exists()}
@@ -202,11 +243,15 @@ def _parallel(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
 
 
 def _pixels(path: Path, longest_side: int = 0) -> np.ndarray:
-    """Upright: uint8 (H, W, 3), uint8 (H, W) for greyscale, or uint16 (H, W).
+    """Upright: (H, W, 3), or (H, W) for greyscale; uint16 of 16-bit files, else uint8.
 
     longest_side: if given, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, but not smaller than this
     """
     with _opened(path) as image:
+        if _deep_colour(image):
+            from datasets.images import decode  # of torch: planning of other folders stays light
+
+            return decode(path).permute(1, 2, 0).numpy()
         try:
             if longest_side:
                 image.draft(None, (longest_side, longest_side))

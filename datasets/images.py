@@ -36,9 +36,17 @@ VOC_PALETTE = _voc_palette()
 
 
 def read_image(path: Path) -> torch.Tensor:
-    """Decode a JPEG, PNG or WebP as uint8 RGB (3, H, W), upright by its EXIF orientation.
+    """Decode a JPEG, PNG or WebP as uint8 RGB (3, H, W): as `decode`, with 16 bits scaled to 8."""
+    image = decode(path)
+    if image.dtype == torch.uint16:
+        image = ((image.to(torch.int32) * 255 + 32767) // 65535).to(torch.uint8)
+    return image
 
-    Greyscale is expanded, 16 bits are scaled to 8, alpha is dropped. The result may be a channels-last view.
+
+def decode(path: Path) -> torch.Tensor:
+    """RGB (3, H, W) of a JPEG, PNG or WebP, uint16 of 16-bit files, else uint8; upright by its EXIF orientation.
+
+    Greyscale is expanded, alpha is dropped. The result may be a channels-last view.
     Raises DataError for a file that is missing, truncated or no image.
     """
     try:
@@ -54,8 +62,6 @@ def read_image(path: Path) -> torch.Tensor:
         raise undecodable(path) from error
     if image.ndim != 3:
         raise DataError(f"{path}: an animation of {len(image)} frames; keep one frame, as PNG")
-    if image.dtype == torch.uint16:
-        image = ((image.to(torch.int32) * 255 + 32767) // 65535).to(torch.uint8)
     return image
 
 

@@ -11,11 +11,12 @@ import pandas as pd
 
 from reports.text import MISSING, entry_key, entry_label, mean_and_deviation, points
 from results.aggregate import KEYS, SCORES, as_rows, varying
-from results.complexity import complexity_table, read_profiles
+from results.complexity import STAGE, complexity_table, read_profiles
 from results.costs import costs
 from results.experiments import Experiment
 from results.further import CLASSIFIER, COLUMNS, further_metrics
 from results.io import Run
+from results.reported import reported_of
 
 _COSTS = {
     "minutes": "time (min)",
@@ -134,6 +135,8 @@ def classifier_table(run: Run, part: pd.DataFrame) -> TextTable | None:
 def complexity_tables(profiles: pd.DataFrame, part: pd.DataFrame) -> list[TextTable]:
     """Operations, parameters, speed and memory of the networks of one board's methods, one table a hardware.
 
+    At paper scale what papers print of a method follows its networks.
+
     profiles: `results.complexity.complexity_table`
     """
     board = [key for key in KEYS if key != "changes"]
@@ -143,17 +146,38 @@ def complexity_tables(profiles: pd.DataFrame, part: pd.DataFrame) -> list[TextTa
     for hardware, found in here.groupby("hardware", sort=False):
         shown = [column for column in _PROFILED if found[column].notna().any()]
         rows, untimed = [], []
-        for row in as_rows(found):
+        remarks: list[str] = []
+        last = {entry_key(row): number for number, row in enumerate(as_rows(found))}
+        for number, row in enumerate(as_rows(found)):
             # profiled with other settings than any entry of the board was run with
             label = labels.get(entry_key(row), f"{row['title']} ({row['changes'] or 'default settings'})")
             covered = f"{row['network']}: {row['covers']}"
             rows.append([label, covered, str(row["size"]), *(_profiled(row, column) for column in shown)])
             untimed += [f"{label}, {covered}: {row['reason']}."] if row["reason"] else []
+            if row["scale"] == "paper" and last[entry_key(row)] == number:
+                printed, said = _printed(row["reported_as"])
+                remarks += said
+                for where, values in printed.items():
+                    cells = (quantity(values.get(column, math.nan)) for column in shown)
+                    rows.append([label, f"as printed in {where}", "", *cells])
         notes = [_COUNTED, *([_MEASURED.format(**found.iloc[0])] if len(shown) > len(_CONVENTIONS) else [])]
         heads = ["Method", "Network and what is covered", "Size", *(_PROFILED[column] for column in shown)]
-        caption = " ".join([*notes, *untimed])
+        caption = " ".join([*notes, *untimed, *dict.fromkeys(remarks)])
         tables.append(TextTable(f"complexity-{hardware}", caption, heads, rows, 3))
     return tables
+
+
+def _printed(name: str) -> tuple[dict[str, dict[str, float]], list[str]]:
+    """Operations and parameters that papers print of a method, where -> metric -> value, and remarks on the former."""
+    found: dict[str, dict[str, float]] = {}
+    remarks = []
+    for number in reported_of(name) if name else ():
+        if number.stage == STAGE and number.metric in _CONVENTIONS:
+            where = f"{number.paper}, {number.table}"
+            found.setdefault(where, {})[number.metric] = number.value
+            if number.note and number.metric != "parameters_m":
+                remarks.append(f"{where}, {number.column}: {number.note}.")
+    return found, remarks
 
 
 def _profiled(row: Mapping[str, Any], column: str) -> str:

@@ -40,11 +40,23 @@ def read_profiles(run_dir: Path) -> list[Run]:
 def complexity_table(profiles: Sequence[Run]) -> pd.DataFrame:
     """One row a (profile, method, passage), as they were measured.
 
-    Columns: `KEYS`; `title`; `hardware`, `device`, `precision`; `stage`; `network`, `covers`, `size` ("448x448",
-    height first), `weights`, `repeats`, `reason` (why there is no time); `METRICS`, NaN where not measured.
+    Columns: `KEYS`; `title`, `reported_as` (its name in `results.reported`); `hardware`, `device`, `precision`;
+    `stage`; `network`, `covers`, `size` ("448x448", height first), `weights`, `repeats`, `reason` (why there is no
+    time); `METRICS`, NaN where not measured.
     """
     rows = [row for profile in profiles for row in _rows(profile)]
-    described = ("title", "hardware", "device", "precision", "stage", "network", "covers", "size", "weights")
+    described = (
+        "title",
+        "reported_as",
+        "hardware",
+        "device",
+        "precision",
+        "stage",
+        "network",
+        "covers",
+        "size",
+        "weights",
+    )
     return pd.DataFrame(rows, columns=[*KEYS, *described, "repeats", "reason", *METRICS])
 
 
@@ -57,6 +69,7 @@ def _rows(profile: Run) -> list[dict[str, Any]]:
     return [
         {name: cell[name] for name in KEYS}
         | {"title": cell["method_info"].get("title", cell["method"])}
+        | {"reported_as": cell["method_info"].get("reported_as", "")}
         | {name: cell["provenance"].get(name, "") for name in ("device", "precision")}
         | {"hardware": cell["provenance"].get("hardware_name", "")}
         | {name: passage[name] for name in ("network", "covers", "weights", "repeats", "reason")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,14 @@ class Painter(Toy):
         return [learn, paint]
 
 
+class LightPainter(Painter):
+    """Paints what is brighter than half of white, and the rest background."""
+
+    def stages(self, config: Any, view: TrainingView, shared: Shared) -> Sequence[Stage]:
+        learn, paint = super().stages(config, view, shared)
+        return [learn, replace(paint, run="tests.painter:paint_light")]
+
+
 def learn(context: Any, settings: PainterConfig) -> None:
     (context.output / "colour.txt").write_text(str(settings.colour))
 
@@ -57,4 +65,15 @@ def paint(context: Any, settings: PainterConfig) -> None:
         for sample in samples:
             labels = np.full(images.image_size(sample.image), colour, np.uint8)
             images.write_labels(label_map_path(context.output, sample.id), labels)
+            context.advance(1)
+
+
+def paint_light(context: Any, settings: PainterConfig) -> None:
+    from datasets import images
+    from methods.artifacts import label_map_path
+
+    for _, samples in context.shards((*context.view.samples("val"), *context.view.examples())):
+        for sample in samples:
+            bright = images.read_image(sample.image).float().mean(0) > 127.5
+            images.write_labels(label_map_path(context.output, sample.id), bright.byte())
             context.advance(1)

@@ -63,10 +63,16 @@ def decode(sam: Sam, embeddings: torch.Tensor, points: torch.Tensor, labels: tor
     Returns masks at a quarter of the embedding's cells, (V, P, 4 s, 4 s). Of SAM's four mask tokens the first is
     taken, which is that for prompts of several points.
     """
-    frames, prompts = labels.shape[:2]
     sparse, dense = sam.prompt_encoder(
         points=(points.flatten(0, 1).float(), labels.flatten(0, 1)), boxes=None, masks=None
     )
+    return decode_prompts(sam, embeddings, sparse, dense)
+
+
+def decode_prompts(sam: Sam, embeddings: torch.Tensor, sparse: torch.Tensor, dense: torch.Tensor) -> Masks:
+    """As `decode`, of what the prompt encoder makes of points: sparse (V P, N + 1, D), dense (V P, D, s, s)."""
+    frames = len(embeddings)
+    prompts = len(sparse) // frames
     decoder: Any = sam.mask_decoder
     own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([own.expand(frames * prompts, -1, -1), sparse], dim=1)
@@ -141,6 +147,8 @@ def masks_of_views(
     images: (B, 3, H, W), normalised; points (B, P, N, 2) and labels (B, P, N), as `decode` takes them, in pixels of
             the images. A prompt without a positive point has an empty mask.
     frames: most frames that the network is given at once; each is encoded once
+    precision: of the encoder on a GPU. Prompts are encoded and decoded in float32: a point's place among 1024 pixels
+            needs 11 bits, and bfloat16 has 8, so that points would move by a pixel or two
     fills:  the scale that fills the frame, no less than any view's; None: the largest of theirs
     """
     size = (images.shape[-2], images.shape[-1])
@@ -152,9 +160,9 @@ def masks_of_views(
         pictures = torch.cat([placed(images, view, frame) for view in part])
         prompts = torch.cat([placed_points(points, size, view, frame) for view in part])
         with _autocast(images.device, precision):
-            embeddings = encode(sam, pictures)
-            logits = decode(sam, embeddings, prompts, labels.repeat(len(part), 1, 1)).logits
-        whole = F.interpolate(logits.float(), (frame.side, frame.side), mode="bilinear", align_corners=False)
+            embeddings = encode(sam, pictures).float()
+        logits = decode(sam, embeddings, prompts, labels.repeat(len(part), 1, 1)).logits
+        whole = F.interpolate(logits, (frame.side, frame.side), mode="bilinear", align_corners=False)
         found += [restored(maps, size, view, frame) > 0 for maps, view in zip(whole.chunk(len(part)), part)]
     asked = (labels == POSITIVE).any(2)
     return torch.stack(found) & asked[:, :, None, None]

@@ -23,7 +23,7 @@ class SamConfig:
               weights folder), ``nano/sam``, a path, or ``none`` (random initialisation)
     registry: "package:attribute", name -> function that builds a model of segment_anything's structure; others of
               its kind have one too (``mobile_sam:sam_model_registry``, whose name is vit_t)
-    precision: of the networks on a GPU: float32, float16 or bfloat16; on a CPU always float32
+    precision: of the image encoder on a GPU: float32, float16 or bfloat16; on a CPU, and of the decoder, float32
     """
 
     name: str = "vit_b"

@@ -100,6 +100,36 @@ def restored(maps: torch.Tensor, size: tuple[int, int], view: View, frame: Frame
 
 def _resized(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Bilinear, smoothed when shrinking: corners of the outermost pixels stay corners, so nothing shifts."""
-    if tuple(maps.shape[-2:]) == size:
+    return _resized_along(_resized_along(maps, size[1]).mT, size[0]).mT
+
+
+def _resized_along(maps: torch.Tensor, length: int) -> torch.Tensor:
+    """Maps (B, C, H, W) resized along the last axis.
+
+    At the ends torch drops what lies outside and weighs up the rest, so that the outermost pixels are taken from
+    further inside than where they lie, by up to half a cell of the coarser grid: an edge that ends at the border would
+    come back from a quarter of its size off by two pixels. They are moved back along the slope there, so that a ramp
+    comes out as a ramp, border included.
+    """
+    before = maps.shape[-1]
+    if before == length:
         return maps
-    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False, antialias=True)
+
+    def interpolated(values: torch.Tensor) -> torch.Tensor:
+        to = (values.shape[-2], length)
+        return F.interpolate(values, to, mode="bilinear", align_corners=False, antialias=True)
+
+    resized = interpolated(maps)
+    if min(before, length) < 2:
+        return resized
+    own = torch.arange(before, dtype=torch.float64, device="cpu")
+    taken = interpolated(own[None, None, None])[0, 0, 0]
+    wanted = (torch.arange(length, dtype=torch.float64, device="cpu") + 0.5) * (before / length) - 0.5
+    off = (wanted - taken).to(maps)
+    coarse, places = (maps, own) if before < length else (resized, taken)
+    first, last = (
+        (coarse[..., k + 1 : k + 2] - coarse[..., k : k + 1]) / (places[k + 1] - places[k]).item()
+        for k in (0, len(places) - 2)
+    )
+    half = length // 2
+    return torch.cat([resized[..., :half] + off[:half] * first, resized[..., half:] + off[half:] * last], -1)

@@ -9,7 +9,7 @@ from torch import nn
 
 from methods.base import Passage
 from methods.layers.passages import ALONE, multi_scale_cams
-from methods.layers.sam import encode, load_sam
+from methods.layers.sam import decode_prompts, encode, load_sam
 from methods.sam_fused.config import CamStageConfig, FusionStageConfig, MaskStageConfig, TrainingConfig
 from methods.sam_fused.fusion import FusionNetwork
 from methods.sam_fused.network import build_network
@@ -37,17 +37,29 @@ def _activations(network: Any, images: torch.Tensor) -> torch.Tensor:
 
 
 def masks(settings: MaskStageConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
-    """The image encoder, on one view and on all; a prompt's decoding is a hundredth of a view's encoding."""
+    """The image encoder on one view, the decoder of one prompt, and what an image of one class is in all views.
+
+    Points are not embedded here: the prompt encoder's indexing has no meta kernel, and it is a two-row product.
+    """
     sam = load_sam(settings.sam, None)
     side = sam.image_encoder.img_size
     count = len(views_of(settings.views))
+    points = (
+        settings.prompts.positives + settings.prompts.negatives + 1
+    )  # SAM adds one that stands for no box
 
-    def every(sam: Any, frames: torch.Tensor) -> list[torch.Tensor]:
-        return [encode(sam, frames) for _ in range(count)]
+    def decoded(sam: Any, frames: torch.Tensor) -> Any:
+        width, cells = sam.prompt_encoder.embed_dim, sam.prompt_encoder.image_embedding_size
+        maps = frames.new_zeros(len(frames), width, *cells)
+        return decode_prompts(sam, maps, frames.new_zeros(len(frames), points, width), maps)
+
+    def every(sam: Any, frames: torch.Tensor) -> list[Any]:
+        return [(encode(sam, frames), decoded(sam, frames)) for _ in range(count)]
 
     return [
         Passage(SAM, "image encoder, one view", (side, side), sam, encode),
-        Passage(SAM, f"image encoder, {count} views", (side, side), sam, every),
+        Passage(SAM, "mask decoder, one prompt", (side, side), sam, decoded),
+        Passage(SAM, f"{count} views, one class", (side, side), sam, every),
     ]
 
 

@@ -28,7 +28,7 @@ FOLDER = Path(__file__).parent
 
 PERCENTAGES = ("miou", "iou", "pixel_accuracy", "boundary_recall", "boundary_precision", "boundary_f1")
 """Metrics that papers print in percent and records hold as fractions."""
-PLAIN = ("confusion_ratio", "macs_g", "flops_g", "parameters_m", "images_per_second", "hours", "memory_mb")
+PLAIN = ("confusion_ratio", "macs_g", "parameters_m", "images_per_second", "hours", "memory_mb")
 """Metrics that are printed in the units of their names."""
 
 IMAGES = {

@@ -227,7 +227,7 @@ def test_predict_segments_what_can_be_read(run, command_line: CommandLine, photo
     )  # fmt: skip
     assert done.code == 2
     assert f"{photographs / 'torn.png'}: cannot be decoded" in done.out
-    assert done.err == f"error: 1 of 5 images could not be read (named above); the others are in {output}\n"
+    assert done.err == f"error: 1 of 5 images could not be used (named above); the others are in {output}\n"
     classes = Shapes(ShapesConfig()).classes
     for name in ("0", "1", "2", "deeper/3"):
         suffix = ".jpg" if "/" in name else ".png"

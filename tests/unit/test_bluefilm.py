@@ -48,6 +48,19 @@ def test_every_picture_shows_its_class(pictures: list[Picture]) -> None:
         assert 90 <= np.count_nonzero(picture.mask) < 0.25 * picture.mask.size
 
 
+@pytest.mark.slow
+def test_no_defect_of_the_default_set_is_nearly_out_of_the_picture() -> None:
+    """All 1 200: none is the one that is taken after twenty draws without enough of it in the frame."""
+    drawn = [(split, index) for split, count in ((0, 960), (1, 240)) for index in range(count)]
+    pixels: dict[tuple[int, ...], list[int]] = {}
+    for split, index in drawn:
+        picture = render(0, split, index)
+        pixels.setdefault(picture.labels, []).append(int(np.count_nonzero(picture.mask)))
+    assert {labels: len(found) for labels, found in pixels.items()} == {(k,): 300 for k in range(4)}
+    smallest = {NAMES[labels[0]]: min(found) for labels, found in pixels.items()}
+    assert smallest == {"scratch": 90, "foam": 178, "indentation": 220, "foreign matter": 91}
+
+
 def test_film_is_blue_and_varies(pictures: list[Picture]) -> None:
     grounds = np.array([p.image[p.mask == 0].mean(axis=0) for p in pictures])
     assert (grounds[:, 2] > grounds[:, 1]).all()

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark.complexity import Complexity, complexity
+from benchmark.complexity import Complexity, complexity, passage_complexity
 from benchmark.config import compose
 from methods.layers.backbones import build_backbone
 from methods.layers.clip import load_clip
@@ -22,12 +22,15 @@ from methods.layers.clip_config import ClipConfig
 from methods.layers.config import BackboneConfig, VitConfig
 from methods.layers.deeplab import build_segmenter
 from methods.layers.resnet38d import ResNet38d
+from methods.layers.sam_config import SamConfig
 from methods.mctformer.cam import cam_stages
 from methods.mctformer.config import PRESETS, AttentionConfig
 from methods.mctformer.network import MctformerNetwork, build_network
+from methods.sam_fused import config as sam_fused
+from methods.sam_fused import profile as sam_fused_profile
 from methods.semantic_modulation.config import ModulationConfig
 from methods.semantic_modulation.stages import modulated_cams
-from tests.conftest import golden_path
+from tests.conftest import ROOT, golden_path
 
 VOC = 20
 """Object classes."""
@@ -97,6 +100,75 @@ def test_timms_figures(name: str) -> None:
     assert counted.macs / 1e9 == within_one_percent(products)
     if layers is not None:
         assert counted.layer_macs / 1e9 == within_one_percent(layers)
+
+
+# --- SAM-fused, and the table in its README ---------------------------------------------------------------
+
+
+def test_the_table_of_sam_fused() -> None:
+    """What `profile` counts of the parts is what the README says, and their sum its last row."""
+    readme = (ROOT / "methods" / "sam_fused" / "README.md").read_text()
+    config = sam_fused.SamFusedConfig()
+    fusion = sam_fused.FusionStageConfig(config.fusion, config.background_threshold, config.mask_threshold)
+    network = sam_fused.NetworkConfig(config.vit)
+    masks = sam_fused.MaskStageConfig(
+        SamConfig("vit_b", "none"), config.prompts, config.views, config.mask_batch_size
+    )
+    with torch.device("meta"):
+        training = sam_fused_profile.build_network(network, 4, config.contrast)
+        p1 = sam_fused_profile.build_network(network, 4).eval()
+        counts = [complexity(p1, lambda: p1.activations(torch.empty(1, 3, 448, 448)))]
+        passages = sam_fused_profile.masks(masks, 4, (448, 448))
+        passages += sam_fused_profile.pseudo_label(fusion, 4, (448, 448))
+        counts += [passage_complexity(passage) for passage in passages]
+        (sam, encoder) = (passages[0].module, passages[0].module.image_encoder)
+    vit, view, prompt, views, fused = counts
+    in_encoder = sum(p.numel() for p in encoder.parameters())
+    in_sam = sum(p.numel() for p in sam.parameters())
+    assert (views.layer_macs, views.macs) == (
+        8 * (view.layer_macs + prompt.layer_macs),
+        8 * (view.macs + prompt.macs),
+    )
+
+    def giga(macs: int) -> str:
+        return f"{macs / 1e9:.1f} G"
+
+    def thousands(number: float) -> str:
+        return f"{number:,.0f}".replace(",", " ")
+
+    heads = sum(p.numel() for p in training.parameters()) / 1e6
+    layers, products = (sum(getattr(c, n) for c in (vit, views, fused)) / 1e9 for n in ("layer_macs", "macs"))
+    both = (vit.parameters + in_sam + fused.parameters) / 1e6
+    rows = (
+        f"| P1, ViT-B/16 | {vit.parameters / 1e6:.2f} M ({heads:.2f} M with CTC's heads, in training) "
+        f"| {giga(vit.layer_macs)} ({giga(vit.macs)}) |",
+        f"| SAM ViT-B, encoder at 1024², one view | {in_encoder / 1e6:.2f} M "
+        f"| {giga(view.layer_macs)} ({giga(view.macs)}) |",
+        f"| SAM ViT-B, decoder, one prompt | {(in_sam - in_encoder) / 1e6:.2f} M "
+        f"| {giga(prompt.layer_macs)} ({giga(prompt.macs)}) |",
+        f"| fusion | {fused.parameters / 1e6:.2f} M | {giga(fused.layer_macs)} |".replace(" 0.", " ."),
+        f"| all, 8 views, one class | {both:.1f} M | {thousands(layers)} G ({thousands(products)} G) |",
+    )
+    for row in rows:
+        assert row in readme
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "depth", "row"),
+    [
+        ("vit_small_patch16_224", 1024, 12, "| 23.2 M | 88.2 G (242.9 G) |"),
+        ("vit_base_patch16_224", 448, 8, "| 57.9 M | 44.9 G (52.5 G) |"),
+        ("vit_base_patch16_224", 1024, 8, "| 60.4 M | 234.4 G (440.7 G) |"),
+    ],
+)
+def test_networks_near_the_figures_of_sam_fuseds_paper(name: str, size: int, depth: int, row: str) -> None:
+    import timm
+
+    with torch.device("meta"):
+        counted = count(timm.create_model(name, num_classes=0, img_size=size, depth=depth), size)
+    layers, products = counted.layer_macs / 1e9, counted.macs / 1e9
+    assert row == f"| {counted.parameters / 1e6:.1f} M | {layers:.1f} G ({products:.1f} G) |"
+    assert row in (ROOT / "methods" / "sam_fused" / "README.md").read_text()
 
 
 # --- the project's networks -------------------------------------------------------------------------------

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.base import DataError
+from datasets.base import Conversion, DataError
 from datasets.folder import Folder, FolderConfig
 from datasets.label_file import read_class_file
 from methods.artifacts import CamReader, label_map_path
 from results.io import read_run
 from tests.tiny import sizes
 from tests.toys import CommandLine, command_line
-from tests.trees import write_folder, write_image, write_mask
+from tests.trees import write_deep_colour, write_folder, write_image, write_mask
 
 __all__ = ["command_line"]  # fixture
 
@@ -462,6 +462,28 @@ def test_deep_images_with_fewer_bits_need_to_say_so(tmp_path: Path) -> None:
     assert found.fingerprint("images", "train") != dataset(tmp_path, bits=16).fingerprint("images", "train")
     with pytest.raises(DataError, match=r"c\.png: holds 4095, more than 11 bits; correct dataset\.bits"):
         dataset(tmp_path, bits=11).prepare()
+
+
+def test_deep_colour_has_the_bits_of_its_camera(tmp_path: Path) -> None:
+    """Pillow keeps the upper 8 of 16 bits, which would leave 16 grey levels of a 12-bit camera, and those dark."""
+    write_folder(tmp_path, ROWS)
+    pixels = np.linspace(0, 4095, 16 * 24 * 3).astype(np.uint16).reshape(16, 24, 3)
+    for name in "abc":
+        write_deep_colour(tmp_path / "images" / f"{name}.png", pixels)
+    with pytest.raises(DataError, match=r"reach 4095 of 65535 would be nearly black; set dataset\.bits=12"):
+        dataset(tmp_path).prepare()
+    expected = np.round(pixels.transpose(2, 0, 1) * (255 / 4095))
+    assert np.abs(decoded(dataset(tmp_path, bits=12), "a") - expected).max() <= 1
+    assert decoded(dataset(tmp_path, bits=16), "a").max() == 16
+    assert decoded(dataset(tmp_path, bits=16), "a").shape == (3, 16, 24)
+
+
+def test_what_was_done_to_images_is_told(tmp_path: Path) -> None:
+    write_folder(tmp_path, ROWS)
+    assert dataset(tmp_path).conversion() == Conversion(1024, 0)
+    assert dataset(tmp_path, bits=12, longest_side=64).conversion() == Conversion(64, 12)
+    write_deep(tmp_path / "images" / "a.png", 65535)
+    assert dataset(tmp_path).conversion() == Conversion(1024, 16)
 
 
 def test_large_images_are_reduced_once_with_their_masks(tmp_path: Path) -> None:

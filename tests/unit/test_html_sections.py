@@ -208,6 +208,21 @@ def test_profiles_are_kept_apart_by_hardware_and_by_settings(tmp_path: Path) -> 
     assert complexity.profile_of(board)[board.entries[0].key]["macs_g"] == 2.0
 
 
+def test_what_papers_print_stands_below_what_is_counted(tmp_path: Path) -> None:
+    info = {"title": "SAM-fused", "reported_as": "SAM-fused"}
+    counted = {"macs_g": 3000.0, "parameters_m": 180.0}
+    for scale, more in (("paper", 1), ("nano", 0)):
+        cell = CellRecord("d", "m", scale, "paper", "own", "own", 0, "done", method_info=info)
+        write_records(tmp_path / scale, [], [cell])
+        made_profile(tmp_path / scale, cell, "counts", counted)
+        (table,) = complexity.build(board_of(tmp_path / scale))["tables"]
+        rows = [dict(zip(table.heads, row)) for row in table.rows]
+        assert [row["MACs (G)"] for row in rows] == ["3000", "236"][: 1 + more]
+        assert [row["Params (M)"] for row in rows] == ["180", "58.9"][: 1 + more]
+        assert ("GFLOPs: " in table.caption) == bool(more)
+    assert rows[0]["Method"] == "SAM-fused"
+
+
 def test_threshold_curves_tell_the_best_and_the_fixed_one(board: view.Board) -> None:
     shown = thresholds.build(board)
     assert [item["label"] for item in shown["legend"]] == ["EPS", "DSKD-GC", "CA-CL", "CAM"]

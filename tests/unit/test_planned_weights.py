@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from methods.layers import weight_hubs, weights
+from methods.registry import all_methods
 from results.io import read_run
-from tests.toys import CommandLine, Toy, command_line, third_party
+from tests.toys import CommandLine, Outcome, Toy, command_line, third_party
+from tests.trees import write_folder
 
 __all__ = ["command_line", "third_party"]  # fixtures
 
@@ -72,6 +76,45 @@ def test_a_dry_run_downloads_nothing_and_says_what_would_be(
     done = command_line.run("one,two", "--dry-run")
     assert "fetch" not in done.out
     assert done.out.count("  stored") == 2
+
+
+def test_real_photographs_at_small_scale_plan_every_method_that_covers_them(
+    command_line: CommandLine, tmp_path: Path, hub: list[str]
+) -> None:
+    """Miniatures of CLIP and SAM have seen drawn pictures alone: their methods are rows that say what they need."""
+    data = write_folder(tmp_path / "defects", ["a,rust,train", "b,dent,train", "c,dent,val"])
+
+    def plan(*settings: str) -> tuple[Outcome, dict[str, str]]:
+        done = command_line.run_on(
+            "all", "--dataset", "folder", "--scale", "small", "--dry-run", f"dataset.root={data}", *settings
+        )
+        parts = done.out.split("folder · ")[1:]
+        return done, {part.split(" · ")[0]: part for part in parts}
+
+    done, cells = plan()
+    assert done.code == 0, done.out + done.err
+    assert set(cells) == {name for name, method in all_methods().items() if method.in_all}
+    not_run = {name: text for name, text in cells.items() if "\n  not run: " in text}
+    assert set(not_run) == {"ca_cl", "sam_fused"}
+    assert "needs a SAM that does: set sam.name=vit_b sam.weights=FILE" in not_run["sam_fused"]
+    assert "set text.words=FILE, and a CLIP that knows these words" in not_run["ca_cl"]
+    assert all("to do, about" in cells[name] for name in set(cells) - set(not_run))
+    assert "failed" not in done.out
+    assert "would be fetched first: weights timm/" in done.out
+    assert hub == []
+
+    sam = tmp_path / "sam_vit_b_01ec64.safetensors"
+    save_file({"weight": torch.ones(2)}, sam)
+    given = ("method.sam_fused.sam.name=vit_b", f"method.sam_fused.sam.weights={sam}")
+    done, cells = plan(*given)
+    assert done.code == 0, done.out + done.err
+    assert "to do, about" in cells["sam_fused"]
+    assert {name for name, text in cells.items() if "\n  not run: " in text} == {"ca_cl"}
+
+    sam.unlink()
+    done, cells = plan(*given)
+    assert done.code == 1
+    assert f"failed: weight file {sam} does not exist" in cells["sam_fused"]
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from datasets.base import TrainingView
 from methods.base import Kind, NotRunnable
 from methods.registry import all_methods
 from results.io import read_run
-from tests.painter import Painter, PainterConfig
+from tests.painter import LightPainter, Painter, PainterConfig
 from tests.toys import CommandLine, Outcome, Toy, command_line, third_party
-from tests.trees import write_image
+from tests.trees import write_deep_colour, write_folder, write_image
 
 __all__ = ["command_line", "third_party"]  # fixtures
 
@@ -63,6 +63,42 @@ def test_the_run_says_where_the_networks_are_and_its_hint_works(
     )
     assert by_weights.code == 0, by_weights.err
     assert (tmp_path / "2" / "labels" / "a.png").read_bytes() == (output / "labels" / "a.png").read_bytes()
+
+
+def test_new_images_go_through_what_the_training_images_did(
+    command_line: CommandLine, third_party, tmp_path: Path
+) -> None:
+    """A 12-bit camera's images, larger than `dataset.longest_side`: as they lie they would be nearly black."""
+    third_party(LightPainter("painter"))
+    data = write_folder(tmp_path / "folder", ["a,rust,train", "b,dent,train", "c,dent,val"], masks=False)
+    half = np.full((40, 64), 400, np.uint16)
+    half[:, 32:] = 4000
+    for name in "abc":
+        Image.fromarray(half).save(data / "images" / f"{name}.png")
+    done = command_line.run_on(
+        "painter", "--dataset", "folder", f"dataset.root={data}", "dataset.bits=12", "dataset.longest_side=32"
+    )
+    assert done.code == 0, done.err
+
+    new, output = tmp_path / "new", tmp_path / "out"
+    new.mkdir()
+    Image.fromarray(half).save(new / "grey.png")
+    write_deep_colour(new / "colour.png", np.repeat(half[..., None], 3, 2))
+    run = ("--run", str(command_line.output), "--output", str(output))
+    done = predict(command_line, new, *run)
+    assert done.code == 0, done.err
+    for name in ("grey", "colour"):
+        with Image.open(output / "labels" / f"{name}.png") as labels:
+            assert np.array_equal(np.asarray(labels), half > 2000)
+        with Image.open(output / "overlays" / f"{name}.png") as drawn:
+            assert drawn.size == (32, 20)
+    assert {p.name for p in output.iterdir()} == {"labels", "overlays", "classes.txt"}
+
+    Image.fromarray(half * 2).save(new / "deeper.png")
+    done = predict(command_line, new, *run)
+    assert done.code == 2
+    assert f"skipped: {new / 'deeper.png'}: holds 8000, more than 12 bits" in done.out.replace("\n", " ")
+    assert done.err.startswith("error: 1 of 3 images could not be used")
 
 
 def test_the_records_say_where_every_artifact_is(command_line: CommandLine, painted: Outcome) -> None:

@@ -71,6 +71,48 @@ def test_each_view_is_encoded_once_and_all_prompts_are_decoded_together(
     assert decoded == [12, 12]
 
 
+def masks_in(sam: Sam, precision: str, device: str = "cpu") -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Masks of views, and what the prompt encoder made of the points on the way."""
+    images, points, labels = (part.to(device) for part in prompts(height=96, width=96))
+    seen: list[torch.Tensor] = []
+    hook = sam.prompt_encoder.register_forward_hook(lambda module, given, out: seen.append(out[0]))
+    try:
+        views = [View(), View(True, 1, 0.5)]
+        return masks_of_views(sam, images, points, labels, views, frames=4, precision=precision), seen
+    finally:
+        hook.remove()
+
+
+def require_only_the_encoder_is_rounded(sam: Sam, device: str) -> None:
+    embedded: list[torch.Tensor] = []
+    hook = sam.image_encoder.register_forward_hook(lambda module, given, out: embedded.append(out))
+    exact, points = masks_in(sam, "float32", device)
+    rounded, of_rounded = masks_in(sam, "bfloat16", device)
+    hook.remove()
+    assert not torch.equal(*embedded)
+    assert [p.dtype for p in of_rounded] == [torch.float32]
+    assert torch.equal(points[0], of_rounded[0])
+    shared, either = (exact & rounded).sum((-1, -2)), (exact | rounded).sum((-1, -2))
+    assert exact.any()
+    assert (shared / either.clamp(min=1)).mean() > 0.97
+
+
+def test_points_stay_exact_where_the_encoder_is_rounded(sam: Sam, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The GPU's precision, on a CPU."""
+    monkeypatch.setattr(
+        "methods.layers.sam._autocast",
+        lambda device, precision: torch.autocast("cpu", torch.bfloat16, enabled=precision != "float32"),
+    )
+    require_only_the_encoder_is_rounded(sam, "cpu")
+
+
+@pytest.mark.gpu
+def test_points_stay_exact_on_a_gpu() -> None:
+    torch.manual_seed(3)
+    sam = build_sam_nano().eval().requires_grad_(False)
+    require_only_the_encoder_is_rounded(sam.cuda(), "cuda")
+
+
 def test_a_prompt_without_a_positive_point_has_no_mask(sam: Sam) -> None:
     images, points, labels = prompts()
     labels[0, 1] = torch.tensor([0, 0, -1, -1])

@@ -397,7 +397,7 @@ def config_of(row: ExperimentRow, folder: Path) -> SamFusedConfig:
 def test_the_tables_score_pseudo_labels(tmp_path) -> None:
     """Tab. 2 and 3: what each row is the ACC and mIoU of, by what, and that nothing is segmented.
 
-    The rows of Tab. 2 say how many views they have, those of Tab. 3 have the scale's, nano's here.
+    All rows say how many views they have, so that the whole method is one entry, whatever the scale's K is.
     """
     expected = {
         # label: (score, views, contrasted)
@@ -411,8 +411,13 @@ def test_the_tables_score_pseudo_labels(tmp_path) -> None:
         "table3": {
             "ViT": ("pseudo_label_vit", None, False),
             "ViT + CTC": ("pseudo_label_vit", None, True),
-            "ViT + SAM": ("pseudo_label", 4, False),
-            "ViT + CTC + SAM": ("pseudo_label", 4, True),
+            "ViT + SAM": ("pseudo_label", 8, False),
+            "ViT + CTC + SAM": ("pseudo_label", 8, True),
+        },
+        "fig6": {
+            "P1, of the transformer": ("pseudo_label_vit", None, True),
+            "P2, of SAM": ("pseudo_label_sam", 8, True),
+            "P, fused": ("pseudo_label", 8, True),
         },
     }
     for name, wanted in expected.items():
@@ -434,6 +439,11 @@ def test_the_tables_score_pseudo_labels(tmp_path) -> None:
             assert not upstream & {"segment", "predict"}
             assert count is None or len(views_of(config.views)) == count
             assert (named["classify"].settings.contrast is not None) == contrasted
+
+
+def test_the_whole_method_is_one_entry_of_all_tables() -> None:
+    whole = {"table2": "SAM, fused", "table3": "ViT + CTC + SAM", "fig6": "P, fused"}
+    assert len({rows_of(name)[label].settings for name, label in whole.items()}) == 1
 
 
 def test_acc_and_miou_are_the_papers(tmp_path) -> None:
