@@ -2,7 +2,7 @@
 
     table3:
       "α = 0.6": one or two sentences
-      EPS:
+      "α = 0.8":
         precision: one or two sentences on this column alone
 
 An experiment's rows by their labels, as the summary has them; of a row with several columns, text for all of them or

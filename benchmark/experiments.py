@@ -149,9 +149,12 @@ def make_tables(chosen: Sequence[tuple[Method, Experiment]], options: Options) -
 
 
 def _changed(config: RunConfig, name: str, overrides: Sequence[str], row: ExperimentRow) -> list[str]:
-    """``key=value`` of the settings of a row that were given, decide numbers and are not the default."""
+    """``key=value`` of the settings of a row that were given, decide numbers and are not the default.
+
+    So is the number of processes, which torchrun gives.
+    """
     from benchmark.changes import cell_changes
-    from results.changes import changes_of, is_of_the_run
+    from results.changes import PLACES, changes_of, is_of_the_run
 
     given = [override.partition("=")[0].lstrip("+~") for override in overrides]
     own = {setting.partition("=")[0] for setting in _own(name, row)}
@@ -163,7 +166,12 @@ def _changed(config: RunConfig, name: str, overrides: Sequence[str], row: Experi
     return [
         part
         for part, key in zip(parts, keys, strict=True)
-        if key not in own and any(key == g or key.startswith(f"{g}.") for g in given)
+        if key == "processes"
+        or (
+            key not in own
+            and not part.startswith(PLACES)
+            and any(key == g or key.startswith(f"{g}.") for g in given)
+        )
     ]
 
 

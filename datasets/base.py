@@ -106,7 +106,7 @@ class Problem:
 class DatasetConfig:
     """Base of every data set's typed settings; `name` selects the implementation.
 
-    subset: images a split, chosen so that the classes keep their shares (`datasets.subset`); 0: all
+    subset: images a split, of every class if there is room, then by the classes' shares (`datasets.subset`); 0: all
     """
 
     name: str = "???"

@@ -8,6 +8,8 @@ from results.schema import CHANGES_SEPARATOR
 
 NAMED = 2
 """Changed settings named beside an entry that needs none to be told apart."""
+PLACES = ("dataset.root=", "dataset.sbd_root=", "dataset.context_root=")
+"""Where data lie is no setting that scores depend on."""
 _OF_THE_RUN = ("dataset.", "evaluation.", "protocol.", "runtime.", "processes=")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from results.aggregate import KEYS, as_rows, summarise
-from results.changes import changes_of
+from results.changes import PLACES, changes_of
 from results.reported import ReportedNumber, reported_of
 from results.schema import CHANGES_SEPARATOR
 
@@ -17,9 +17,6 @@ PRINTED_VARIANTS = ("oracle", "")
 
 COLUMNS = [*KEYS, "stage", "split", "metric", "measured", "std", "n", "images", "reported", "printed", "paper",
            "source", "where", "difference", "comparable", "reason", "note"]  # fmt: skip
-
-_PLACES = ("dataset.root=", "dataset.sbd_root=", "dataset.context_root=")
-"""Where data lie is no setting that scores depend on."""
 
 _HEADS = {"V1": "largefov", "V2": "aspp"}
 """What papers call DeepLab's versions, and the heads of ours."""
@@ -125,7 +122,7 @@ def _reason(row: Mapping[str, Any], cell: Mapping[str, Any], number: ReportedNum
     truth = (cell["settings"].get("dataset") or {}).get("ground_truth", "")
     if number.ground_truth and truth and number.ground_truth != truth:
         return f"ground truth {number.ground_truth} in the paper, {truth} here"
-    agreed = (*_PLACES, *([f"dataset.ground_truth={truth}"] if number.ground_truth else []))
+    agreed = (*PLACES, *([f"dataset.ground_truth={truth}"] if number.ground_truth else []))
     if changed := [c for c in changes_of(row.get("changes") or "") if not c.startswith(agreed)]:
         return f"settings changed here: {CHANGES_SEPARATOR.join(changed)}"
     if number.images and row["images"] and number.images != row["images"]:

@@ -1,7 +1,7 @@
 """Whether what a paper's table says holds here: its best row against each other row, over images and seeds.
 
 A difference is taken within each seed, so that what two rows share (data order, often a whole training) drops out.
-Its variance is that over images, by the bootstrap (`results.significance`), plus that over seeds (`seed_noise`). A
+Its variance is that over images, by the bootstrap (`results.significance`), plus that over seeds (`difference_noise`). A
 direction is tested where the paper's own difference is at least `POINT`, or where it is claimed without a number.
 """
 
@@ -161,7 +161,7 @@ def _tested(
     return tested
 
 
-def seed_noise(rows: Sequence[Mapping[int, float]]) -> SeedNoise:
+def difference_noise(rows: Sequence[Mapping[int, float]]) -> SeedNoise:
     """Variance over seeds of a difference of two rows within a seed, from all rows of a comparison: values by seed.
 
     Differences from one best row share its noise, so that K of them on n seeds hold less than K (n - 1) independent
@@ -190,13 +190,13 @@ def seed_noise(rows: Sequence[Mapping[int, float]]) -> SeedNoise:
 
 
 def _noise_of(best: Scored, compared: Sequence[tuple[Scored, Sampled]]) -> SeedNoise:
-    """`seed_noise` of a best row and those compared with it, each on the seeds of its comparison."""
+    """`difference_noise` of a best row and those compared with it, each on the seeds of its comparison."""
     rows = [
         {s: float(row.sampled.values[s][0]) for s in found.values} for row, found in compared if row.sampled
     ]
     shared = {s for row in rows for s in row}
     own = {s: float(v[0]) for s, v in best.sampled.values.items() if s in shared} if best.sampled else {}
-    return seed_noise([own, *rows])
+    return difference_noise([own, *rows])
 
 
 def verdict(low: float, high: float, smallest: float = POINT) -> str:
@@ -271,6 +271,8 @@ def read_directions(folder: Path) -> pd.DataFrame:
     for path in sorted((folder / DIRECTIONS_FOLDER).glob("*.csv")):
         try:
             table = pd.read_csv(path, keep_default_na=False, na_values={name: [""] for name in numbers})
+            if "conditions" not in table:  # of a version that did not tell them apart
+                table["conditions"] = ""
             parts.append(table[columns].astype(dict.fromkeys(numbers, float) | {"n": int}))
         except (ValueError, KeyError) as error:
             raise DataError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -105,14 +105,19 @@ def load_resamples(run_dir: Path, key: str, variant: str) -> Resamples | None:
         return None
     try:
         with np.load(path, allow_pickle=False) as stored:
-            return Resamples(
+            found = Resamples(
                 stored["miou"],
                 stored["iou"].astype(np.float32),
                 tuple(str(label) for label in stored["labels"]),
                 str(stored["images"]),
-                stored["pixel_accuracy"],
-                stored["confusion_ratio"],
-                tuple(str(pair) for pair in stored["pairs"]),
+            )
+            if "pairs" not in stored.files:  # of a version that resampled less
+                return found
+            return replace(
+                found,
+                pixel_accuracy=stored["pixel_accuracy"],
+                confusion_ratio=stored["confusion_ratio"],
+                pairs=tuple(str(pair) for pair in stored["pairs"]),
             )
     except _DAMAGED as error:
         raise DataError(

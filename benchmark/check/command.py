@@ -102,7 +102,7 @@ def check(
             if others := found.others(config.method, sections):
                 raise ConfigError(
                     f"--reference {path}: {faults}; this would drop {'; '.join(others)}: record them too "
-                    "(--methods, --tier, --device), or remove the file and its folder first"
+                    "(--methods, --tier, --device), or remove the file first"
                 )
             console.print(f"{path}: {faults}; all numbers are recorded anew", markup=False)
             found.baselines = {}

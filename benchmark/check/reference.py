@@ -85,7 +85,7 @@ class Reference:
         return f"recorded with another content of {', '.join(changed)}" if changed else ""
 
     def others(self, methods: Collection[str], sections: Collection[str]) -> list[str]:
-        """What is recorded of other methods or in other sections, one entry a section: "cuda/tier 1 of cam, eps"."""
+        """What is recorded of other methods or in other sections, one entry a section: "cuda/tier 1 of a, b"."""
         found = []
         for name, recorded in self.baselines.items():
             left = [m for m in recorded if name not in sections or m not in methods]
@@ -126,7 +126,7 @@ def load(path: Path) -> Reference | None:
     try:
         if content["schema"] != SCHEMA:
             raise ConfigError(
-                f"--reference {path}: of another version; write it anew with check --update --train"
+                f"--reference {path}: of another version; remove the file and make it anew with check --update --train"
             )
         baselines = {
             name: {

@@ -125,7 +125,9 @@ def _resized_along(maps: torch.Tensor, length: int) -> torch.Tensor:
     own = torch.arange(before, dtype=torch.float64, device="cpu")
     taken = interpolated(own[None, None, None])[0, 0, 0]
     wanted = (torch.arange(length, dtype=torch.float64, device="cpu") + 0.5) * (before / length) - 0.5
-    off = (wanted - taken).to(maps)
+    reach = max(before / length, 1.0)  # of the kernel, either way; cut where it takes cells beyond the ends
+    cut = (wanted - reach < -1) | (wanted + reach > before)
+    off = torch.where(cut, wanted - taken, 0).to(maps)
     coarse, places = (maps, own) if before < length else (resized, taken)
     first, last = (
         (coarse[..., k + 1 : k + 2] - coarse[..., k : k + 1]) / (places[k + 1] - places[k]).item()

@@ -13,10 +13,12 @@ _ALL = ("views.count=8",)
 _NO_CONTRAST = ("contrast.weight=0",)
 
 
-def _row(label: str, *settings: str, paper: str = "", of: str = "pseudo_label") -> ExperimentRow:
+def _row(
+    label: str, *settings: str, paper: str = "", of: str = "pseudo_label", scales: tuple[str, ...] = ()
+) -> ExperimentRow:
     """paper: "table/row" of the paper."""
     reported = f"sam_fused/{paper}" if paper else ""
-    return ExperimentRow(label, reported, (f"{of}:pixel_accuracy", of), settings)
+    return ExperimentRow(label, reported, (f"{of}:pixel_accuracy", of), settings, scales=scales)
 
 
 EXPERIMENTS = (
@@ -63,8 +65,8 @@ EXPERIMENTS = (
         (
             _row("as set", paper="Tab. 1/SAM-fused"),
             _row("K = 1, the image alone", "views.count=1"),
-            _row("K = 4", "views.count=4"),
-            _row("K = 8", "views.count=8"),
+            _row("K = 4", "views.count=4", scales=("small", "paper")),
+            _row("K = 8", "views.count=8", scales=("nano",)),
             _row("all 24 views", "views.count=null"),
             _row("all class tokens are contrasted", "contrast.token=all"),
             _row("τ = .1", "contrast.temperature=0.1"),

@@ -58,7 +58,7 @@ def test_no_defect_of_the_default_set_is_nearly_out_of_the_picture() -> None:
         pixels.setdefault(picture.labels, []).append(int(np.count_nonzero(picture.mask)))
     assert {labels: len(found) for labels, found in pixels.items()} == {(k,): 300 for k in range(4)}
     smallest = {NAMES[labels[0]]: min(found) for labels, found in pixels.items()}
-    assert smallest == {"scratch": 90, "foam": 178, "indentation": 220, "foreign matter": 91}
+    assert min(smallest.values()) >= 90, smallest
 
 
 def test_film_is_blue_and_varies(pictures: list[Picture]) -> None:

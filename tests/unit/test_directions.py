@@ -22,9 +22,9 @@ from results.directions import (
     REPRODUCED,
     Scored,
     claims,
+    difference_noise,
     directions,
     read_directions,
-    seed_noise,
     verdict,
     write_directions,
 )
@@ -124,7 +124,7 @@ def test_noise_has_the_freedom_that_it_claims(others: int) -> None:
     found = []
     for _ in range(2000):
         scores = rng.normal(0, 0.5, (others + 1, 3)) + 3 * rng.standard_normal(3)
-        noise = seed_noise([dict(enumerate(row)) for row in scores])
+        noise = difference_noise([dict(enumerate(row)) for row in scores])
         assert noise.freedom[0] == 2 * others
         found.append(noise.variance[0])
     assert np.mean(found) == pytest.approx(2 * 0.25, rel=0.05 if others == 6 else 0.1)
@@ -132,14 +132,14 @@ def test_noise_has_the_freedom_that_it_claims(others: int) -> None:
 
 
 def test_noise_of_differences_is_twice_the_rows_residual_and_missing_seeds_cost_freedom() -> None:
-    pair = seed_noise([{0: 1.0, 1: 5.0, 2: 3.0}, {0: 0.5, 1: 4.0, 2: 2.75}])
+    pair = difference_noise([{0: 1.0, 1: 5.0, 2: 3.0}, {0: 0.5, 1: 4.0, 2: 2.75}])
     differences = np.array([0.5, 1.0, 0.25])
     assert (pair.variance[0], pair.freedom[0]) == (pytest.approx(differences.var(ddof=1)), 2)
-    whole = seed_noise([{s: float(s * k % 5) for s in range(4)} for k in range(5)])
+    whole = difference_noise([{s: float(s * k % 5) for s in range(4)} for k in range(5)])
     assert whole.freedom[0] == 12
-    holes = seed_noise([{0: 1.0, 1: 5.0, 2: 3.0}, {0: 0.5, 1: 4.0, 2: 2.75}, {1: 9.0}])
+    holes = difference_noise([{0: 1.0, 1: 5.0, 2: 3.0}, {0: 0.5, 1: 4.0, 2: 2.75}, {1: 9.0}])
     assert (holes.variance[0], holes.freedom[0]) == (pytest.approx(pair.variance[0]), 2)
-    assert seed_noise([]).freedom[0] == seed_noise([{0: 1.0}, {0: 2.0}]).freedom[0] == 0
+    assert difference_noise([]).freedom[0] == difference_noise([{0: 1.0}, {0: 2.0}]).freedom[0] == 0
 
 
 def test_of_one_seed_other_rows_lend_their_noise() -> None:
