@@ -73,9 +73,11 @@ def placed_size(size: tuple[int, int], view: View, frame: Frame) -> tuple[int, i
 
 
 def placed(images: torch.Tensor, view: View, frame: Frame) -> torch.Tensor:
-    """Views of images (B, C, H, W) within their frames (B, C, side, side), 0 elsewhere."""
+    """Views of images (B, C, H, W) within their frames (B, C, side, side), 0 elsewhere; smoothed when shrinking."""
     height, width = placed_size((images.shape[-2], images.shape[-1]), view, frame)
-    seen = _resized(turned(images, view), (height, width))
+    seen = F.interpolate(
+        turned(images, view), (height, width), mode="bilinear", align_corners=False, antialias=True
+    )
     return F.pad(seen, (0, frame.side - width, 0, frame.side - height))
 
 
