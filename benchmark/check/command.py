@@ -160,16 +160,20 @@ def _record(
     from benchmark.check.tiers import train_weights
 
     retrained: set[str] = set()
-    if train:
-        trained_on = replace(config, runtime=replace(config.runtime, device=devices[0]))
-        retrained = train_weights(trained_on, reference)
-    sections = [
-        record_section(config, reference, device, tier, seeds, adding=adding)
-        for device in devices
-        for tier in tiers
-    ]
-    dropped = drop_outdated(reference, retrained, sections)
-    reference.save()
+    try:
+        if train:
+            trained_on = replace(config, runtime=replace(config.runtime, device=devices[0]))
+            retrained = train_weights(trained_on, reference)
+        sections = [
+            record_section(config, reference, device, tier, seeds, adding=adding)
+            for device in devices
+            for tier in tiers
+        ]
+        dropped = drop_outdated(reference, retrained, sections)
+        reference.save()
+    except BaseException:  # an interrupt too
+        reference.drop_unsaved_weights()
+        raise
     console.print()
     for name, methods in dropped.items():
         console.print(

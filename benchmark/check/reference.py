@@ -105,10 +105,20 @@ class Reference:
             (self.folder / name).unlink(missing_ok=True)
         self.former_weights = frozenset(self.weights.values())
 
+    def drop_unsaved_weights(self) -> None:
+        """Remove weights that were added since the file was read or saved: nothing on disk lists them."""
+        for name in set(self.weights.values()) - self.former_weights:
+            (self.folder / name).unlink(missing_ok=True)
+
 
 def section(device: str, tier: int) -> str:
     """Name of the numbers of one kind of device and one tier."""
     return f"{device}/tier {tier}"
+
+
+def tier_of(name: str) -> int:
+    """The tier in a name that `section` gave."""
+    return int(name.rpartition(" ")[2])
 
 
 def default_path(config: RunConfig) -> Path:

@@ -12,7 +12,7 @@ import torch
 from benchmark import provenance
 from benchmark.changes import differences
 from benchmark.check.compare import SPREAD_TIER, WEIGHTS_TIER, Difference, compare, unrecorded
-from benchmark.check.reference import Baseline, Reference, Run, Values, section
+from benchmark.check.reference import Baseline, Reference, Run, Values, section, tier_of
 from benchmark.check.tiers import NO_REFERENCE, SEED, Outcome, apply_weights, train_briefly
 from benchmark.config import ConfigError, RunConfig, plain
 from datasets.cores import usable_cores
@@ -125,7 +125,7 @@ def drop_outdated(
     }
     dropped: dict[str, list[str]] = {}
     for name, recorded in reference.baselines.items():
-        if name.endswith(section("", WEIGHTS_TIER)):
+        if tier_of(name) == WEIGHTS_TIER:
             for method in [m for m in recorded if m in retrained and (name, m) not in again]:
                 del recorded[method]
                 dropped.setdefault(name, []).append(method)

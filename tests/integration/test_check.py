@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
+import benchmark.check.sections
 import benchmark.context
 import methods.cam.stages
 import methods.layers.cam_inference
@@ -216,6 +217,26 @@ def test_new_weights_leave_no_numbers_of_the_old_ones(recorded, command_line, tm
     assert new["weights"]["cam/classify"] != old["weights"]["cam/classify"]
     left = {file.name for file in copy.with_suffix("").iterdir()}
     assert left == set(new["weights"].values())
+
+
+def test_an_interrupted_recording_leaves_no_weights(recorded, command_line, monkeypatch, tmp_path):
+    copy = copied(recorded, tmp_path)
+
+    def weights() -> set[str]:
+        return {file.name for file in copy.with_suffix("").iterdir()}
+
+    before = weights()
+
+    def interrupted(*_: object) -> None:
+        assert weights() > before  # the new ones are there by now
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(benchmark.check.sections, "measure", interrupted)
+    options = [*recorded, "--reference", str(copy), "method.cam.train.iterations=2"]
+    done = command_line("check", *options, "--update", "--train", "--tier", "2", "--seeds", "0,1")
+    assert done.code == 130
+    assert weights() == before
+    assert copy.read_text() == reference_of(recorded).read_text()
 
 
 @pytest.mark.parametrize(
