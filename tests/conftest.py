@@ -1,4 +1,4 @@
-"""Shared test helpers: golden vectors and the optional shared material."""
+"""Shared test helpers: golden vectors, the optional shared material, and the GPU that some tests need."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("WSSS_SHARED", ROOT.parent / "shared"))
@@ -32,3 +33,8 @@ def shared() -> Path:
     if not SHARED.exists():
         pytest.skip(f"no shared material at {SHARED} (set WSSS_SHARED)")
     return SHARED
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")

@@ -71,7 +71,6 @@ def test_nothing_differs_where_nothing_changed(recorded, command_line, tmp_path)
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_has_numbers_of_its_own(command_line, monkeypatch, tmp_path):
     options = record(tmp_path, "cuda")
     assert set(json.loads(reference_of(options).read_text())["baselines"]) == {"cuda/tier 1", "cuda/tier 2"}

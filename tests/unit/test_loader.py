@@ -220,7 +220,6 @@ def test_no_images_no_batches() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_equals_cpu(samples: list[Sample]) -> None:
     companions = {"saliency": companion(samples, "continuous"), "labels": companion(samples, "labels")}
     pairs = zip(
