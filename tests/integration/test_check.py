@@ -180,6 +180,19 @@ def test_what_is_not_recorded_is_said(recorded, command_line, third_party):
     assert "new: no reference: nothing is recorded" in done.out
 
 
+def test_numbers_without_their_weights_are_no_pass(recorded, command_line, tmp_path):
+    copy = copied(recorded, tmp_path)
+    content = json.loads(copy.read_text())
+    del content["weights"]["cam/classify"]
+    copy.write_text(json.dumps(content))
+    done = command_line("check", *recorded, "--reference", copy, "--junit", tmp_path / "check.xml")
+    assert done.code == 1
+    assert "cam: failed: no recorded weights of classify" in done.out
+    assert done.out.count(" 0 differ") == 2  # the short trainings need no weights
+    suites = ElementTree.parse(tmp_path / "check.xml").getroot()
+    assert [suite.get("errors") for suite in suites] == ["1", "0"]
+
+
 def test_nothing_compared_is_no_pass(recorded, command_line, tmp_path):
     content = json.loads(reference_of(recorded).read_text()) | {"baselines": {}}
     (tmp_path / "empty.json").write_text(json.dumps(content))
