@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark.changes import cell_identity
+from benchmark.changes import cell_changes, cell_identity
 from benchmark.config import DEFAULT_DATASET, RunConfig, plain
 from benchmark.console import console
 from benchmark.panels import illustrate
@@ -17,6 +17,7 @@ from benchmark.provenance import mixed
 from benchmark.runner import COSTS, CellResult
 from benchmark.traces import described_stages
 from methods.base import Method, preset_key
+from results.changes import data_changes
 from results.schema import CellRecord, Record
 
 MASKS_BEFORE = "M*"
@@ -56,7 +57,7 @@ def _rows(
         identity = cell_identity(result.cell.config, result.cell.method.name, result.cell.seed)
         records += cell_records(result)
         cells.append(_cell_record(plan, result, identity, run_dir))
-        _resample(plan, result, run_dir)
+        resample_cell(plan, result, run_dir)
     return records, cells
 
 
@@ -81,15 +82,16 @@ def cell_records(result: CellResult) -> list[Record]:
     return scores + costs
 
 
-def _resample(plan: Plan, result: CellResult, run_dir: Path) -> None:
+def resample_cell(plan: Plan, result: CellResult, run_dir: Path) -> None:
     """Leave in the run folder what the reports' intervals and tests need of the per-image counts."""
     from benchmark.evaluation.bootstrap import write_resamples
 
+    data = data_changes(cell_changes(result.cell.config, result.cell.method.name))
     for planned, rows in result.scores:
         if planned.score_key is not None and rows:
             counts = plan.store.path(planned.score_name, planned.score_key) / "counts.parquet"
             held_out = plan.config.evaluation.held_out
-            write_resamples(run_dir, planned.key, planned.score_key, counts, rows, held_out)
+            write_resamples(run_dir, planned.key, planned.score_key, counts, rows, held_out, data)
 
 
 def _cell_record(plan: Plan, result: CellResult, identity: dict[str, Any], run_dir: Path) -> CellRecord:

@@ -249,8 +249,7 @@ def _write(
     table: Table, done: tuple[Runner, list[CellResult]] | None, options: Options, folder: Path
 ) -> tuple[list[Direction], list[str]]:
     """Table and comparisons of an experiment that has run, and why scores are missing where something failed."""
-    from benchmark.board import cell_records
-    from benchmark.evaluation.bootstrap import write_resamples
+    from benchmark.board import cell_records, resample_cell
     from results.io import records_frame
 
     results = done[1] if done else []
@@ -269,13 +268,8 @@ def _write(
         by_row.append(own)
         reasons.append(job if isinstance(job, str) else missing[0].reason if missing else "")
     if done:
-        runner = done[0]
         for result in results:
-            for planned, rows in result.scores:
-                assert planned.score_key is not None
-                counts = runner.plan.store.path(planned.score_name, planned.score_key) / "counts.parquet"
-                held_out = runner.plan.config.evaluation.held_out
-                write_resamples(folder, planned.key, planned.score_key, counts, rows, held_out)
+            resample_cell(done[0].plan, result, folder)
     measured, found = [], []
     cells: dict[tuple[str, str], Scored] = {}
     for column in table.columns:

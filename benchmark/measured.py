@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmark.changes import cell_changes
 from methods.experiment import ExperimentRow
+from results.changes import data_changes
 from results.directions import Scored
 from results.experiments import compared_rule
 from results.reported import find_reported
-from results.resamples import load_resamples
+from results.resamples import load_resamples, resamples_path
 from results.significance import Sampled
 
 if TYPE_CHECKING:
@@ -131,8 +133,9 @@ def scored(
     for result, key, found in all_found:
         if found["variant"] == compared:
             seed = result.cell.seed
+            data = data_changes(cell_changes(result.cell.config, result.cell.method.name))
             values[seed] = np.array([100 * found["value"]])
-            sampled = load_resamples(folder, key, found["variant"])
+            sampled = load_resamples(resamples_path(folder, key, found["variant"], data))
             if sampled is not None:
                 images = sampled.images
                 drawn = sampled.of(found["metric"], found["class_name"])

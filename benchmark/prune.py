@@ -109,9 +109,8 @@ def _named(runs: Path) -> Iterator[str]:
             if stage.get("score"):
                 yield stage["score"]["key"]
     for file in resamples:
-        key, _, variant = file.stem.partition("-")
-        yield key
-        yield resampled_from(file.parent.parent, key, "" if variant == "all" else variant)
+        yield file.stem.partition("-")[0]
+        yield resampled_from(file)
 
 
 def _with_inputs(store: Store, keys: set[str]) -> set[str]:

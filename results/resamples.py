@@ -1,10 +1,13 @@
 """Bootstrap samples of scores in a run folder: `resamples/<artifact key>-<variant>.npz`, written once.
 
-Records find theirs by `key` and `variant`. Files of several commands stand side by side and need no merging.
+Records find theirs by `key`, `variant` and those of their `changes` that concern the data: the same maps scored
+against another ground truth have other resamples, in a file whose name ends in a digest of these changes. Files of
+several commands stand side by side and need no merging.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import zipfile
 import zlib
@@ -51,13 +54,14 @@ class Resamples:
         return None
 
 
-def resamples_path(run_dir: Path, key: str, variant: str) -> Path:
-    return run_dir / RESAMPLES_FOLDER / f"{key}-{variant or 'all'}.npz"
+def resamples_path(run_dir: Path, key: str, variant: str, data: str = "") -> Path:
+    """Where an artifact's resamples lie; data: `results.changes.data_changes` of its records."""
+    digest = f"-{hashlib.sha256(data.encode()).hexdigest()[:8]}" if data else ""
+    return run_dir / RESAMPLES_FOLDER / f"{key}-{variant or 'all'}{digest}.npz"
 
 
-def resampled_from(run_dir: Path, key: str, variant: str) -> str:
-    """Key of the scores that an artifact's resamples were made of; empty if there are none."""
-    path = resamples_path(run_dir, key, variant)
+def resampled_from(path: Path) -> str:
+    """Key of the scores that a file's resamples were made of; empty if it is not there or damaged."""
     if not path.is_file():
         return ""
     try:
@@ -67,17 +71,16 @@ def resampled_from(run_dir: Path, key: str, variant: str) -> str:
         return ""
 
 
-def is_resampled(run_dir: Path, key: str, variant: str, score_key: str) -> bool:
-    """Whether an artifact's resamples are there, of these scores and of every metric that is resampled."""
-    if resampled_from(run_dir, key, variant) != score_key:
+def is_resampled(path: Path, score_key: str) -> bool:
+    """Whether a file has resamples of these scores and of every metric that is resampled."""
+    if resampled_from(path) != score_key:
         return False
-    with np.load(resamples_path(run_dir, key, variant), allow_pickle=False) as stored:
+    with np.load(path, allow_pickle=False) as stored:
         return {each.name for each in fields(Resamples)} <= set(stored.files)
 
 
-def store_resamples(run_dir: Path, key: str, variant: str, resamples: Resamples, score_key: str = "") -> None:
+def store_resamples(path: Path, resamples: Resamples, score_key: str = "") -> None:
     """Write a file, whole or not at all. Classes are kept in half precision, 1/50 of what a bootstrap resolves."""
-    path = resamples_path(run_dir, key, variant)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -98,9 +101,8 @@ def store_resamples(run_dir: Path, key: str, variant: str, resamples: Resamples,
         temporary.unlink(missing_ok=True)
 
 
-def load_resamples(run_dir: Path, key: str, variant: str) -> Resamples | None:
-    """The resamples of an artifact's scores; None if the run has none. Raises DataError if they are damaged."""
-    path = resamples_path(run_dir, key, variant)
+def load_resamples(path: Path) -> Resamples | None:
+    """The resamples in a file; None if it is not there. Raises DataError if it is damaged."""
     if not path.is_file():
         return None
     try:

@@ -20,8 +20,9 @@ import pandas as pd
 import scipy.stats
 
 from results.aggregate import KEYS, REFERENCE, SCORES, Score, as_rows
+from results.changes import data_changes
 from results.io import Run
-from results.resamples import load_resamples
+from results.resamples import load_resamples, resamples_path
 
 LEVEL = 0.05
 """Family-wise error of the tests of one score over the pairs of a board."""
@@ -33,7 +34,7 @@ class Sampled:
 
     values:    seed -> (M,); NaN for a class that does not occur
     resamples: seed -> (B, M)
-    images:    fingerprint of the scored images
+    images:    fingerprint of the scored images, and what of the data's settings is not the default
     """
 
     values: Mapping[int, np.ndarray]
@@ -271,9 +272,9 @@ def sampled_entries(
         own = by_entry.get(tuple(entry[key] for key in KEYS))
         values: dict[int, np.ndarray] = {}
         resamples: dict[int, np.ndarray] = {}
-        images = ""
+        images, data = "", data_changes(entry["changes"])
         for _, rows in [] if own is None else own.groupby("seed", sort=True):
-            found = load_resamples(run.path, rows["key"].iloc[0], score.variant)
+            found = load_resamples(resamples_path(run.path, rows["key"].iloc[0], score.variant, data))
             if found is None or found.images != (images or found.images):
                 continue
             if found.labels != (labels or found.labels):
@@ -283,7 +284,7 @@ def sampled_entries(
             values[seed] = _values(rows, labels)
             resamples[seed] = np.column_stack([found.miou, found.iou])
         if values:
-            sampled[position] = Sampled(values, resamples, images)
+            sampled[position] = Sampled(values, resamples, f"{images} {data}")
     return sampled, ["", *labels]
 
 

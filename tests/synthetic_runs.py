@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from results.io import records_frame, write_records
-from results.resamples import Resamples, store_resamples
+from results.resamples import Resamples, resamples_path, store_resamples
 from results.schema import CellRecord, Record
 from tests.synthetic_panels import made_up_panels
 
@@ -151,7 +151,8 @@ def _store_resamples(run_dir: Path, records: list[Record]) -> None:
         values = np.array([rows.loc[rows["metric"] == "miou", "value"].iloc[0], *classes["value"]])
         made = values + shared + own
         labels = tuple(classes["class_name"])
-        store_resamples(run_dir, str(key), str(variant), Resamples(made[:, 0], made[:, 1:], labels, "same"))
+        path = resamples_path(run_dir, str(key), str(variant))
+        store_resamples(path, Resamples(made[:, 0], made[:, 1:], labels, "same"))
 
 
 def _stages(

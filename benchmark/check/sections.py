@@ -62,7 +62,7 @@ def compare_section(config: RunConfig, reference: Reference, device: str, tier: 
     if known:
         found.outcomes |= measure(_only(config, known), reference, device, tier)
     for name in known:
-        if found.outcomes[name].status == NO_REFERENCE:  # numbers are recorded, but their weights are not there
+        if found.outcomes[name].status == NO_REFERENCE:  # of weights, although numbers are recorded
             found.outcomes[name] = replace(found.outcomes[name], status="failed")
         changed = differences(plain(config.method[name]), baselines[name].settings)
         if changed:

@@ -19,7 +19,7 @@ from benchmark.evaluation.confusion import context_regions
 from benchmark.evaluation.counts import Counts
 from benchmark.evaluation.evaluator import held_out_ids
 from datasets.base import IGNORE
-from results.resamples import Resamples, is_resampled, store_resamples
+from results.resamples import Resamples, is_resampled, resamples_path, store_resamples
 
 RESAMPLES = 1000
 _CHUNK = 100
@@ -33,16 +33,19 @@ def write_resamples(
     counts_path: Path,
     rows: Sequence[Mapping[str, Any]],
     held_out: float,
+    data: str,
 ) -> None:
     """Resample every variant of a scored artifact into the run folder, where that has not been done.
 
     key, score_key: of the artifact and of its scores; rows: its metric rows; held_out: `evaluation.held_out`
+    data: `results.changes.data_changes` of its records
     The tuned variant is resampled from the images its threshold was not tuned on. A threshold stays as it was
     chosen, the oracle too: choosing it again would compare other CAMs. Confusion with context is resampled where all
     images have context labels; the counts do not say which of them have.
     """
     chosen = {r["variant"]: r["threshold"] for r in rows if r["metric"] == "miou" and r["variant"] != "curve"}
-    missing = [v for v in chosen if not is_resampled(run_dir, key, v, score_key)]
+    paths = {variant: resamples_path(run_dir, key, variant, data) for variant in chosen}
+    missing = [variant for variant, path in paths.items() if not is_resampled(path, score_key)]
     if not missing:
         return
     counts = Counts.read(counts_path)
@@ -55,7 +58,7 @@ def write_resamples(
             if (r["metric"], r["variant"]) == ("confusion_ratio", variant)
         }
         made = resample(counts, threshold, left_out, ratios)
-        store_resamples(run_dir, key, variant, made, score_key)
+        store_resamples(paths[variant], made, score_key)
 
 
 def resample(

@@ -177,40 +177,40 @@ def test_a_run_folder_is_given_what_is_missing(tmp_path: Path, monkeypatch: pyte
         {"metric": "miou", "variant": "tuned", "threshold": 0.5},
         {"metric": "miou", "variant": "curve", "threshold": 0.75},
     ]
-    write_resamples(tmp_path, "key", "scores", path, rows, 0.2)
-    fixed, tuned = load_resamples(tmp_path, "key", "fixed"), load_resamples(tmp_path, "key", "tuned")
+    write_resamples(tmp_path, "key", "scores", path, rows, 0.2, "")
+    fixed, tuned = (load_resamples(resamples_path(tmp_path, "key", v)) for v in ("fixed", "tuned"))
     assert fixed is not None
     assert tuned is not None
     np.testing.assert_array_equal(fixed.miou, resample(counts, 0.25).miou)
     np.testing.assert_allclose(fixed.iou, resample(counts, 0.25).iou, atol=5e-4)
     assert fixed.images != tuned.images
-    assert load_resamples(tmp_path, "key", "curve") is None
+    assert load_resamples(resamples_path(tmp_path, "key", "curve")) is None
     assert resamples_path(tmp_path, "key", "").name == "key-all.npz"
     np.testing.assert_array_equal(fixed.pixel_accuracy, resample(counts, 0.25).pixel_accuracy)
     assert fixed.pairs == ()  # no ratio was scored
 
     made: list[float | None] = []
     monkeypatch.setattr(bootstrap, "resample", lambda c, t, left, ratios: made.append(t) or fixed)
-    write_resamples(tmp_path, "key", "scores", path, rows, 0.2)
+    write_resamples(tmp_path, "key", "scores", path, rows, 0.2, "")
     assert made == []  # nothing has changed
     resamples_path(tmp_path, "key", "tuned").write_bytes(b"torn")
-    write_resamples(tmp_path, "key", "scores", path, rows, 0.2)
+    write_resamples(tmp_path, "key", "scores", path, rows, 0.2, "")
     assert made == [0.5]
-    write_resamples(tmp_path, "key", "other scores", path, rows, 0.2)
+    write_resamples(tmp_path, "key", "other scores", path, rows, 0.2, "")
     assert made == [0.5, 0.25, 0.5]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.95])
 def test_a_file_that_is_cut_short_is_named_and_made_again(tmp_path: Path, share: float) -> None:
     counts = counts_file(tmp_path / "counts.parquet")
-    store_resamples(tmp_path, "key", "", resample(counts), "scores")
-    assert is_resampled(tmp_path, "key", "", "scores")
     path = resamples_path(tmp_path, "key", "")
+    store_resamples(path, resample(counts), "scores")
+    assert is_resampled(path, "scores")
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(DataError, match=r"key-all\.npz: damaged \(.*\); delete it and run the same command"):
-        load_resamples(tmp_path, "key", "")
-    assert not is_resampled(tmp_path, "key", "", "scores")
+        load_resamples(path)
+    assert not is_resampled(path, "scores")
 
 
 def test_resamples_of_fewer_metrics_are_made_again(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_resamples_of_fewer_metrics_are_made_again(tmp_path: Path) -> None:
     path = resamples_path(tmp_path, "key", "")
     path.parent.mkdir()
     np.savez(path, miou=made.miou, iou=made.iou, labels=made.labels, images=made.images, score_key="scores")
-    assert not is_resampled(tmp_path, "key", "", "scores")
+    assert not is_resampled(path, "scores")
     row = {"metric": "miou", "variant": "", "threshold": math.nan}
-    write_resamples(tmp_path, "key", "scores", tmp_path / "counts.parquet", [row], 0.2)
-    assert is_resampled(tmp_path, "key", "", "scores")
+    write_resamples(tmp_path, "key", "scores", tmp_path / "counts.parquet", [row], 0.2, "")
+    assert is_resampled(path, "scores")

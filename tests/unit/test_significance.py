@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from results.aggregate import leaderboard
+from results.changes import data_changes
 from results.io import Run, records_frame
-from results.resamples import Resamples, store_resamples
+from results.resamples import Resamples, resamples_path, store_resamples
 from results.schema import CellRecord, Record
 from results.significance import Sampled, compare, group_equals, holm, score_of, seed_noise, significance
 
@@ -235,10 +236,32 @@ def run_with(folder: Path, entries: Mapping[str, Mapping[int, float]]) -> Run:
             own = value + common + rng.normal(0, 0.002, 200)
             made = Resamples(own, np.stack([own, own], axis=1), LABELS, "images")
             if number < 4:
-                store_resamples(folder, f"{method}{seed}", "", made)
+                store_resamples(resamples_path(folder, f"{method}{seed}", ""), made)
             info = {"supervision": "M" if method == "bound" else "I"}
             cells.append(CellRecord(**where, status="done", method_info=info).as_dict())
     return Run(records_frame(records), cells, folder)
+
+
+def test_scores_against_another_ground_truth_are_not_compared(tmp_path: Path) -> None:
+    """One artifact scored twice: both resamples are kept, and the two entries are not held against each other."""
+    rng = np.random.default_rng(4)
+    records, cells = [], []
+    for changes, value in (("", 0.4), ("dataset.ground_truth=coco_stuff", 0.7)):
+        where = {"dataset": "coco2014", "method": "a", "scale": "nano", "protocol": "paper",
+                 "refiner": "own", "segmenter": "own", "seed": 0, "changes": changes}  # fmt: skip
+        score = {"stage": "cam", "variant": "fixed", "split": "train", "key": "0123"}
+        records.append(Record(**where, **score, metric="miou", value=value))
+        records += [Record(**where, **score, metric="iou", class_name=c, value=value) for c in LABELS]
+        own = value + rng.normal(0, 0.01, 200)
+        path = resamples_path(tmp_path, "0123", "fixed", data_changes(changes))
+        store_resamples(path, Resamples(own, np.stack([own, own], axis=1), LABELS, "images"))
+        cells.append(CellRecord(**where, status="done", method_info={"supervision": "I"}).as_dict())
+    run = Run(records_frame(records), cells, tmp_path)
+    found = significance(run, leaderboard(run.records, run.cells))
+    total = found.standings[found.standings["class_name"] == ""].set_index("changes")
+    assert total.loc["", "low"] < 0.4 < total.loc["", "high"] < 0.5
+    assert total.loc["dataset.ground_truth=coco_stuff", "low"] > 0.6
+    assert found.pairs.empty
 
 
 def test_a_board_has_groups_and_shared_ranks(tmp_path: Path) -> None:
