@@ -1,4 +1,4 @@
-"""Shared test helpers: golden vectors, the optional shared material, and the GPU that some tests need."""
+"""Shared test helpers: golden vectors, a seed, the optional shared material, and the GPU that some tests need."""
 
 from __future__ import annotations
 
@@ -25,6 +25,14 @@ def golden(name: str) -> dict[str, np.ndarray]:
     """Arrays of one golden file (name without extension)."""
     with np.load(golden_path(f"{name}.npz"), allow_pickle=False) as data:
         return {k: data[k] for k in data.files}
+
+
+@pytest.fixture
+def seeded() -> None:
+    """Torch's random numbers are the same in every run of the test."""
+    import torch
+
+    torch.manual_seed(0)
 
 
 @pytest.fixture

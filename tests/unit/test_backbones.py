@@ -16,14 +16,11 @@ from methods.layers.backbones import build_backbone
 from methods.layers.config import BackboneConfig
 from methods.layers.weights import load_state
 
+pytestmark = pytest.mark.usefixtures("seeded")
+
 LITE0 = "timm/tf_efficientnet_lite0"
 NANO = BackboneConfig("resnet38d_nano", output_stride=4)
 STRIDES = {LITE0: 16, NANO.name: NANO.output_stride}
-
-
-@pytest.fixture(autouse=True)
-def _seed() -> None:
-    torch.manual_seed(0)
 
 
 @pytest.mark.parametrize(
