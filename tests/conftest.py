@@ -30,8 +30,6 @@ def golden(name: str) -> dict[str, np.ndarray]:
 @pytest.fixture
 def seeded() -> None:
     """Torch's random numbers are the same in every run of the test."""
-    import torch
-
     torch.manual_seed(0)
 
 
