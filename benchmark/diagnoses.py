@@ -1,12 +1,13 @@
 """Why rows of experiments do not reproduce, in words: `diagnoses.yaml` in a method's folder.
 
-    table3:
-      "α = 0.6": one or two sentences
-      "α = 0.8":
-        precision: one or two sentences on this column alone
+    shapes-nano:
+      table3:
+        "α = 0.6": one or two sentences
+        "α = 0.8":
+          precision: one or two sentences on this column alone
 
-An experiment's rows by their labels, as the summary has them; of a row with several columns, text for all of them or
-text by column.
+By data set and scale, experiment, and row as the summary has it; of a row with several columns, text for all of them or
+text by column. They are of the tables as set: what runs with other settings has other reasons.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.config import ConfigError
+from benchmark.config import SCALES, ConfigError
+from datasets import names as dataset_names
 
 if TYPE_CHECKING:
     from methods.base import Method
@@ -24,12 +26,12 @@ if TYPE_CHECKING:
 
 FILE = "diagnoses.yaml"
 
-Diagnoses = dict[tuple[str, str, str], str]
-"""(experiment, row, column, "" for all of them) -> text."""
+Diagnoses = dict[tuple[str, str, str, str], str]
+"""("<data set>-<scale>", experiment, row, column, "" for all of them) -> text."""
 
 
 def diagnoses_of(method: Method) -> Diagnoses:
-    """By experiment, row and column ("": all); empty without a file. Raises ConfigError: the file and the key."""
+    """By place, experiment, row and column; empty without a file. Raises ConfigError: the file and the key."""
     source = getattr(sys.modules[type(method).__module__], "__file__", None)
     path = Path(source).with_name(FILE) if source else None
     if path is None or not path.is_file():
@@ -37,9 +39,10 @@ def diagnoses_of(method: Method) -> Diagnoses:
     return read_diagnoses(path, {experiment.name: experiment for experiment in method.experiments})
 
 
-def diagnosis_of(diagnoses: Diagnoses, experiment: str, row: str, column: str) -> str:
+def diagnosis_of(diagnoses: Diagnoses, place: str, experiment: str, row: str, column: str) -> str:
     """The one of a row in a column; "" if there is none."""
-    return diagnoses.get((experiment, row, column)) or diagnoses.get((experiment, row, ""), "")
+    where = (place, experiment, row)
+    return diagnoses.get((*where, column)) or diagnoses.get((*where, ""), "")
 
 
 def read_diagnoses(path: Path, experiments: Mapping[str, Experiment]) -> Diagnoses:
@@ -50,14 +53,19 @@ def read_diagnoses(path: Path, experiments: Mapping[str, Experiment]) -> Diagnos
         document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(document, dict):
-        raise ConfigError(f"{path}: should map experiments to rows, and these to text")
+    if not (isinstance(document, dict) and all(isinstance(each, dict) for each in document.values())):
+        raise ConfigError(
+            f"{path}: should map <data set>-<scale> to experiments, these to rows, and these to text"
+        )
+    places = [f"{dataset}-{scale}" for dataset in dataset_names() for scale in SCALES]
     found = {}
-    for name, by_row in document.items():
+    for place, name, by_row in ((p, n, rows) for p, named in document.items() for n, rows in named.items()):
+        if place not in places:
+            raise ConfigError(f"{path}: no data set and scale {place!r}; there are {', '.join(places)}")
         if name not in experiments:
-            raise ConfigError(f"{path}: no experiment {name!r}; there are {', '.join(experiments)}")
+            raise ConfigError(f"{path}: {place}: no experiment {name!r}; there are {', '.join(experiments)}")
         if not isinstance(by_row, dict):
-            raise ConfigError(f"{path}: {name}: should map rows to text")
+            raise ConfigError(f"{path}: {place}: {name}: should map rows to text")
         experiment = experiments[name]
         rows = list(
             dict.fromkeys([row.label for row in experiment.rows] + [c.compared for c in experiment.claims])
@@ -73,5 +81,5 @@ def read_diagnoses(path: Path, experiments: Mapping[str, Experiment]) -> Diagnos
                 if not isinstance(text, str) or not text.strip():
                     where = f"row {row!r}, column {column!r}" if column else f"row {row!r}"
                     raise ConfigError(f"{path}: {name}, {where}: should be text")
-                found[name, row, column] = " ".join(text.split())
+                found[place, name, row, column] = " ".join(text.split())
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,7 +67,7 @@ def print_table(measured: Sequence[Measured], table: Table, options: Options) ->
             cell = cells[row.label, column]
             spread = f" ±{cell.deviation:.1f}" if len(cell.values) > 1 else ""
             line.append(Text("–" if cell.reported is None else f"{cell.reported:.2f}"))
-            line.append(Text(f"{cell.mean:.2f}{spread}" if cell.values else "–"))
+            line.append(Text("–" if math.isnan(cell.mean) else f"{cell.mean:.2f}{spread}"))
         shown.add_row(*line)
         if isinstance(job, str):
             console.print(f"{row.label}: not available: {job}", markup=False)
@@ -75,11 +76,18 @@ def print_table(measured: Sequence[Measured], table: Table, options: Options) ->
 
 def _caption(measured: Sequence[Measured], table: Table, options: Options) -> str:
     seeds = ", ".join(map(str, options.seeds))
-    fixed = dict.fromkeys(m.column for m in measured if m.is_compared and m.variant == "fixed")
+    by_rule = {
+        rule: dict.fromkeys(m.column for m in measured if m.values and m.is_compared and m.variant == rule)
+        for rule in ("oracle", "fixed")
+    }
+    # where no CAM is scored there is no threshold
+    thresholds = [
+        f"{', '.join(columns)} at the {rule} threshold" for rule, columns in by_rule.items() if columns
+    ]
     return (
         f"{_metrics(table.experiment)}; paper: {table.experiment.dataset}; here: "
-        f"{options.dataset} at scale {options.scale}, seeds {seeds}; CAMs at their oracle thresholds"
-        + (f", for {', '.join(fixed)} at the fixed one" if fixed else "")
+        f"{options.dataset} at scale {options.scale}, seeds {seeds}"
+        + "".join(f"; {each}" for each in thresholds)
         + (f"; changed: {table.conditions}" if table.conditions else "")
     )
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.config import ConfigError, compose
 from benchmark.console import console, duration
-from benchmark.diagnoses import diagnoses_of, diagnosis_of
+from benchmark.diagnoses import Diagnoses, diagnoses_of, diagnosis_of
 from benchmark.estimate import time_estimate
 from benchmark.experiment_tables import print_table, write_table
 from benchmark.folders import check_writable
@@ -23,7 +23,7 @@ from benchmark.plan import Job, plan_jobs
 from methods.experiment import Claim, Experiment, ExperimentRow
 from methods.registry import all_methods, find_method
 from results.directions import NOT_REPRODUCED, Direction, Scored, claims, directions, write_directions
-from results.experiments import file_name, write_row_records
+from results.experiments import file_name, seeds_written, write_row_records
 from results.schema import CHANGES_SEPARATOR
 
 if TYPE_CHECKING:
@@ -47,12 +47,14 @@ class Options:
 class Table:
     """An experiment of a method, with each row's job, or why it has none.
 
+    place: "<data set>-<scale>"
     conditions: what of the given overrides decides numbers of its rows, "key=value; ..."
     """
 
     method: Method
     experiment: Experiment
     jobs: tuple[Job | str, ...]
+    place: str
     conditions: str = ""
 
     @property
@@ -71,7 +73,7 @@ class Table:
     @property
     def file_name(self) -> str:
         """Of its files in the run folder."""
-        return file_name(self.name, self.conditions)
+        return file_name(self.name, self.place, self.conditions)
 
 
 def find_experiments(text: str) -> list[tuple[Method, Experiment]]:
@@ -144,7 +146,8 @@ def make_tables(chosen: Sequence[tuple[Method, Experiment]], options: Options) -
             if isinstance(own, Job)
             for part in _changed(own.config, _entry(method, row), options.overrides, row)
         ]
-        tables.append(Table(method, experiment, jobs, CHANGES_SEPARATOR.join(dict.fromkeys(changed))))
+        conditions = CHANGES_SEPARATOR.join(dict.fromkeys(changed))
+        tables.append(Table(method, experiment, jobs, f"{options.dataset}-{options.scale}", conditions))
     return tables
 
 
@@ -201,6 +204,7 @@ def run_experiments(tables: Sequence[Table], options: Options, folder: Path) -> 
     None in processes under torchrun other than rank 0. Raises ConfigError before anything runs.
     """
     from benchmark.runner import execute, form_team
+    from reports import reproduction
 
     diagnoses = {table.name: diagnoses_of(table.method) for table in tables}
     jobs = all_jobs(tables)
@@ -218,20 +222,26 @@ def run_experiments(tables: Sequence[Table], options: Options, folder: Path) -> 
         done = execute(own, team) if own else None
         if leads:
             found, failed = _write(table, done, options, folder)
-            known = diagnoses[table.name]
-            found = [
-                replace(
-                    d,
-                    diagnosis=diagnosis_of(known, table.experiment.name, d.row, d.column)
-                    if d.verdict == NOT_REPRODUCED
-                    else "",
-                    conditions=table.conditions,
-                )
-                for d in found
-            ]
-            write_directions(folder, table.name, found, table.conditions)
+            write_directions(folder, table.file_name, explained(table, found, diagnoses[table.name]))
+            reproduction.write_summary(folder)  # an interrupt leaves that of the tables so far
             failures += failed
     return failures if leads else None
+
+
+def explained(table: Table, found: Sequence[Direction], diagnoses: Diagnoses) -> list[Direction]:
+    """Comparisons of a table with where they were run, and why where one does not reproduce as the table is set."""
+    where = (table.place, table.experiment.name)
+    return [
+        replace(
+            each,
+            place=table.place,
+            conditions=table.conditions,
+            diagnosis=diagnosis_of(diagnoses, *where, each.row, each.column)
+            if each.verdict == NOT_REPRODUCED and not table.conditions
+            else "",
+        )
+        for each in found
+    ]
 
 
 def announce_time(jobs: Sequence[Job]) -> None:
@@ -292,6 +302,12 @@ def _write(
         row.label: records_frame(record for result in own for record in cell_records(result))
         for row, own in zip(table.experiment.rows, by_row, strict=True)
     }
+    if (before := seeds_written(folder, table.file_name)) > len(options.seeds):
+        console.print(
+            f"The table of {table.name} was of {before} seeds and is of {len(options.seeds)} now; all that is computed "
+            "stays stored, so --seeds with all of them brings it back",
+            markup=False,
+        )
     write_row_records(folder, table.file_name, records)
     write_table(measured, reasons, table, options, folder)
     print_table(measured, table, options)

@@ -16,7 +16,7 @@ from methods.experiment import ExperimentRow
 from results.changes import data_changes
 from results.directions import Scored
 from results.experiments import compared_rule
-from results.reported import find_reported
+from results.reported import ReportedNumber, find_reported
 from results.resamples import load_resamples, resamples_path
 from results.significance import Sampled
 
@@ -82,10 +82,12 @@ def score_parts(score: str) -> tuple[str, str, str]:
 
 def printed_number(row: ExperimentRow, score: str) -> float | None:
     """The paper's number of a row at one score, in hundredths; of `HOURS` as printed."""
-    if not row.reported:
-        return None
-    number = find_reported(row.reported, *score_parts(score))
+    number = _reported(row, score)
     return round(_factor(score) * number.value, 6) if number else None
+
+
+def _reported(row: ExperimentRow, score: str) -> ReportedNumber | None:
+    return find_reported(row.reported, *score_parts(score)) if row.reported else None
 
 
 def _factor(score: str) -> float:
@@ -142,7 +144,7 @@ def scored(
                 if drawn is not None:
                     resamples[seed] = 100 * drawn[:, None]
     whole = resamples if resamples.keys() == values.keys() else {}
-    printed = printed_number(row, score)
-    if not values:
-        return Scored(row.label, printed, None, reason or "the data have no such score")
-    return Scored(row.label, printed, Sampled(values, whole, images))
+    number = _reported(row, score)
+    own = Sampled(values, whole, images) if values else None
+    reason = "" if values else reason or "the data have no such score"
+    return Scored(row.label, printed_number(row, score), own, reason, number.suspicious if number else "")

@@ -35,8 +35,9 @@ def undiagnosed(table: pd.DataFrame) -> int:
 
 
 def group_of(row: dict[str, Any]) -> str:
-    """What the comparisons of one experiment under the same conditions are listed under."""
-    return f"{row['experiment']} ({row['conditions']})" if row["conditions"] else str(row["experiment"])
+    """What the comparisons of one experiment on the same data under the same conditions are listed under."""
+    where = ", ".join(filter(None, (row["place"], row["conditions"])))
+    return f"{row['experiment']} ({where})" if where else str(row["experiment"])
 
 
 def cells(row: dict[str, Any]) -> dict[str, str]:

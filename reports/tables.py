@@ -228,7 +228,7 @@ def papers_table(comparison: pd.DataFrame, part: pd.DataFrame) -> TextTable | No
 
 
 def experiment_table(experiment: Experiment) -> TextTable:
-    """An ablation: for each column of it the paper's number and ours."""
+    """An ablation: for each column of it the paper's number and ours, then the seeds and why there is no number."""
     table = experiment.table
     columns = list(dict.fromkeys(table["column"]))
     rows = []
@@ -242,11 +242,15 @@ def experiment_table(experiment: Experiment) -> TextTable:
             scored = {"x_mean": cell["mean"] / 100, "x_std": cell["deviation"] / 100}
             small = 0 < cell["mean"] < 0.1
             cells.append(f"{cell['mean']:.2g}" if small else mean_and_deviation(scored, "x"))
-        rows.append(cells)
-    heads = ["", *(f"{column}, {what}" for column in columns for what in ("paper", "here"))]
-    return TextTable(
-        f"experiment-{experiment.name}", f"{experiment.title}. {experiment.conditions}.", heads, rows
-    )
+        own = table[table["row"] == label]
+        seeds, reason = int(own["seeds"].max()), str(own["reason"].iloc[0])
+        rows.append([*cells, str(seeds) if seeds else MISSING, reason])
+    heads = ["", *(f"{column}, {what}" for column in columns for what in ("paper", "here")), "n", "Remark"]
+    notes = 1
+    if not any(row[-1] for row in rows):
+        heads, rows, notes = heads[:-1], [row[:-1] for row in rows], 0
+    caption = f"{experiment.title}. {experiment.conditions}."
+    return TextTable(f"experiment-{experiment.name}", caption, heads, rows, note_columns=notes)
 
 
 def _labels(part: pd.DataFrame) -> dict[tuple[str, ...], str]:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from datasets.base import DataError
-from results.experiments import file_name
 from results.significance import Sampled, SeedNoise, score_of
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ DIRECTIONS_FOLDER = "directions"
 class Scored:
     """A row's score in one column, in points (hundredths; for mIoU, percent).
 
-    printed: None where the paper prints none
+    printed: None where the paper prints none; doubt: why that number cannot be what it is printed as
     sampled: M = 1; None where it has no score, and `reason` says why. Without resamples (`resamples` is empty: a
              metric that is not bootstrapped) there are only seeds to judge by
     """
@@ -53,6 +52,7 @@ class Scored:
     printed: float | None
     sampled: Sampled | None = None
     reason: str = ""
+    doubt: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class Direction:
     paper, difference, low, high: better - row (turned round where less is better) in points: the paper's (NaN where it
                  prints none), ours and its 95 % interval
     n: number of seeds; diagnosis: why it does not reproduce, in words, where somebody has found out
+    place: "<data set>-<scale>"
     conditions: settings given on the command line that decide numbers; "" if there were none
     """
 
@@ -78,6 +79,7 @@ class Direction:
     verdict: str
     reason: str = ""
     diagnosis: str = ""
+    place: str = ""
     conditions: str = ""
 
 
@@ -133,6 +135,7 @@ def _tested(
     noise = _noise_of(best, [(row, found) for (row, _), found in zip(others, differences) if found])
     tested = []
     for (row, effect), found in zip(others, differences, strict=True):
+        doubts = [f"the paper's {each.label} is doubtful: {each.doubt}" for each in (best, row) if each.doubt]
         empty = Direction(experiment, column, best.label, row.label, effect,
                           np.nan, np.nan, np.nan, 0, NOT_RUN)  # fmt: skip
         if found is None:
@@ -143,10 +146,10 @@ def _tested(
         bootstrapped = all(scored.sampled and scored.sampled.resamples for scored in (best, row))
         over_seeds = bool(noise.freedom[0])
         if not bootstrapped and not over_seeds:
-            reason = "one seed, and this metric has no bootstrap: no interval"
+            reason = "; ".join(["one seed, and this metric has no bootstrap: no interval", *doubts])
             tested.append(replace(empty, difference=mean, n=estimate.n, verdict=INCONCLUSIVE, reason=reason))
             continue
-        reason = "" if over_seeds else "over images alone"
+        basis = [] if bootstrapped and over_seeds else [f"over {'images' if bootstrapped else 'seeds'} alone"]
         tested.append(
             replace(
                 empty,
@@ -155,7 +158,7 @@ def _tested(
                 high=high,
                 n=estimate.n,
                 verdict=verdict(low, high, 0.0 if np.isnan(effect) else POINT),
-                reason=reason if bootstrapped else "over seeds alone",
+                reason="; ".join([*basis, *doubts]),
             )
         )
     return tested
@@ -228,6 +231,8 @@ def _why_missing(best: Scored, row: Scored) -> str:
     for scored in (row, best):
         if scored.sampled is None:
             return f"{scored.label}: {scored.reason}" if scored is best else scored.reason
+        if all(np.isnan(value).all() for value in scored.sampled.values.values()):
+            return f"{scored.label}: not a number on any seed (nothing in the data that it counts)"
     return "no seed has both scores on the same images"
 
 
@@ -248,11 +253,11 @@ def _range(experiment: str, column: str, rows: Sequence[Scored]) -> Direction:
     )
 
 
-def write_directions(folder: Path, experiment: str, found: Sequence[Direction], conditions: str = "") -> Path:
-    """Write an experiment's comparisons beside its table, in place of earlier ones under the same conditions."""
+def write_directions(folder: Path, name: str, found: Sequence[Direction]) -> Path:
+    """Write an experiment's comparisons beside its table, in place of earlier ones; name: `experiments.file_name`."""
     import pandas as pd
 
-    path = folder / DIRECTIONS_FOLDER / f"{file_name(experiment, conditions)}.csv"
+    path = folder / DIRECTIONS_FOLDER / f"{name}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     columns = [field.name for field in fields(Direction)]
@@ -271,8 +276,6 @@ def read_directions(folder: Path) -> pd.DataFrame:
     for path in sorted((folder / DIRECTIONS_FOLDER).glob("*.csv")):
         try:
             table = pd.read_csv(path, keep_default_na=False, na_values={name: [""] for name in numbers})
-            if "conditions" not in table:  # of a version that did not tell them apart
-                table["conditions"] = ""
             parts.append(table[columns].astype(dict.fromkeys(numbers, float) | {"n": int}))
         except (ValueError, KeyError) as error:
             raise DataError(

@@ -1,7 +1,8 @@
-"""Tables of ablations in a run folder: `experiments/<method>-<experiment>.csv`, long format.
+"""Tables of ablations in a run folder: `experiments/<method>-<experiment>-<data set>-<scale>.csv`, long format.
 
 What was run with other settings than the table's own is kept apart, under names that end in a digest of them. All
-records of rows are in `experiments/records/`, likewise named: by class, by threshold, seconds of stages.
+records of rows are in `experiments/records/`, likewise named: by class, by threshold, seconds of stages. A table is of
+the seeds of the command that wrote it.
 """
 
 from __future__ import annotations
@@ -32,10 +33,23 @@ def compared_rule(rules: Collection[str]) -> str:
     return next((rule for rule in COMPARED if rule in rules), COMPARED[0])
 
 
-def file_name(experiment: str, conditions: str = "") -> str:
-    """Of an experiment's files, without the ending; conditions: its changed settings, "" if there are none."""
+def file_name(experiment: str, place: str, conditions: str = "") -> str:
+    """Of an experiment's files, without the ending.
+
+    place: "<data set>-<scale>"; conditions: its changed settings, "" if there are none
+    """
     digest = f"-{hashlib.sha256(conditions.encode()).hexdigest()[:8]}" if conditions else ""
-    return experiment.replace("/", "-") + digest
+    return f"{experiment.replace('/', '-')}-{place}{digest}"
+
+
+def seeds_written(folder: Path, name: str) -> int:
+    """The most seeds that a row of a stored table has; 0 where there is no table, or a damaged one."""
+    import pandas as pd
+
+    try:
+        return int(pd.read_csv(folder / f"{name}.csv")["seeds"].max())
+    except (OSError, ValueError, KeyError):
+        return 0
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ row says overrides its column, what a column says overrides the table; notes add
 column and as printed, `~` where nothing is, and a label `row` (by default its `method`). `total` is the position
 of a column that prints the mean over the others.
 
-A number that cannot be what it is printed as carries `suspicious` with the reason: it is shown, never compared.
+A number that cannot be what it is printed as carries `suspicious` with the reason: it is shown and never held against
+ours; a direction of a table that it has part in says so.
 `variant` is empty for a method as its paper compares it with others, and says what differs in an ablation.
 """
 

@@ -28,6 +28,7 @@ from results.directions import (
     verdict,
     write_directions,
 )
+from results.experiments import file_name
 from results.significance import Sampled
 
 
@@ -207,7 +208,11 @@ def test_a_metric_without_bootstrap_needs_seeds() -> None:
             row("b", 50, {0: 50.0}, images="val"),
             "no seed has both scores on the same images",
         ),
-        (row("a", 60, {0: 50.0}), row("b", 50, {0: math.nan}), "no seed has both scores on the same images"),
+        (
+            row("a", 60, {0: 50.0}),
+            row("b", 50, {0: math.nan}),
+            "b: not a number on any seed (nothing in the data that it counts)",
+        ),
     ],
 )
 def test_what_is_missing_is_not_run(better: Scored, other: Scored, reason: str) -> None:
@@ -254,22 +259,32 @@ def test_claims_without_a_number_are_tested_alike() -> None:
 
 def test_what_was_run_under_other_conditions_is_kept_apart(tmp_path: Path) -> None:
     found = directions("m/one", "CAM", [row("a", 60, {0: 50.0}), row("b", 50, {0: 40.0})])
-    write_directions(tmp_path, "m/one", found)
+    write_directions(tmp_path, file_name("m/one", "shapes-nano"), found)
     short = "method.m.steps=5"
     changed = [replace(d, difference=-1.0, conditions=short) for d in found]
     for _ in range(2):
-        write_directions(tmp_path, "m/one", changed, short)
+        write_directions(tmp_path, file_name("m/one", "shapes-nano", short), changed)
+    elsewhere = [replace(d, difference=2.0, place="bluefilm-nano", conditions="of bluefilm") for d in found]
+    write_directions(tmp_path, file_name("m/one", "bluefilm-nano"), elsewhere)
     table = read_directions(tmp_path).set_index("conditions")
-    assert table["difference"].to_dict() == {"": 10.0, short: -1.0}
+    assert table["difference"].to_dict() == {"": 10.0, short: -1.0, "of bluefilm": 2.0}
+
+
+def test_a_doubtful_number_and_what_is_no_number_are_said() -> None:
+    best = row("a", 60, {0: 50.0})
+    doubtful, nothing = replace(row("b", 50, {0: 40.0}), doubt="is 55 elsewhere"), row("c", 40, {0: math.nan})
+    found = directions("m/one", "CAM", [best, doubtful, nothing])
+    assert found[0].reason.endswith("the paper's b is doubtful: is 55 elsewhere")
+    assert (found[1].verdict, found[1].reason[:28]) == (NOT_RUN, "c: not a number on any seed ")
 
 
 def test_they_are_kept_beside_the_tables(tmp_path: Path) -> None:
     first = directions("m/one", "CAM", [row("a", 60, {0: 50.0}), Scored("b", 50.0, None, "needs, maps")])
     write_directions(
-        tmp_path, "m/one", directions("m/one", "CAM", [row("a", 60, {0: 1.0}), row("b", 5, {0: 0.0})])
+        tmp_path, "m-one", directions("m/one", "CAM", [row("a", 60, {0: 1.0}), row("b", 5, {0: 0.0})])
     )
-    write_directions(tmp_path, "m/one", first)
-    write_directions(tmp_path, "m/none", [])
+    write_directions(tmp_path, "m-one", first)
+    write_directions(tmp_path, "m-none", [])
     table = read_directions(tmp_path)
     assert table[["experiment", "better", "row", "verdict", "reason"]].values.tolist() == [
         ["m/one", "a", "b", NOT_RUN, "needs, maps"]

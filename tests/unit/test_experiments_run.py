@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pandas as pd
 import pytest
 
+import benchmark.runner
 from benchmark.config import ConfigError
 from benchmark.experiments import Options, find_experiments, make_tables
+from benchmark.plan import Job
 from methods.experiment import Experiment, ExperimentRow
 from results.schema import COLUMNS
 from tests.toys import CommandLine, Toy, command_line, not_runnable, third_party
@@ -52,6 +57,41 @@ def test_plan_and_progress_name_the_rows(command_line: CommandLine, third_party)
     assert "shapes · toy · fill: background · seed 1" in planned.out
     assert "shapes · other · toy/fill: the other entry · seed 0" in planned.out
     assert "toy · fill: class 1 · seed 0 · labels" in command_line(*arguments(command_line)).out
+
+
+def test_fewer_seeds_than_the_table_had_are_said(command_line: CommandLine, third_party) -> None:
+    third_party(toy(), Toy("other"))
+    assert "was of" not in command_line(*arguments(command_line)).out
+    one = [*arguments(command_line), "--seeds", "0"]
+    said = "The table of toy/fill was of 2 seeds and is of 1 now"
+    assert said in command_line(*one).out.replace("\n", " ")
+    assert {row["seeds"] for row in table(command_line).values()} == {"0", "1"}
+    assert "was of" not in command_line(*arguments(command_line)).out
+    assert {row["seeds"] for row in table(command_line).values()} == {"0", "2"}
+
+
+def test_an_interrupt_leaves_the_summary_of_the_tables_so_far(
+    command_line: CommandLine, third_party, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = toy()
+    rows = method.experiments[0].rows
+    method.experiments = (  # type: ignore[misc]
+        *method.experiments,
+        Experiment("last", "Never run", ("pseudo-label",), rows),
+    )
+    third_party(method, Toy("other"))
+    execute = benchmark.runner.execute
+
+    def interrupted(jobs: Sequence[Job], team: Any) -> Any:
+        if "last" in jobs[0].label:
+            raise KeyboardInterrupt
+        return execute(jobs, team)
+
+    monkeypatch.setattr(benchmark.runner, "execute", interrupted)
+    assert command_line(*arguments(command_line, "toy/fill,toy/last")).code == 130
+    summary = (command_line.output / "experiments" / "summary.md").read_text()
+    assert "toy/fill" in summary
+    assert "toy/last" not in summary
 
 
 def test_a_column_may_be_of_another_metric_or_of_a_class(command_line: CommandLine, third_party) -> None:

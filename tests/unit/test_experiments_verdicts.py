@@ -11,13 +11,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from benchmark import experiments
-from benchmark.config import ConfigError
+from benchmark.config import ConfigError, compose
 from benchmark.diagnoses import diagnosis_of, read_diagnoses
-from benchmark.experiments import find_experiments
+from benchmark.experiments import Table, explained, find_experiments
 from benchmark.measured import Column, measure, scored
 from methods.experiment import Claim, Experiment, ExperimentRow
-from results.directions import read_directions
+from methods.registry import find_method
+from results.directions import NOT_REPRODUCED, NOT_RUN, Direction, read_directions
 from tests.toys import CommandLine, Toy, command_line, third_party
 from tests.unit.toy_experiment import arguments, table, toy
 
@@ -64,7 +64,7 @@ def test_what_is_run_with_other_settings_stands_beside_the_rest(
     }  # a default is no change, and where rows set it themselves it is none either
     assert len(list(folder.glob("toy-fill*.csv"))) == 2
     text = (folder / "summary.md").read_text()
-    assert "toy/fill (dataset.train=6; dataset.val=2; method.other.value=1)" in text
+    assert "toy/fill (shapes-nano, dataset.train=6; dataset.val=2; method.other.value=1)" in text
     conditions = {pd.read_csv(path)["conditions"][0] for path in folder.glob("toy-fill*.csv")}
     assert any(text.endswith("; changed: dataset.train=6; dataset.val=2") for text in conditions)
 
@@ -115,7 +115,8 @@ def test_what_is_of_other_images_is_shown_and_not_judged(command_line: CommandLi
 def cell(rows: Sequence[dict[str, Any]], stages: Sequence[dict[str, Any]] = ()) -> Any:
     """A cell that has run: what `measure` and `scored` read of it."""
     scores = [(SimpleNamespace(key="k"), list(rows))]
-    return SimpleNamespace(cell=SimpleNamespace(seed=0), scores=scores, stages=list(stages))
+    made = SimpleNamespace(seed=0, config=compose(["cam"]), method=find_method("cam"))
+    return SimpleNamespace(cell=made, scores=scores, stages=list(stages))
 
 
 def test_a_cams_confusion_is_of_its_fixed_threshold_and_its_miou_of_the_oracle(tmp_path: Path) -> None:
@@ -154,20 +155,29 @@ def test_hours_of_a_stage_stand_beside_the_papers_and_are_not_judged() -> None:
     assert Column("CAM", ("cam",)).is_judged
 
 
-def test_a_diagnosis_is_printed_beside_a_row_that_does_not_reproduce(
-    command_line: CommandLine, third_party, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_diagnosis_is_of_a_row_that_does_not_reproduce_where_it_was_found() -> None:
+    place, text = ("shapes-nano", "fill"), "the toy is too simple"
+    known = {(*place, "the other entry", ""): text, (*place, "with maps", ""): text}
+    refuted = Direction(
+        "toy/fill", "pseudo-label", "background", "the other entry", 17.8, 0, -1, 0.5, 2, NOT_REPRODUCED
+    )
+    found = [refuted, replace(refuted, row="with maps", verdict=NOT_RUN)]
+    method = toy()
+
+    def texts(place: str, conditions: str = "") -> list[str]:
+        table = Table(method, method.experiments[0], (), place, conditions)
+        return [each.diagnosis for each in explained(table, found, known)]
+
+    assert texts("shapes-nano") == [text, ""]
+    assert texts("bluefilm-nano") == ["", ""]
+    assert texts("shapes-nano", "dataset.train=6") == ["", ""]
+
+
+def test_what_has_no_diagnosis_is_said(command_line: CommandLine, third_party) -> None:
     third_party(toy(), Toy("other"))
-    text = "the toy is too simple"
-    known = {("fill", "the other entry", ""): text, ("fill", "with maps", ""): text}
-    monkeypatch.setattr(experiments, "diagnoses_of", lambda method: known)
-    assert command_line(*arguments(command_line)).code == 0
+    done = command_line(*arguments(command_line))
     found = read_directions(command_line.output / "experiments").set_index("row")
     assert found.loc["the other entry", "verdict"] == "not reproduced"  # both are the same
-    assert found["diagnosis"].to_dict() == {"the other entry": text, "with maps": ""}
-    assert text in (command_line.output / "experiments" / "summary.html").read_text()
-    monkeypatch.setattr(experiments, "diagnoses_of", lambda method: {})
-    done = command_line(*arguments(command_line))
     assert "1 not reproduced without a diagnosis: write them into diagnoses.yaml" in done.out
     assert "no diagnosis yet" in (command_line.output / "experiments" / "summary.md").read_text()
 
@@ -179,14 +189,16 @@ TWO = {"fill": Experiment("fill", "", ("CAM", "ACC"), (ExperimentRow("class 1"),
     ("text", "words"),
     [
         ("[1", "not YAML"),
-        ("- a", "should map experiments to rows"),
-        ("fil: {a: b}", "no experiment 'fil'; there are fill"),
-        ("fill: text", "fill: should map rows to text"),
-        ("fill: {lcass 1: b}", "fill has no row 'lcass 1'; there are class 1"),
-        ("fill: {class 1: ''}", "fill, row 'class 1': should be text"),
-        ("fill: {class 1: [a]}", "fill, row 'class 1': should be text"),
-        ("fill: {class 1: {CMA: a}}", "fill has no column 'CMA'; there are CAM, ACC"),
-        ("fill: {class 1: {CAM: 1}}", "fill, row 'class 1', column 'CAM': should be text"),
+        ("- a", "should map <data set>-<scale> to experiments"),
+        ("shapes-nano: text", "should map <data set>-<scale> to experiments"),
+        ("shape-nano: {fill: {class 1: b}}", "no data set and scale 'shape-nano'; there are .*shapes-nano"),
+        ("shapes-nano: {fil: {a: b}}", "no experiment 'fil'; there are fill"),
+        ("shapes-nano: {fill: text}", "fill: should map rows to text"),
+        ("shapes-nano: {fill: {lcass 1: b}}", "fill has no row 'lcass 1'; there are class 1"),
+        ("shapes-nano: {fill: {class 1: ''}}", "fill, row 'class 1': should be text"),
+        ("shapes-nano: {fill: {class 1: [a]}}", "fill, row 'class 1': should be text"),
+        ("shapes-nano: {fill: {class 1: {CMA: a}}}", "fill has no column 'CMA'; there are CAM, ACC"),
+        ("shapes-nano: {fill: {class 1: {CAM: 1}}}", "fill, row 'class 1', column 'CAM': should be text"),
     ],
 )
 def test_a_wrong_diagnosis_is_named(tmp_path: Path, text: str, words: str) -> None:
@@ -199,9 +211,12 @@ def test_a_wrong_diagnosis_is_named(tmp_path: Path, text: str, words: str) -> No
 
 def test_diagnoses_are_of_rows_or_of_their_columns(tmp_path: Path) -> None:
     path = tmp_path / "diagnoses.yaml"
-    path.write_text("fill:\n  class 1: |\n    two\n    lines\n")
+    path.write_text("shapes-nano:\n  fill:\n    class 1: |\n      two\n      lines\n")
     found = read_diagnoses(path, TWO)
-    assert diagnosis_of(found, "fill", "class 1", "ACC") == "two lines"
-    path.write_text("fill:\n  class 1:\n    ACC: of this alone\n")
+    assert diagnosis_of(found, "shapes-nano", "fill", "class 1", "ACC") == "two lines"
+    path.write_text("shapes-nano:\n  fill:\n    class 1:\n      ACC: of this alone\n")
     found = read_diagnoses(path, TWO)
-    assert [diagnosis_of(found, "fill", "class 1", c) for c in ("CAM", "ACC")] == ["", "of this alone"]
+    assert [diagnosis_of(found, "shapes-nano", "fill", "class 1", c) for c in ("CAM", "ACC")] == [
+        "",
+        "of this alone",
+    ]

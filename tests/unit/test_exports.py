@@ -68,19 +68,24 @@ def test_further_metrics_are_exported_and_no_part_of_the_leaderboard(tmp_path: P
 def test_markdown_has_ranks_papers_complexity_and_ablations(run_dir: Path, tmp_path: Path) -> None:
     shutil.copytree(run_dir, tmp_path / "run")
     table = pd.DataFrame(
-        {"row": ["α = 1"] * 3, "column": ["CAM", "CAM", "confusion"], "threshold rule": ["oracle", "fixed", "fixed"],
-         "paper": [63.4, 63.4, 70], "mean": [40.1, 12.3, 55.6], "deviation": [0.5, 3, 1], "seeds": [2, 2, 2]}
+        {"row": ["α = 1"] * 3 + ["maps"], "column": ["CAM", "CAM", "confusion", "CAM"],
+         "threshold rule": ["oracle", "fixed", "fixed", "oracle"], "paper": [63.4, 63.4, 70, 60],
+         "mean": [40.1, 12.3, 55.6, None], "deviation": [0.5, 3, 1, None], "seeds": [2, 2, 2, 0],
+         "reason": ["", "", "", "needs <maps>"]}
     )  # fmt: skip
     write_experiment(tmp_path / "run" / "experiments", Experiment("it-alpha", "It", "here", table))
     (tmp_path / "run" / "experiments" / "summary.csv").write_text("experiment,column\nit,CAM\n")
-    text = build_reports(tmp_path / "run", formats=["markdown"])["markdown"].read_text(encoding="utf-8")
+    reports = build_reports(tmp_path / "run", formats=["markdown", "html"])
+    page, text = (reports[name].read_text(encoding="utf-8") for name in ("html", "markdown"))
     eps = next(line for line in text.splitlines() if line.startswith("| EPS |"))
     assert "(1)" in eps
     assert "not comparable: voc2012 in the paper, shapes here" in text
     assert "MACs (G)" in text
-    assert (
-        "| α = 1 | 63.40 | 40.1 ± 0.5 | 70.00 | 55.6 ± 1.0 |" in text
-    )  # confusion is of the fixed one alone
+    # confusion is of the fixed threshold alone
+    assert "| α = 1 | 63.40 | 40.1 ± 0.5 | 70.00 | 55.6 ± 1.0 | 2 |" in text
+    assert "| maps | 60.00 | – | – | – | – | needs" in text
+    assert "<td>needs &lt;maps&gt;</td>" in page
+    assert '<td class="number">55.6 ± 1.0</td><td class="number">2</td>' in page
     assert "12.3" not in text  # the fixed threshold is not what papers print
 
 

@@ -136,7 +136,8 @@ def test_a_real_tex_takes_everything(tmp_path: Path, hostile: str) -> None:
     run_dir = synthetic_run(tmp_path / "run", seeds=2, hostile=hostile)
     table = pd.DataFrame(
         {"row": ["α = 1" + hostile, "none"], "column": ["CAM"] * 2, "threshold rule": ["oracle"] * 2,
-         "paper": [63.4, None], "mean": [40.1, 39.0], "deviation": [0.5, None], "seeds": [2, 1]}
+         "paper": [63.4, None], "mean": [40.1, 39.0], "deviation": [0.5, None], "seeds": [2, 1],
+         "reason": ["", "none" + hostile]}
     )  # fmt: skip
     write_experiment(run_dir / "experiments", Experiment("it-alpha", "It" + hostile, "here" + hostile, table))
     build_reports(run_dir, tmp_path / "out", ["latex"] if hostile else ["latex", "figures"])

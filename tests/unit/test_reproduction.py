@@ -41,12 +41,14 @@ def test_comparisons_in_text() -> None:
 
 
 def test_what_has_no_diagnosis_is_said_and_counted() -> None:
-    table = pd.DataFrame([replace(d, diagnosis="", conditions="method.m.steps=5") for d in FOUND])
+    table = pd.DataFrame(
+        [replace(d, diagnosis="", place="shapes-nano", conditions="method.m.steps=5") for d in FOUND]
+    )
     remarks = [cells(row)["remark"] for row in table.to_dict("records")]
     assert remarks == ["", "no diagnosis yet", "3 rows: paper 1 to 2", "needs maps"]
     shown = directions_table(table)
     assert "1 not reproduced without a diagnosis" in shown.caption
-    assert shown.rows[0][0] == "it/t (method.m.steps=5), CAM"
+    assert shown.rows[0][0] == "it/t (shapes-nano, method.m.steps=5), CAM"
 
 
 def test_a_folder_without_experiments_has_no_summary(tmp_path: Path) -> None:
@@ -57,7 +59,7 @@ def test_a_folder_without_experiments_has_no_summary(tmp_path: Path) -> None:
 def test_it_stands_in_every_report(tmp_path: Path) -> None:
     run_dir = synthetic_run(tmp_path / "run", seeds=2)
     folder = run_dir / "experiments"
-    write_directions(folder, "it/t", FOUND)
+    write_directions(folder, "it-t-shapes-nano", FOUND)
     build_reports(run_dir)
     paths = {path.suffix: path for path in write_summary(folder)}
     for page in (run_dir / "report.html", paths[".html"]):
