@@ -96,6 +96,8 @@ def record_section(
                     f"{name}: recorded with other settings ({', '.join(changed)} now); use --update"
                 )
             made[name].runs = list(before[name].runs)
+        elif name in before:
+            found.notes += _dropped(name, before[name].runs)
     for seed, threads in _conditions(device, tier, seeds):
         with _threads(threads):
             for name, outcome in measure(config, reference, device, tier, seed).items():
@@ -162,6 +164,17 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _dropped(name: str, runs: Sequence[Run]) -> list[str]:
+    """What to do about runs of other environments that a recording takes the place of; none, nothing."""
+    others = sorted({run.torch for run in runs if run.torch != torch.__version__})
+    if not others:
+        return []
+    count = sum(run.torch in others for run in runs)
+    return [
+        f"{name}: {count} of the runs dropped were under torch {', '.join(others)}: --measure-spread there adds new ones"
+    ]
 
 
 def _run(device: str, seed: int, values: Values) -> Run:

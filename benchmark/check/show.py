@@ -55,6 +55,8 @@ def print_recorded(section: Section) -> None:
             beyond = sum(d.fails for d in changed)
             said = f"{len(changed)} of {len(outcome.values)} numbers changed, {beyond} beyond their tolerance"
         console.print(f"  {name}: {said}", markup=False)
+    for note in section.notes:
+        console.print(f"  {note}", markup=False)
     _print_numbers(section.failing)
 
 

@@ -268,9 +268,15 @@ def test_other_data_and_part_of_the_numbers_is_one_line(recorded, command_line, 
 def test_update_says_what_changed(recorded, command_line, monkeypatch, tmp_path):
     original, copy = reference_of(recorded), copied(recorded, tmp_path)
     skipped_refinement(monkeypatch)
+    content = json.loads(copy.read_text())
+    content["baselines"]["cpu/tier 1"]["cam"]["runs"][0]["torch"] = "2.0.0"
+    copy.write_text(json.dumps(content))
     there = [*recorded, "--reference", str(copy), "--tier", "1"]
     done = command_line("check", *there, "--update")
     assert done.code == 0
+    assert (
+        "cam: 1 of the runs dropped were under torch 2.0.0: --measure-spread there adds new ones" in done.out
+    )
     assert "numbers changed" in done.out
     assert "pseudo_label/train/miou" in done.out
     assert command_line("check", *there).code == 0
