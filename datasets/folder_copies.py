@@ -138,7 +138,7 @@ def significant_bits(paths: Sequence[Path], bits: int) -> int:
         likely = next(b for b in (8, 10, 12, 14) if highest < 2**b)
         raise DataError(
             f"{sampled[0]}: 16-bit images that reach {highest} of 65535 would be nearly black;"
-            f" set dataset.bits={likely} if the camera has {likely} bits, 16 to keep them as they are,"
+            f" run with dataset.bits={likely} if the camera has {likely} bits, 16 to keep them as they are,"
             " or save them with 8 bits"
         )
     return 16
@@ -158,7 +158,7 @@ def copy_images(
         if pixels.dtype != np.uint8:
             if (highest := int(pixels.max())) >= 2**bits:
                 raise DataError(
-                    f"{path}: holds {highest}, more than {bits} bits; correct dataset.bits or the image"
+                    f"{path}: holds {highest}, more than {bits} bits; correct the run's dataset.bits or the image"
                 )
             full = np.uint32(2**bits - 1)
             pixels = ((pixels.astype(np.uint32) * np.uint32(255) + full // 2) // full).astype(np.uint8)
