@@ -84,6 +84,13 @@ def test_mvtec_opens_as_it_is(tmp_path: Path) -> None:
         (["train/dent", "val/dent"], ["masks/dent/0.png"], {}, "fits images train/dent/0 and val/dent/0"),
         (["dent", "rust"], ["masks/dent/0.png", "dent/masks/0.png"], {}, r"0\.jpg: 2 masks fit .*keep one"),
         (["dent", "rust"], ["masks/dent/0.png"], {}, r"dent/0\.png: holds values .* besides 0"),
+        (
+            ["dent", "rust"],
+            ["masks/dent/0.bmp", "masks/dent/1.bmp"],
+            {},
+            r"none of the 2 files in \S*masks \(dent/0\.bmp, \.\.\.\) is a mask .* save each as PNG",
+        ),
+        (["dent", "rust"], ["rust/mask/0.tif"], {}, r"none of the 1 files in \S*rust/mask \(0\.tif, "),
     ],
 )
 def test_faults_of_class_folders(
