@@ -59,8 +59,8 @@ def test_mvtec_opens_as_it_is(tmp_path: Path) -> None:
             write_mask(tmp_path / "ground_truth" / name / f"{i}_mask.png", [0, 255])
     found = dataset(tmp_path, val_fraction=0.5)
     assert len(found.ids("train")) + len(found.ids("val")) == 16
-    assert found.has_masks("train")
-    assert found.has_masks("val")
+    assert found.masked("train") == len(found.ids("train"))
+    assert found.masked("val") == len(found.ids("val"))
     assert set(np.unique(mask(found, "test/crack/0"))) == {0, 1}
     assert set(np.unique(mask(found, "test/scratch/1"))) == {0, 2}
     assert mask(found, "train/good/0").max() == 0
