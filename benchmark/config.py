@@ -92,7 +92,7 @@ class RuntimeConfig:
     """Everything that does not change what is computed, except `precision` and `deterministic` (in the keys).
 
     store: folder of the artifacts; weights_root: folder with pretrained files (default: $WSSS_WEIGHTS)
-    device: auto, cpu, cuda; devices: processes under torchrun; workers: decoding threads (0: one a core)
+    device: auto, cpu, cuda; workers: decoding threads (0: one a core)
     checkpoint_every: iterations between checkpoints; shard: images a shard of per-image stages, which is what a kill
     loses of them and what a file of CAMs holds (COCO: 642 files); batches do not reach across, hence a power of 2
     cache_mb: decoded images kept in memory, MiB

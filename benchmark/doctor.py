@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import datasets
-from benchmark.config import ConfigError, compose
+from benchmark.config import DEFAULT_DATASET, ConfigError, compose
 from benchmark.console import console, size
 from datasets.base import DataError, DatasetConfig
 from methods.base import MethodError
@@ -127,10 +127,14 @@ def _weights() -> Iterator[tuple[str, str]]:
     yield "note", f"WSSS_WEIGHTS = {root or '(not set: weights are fetched by their libraries)'}"
     for scale in ("nano", "small", "paper"):
         references: set[str] = set()
+        needed: dict[str, None] = {}
         for name, method in all_methods().items():
             for key in method.presets:
                 if key.partition("/")[0] == scale:
-                    references |= _references(name, key)
+                    try:
+                        references |= _references(name, key)
+                    except MethodError as error:
+                        needed[f"{scale}: {name}: {error}"] = None
         for reference in sorted(references - {"none"}):
             path = locate(reference, root)
             if path is not None:
@@ -142,20 +146,21 @@ def _weights() -> Iterator[tuple[str, str]]:
                 fetched = reference.partition("/")[0] in HUBS
                 remedy = f"it is fetched when needed, or {file}" if fetched else file
                 yield "note", f"{scale}: {reference} is not on this machine; {remedy}"
+        yield from (("note", need) for need in needed)
 
 
 def _references(name: str, key: str) -> set[str]:
-    """Pretrained weights of a method's preset."""
+    """Pretrained weights of a method's preset. Raises MethodError where it needs more than its preset says."""
     from datasets.base import TrainingView
     from methods.base import Shared
     from methods.registry import find_method
 
     method = find_method(name)
-    view = TrainingView("doctor", (), {"train": (), "val": ()}, generated=key == "nano")
-    try:
-        return {r for stage in method.stages(method.presets[key], view, Shared()) for r in stage.pretrained}
-    except MethodError:
-        return set()
+    scale, _, dataset = key.partition("/")
+    view = TrainingView(
+        dataset or DEFAULT_DATASET[scale], (), {"train": (), "val": ()}, generated=scale == "nano"
+    )
+    return {r for stage in method.stages(method.presets[key], view, Shared()) for r in stage.pretrained}
 
 
 def _data(name: str, config: DatasetConfig) -> Iterator[tuple[str, str]]:

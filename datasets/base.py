@@ -174,9 +174,6 @@ class Dataset(ABC):
         """Number of images of a split that have masks; scores are computed on these."""
         return sum(self.mask_path(i) is not None for i in self.ids(split))
 
-    def has_masks(self, split: str) -> bool:
-        return self.masked(split) == len(self.ids(split))
-
     def samples(self, split: str) -> tuple[Sample, ...]:
         return tuple(self.sample(i) for i in self.ids(split))
 

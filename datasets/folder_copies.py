@@ -25,6 +25,8 @@ from datasets.fingerprints import file_digests
 
 _DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 """Pillow's modes of greyscale with 16 bits."""
+_TURNED = ("JPEG", "MPO", "PNG")
+"""Pillow's formats of files whose EXIF orientation `datasets.images` applies; MPO is a JPEG of several pictures."""
 _SAMPLED = 8
 """16-bit images that are looked at to see whether they fill their range."""
 
@@ -93,11 +95,15 @@ def convert(paths: Sequence[Path], how: Conversion, folder: Path | None = None) 
 def _header(path: Path) -> Header:
     with _opened(path) as image:
         width, height = image.size
-        exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
-        turned = image.format in ("JPEG", "PNG") and exif.get(0x0112) in (5, 6, 7, 8)
-        return Header(
-            (height, width) if turned else (width, height), image.mode in _DEEP or _deep_colour(image)
-        )
+        size = (height, width) if _orientation(image) in (5, 6, 7, 8) else (width, height)
+        return Header(size, image.mode in _DEEP or _deep_colour(image))
+
+
+def _orientation(image: Image.Image) -> int:
+    """By EXIF, as decoders apply it to a file of this format; 1: none. Before the pixels are decoded."""
+    if image.format not in _TURNED or (image.format == "PNG" and "exif" not in image.info):
+        return 1  # Pillow would decode a PNG in search of a late chunk, which decoders ignore
+    return int(image.getexif().get(0x0112, 1))
 
 
 def _deep_colour(image: Image.Image) -> bool:
@@ -132,7 +138,7 @@ def significant_bits(paths: Sequence[Path], bits: int) -> int:
         likely = next(b for b in (8, 10, 12, 14) if highest < 2**b)
         raise DataError(
             f"{sampled[0]}: 16-bit images that reach {highest} of 65535 would be nearly black;"
-            f" set dataset.bits={likely} if the camera has {likely} bits, 16 to keep them as they are,"
+            f" run with dataset.bits={likely} if the camera has {likely} bits, 16 to keep them as they are,"
             " or save them with 8 bits"
         )
     return 16
@@ -152,7 +158,7 @@ def copy_images(
         if pixels.dtype != np.uint8:
             if (highest := int(pixels.max())) >= 2**bits:
                 raise DataError(
-                    f"{path}: holds {highest}, more than {bits} bits; correct dataset.bits or the image"
+                    f"{path}: holds {highest}, more than {bits} bits; correct the run's dataset.bits or the image"
                 )
             full = np.uint32(2**bits - 1)
             pixels = ((pixels.astype(np.uint32) * np.uint32(255) + full // 2) // full).astype(np.uint8)
@@ -253,9 +259,10 @@ def _pixels(path: Path, longest_side: int = 0) -> np.ndarray:
 
             return decode(path).permute(1, 2, 0).numpy()
         try:
+            turned = _orientation(image) != 1
             if longest_side:
                 image.draft(None, (longest_side, longest_side))
-            upright = ImageOps.exif_transpose(image)
+            upright = ImageOps.exif_transpose(image) if turned else image
             if upright.mode in _DEEP:
                 return np.asarray(upright).astype(np.uint16)
             return np.asarray(upright.convert("L" if upright.mode in ("1", "L", "LA") else "RGB"))

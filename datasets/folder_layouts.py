@@ -92,12 +92,16 @@ def from_label_file(
     found = _masks_by_id(masks)
     kept = {i: found[i] for i in samples if i in found}
     if not kept and (others := _images_below(masks)):
-        example = others[0].relative_to(masks).as_posix()
-        raise DataError(
-            f"folder: none of the {len(others)} files in {masks} ({example}, ...) is a mask of a listed image;"
-            f" name each <id>.png, such as {next(iter(samples))}.png, or set dataset.masks"
-        )
+        raise _none_is_a_mask(masks, others, f"name each <id>.png, such as {next(iter(samples))}.png")
     return Listing(file, labels.classes, samples, splits, split_by, kept, remarks=left_out)
+
+
+def _none_is_a_mask(folder: Path, files: list[Path], remedy: str) -> DataError:
+    example = files[0].relative_to(folder).as_posix()
+    return DataError(
+        f"folder: none of the {len(files)} files in {folder} ({example}, ...) is a mask of a listed image;"
+        f" {remedy}, or set dataset.masks"
+    )
 
 
 def _masks_by_id(folder: Path) -> dict[str, Path]:
@@ -234,7 +238,10 @@ def _find_masks(
     names_of: dict[str, tuple[Path, str]],
     mask_folder: str,
 ) -> dict[str, Path]:
-    """Mask of each image that has one. Raises DataError where two fit, or one fits two images."""
+    """Mask of each image that has one.
+
+    Raises DataError where two fit, or one fits two images, or where folders of masks hold images but no PNG.
+    """
     files_in = cache(lambda folder: [_masks_by_id(d) for d in _mask_folders(folder, mask_folder)])
     found: dict[str, Path] = {}
     owner: dict[Path, str] = {}
@@ -255,7 +262,18 @@ def _find_masks(
                 raise DataError(f"{mask}: fits images {owner[mask]} and {sample_id}; give each its own mask")
             owner[mask] = sample_id
             found[sample_id] = mask
+    if not found:
+        class_folders = {class_folder for class_folder, _ in names_of.values()}
+        searched = {*roots, *class_folders, *(class_folder.parent for class_folder in class_folders)}
+        _require_a_png([d for parent in sorted(searched) for d in _mask_folders(parent, mask_folder)])
     return found
+
+
+def _require_a_png(folders: list[Path]) -> None:
+    files_of = {folder: files for folder in folders if (files := _images_below(folder))}
+    if files_of and not any(file.suffix.lower() == ".png" for files in files_of.values() for file in files):
+        folder, files = next(iter(files_of.items()))
+        raise _none_is_a_mask(folder, files, "save each as PNG under its image's name")
 
 
 def _mask_folders(folder: Path, mask_folder: str) -> list[Path]:

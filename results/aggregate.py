@@ -158,14 +158,6 @@ def _join(board: pd.DataFrame, summary: pd.DataFrame, name: str) -> pd.DataFrame
     return board
 
 
-def _first_of_each(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One cell an entry, the lowest seed first."""
-    first: dict[tuple[str, ...], dict[str, Any]] = {}
-    for cell in sorted(cells, key=lambda c: c["seed"]):
-        first.setdefault(tuple(cell[key] for key in KEYS), cell)
-    return list(first.values())
-
-
 def _entries(records: pd.DataFrame, cells: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Every entry that has a cell or a record, with what is known about its method and its state."""
     by_entry: dict[tuple[str, ...], list[dict[str, Any]]] = {}

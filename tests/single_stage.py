@@ -40,7 +40,7 @@ def network(name: str, config: DskdConfig | None = None) -> tuple[DskdNetwork, T
     """Of a method's tiny settings, or of others."""
     torch.manual_seed(0)
     settings = (config or tiny(name)).training()
-    branch = build_branch(settings.network, len(CLASSES), settings.distillation)
+    branch = build_branch(settings.network, len(CLASSES), settings.projection)
     return DskdNetwork(branch, settings).train(), settings
 
 

@@ -66,16 +66,6 @@ def fold_ignored(counts: np.ndarray) -> np.ndarray:
     return folded
 
 
-def confusion_matrices(
-    ground_truth: np.ndarray, prediction: np.ndarray, gt_classes: int, pred_classes: int
-) -> np.ndarray:
-    """Confusion matrix of each image, (N, gt_classes, pred_classes) int64, rows are ground truth.
-
-    255 in the ground truth is not counted, predicted 255 counts as background. Arguments as in `pair_counts`.
-    """
-    return fold_ignored(pair_counts(ground_truth, prediction, gt_classes, pred_classes))
-
-
 def context_regions(contexts: Sequence[ContextClass]) -> list[int]:
     """For each context class, the index j of its region: the first class's that has the same pixel value."""
     values = [context.value for context in contexts]

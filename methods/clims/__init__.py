@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from datasets.base import TrainingView
-from methods.base import Deviation, Method, Shared, Stage, Supervision
-from methods.clims.config import PRESETS, ClimsConfig, ClimsTrainingConfig
+from methods.base import Deviation, Method, MethodError, Shared, Stage, Supervision
+from methods.clims.config import CLIMS_TEXT, PRESETS, ClimsConfig, ClimsTrainingConfig
 from methods.clims.graph import guided_stages
 from methods.layers.clip_config import require_covered
-from methods.layers.words import COMMON, resolve_texts
+from methods.layers.words import COMMON, TextConfig, Texts, resolve_texts
 
 GUIDED_DEVIATIONS = (
     Deviation(
@@ -97,7 +96,7 @@ class Clims(Method):
 
     def stages(self, config: ClimsConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
         texts = resolve_texts(config.text, view, {COMMON})
-        texts = replace(texts, prompts=texts.prompts[:1])  # what it does not use changes no key
+        _check(config.text, texts)
         require_covered(config.clip, texts)
         settings = ClimsTrainingConfig(
             config.backbone,
@@ -111,6 +110,19 @@ class Clims(Method):
         )
         return guided_stages(
             config, "methods.clims.stages:guide", settings, shared, config.network_checkpoint
+        )
+
+
+def _check(config: TextConfig, texts: Texts) -> None:
+    """What `TextConfig` offers and CLIMS has no use for."""
+    key = "method.clims.text"
+    if len(texts.prompts) > 1:
+        source = "prompts" if config.prompts_file is None else f"prompts_file={config.prompts_file}"
+        raise MethodError(f"{key}.{source}: {len(texts.prompts)} prompts, and CLIMS has one; give one")
+    if config.words_per_class != CLIMS_TEXT.words_per_class:
+        raise MethodError(
+            f"{key}.words_per_class={config.words_per_class}: CLIMS has background words of any class, no class's "
+            f"own; leave it out, or give its `{COMMON}` words with text.words"
         )
 
 

@@ -247,6 +247,23 @@ def _check(name: str, config: DskdConfig) -> None:
             f"method.{name}.phases: segmentation={phases.segmentation} is before the end of warm_up={phases.warm_up}, "
             "whose CAMs are not to be corrected yet; give at least that"
         )
+    weights, contrast, distillation = config.weights, config.contrast, config.distillation
+    if (weights.patch_contrast > 0 or weights.class_contrast > 0) and contrast.low > contrast.high:
+        raise MethodError(
+            f"method.{name}.contrast: low={contrast.low} must not be above high={contrast.high}; a token would be "
+            "background and foreground"
+        )
+    if weights.uncertain > 0 and distillation.low > distillation.high:
+        raise MethodError(
+            f"method.{name}.distillation: low={distillation.low} must not be above high={distillation.high}; no CAM "
+            "lies between them, so there is nothing to distil"
+        )
+    size, crop = config.class_contrast.size, config.train.recipe.crop
+    if weights.class_contrast > 0 and size >= crop:
+        raise MethodError(
+            f"method.{name}.class_contrast.size={size} must be below method.{name}.train.recipe.crop={crop}: the crops "
+            "that are contrasted are cut from that one"
+        )
     check_correction(f"method.{name}.correction", config.correction)
 
 

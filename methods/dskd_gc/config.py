@@ -183,6 +183,11 @@ class TrainingConfig:
     labels: LabelConfig
     correction: CorrectionConfig | None
 
+    @property
+    def projection(self) -> DistillationConfig | None:
+        """What the projectors are made by; None where their loss is off."""
+        return self.distillation if self.weights.uncertain > 0 else None
+
 
 @dataclass(frozen=True)
 class CamStageConfig:

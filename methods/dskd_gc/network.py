@@ -168,7 +168,7 @@ class Output(NamedTuple):
     class_scores, patch_scores, auxiliary_scores: (B, C), logits
     cam, auxiliary_cam: (B, C, h, w) in [0, 1], zero for absent classes, without gradient
     patches, middle: teacher's tokens (B, D, h, w); student_middle: the student's, in the warm-up
-    projected, student_projected: (B, K, h, w), after the warm-up
+    projected, student_projected: (B, K, h, w), after the warm-up; None, as `student_middle`, where their loss is off
     logits:        (B, C + 1, h, w), where the decoder learns
     contrasted:    tokens of crops, for class token contrast
     """
@@ -246,10 +246,11 @@ class DskdNetwork(nn.Module):
         self.teacher.requires_grad_(True)
         self.teacher.decoder.requires_grad_(phase.segmentation)
         self.teacher.auxiliary_classifier.requires_grad_(self._settings.weights.auxiliary > 0)
-        if self.student is not None and self.teacher.projector is not None:
+        if self.teacher.projector is not None:
             self.teacher.projector.requires_grad_(not phase.warm_up)
+        if self.student is not None:
             self.student.requires_grad_(False)
-            if phase.warm_up:
+            if phase.warm_up and self._settings.weights.similarity > 0:
                 for parameter in self.student.early_parameters():
                     parameter.requires_grad_(True)
 
@@ -267,13 +268,15 @@ class DskdNetwork(nn.Module):
             auxiliary_cam = normalise(teacher.auxiliary_classifier(encoded.middle).relu()) * present
         student_middle, projected, student_projected = None, None, None
         if self.student is not None and self.phase.warm_up:
-            student_middle = self.student.encode(images).middle.flip(-1)
+            if self._settings.weights.similarity > 0:
+                student_middle = self.student.encode(images).middle.flip(-1)
         elif self.student is not None:
             self._average()
-            projected = teacher.project(encoded.patches)
-            with torch.no_grad():
-                found = self.student.project(self.student.encode(images).patches).flip(-1)
-                student_projected = self._centred(found)
+            if teacher.projector is not None:
+                projected = teacher.project(encoded.patches)
+                with torch.no_grad():
+                    found = self.student.project(self.student.encode(images).patches).flip(-1)
+                    student_projected = self._centred(found)
         return Output(
             view,
             teacher.classifier(encoded.class_token[:, :, None, None]).flatten(1),

@@ -20,7 +20,7 @@ def train(settings: TrainingConfig, classes: int, size: tuple[int, int]) -> list
     """What is kept of the training, and what the training itself holds: student, projectors, contrast heads."""
     crop = settings.train.recipe.crop
     kept = build_branch(settings.network, classes).eval()
-    whole = DskdNetwork(build_branch(settings.network, classes, settings.distillation), settings).eval()
+    whole = DskdNetwork(build_branch(settings.network, classes, settings.projection), settings).eval()
     trained = "teacher and student in training" if whole.student is not None else "teacher in training"
     return [
         alone("teacher", kept, crop, "network alone, to the decoder's prediction"),
@@ -29,12 +29,15 @@ def train(settings: TrainingConfig, classes: int, size: tuple[int, int]) -> list
 
 
 def _both(network: Any, images: torch.Tensor) -> list[torch.Tensor]:
-    """Predictions and, with a student, the projections of both."""
+    """Predictions and, with a student, the projections of both where there are any, else its tokens."""
     encoded = network.teacher.encode(images)
     outputs = [network.teacher.decoder(encoded.patches), network.teacher.classifier(encoded.patches)]
     if network.student is not None:
-        outputs.append(network.teacher.project(encoded.patches))
-        outputs.append(network.student.project(network.student.encode(images).patches))
+        tokens = network.student.encode(images)
+        if network.teacher.projector is None:
+            outputs.append(tokens.middle)
+        else:
+            outputs += [network.teacher.project(encoded.patches), network.student.project(tokens.patches)]
     return outputs
 
 

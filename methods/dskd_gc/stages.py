@@ -50,7 +50,7 @@ def train(context: StageContext, settings: TrainingConfig) -> None:
     one before: what learns differs, and distributed training has to know.
     """
     weights = context.weights_path(settings.network.vit.weights)
-    teacher = build_branch(settings.network, len(context.view.classes), settings.distillation, weights)
+    teacher = build_branch(settings.network, len(context.view.classes), settings.projection, weights)
     network = DskdNetwork(teacher, settings)
     optimiser = optimiser_of(network, settings)
     batches = context.train_batches(
@@ -138,14 +138,17 @@ def losses(
 
 
 def _distillation(output: Output, inside: torch.Tensor, settings: TrainingConfig) -> dict[str, torch.Tensor]:
-    """Of the network's phase; inside: (B, h, w) bool, False for tokens of the padding, which are no region's."""
+    """Of the network's phase, none where its weight is 0.
+
+    inside: (B, h, w) bool, False for tokens of the padding, which are no region's
+    """
     weights, distillation = settings.weights, settings.distillation
     assert distillation is not None
     if output.student_middle is not None:
         loss = similarity_loss(output.middle, output.student_middle, distillation.similarity)
         return {"similarity": weights.similarity * loss}
-    assert output.projected is not None
-    assert output.student_projected is not None
+    if output.projected is None or output.student_projected is None:
+        return {}
     region = region_of_interest(output.cam, distillation.low, distillation.high) & inside
     loss = uncertain_distillation_loss(
         output.student_projected, output.projected, region, distillation.temperatures

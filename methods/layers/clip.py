@@ -62,10 +62,6 @@ class ClipModel(nn.Module):
             return self.encode_normalised(F.pad(images, (0, 0, 0, 0, 0, 0, 0, 1)))[:0]
         return F.normalize(self.model.encode_image(images), dim=-1)  # type: ignore[operator]
 
-    def encode_images(self, images: torch.Tensor) -> torch.Tensor:
-        """Images (B, 3, H, W) in [0, 1], RGB -> unit-norm features (B, D)."""
-        return self.encode_normalised(self.normalise(self.resize(images)))
-
     @torch.no_grad()
     def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
         """n > 0 texts -> unit-norm features (n, D)."""

@@ -29,31 +29,11 @@ def dense_crf(image: np.ndarray, probabilities: np.ndarray, config: CrfConfig) -
     image:         (H, W, 3) uint8, RGB, as it is (no mean subtracted)
     probabilities: (L, H, W), summing to 1 over L
     """
+    from pydensecrf.densecrf import DenseCRF2D
     from pydensecrf.utils import unary_from_softmax
 
     # Clipped at 1e-5: a class of probability 0 could otherwise never come back.
-    return _infer(image, unary_from_softmax(np.ascontiguousarray(probabilities, dtype=np.float32)), config)
-
-
-def dense_crf_labels(
-    image: np.ndarray, labels: np.ndarray, n_labels: int, gt_prob: float, config: CrfConfig
-) -> np.ndarray:
-    """Refined labels (H, W) int64, starting from a label map instead of probabilities (IRNet).
-
-    image:    (H, W, 3) uint8
-    labels:   (H, W), values 0 to n_labels - 1
-    gt_prob:  probability given to a pixel's label, in (0, 1); the others share the rest
-    """
-    from pydensecrf.utils import unary_from_labels
-
-    unary = unary_from_labels(np.ascontiguousarray(labels), n_labels, gt_prob=gt_prob, zero_unsure=False)
-    return _infer(image, unary, config).argmax(axis=0)
-
-
-def _infer(image: np.ndarray, unary: np.ndarray, config: CrfConfig) -> np.ndarray:
-    """unary: (L, H * W) negative logarithms -> (L, H, W) float32."""
-    from pydensecrf.densecrf import DenseCRF2D
-
+    unary = unary_from_softmax(np.ascontiguousarray(probabilities, dtype=np.float32))
     height, width = image.shape[:2]
     crf = DenseCRF2D(width, height, unary.shape[0])
     crf.setUnaryEnergy(np.ascontiguousarray(unary, dtype=np.float32))

@@ -254,6 +254,11 @@ def _check(config: SamFusedConfig) -> None:
     key, views, contrast, prompts = "method.sam_fused", config.views, config.contrast, config.prompts
     if contrast.low >= contrast.high:
         raise MethodError(f"{key}.contrast: low={contrast.low} must be below high={contrast.high}")
+    if contrast.weight > 0 and contrast.size >= config.train.recipe.crop:
+        raise MethodError(
+            f"{key}.contrast.size={contrast.size} must be below {key}.train.recipe.crop={config.train.recipe.crop}: "
+            "the crops that are contrasted are cut from that one"
+        )
     if any(degrees % 90 for degrees in views.rotations):
         raise MethodError(
             f"{key}.views.rotations={list(views.rotations)}: give multiples of 90, 360 for none"

@@ -11,8 +11,6 @@ from methods.base import MethodConfig
 from methods.layers.config import CamInferenceConfig, SegmenterConfig, TrainConfig, VitConfig
 from methods.layers.nano import NANO_VIT_TRAIN
 from methods.layers.sam_config import NANO, SamConfig
-from methods.refiners import IRN, PSA
-from methods.refiners.config import RefinerConfig
 from methods.segmenters import SEGMENTERS
 
 TOKENS = ("present", "all")
@@ -158,7 +156,6 @@ class SamFusedConfig(MethodConfig):
     background_threshold: constant background score of P1, in [0, 1]
     mask_threshold: share of the views whose masks make a pixel one of P2, in [0, 1]
     mask_batch_size: images of equal size whose prompts are decoded together
-    refiner: under the unified protocol, which refines the CAM of P1 for all methods alike; else unused
     """
 
     vit: VitConfig = field(
@@ -178,7 +175,6 @@ class SamFusedConfig(MethodConfig):
     mask_threshold: Share = 0.5
     mask_batch_size: Count = 4
     fusion: FusionConfig = field(default_factory=FusionConfig)
-    refiner: RefinerConfig = field(default_factory=RefinerConfig)
     segmenter: SegmenterConfig = field(default_factory=lambda: SEGMENTERS["paper"])
 
 
@@ -207,7 +203,6 @@ PRESETS = {
                 recipe=Recipe(crop=64),
             ),
         ),
-        refiner=RefinerConfig(psa=PSA["nano"], irn=IRN["nano"]),
         segmenter=SEGMENTERS["nano"],
     ),
     "small": SamFusedConfig(
@@ -232,7 +227,6 @@ PRESETS = {
         fusion=FusionConfig(
             train=replace(_NANO_FUSION.train, iterations=200, learning_rate=3e-3, recipe=Recipe(crop=160))
         ),
-        refiner=RefinerConfig(psa=PSA["small"], irn=IRN["small"]),
         segmenter=SEGMENTERS["small"],
     ),
     "paper": SamFusedConfig(

@@ -108,7 +108,7 @@ def test_splits_are_disjoint_and_samples_are_readable(dataset: Dataset) -> None:
 
 def test_masks_have_the_size_of_their_image_and_known_values(dataset: Dataset) -> None:
     for split in SPLITS:
-        assert dataset.has_masks(split)
+        assert dataset.masked(split) == len(dataset.ids(split))
         for sample in dataset.samples(split):
             path = dataset.mask_path(sample.id)
             assert path is not None

@@ -22,6 +22,8 @@ SIZES = {"nano": (40, 56), "small": (120, 160), "paper": (375, 500)}
 CASES = [
     (name, scale) for name, method in all_methods().items() for scale in method.presets if scale in SIZES
 ]
+NOT_RUN = {("sam_fused", "small")}
+"""Need a file that is not of this project: a SAM of photographs."""
 
 
 def view_of(scale: str) -> TrainingView:
@@ -32,10 +34,11 @@ def view_of(scale: str) -> TrainingView:
 
 def stages_of(name: str, scale: str) -> Sequence[Stage]:
     method = find_method(name)
-    try:
-        return method.stages(method.presets[scale], view_of(scale), Shared())
-    except NotRunnable as error:
-        pytest.skip(f"{name} at {scale}: {error}")
+    if (name, scale) in NOT_RUN:
+        with pytest.raises(NotRunnable) as needed:
+            method.stages(method.presets[scale], view_of(scale), Shared())
+        pytest.skip(f"{name} at {scale}: {needed.value}")
+    return method.stages(method.presets[scale], view_of(scale), Shared())
 
 
 def passages(stage: Stage, scale: str) -> list[Passage]:

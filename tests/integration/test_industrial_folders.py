@@ -96,5 +96,5 @@ def test_a_twelve_bit_camera_is_asked_about(command_line: CommandLine, line: Pat
     done = command_line.run_on("cam", "--dataset", "folder", f"dataset.root={line}", *sizes(["cam"]))
     assert done.code == 2
     assert done.err.count("\n") == 1
-    assert "set dataset.bits=12" in done.err
+    assert "run with dataset.bits=12" in done.err
     assert "Traceback" not in done.out + done.err

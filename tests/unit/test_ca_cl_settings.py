@@ -44,16 +44,13 @@ def test_presets_plan(scale: str) -> None:
 
 
 def test_words_are_in_the_key_and_unused_ones_are_not() -> None:
-    def guided(method: Any, config: Any) -> Any:
-        return next(s.settings for s in method.stages(config, shapes_view(), Shared()) if s.name == "guide")
+    def guided(config: Any) -> Any:
+        return next(s.settings for s in METHOD.stages(config, shapes_view(), Shared()) if s.name == "guide")
 
     fewer = TextConfig(words_per_class=3)
-    assert guided(METHOD, PRESETS["nano"]) != guided(METHOD, replace(PRESETS["nano"], text=fewer))
-    clims = CLIMS_PRESETS["nano"]
-    text = replace(clims.text, words_per_class=3)
-    assert guided(CLIMS, clims) == guided(CLIMS, replace(clims, text=text))
+    assert guided(PRESETS["nano"]) != guided(replace(PRESETS["nano"], text=fewer))
     bare = replace(PRESETS["nano"], weights=LossWeights(suppression=0.0))
-    assert guided(METHOD, bare) == guided(METHOD, replace(bare, text=fewer))
+    assert guided(bare) == guided(replace(bare, text=fewer))
 
 
 def test_a_class_needs_words_where_they_are_suppressed_alone(tmp_path: Path) -> None:
@@ -66,7 +63,31 @@ def test_a_class_needs_words_where_they_are_suppressed_alone(tmp_path: Path) -> 
     with pytest.raises(MethodError, match=r"words\.yaml: no word list \(no `classes`\)"):
         METHOD.stages(config, folder, Shared())
     METHOD.stages(replace(config, weights=LossWeights(suppression=0.0)), folder, Shared())
-    CLIMS.stages(replace(CLIMS_PRESETS["nano"], clip=clip, text=text), folder, Shared())
+    one = replace(CLIMS_PRESETS["nano"].text, words=str(words))
+    CLIMS.stages(replace(CLIMS_PRESETS["nano"], clip=clip, text=one), folder, Shared())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prompts": ("a {}.", "the {}.")}, r"^method\.clims\.text\.prompts: 2 prompts, and CLIMS has one"),
+        ({"prompts_file": "three"}, r"^method\.clims\.text\.prompts_file=.*three: 3 prompts"),
+        (
+            {"words_per_class": 3},
+            r"^method\.clims\.text\.words_per_class=3: CLIMS has background words of any",
+        ),
+    ],
+)
+def test_texts_that_clims_has_no_use_for_are_refused(
+    change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    if "prompts_file" in change:
+        file = tmp_path / change["prompts_file"]
+        file.write_text("a {}.\none {}.\nthe {}.\n")
+        change = {"prompts_file": str(file)}
+    text = replace(CLIMS_PRESETS["nano"].text, **change)
+    with pytest.raises(MethodError, match=message):
+        CLIMS.stages(replace(CLIMS_PRESETS["nano"], text=text), shapes_view(), Shared())
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,8 @@ def test_a_map_of_ones_keeps_the_image_and_its_gradient_reaches_present_classes_
     images, labels = torch.randn(1, 3, 40, 40) * 0.3, torch.tensor([[1.0, 0.0]])
     mean, std = (torch.tensor(v)[:, None, None] for v in IMAGENET)
     whole = encode_regions(clip, images, torch.ones(1, 2, 5, 5), labels, IMAGENET, "normalised")
-    assert_close(whole.foreground, clip.encode_images(images * std + mean), rtol=1e-3, atol=1e-4)
+    seen = clip.normalise(clip.resize(images * std + mean))
+    assert_close(whole.foreground, clip.encode_normalised(seen), rtol=1e-3, atol=1e-4)
     maps = torch.full((1, 2, 5, 5), 0.5, requires_grad=True)
     found = encode_regions(clip, images, maps, labels, IMAGENET, "normalised")
     (found.foreground[:, 0].sum() + found.background[:, 1].sum()).backward()
@@ -246,7 +247,7 @@ def test_paper_scale_steps_on_cpu() -> None:
         ),
         "ViT-B-32 image encoder at 224": complexity(
             clip.model.visual,  # type: ignore[arg-type]
-            lambda: clip.encode_images(torch.zeros(1, 3, 224, 224)),
+            lambda: clip.encode_normalised(torch.zeros(1, 3, 224, 224)),
         ),
     }
     for name, counted in parts.items():

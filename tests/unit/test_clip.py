@@ -28,7 +28,7 @@ def clip() -> ClipModel:
 
 def test_features_have_unit_norm_and_images_receive_gradients(clip: ClipModel) -> None:
     images = torch.rand(2, 3, 50, 70, requires_grad=True)
-    features = clip.encode_images(images)
+    features = clip.encode_normalised(clip.normalise(clip.resize(images)))
     assert_close(features.norm(dim=1), torch.ones(2))
     features[:, 0].sum().backward()
     assert images.grad is not None
@@ -82,7 +82,7 @@ def test_any_open_clip_model_and_its_own_weights(tmp_path: Path, monkeypatch: py
     loaded = load_clip(ClipConfig("tiny", str(file), "openai"), file)
     assert loaded.image_size == (32, 32)
     assert all(torch.equal(value, state[key]) for key, value in loaded.model.state_dict().items())
-    assert loaded.encode_images(torch.rand(2, 3, 32, 32)).shape == (2, 8)
+    assert loaded.encode_normalised(torch.rand(2, 3, 32, 32)).shape == (2, 8)
     assert loaded.encode_texts(["a", "b", "c"]).shape == (3, 8)
     del state["visual.proj"]
     save_file(state, tmp_path / "wrong.safetensors")

@@ -13,14 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from benchmark.speed import pictures
 from datasets.images import read_labels
 from methods.artifacts import label_map_path
 from methods.layers.config import CrfConfig
-from methods.layers.crf import CrfPool, dense_crf, dense_crf_labels
+from methods.layers.crf import CrfPool, dense_crf
 from methods.layers.passages import CrfFinish
 from methods.refiners.config import RefinerConfig
+from methods.refiners.irn.stages import label_probabilities
 from tests.conftest import ROOT, golden
 from tests.refining import check_label_maps, run_refiner
 
@@ -44,8 +46,10 @@ def test_golden_from_probabilities() -> None:
 
 
 def test_golden_from_labels() -> None:
+    """IRNet starts its CRF from probabilities of labels."""
     g = golden("crf")
-    refined = dense_crf_labels(g["image"], g["labels"], 3, 0.7, IRN)
+    scores = F.one_hot(torch.from_numpy(g["labels"]).long(), 3).movedim(-1, 0)
+    refined = dense_crf(g["image"], label_probabilities(scores, 0.7).numpy(), IRN).argmax(0)
     np.testing.assert_array_equal(refined, g["irn_label_t10_gt07_g3_3_b50_5_10"])
 
 

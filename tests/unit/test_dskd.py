@@ -130,11 +130,33 @@ def test_toco_is_a_setting_of_the_same_training(scale):
             {"phases": {"warm_up": 0.5, "segmentation": 0.4}},
             r"method\.dskd_gc\.phases: segmentation=0\.4 is before the end of warm_up=0\.5",
         ),
+        ({"contrast": {"low": 0.8}}, r"method\.dskd_gc\.contrast: low=0\.8 must not be above high=0\.7"),
+        (
+            {"contrast": {"low": 0.8}, "weights": {"patch_contrast": 0.0, "class_contrast": 0.5}},
+            r"method\.dskd_gc\.contrast: low=0\.8 must not be above high=0\.7",
+        ),
+        ({"distillation": {"low": 0.8}}, r"method\.dskd_gc\.distillation: low=0\.8 must not be above"),
+        (
+            {"class_contrast": {"size": 32}, "weights": {"class_contrast": 0.5}},
+            r"class_contrast\.size=32 must be below method\.dskd_gc\.train\.recipe\.crop=32",
+        ),
     ],
 )
 def test_settings_that_do_not_go_together(change, message):
     with pytest.raises(MethodError, match=message):
         METHOD.stages(changed(change), VIEW, Shared())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"contrast": {"low": 0.8}, "weights": {"patch_contrast": 0.0}},
+        {"distillation": {"low": 0.8}, "weights": {"uncertain": 0.0}},
+        {"class_contrast": {"size": 32}},
+    ],
+)
+def test_settings_of_a_loss_that_is_off_may_be_anything(change):
+    assert METHOD.stages(changed(change), VIEW, Shared())
 
 
 @pytest.mark.parametrize(

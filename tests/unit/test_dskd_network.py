@@ -13,6 +13,7 @@ from methods.base import MethodError
 from methods.dskd_gc import stages
 from methods.dskd_gc.config import LossWeights, TrainingConfig
 from methods.dskd_gc.network import DskdNetwork, Phase, average, build_branch, momentum_at, phases
+from methods.dskd_gc.profile import train
 from tests.single_stage import METHODS, batch, network, tiny
 
 
@@ -150,8 +151,46 @@ def test_the_same_holds_without_one_of_the_losses(name, weight):
     without = replace(config, weights=replace(config.weights, **{weight: 0.0}))
     both, settings = network(name, without)
     found = dict(learning(both, settings))
-    assert not any(terms.get(weight, torch.zeros(())) for terms in found.values())
+    assert not any(weight in terms for terms in found.values())
     assert both.teacher.auxiliary_classifier.weight.requires_grad == (weight != "auxiliary")
+
+
+@pytest.mark.parametrize(
+    "weight", ["classification", "patch_classification", "patch_contrast", "similarity", "uncertain"]
+)
+def test_a_loss_that_is_left_out_changes_neither_the_others_nor_what_is_drawn(weight):
+    def terms_of(weights: LossWeights) -> list[tuple[dict[str, torch.Tensor], torch.Tensor]]:
+        both, settings = network("dskd_gc", replace(config, weights=weights))
+        torch.manual_seed(1)
+        return [(dict(terms), torch.get_rng_state()) for _, terms in learning(both, settings)]
+
+    config = tiny("dskd_gc")
+    whole, without = terms_of(config.weights), terms_of(replace(config.weights, **{weight: 0.0}))
+    assert any(weight in terms for terms, _ in whole)
+    for (expected, drawn), (terms, drawn_without) in zip(whole, without, strict=True):
+        expected.pop(weight, None)
+        assert terms.keys() == expected.keys()
+        assert all(torch.equal(term, expected[name]) for name, term in terms.items())
+        assert torch.equal(drawn, drawn_without)
+
+
+@pytest.mark.parametrize(("weight", "ran"), [("similarity", [0, 1, 1]), ("uncertain", [1, 0, 0])])
+def test_the_student_and_the_projectors_run_for_their_loss_alone(weight, ran):
+    config = tiny("dskd_gc")
+    both, settings = network("dskd_gc", replace(config, weights=replace(config.weights, **{weight: 0.0})))
+    assert both.student is not None
+    assert (both.teacher.projector is None) == (both.student.projector is None) == (weight == "uncertain")
+    calls: list[int] = []
+    both.student.encoder.trunk.norm.register_forward_hook(lambda *_: calls.append(1))
+    found = []
+    for _ in learning(both, settings):
+        found.append(len(calls))
+        calls.clear()
+    assert found == ran
+    assert both.updates == 2  # it goes on as the teacher's moving average
+    _, profiled = train(settings, 3, (32, 32))
+    with torch.no_grad():
+        assert len(profiled.run(profiled.module, batch().images)) == (3 if weight == "uncertain" else 4)
 
 
 def test_the_student_takes_no_gradient_after_the_warm_up():

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from benchmark.evaluation.confusion import (
-    confusion_matrices,
     context_regions,
     extend_with_context,
     fold_ignored,
@@ -17,7 +16,7 @@ from benchmark.evaluation.confusion import (
     pair_counts,
 )
 from datasets.base import ContextClass
-from tests.unit.evaluation_data import CONTEXTS, blocky
+from tests.unit.evaluation_data import CONTEXTS, blocky, confusion_matrices
 
 GT, PRED = 5, 4
 

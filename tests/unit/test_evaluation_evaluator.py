@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import benchmark.evaluation.counts as counts_module
-from benchmark.evaluation.confusion import confusion_matrices, extend_with_context, merge_context
+from benchmark.evaluation.confusion import extend_with_context, merge_context
 from benchmark.evaluation.counts import Counts
 from benchmark.evaluation.curves import highest_class
 from benchmark.evaluation.evaluator import NO_MASKS, Scores, held_out_ids, score_cams, score_label_maps
@@ -23,7 +23,7 @@ from benchmark.evaluation.scores import mean_iou
 from datasets.base import DataError
 from datasets.images import read_labels, write_labels
 from methods.artifacts import Cam, CamReader, label_map_path, write_cams
-from tests.unit.evaluation_data import CONTEXTS, TinyDataset, blocky, write_label_maps
+from tests.unit.evaluation_data import CONTEXTS, TinyDataset, blocky, confusion_matrices, write_label_maps
 
 SIZES = {f"im{n:02}": (9 + n % 3, 12) for n in range(20)}
 

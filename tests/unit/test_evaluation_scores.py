@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from benchmark.evaluation.confusion import confusion_matrices, extend_with_context, merge_context
+from benchmark.evaluation.confusion import extend_with_context, merge_context
 from benchmark.evaluation.scores import (
     Naming,
     absent_classes,
@@ -23,7 +23,7 @@ from benchmark.evaluation.scores import (
     recall,
 )
 from tests.conftest import golden
-from tests.unit.evaluation_data import CONTEXTS
+from tests.unit.evaluation_data import CONTEXTS, confusion_matrices
 
 CLASSES = 4
 matrix_batches = hnp.arrays(np.int64, (5, CLASSES, CLASSES), elements=st.integers(0, 10**6))

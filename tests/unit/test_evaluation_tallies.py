@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from benchmark.evaluation.boundary import boundary_counts
-from benchmark.evaluation.confusion import confusion_matrices
 from benchmark.evaluation.scores import MetricRow
 from benchmark.evaluation.tallies import CLASS_COUNTS, SIZE_LIMITS, SIZES, Tally
+from tests.unit.evaluation_data import confusion_matrices
 
 CLASSES = 4
 row = partial(MetricRow, "segmentation", "", "val", images=99)

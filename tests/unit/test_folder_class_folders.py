@@ -59,8 +59,8 @@ def test_mvtec_opens_as_it_is(tmp_path: Path) -> None:
             write_mask(tmp_path / "ground_truth" / name / f"{i}_mask.png", [0, 255])
     found = dataset(tmp_path, val_fraction=0.5)
     assert len(found.ids("train")) + len(found.ids("val")) == 16
-    assert found.has_masks("train")
-    assert found.has_masks("val")
+    assert found.masked("train") == len(found.ids("train"))
+    assert found.masked("val") == len(found.ids("val"))
     assert set(np.unique(mask(found, "test/crack/0"))) == {0, 1}
     assert set(np.unique(mask(found, "test/scratch/1"))) == {0, 2}
     assert mask(found, "train/good/0").max() == 0
@@ -84,6 +84,13 @@ def test_mvtec_opens_as_it_is(tmp_path: Path) -> None:
         (["train/dent", "val/dent"], ["masks/dent/0.png"], {}, "fits images train/dent/0 and val/dent/0"),
         (["dent", "rust"], ["masks/dent/0.png", "dent/masks/0.png"], {}, r"0\.jpg: 2 masks fit .*keep one"),
         (["dent", "rust"], ["masks/dent/0.png"], {}, r"dent/0\.png: holds values .* besides 0"),
+        (
+            ["dent", "rust"],
+            ["masks/dent/0.bmp", "masks/dent/1.bmp"],
+            {},
+            r"none of the 2 files in \S*masks \(dent/0\.bmp, \.\.\.\) is a mask .* save each as PNG",
+        ),
+        (["dent", "rust"], ["rust/mask/0.tif"], {}, r"none of the 1 files in \S*rust/mask \(0\.tif, "),
     ],
 )
 def test_faults_of_class_folders(

@@ -55,14 +55,18 @@ def test_deep_images_with_fewer_bits_need_to_say_so(tmp_path: Path) -> None:
     write_folder(tmp_path, ROWS)
     for name, highest in zip("abc", (1000, 2000, 4095), strict=True):
         write_deep(tmp_path / "images" / f"{name}.png", highest)
-    with pytest.raises(DataError, match=r"reach 4095 of 65535 would be nearly black; set dataset\.bits=12"):
+    with pytest.raises(
+        DataError, match=r"reach 4095 of 65535 would be nearly black; run with dataset\.bits=12"
+    ):
         dataset(tmp_path).prepare()
     found = dataset(tmp_path, bits=12)
     assert [decoded(found, i).max() for i in "abc"] == [62, 125, 255]
     assert "3 16-bit images of 12 significant bits" in found.notes()
     assert found.problems() == []
     assert found.fingerprint("images", "train") != dataset(tmp_path, bits=16).fingerprint("images", "train")
-    with pytest.raises(DataError, match=r"c\.png: holds 4095, more than 11 bits; correct dataset\.bits"):
+    with pytest.raises(
+        DataError, match=r"c\.png: holds 4095, more than 11 bits; correct the run's dataset\.bits"
+    ):
         dataset(tmp_path, bits=11).prepare()
 
 
@@ -72,7 +76,9 @@ def test_deep_colour_has_the_bits_of_its_camera(tmp_path: Path) -> None:
     pixels = np.linspace(0, 4095, 16 * 24 * 3).astype(np.uint16).reshape(16, 24, 3)
     for name in "abc":
         write_deep_colour(tmp_path / "images" / f"{name}.png", pixels)
-    with pytest.raises(DataError, match=r"reach 4095 of 65535 would be nearly black; set dataset\.bits=12"):
+    with pytest.raises(
+        DataError, match=r"reach 4095 of 65535 would be nearly black; run with dataset\.bits=12"
+    ):
         dataset(tmp_path).prepare()
     expected = np.round(pixels.transpose(2, 0, 1) * (255 / 4095))
     assert np.abs(decoded(dataset(tmp_path, bits=12), "a") - expected).max() <= 1

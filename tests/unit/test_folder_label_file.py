@@ -196,5 +196,5 @@ def test_real_defects_open_as_they_are(shared: Path) -> None:
     found.prepare()
     assert found.classes == ("inclusion", "patches", "scratches")
     assert (len(found.ids("train")), len(found.ids("val"))) == (905, 225)
-    assert found.has_masks("train")
+    assert found.masked("train") == len(found.ids("train"))
     assert found.problems() == []

@@ -50,7 +50,7 @@ def test_masks_that_are_named_otherwise_are_not_passed_over(tmp_path: Path) -> N
 def test_without_masks(tmp_path: Path) -> None:
     found = dataset(write_folder(tmp_path, ROWS, masks=False))
     assert found.mask_path("a") is None
-    assert not found.has_masks("val")
+    assert found.masked("val") < len(found.ids("val"))
     assert found.problems() == []
     assert "no masks: nothing is scored" in found.notes()
 
@@ -107,4 +107,4 @@ def test_images_without_labels_need_no_mask_where_others_have_one(tmp_path: Path
     found = dataset(tmp_path, allow_empty=True)
     assert mask(found, "d").shape == (16, 24)
     assert mask(found, "d").max() == 0
-    assert found.has_masks("train")
+    assert found.masked("train") == len(found.ids("train"))

@@ -67,12 +67,18 @@ def test_settings_of_no_loss_change_no_key() -> None:
     first, second = (METHOD.stages(c, DRAWN, Shared())[0].settings for c in (off, other))
     assert first == second
     assert first.contrast is None
+    large = replace(off, contrast=replace(off.contrast, size=off.train.recipe.crop))
+    assert METHOD.stages(large, DRAWN, Shared())[0].settings == first
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"contrast": ContrastConfig(low=0.8)}, "low=0.8 must be below high=0.7"),
+        (
+            {"contrast": ContrastConfig(size=448), "train": PRESETS["paper"].train},
+            r"contrast\.size=448 must be below method\.sam_fused\.train\.recipe\.crop=448",
+        ),
         ({"views": ViewConfig(rotations=(45,))}, "multiples of 90"),
         ({"views": ViewConfig(fills=1.5)}, "fills=1.5: the view of scale 2.0 would not fit into SAM's frame"),
         ({"prompts": PromptConfig(foreground=0.05)}, "background=0.1 must not be above foreground=0.05"),
