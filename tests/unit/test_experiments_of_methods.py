@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.config import SCALES, ConfigError
+from benchmark.diagnoses import diagnoses_of
 from benchmark.experiments import Options, Table, all_jobs, find_experiments, make_tables
 from benchmark.measured import printed_number, score_parts
 from benchmark.plan import Job
@@ -117,6 +118,12 @@ def test_every_row_has_settings_at_every_scale_that_it_names(scale: str) -> None
         for row, job in zip(found.experiment.rows, found.jobs, strict=True):
             available = not row.unavailable and scale in (row.scales or SCALES)
             assert isinstance(job, Job) == available
+
+
+def test_diagnoses_of_all_methods_are_of_their_rows() -> None:
+    known = [diagnoses_of(method) for method in all_methods().values()]
+    assert all(text for of_method in known for text in of_method.values())
+    assert any(known)
 
 
 def test_all_are_those_with_numbers_to_compare() -> None:
