@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark.changes import cell_changes, cell_identity
+from benchmark.changes import cell_identity, data_of
 from benchmark.config import DEFAULT_DATASET, RunConfig, plain
 from benchmark.console import console
 from benchmark.panels import illustrate
@@ -17,7 +17,6 @@ from benchmark.provenance import mixed
 from benchmark.runner import COSTS, CellResult
 from benchmark.traces import described_stages
 from methods.base import Method, preset_key
-from results.changes import data_changes
 from results.schema import CellRecord, Record
 
 MASKS_BEFORE = "M*"
@@ -86,7 +85,7 @@ def resample_cell(plan: Plan, result: CellResult, run_dir: Path) -> None:
     """Leave in the run folder what the reports' intervals and tests need of the per-image counts."""
     from benchmark.evaluation.bootstrap import write_resamples
 
-    data = data_changes(cell_changes(result.cell.config, result.cell.method.name))
+    data = data_of(result.cell.config, result.cell.method.name)
     for planned, rows in result.scores:
         if planned.score_key is not None and rows:
             counts = plan.store.path(planned.score_name, planned.score_key) / "counts.parquet"

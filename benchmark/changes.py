@@ -19,6 +19,7 @@ from benchmark.distributed import world_size
 from datasets import dataset_class
 from methods.registry import find_method
 from methods.segmenters.networks import NETWORKS, network_name
+from results.changes import data_changes
 from results.schema import CHANGES_SEPARATOR, EXTERNAL
 
 EVALUATION = ("held_out", "sweep_max", "boundary_tolerance")
@@ -42,6 +43,11 @@ def cell_identity(config: RunConfig, method: str, seed: int) -> dict[str, Any]:
         "seed": seed,
         "changes": cell_changes(config, method) if of_method else reference_changes(config),
     }
+
+
+def data_of(config: RunConfig, method: str) -> str:
+    """`results.changes.data_changes` of a cell's records."""
+    return data_changes(cell_identity(config, method, 0)["changes"], config.dataset.name)
 
 
 def _is_run(config: RunConfig, method: str) -> bool:

@@ -72,14 +72,14 @@ def read_diagnoses(path: Path, experiments: Mapping[str, Experiment]) -> Diagnos
         )
         for row, texts in by_row.items():
             if row not in rows:
-                raise ConfigError(f"{path}: {name} has no row {row!r}; there are {', '.join(rows)}")
+                raise ConfigError(f"{path}: {place}: {name} has no row {row!r}; there are {', '.join(rows)}")
             for column, text in (texts if isinstance(texts, dict) else {"": texts}).items():
                 if column and column not in experiment.columns:
                     raise ConfigError(
-                        f"{path}: {name} has no column {column!r}; there are {', '.join(experiment.columns)}"
+                        f"{path}: {place}: {name} has no column {column!r}; there are {', '.join(experiment.columns)}"
                     )
                 if not isinstance(text, str) or not text.strip():
                     where = f"row {row!r}, column {column!r}" if column else f"row {row!r}"
-                    raise ConfigError(f"{path}: {name}, {where}: should be text")
+                    raise ConfigError(f"{path}: {place}: {name}, {where}: should be text")
                 found[place, name, row, column] = " ".join(text.split())
     return found

@@ -157,7 +157,7 @@ def _changed(config: RunConfig, name: str, overrides: Sequence[str], row: Experi
     So is the number of processes, which torchrun gives.
     """
     from benchmark.changes import cell_changes
-    from results.changes import PLACES, changes_of, is_of_the_run
+    from results.changes import changes_of, is_of_the_run, is_place
 
     given = [override.partition("=")[0].lstrip("+~") for override in overrides]
     own = {setting.partition("=")[0] for setting in _own(name, row)}
@@ -172,7 +172,7 @@ def _changed(config: RunConfig, name: str, overrides: Sequence[str], row: Experi
         if key == "processes"
         or (
             key not in own
-            and not part.startswith(PLACES)
+            and not is_place(part, config.dataset.name)
             and any(key == g or key.startswith(f"{g}.") for g in given)
         )
     ]

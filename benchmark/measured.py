@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmark.changes import cell_changes
+from benchmark.changes import data_of
 from methods.experiment import ExperimentRow
-from results.changes import data_changes
 from results.directions import Scored
 from results.experiments import compared_rule
 from results.reported import ReportedNumber, find_reported
@@ -135,11 +134,11 @@ def scored(
     for result, key, found in all_found:
         if found["variant"] == compared:
             seed = result.cell.seed
-            data = data_changes(cell_changes(result.cell.config, result.cell.method.name))
+            data = data_of(result.cell.config, result.cell.method.name)
             values[seed] = np.array([100 * found["value"]])
             sampled = load_resamples(resamples_path(folder, key, found["variant"], data))
             if sampled is not None:
-                images = sampled.images
+                images = f"{sampled.images} {data}"
                 drawn = sampled.of(found["metric"], found["class_name"])
                 if drawn is not None:
                     resamples[seed] = 100 * drawn[:, None]

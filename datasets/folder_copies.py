@@ -22,11 +22,12 @@ from datasets.base import IGNORE, Conversion, DataError
 from datasets.broken_files import too_large, undecodable
 from datasets.cores import usable_cores
 from datasets.fingerprints import file_digests
+from datasets.orientation import orientation, upright_size
 
 _DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 """Pillow's modes of greyscale with 16 bits."""
-_TURNED = ("JPEG", "MPO", "PNG")
-"""Pillow's formats of files whose EXIF orientation `datasets.images` applies; MPO is a JPEG of several pictures."""
+_VERSION = 2
+"""Of the conversion of images, in the names of copies: to be raised where other pixels come of it."""
 _SAMPLED = 8
 """16-bit images that are looked at to see whether they fill their range."""
 
@@ -94,16 +95,7 @@ def convert(paths: Sequence[Path], how: Conversion, folder: Path | None = None) 
 
 def _header(path: Path) -> Header:
     with _opened(path) as image:
-        width, height = image.size
-        size = (height, width) if _orientation(image) in (5, 6, 7, 8) else (width, height)
-        return Header(size, image.mode in _DEEP or _deep_colour(image))
-
-
-def _orientation(image: Image.Image) -> int:
-    """By EXIF, as decoders apply it to a file of this format; 1: none. Before the pixels are decoded."""
-    if image.format not in _TURNED or (image.format == "PNG" and "exif" not in image.info):
-        return 1  # Pillow would decode a PNG in search of a late chunk, which decoders ignore
-    return int(image.getexif().get(0x0112, 1))
+        return Header(upright_size(image), image.mode in _DEEP or _deep_colour(image))
 
 
 def _deep_colour(image: Image.Image) -> bool:
@@ -168,7 +160,7 @@ def copy_images(
             image = image.resize(size, Image.Resampling.BILINEAR)
         _save(image, target)
 
-    how = {p: f"{size[0]}x{size[1]}-{bits}bits" for p, size in files.items()}
+    how = {p: f"{size[0]}x{size[1]}-{bits}bits-{_VERSION}" for p, size in files.items()}
     return _copies(folder or copies_folder("images"), how, make)
 
 
@@ -259,7 +251,7 @@ def _pixels(path: Path, longest_side: int = 0) -> np.ndarray:
 
             return decode(path).permute(1, 2, 0).numpy()
         try:
-            turned = _orientation(image) != 1
+            turned = orientation(image) != 1
             if longest_side:
                 image.draft(None, (longest_side, longest_side))
             upright = ImageOps.exif_transpose(image) if turned else image

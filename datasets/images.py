@@ -15,10 +15,9 @@ from torchvision.io import ImageReadMode, decode_image
 
 from datasets.base import DataError
 from datasets.broken_files import too_large, undecodable
+from datasets.orientation import upright_size
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_ORIENTATION = 0x0112  # the EXIF tag
-_QUARTER_TURNS = (5, 6, 7, 8)  # its values that exchange height and width
 
 
 def _voc_palette() -> bytes:
@@ -147,10 +146,7 @@ def image_size(path: Path) -> tuple[int, int]:
     """
     try:
         with path.open("rb") as file, Image.open(file) as image:
-            width, height = image.size
-            # A PNG's getexif() would decode the pixels in search of a late chunk, which decoders ignore.
-            exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
-            turned = image.format in ("JPEG", "PNG") and exif.get(_ORIENTATION) in _QUARTER_TURNS
+            return upright_size(image)[::-1]
     except FileNotFoundError:
         raise DataError(f"{path}: no such image; restore it, or remove it from the list of images") from None
     except PermissionError:
@@ -159,4 +155,3 @@ def image_size(path: Path) -> tuple[int, int]:
         raise too_large(path) from None
     except (OSError, SyntaxError, ValueError) as error:
         raise undecodable(path) from error
-    return (width, height) if turned else (height, width)

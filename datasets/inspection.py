@@ -38,12 +38,15 @@ def sampled_problems(dataset: Dataset, splits: Sequence[str] = ("train", "val"))
 
 
 def _image_problems(dataset: Dataset, sample_id: str) -> list[Problem]:
-    from PIL import Image, ImageOps
+    from PIL import Image
+
+    from datasets.orientation import upright_size
 
     try:
         path = dataset.sample(sample_id).image
         with Image.open(path) as image:
-            size = ImageOps.exif_transpose(image).size  # decodes it; the loader turns images upright too
+            size = upright_size(image)
+            image.load()
     except DataError as error:
         return [as_problem(error)]
     except Image.DecompressionBombError:

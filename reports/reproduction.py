@@ -30,8 +30,9 @@ def counts(table: pd.DataFrame) -> dict[str, int]:
 
 
 def undiagnosed(table: pd.DataFrame) -> int:
-    """Number of comparisons that do not reproduce, without a diagnosis."""
-    return int(((table["verdict"] == NOT_REPRODUCED) & (table["diagnosis"] == "")).sum())
+    """Number of comparisons of tables as set that do not reproduce, without a diagnosis."""
+    as_set = table["conditions"] == ""
+    return int((as_set & (table["verdict"] == NOT_REPRODUCED) & (table["diagnosis"] == "")).sum())
 
 
 def group_of(row: dict[str, Any]) -> str:
@@ -44,7 +45,7 @@ def cells(row: dict[str, Any]) -> dict[str, str]:
     """A comparison in text: `compared`, `paper`, `here`, `interval`, `n`, `verdict`, `remark`."""
     ranged = row["verdict"] == RANGE
     known = math.isfinite(row["low"])
-    missing = UNDIAGNOSED if row["verdict"] == NOT_REPRODUCED else ""
+    missing = UNDIAGNOSED if row["verdict"] == NOT_REPRODUCED and not row["conditions"] else ""
     return {
         "compared": row["row"] if ranged else f"{row['better']} against {row['row']}",
         "paper": _spread(row["paper"]) if ranged else _signed(row["paper"]),

@@ -212,9 +212,14 @@ def _status(method: str, cells: Sequence[dict[str, Any]]) -> tuple[str, str]:
     return "incomplete", f"{seeds}: {reasons}" if reasons else seeds
 
 
+def with_data(board: pd.DataFrame) -> pd.DataFrame:
+    """With a column `data`: what of the data's settings is not the default. Entries that differ in it do not compare."""
+    return board.assign(data=[data_changes(row["changes"], row["dataset"]) for row in as_rows(board)])
+
+
 def _gap(board: pd.DataFrame) -> pd.Series[float]:
     where = ["dataset", "scale", "protocol", "segmenter", "data"]
-    board = board.assign(data=board["changes"].map(data_changes))
+    board = with_data(board)
     bound = board[board["mask_supervised"]].groupby(where)["segmentation_mean"].max().rename("bound")
     joined = board.merge(bound.reset_index(), on=where, how="left")
     gap = joined["segmentation_mean"] - joined["bound"]

@@ -9,7 +9,9 @@ from results.schema import CHANGES_SEPARATOR
 NAMED = 2
 """Changed settings named beside an entry that needs none to be told apart."""
 PLACES = ("dataset.root=", "dataset.sbd_root=", "dataset.context_root=")
-"""Where data lie is no setting that scores depend on."""
+"""Where data lie is no setting that scores depend on, see `is_place`."""
+USERS_OWN = "folder"
+"""The data set that is whatever lies at its root."""
 _OF_THE_RUN = ("dataset.", "evaluation.", "protocol.", "runtime.", "processes=")
 
 
@@ -23,9 +25,15 @@ def is_of_the_run(part: str) -> bool:
     return part.startswith(_OF_THE_RUN)
 
 
-def data_changes(text: str) -> str:
-    """Those of `changes` by which scores are of other data, or made in another way."""
-    return CHANGES_SEPARATOR.join(p for p in changes_of(text) if p.startswith(("dataset.", "evaluation.")))
+def is_place(part: str, dataset: str) -> bool:
+    """Whether a part of `changes` only says where data lie. The root of a user's own folder says which data they are."""
+    return part.startswith(PLACES) and not (dataset == USERS_OWN and part.startswith("dataset.root="))
+
+
+def data_changes(text: str, dataset: str) -> str:
+    """Those of `changes` by which scores on a data set are of other data, or made in another way."""
+    concerned = (p for p in changes_of(text) if p.startswith(("dataset.", "evaluation.")))
+    return CHANGES_SEPARATOR.join(p for p in concerned if not is_place(p, dataset))
 
 
 def shared_changes(board: pd.DataFrame) -> list[str]:

@@ -276,6 +276,8 @@ def read_directions(folder: Path) -> pd.DataFrame:
     for path in sorted((folder / DIRECTIONS_FOLDER).glob("*.csv")):
         try:
             table = pd.read_csv(path, keep_default_na=False, na_values={name: [""] for name in numbers})
+            if "place" not in table:  # of a version that did not tell them apart
+                table["place"] = ""
             parts.append(table[columns].astype(dict.fromkeys(numbers, float) | {"n": int}))
         except (ValueError, KeyError) as error:
             raise DataError(

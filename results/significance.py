@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import scipy.stats
 
-from results.aggregate import KEYS, REFERENCE, SCORES, Score, as_rows
+from results.aggregate import KEYS, REFERENCE, SCORES, Score, as_rows, with_data
 from results.changes import data_changes
 from results.io import Run
 from results.resamples import load_resamples, resamples_path
@@ -34,7 +34,7 @@ class Sampled:
 
     values:    seed -> (M,); NaN for a class that does not occur
     resamples: seed -> (B, M)
-    images:    fingerprint of the scored images, and what of the data's settings is not the default
+    images:    fingerprint of the scored images
     """
 
     values: Mapping[int, np.ndarray]
@@ -167,9 +167,9 @@ class Significance:
 
 
 def significance(run: Run, board: pd.DataFrame) -> Significance:
-    """Compare the entries of a run's leaderboard, board by board and score by score."""
+    """Compare the entries of a run's leaderboard, board by board and score by score, where their data are the same."""
     standings, pairs = [], []
-    for _, part in board.groupby(KEYS[:3], sort=False):
+    for _, part in with_data(board).groupby([*KEYS[:3], "data"], sort=False):
         entries = as_rows(part[~part["method"].str.startswith(REFERENCE)])
         for score in SCORES:
             sampled, names = sampled_entries(run, entries, score)
@@ -272,7 +272,7 @@ def sampled_entries(
         own = by_entry.get(tuple(entry[key] for key in KEYS))
         values: dict[int, np.ndarray] = {}
         resamples: dict[int, np.ndarray] = {}
-        images, data = "", data_changes(entry["changes"])
+        images, data = "", data_changes(entry["changes"], entry["dataset"])
         for _, rows in [] if own is None else own.groupby("seed", sort=True):
             found = load_resamples(resamples_path(run.path, rows["key"].iloc[0], score.variant, data))
             if found is None or found.images != (images or found.images):
@@ -284,7 +284,7 @@ def sampled_entries(
             values[seed] = _values(rows, labels)
             resamples[seed] = np.column_stack([found.miou, found.iou])
         if values:
-            sampled[position] = Sampled(values, resamples, f"{images} {data}")
+            sampled[position] = Sampled(values, resamples, images)
     return sampled, ["", *labels]
 
 

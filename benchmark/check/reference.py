@@ -101,9 +101,10 @@ class Reference:
         temporary = self.path.with_suffix(".tmp")
         temporary.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
         temporary.replace(self.path)
-        for name in self.former_weights.difference(self.weights.values()):
+        unused = self.former_weights.difference(self.weights.values())
+        self.former_weights = frozenset(self.weights.values())  # before anything else can be interrupted
+        for name in unused:
             (self.folder / name).unlink(missing_ok=True)
-        self.former_weights = frozenset(self.weights.values())
 
     def drop_unsaved_weights(self) -> None:
         """Remove weights that were added since the file was read or saved: nothing on disk lists them."""

@@ -96,8 +96,6 @@ def record_section(
                     f"{name}: recorded with other settings ({', '.join(changed)} now); use --update"
                 )
             made[name].runs = list(before[name].runs)
-        elif name in before:
-            found.notes += _dropped(name, before[name].runs)
     for seed, threads in _conditions(device, tier, seeds):
         with _threads(threads):
             for name, outcome in measure(config, reference, device, tier, seed).items():
@@ -108,6 +106,8 @@ def record_section(
     whole = [name for name, outcome in found.outcomes.items() if outcome.status == "done"]
     for name in whole:
         if name in before:
+            if not adding:
+                found.notes += _dropped(name, before[name].runs, made[name].runs)
             found.differences[name] = compare(before[name].runs, _mean(made[name].runs), tier)
         reference.baselines.setdefault(section(device, tier), {})[name] = made[name]
     found.seconds = time.perf_counter() - began
@@ -166,14 +166,15 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _dropped(name: str, runs: Sequence[Run]) -> list[str]:
+def _dropped(name: str, former: Sequence[Run], new: Sequence[Run]) -> list[str]:
     """What to do about runs of other environments that a recording takes the place of; none, nothing."""
-    others = sorted({run.torch for run in runs if run.torch != torch.__version__})
-    if not others:
+    here = {(run.torch, run.hardware) for run in new}
+    gone = [run for run in former if (run.torch, run.hardware) not in here]
+    if not gone:
         return []
-    count = sum(run.torch in others for run in runs)
+    others = sorted({f"torch {run.torch} on {run.hardware}" for run in gone})
     return [
-        f"{name}: {count} of the runs dropped were under torch {', '.join(others)}: --measure-spread there adds new ones"
+        f"{name}: {len(gone)} of the runs dropped were of {', '.join(others)}: --measure-spread there adds new ones"
     ]
 
 

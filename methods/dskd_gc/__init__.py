@@ -14,6 +14,7 @@ from methods.dskd_gc.config import (
     PredictConfig,
 )
 from methods.dskd_gc.experiments import EXPERIMENTS
+from methods.layers.config import check_crops
 from methods.pipeline import image_scores_stage
 from methods.refiners import refiner_stages, uncorrected_stage
 from methods.refiners.gc.config import check_correction
@@ -258,12 +259,9 @@ def _check(name: str, config: DskdConfig) -> None:
             f"method.{name}.distillation: low={distillation.low} must not be above high={distillation.high}; no CAM "
             "lies between them, so there is nothing to distil"
         )
-    size, crop = config.class_contrast.size, config.train.recipe.crop
-    if weights.class_contrast > 0 and size >= crop:
-        raise MethodError(
-            f"method.{name}.class_contrast.size={size} must be below method.{name}.train.recipe.crop={crop}: the crops "
-            "that are contrasted are cut from that one"
-        )
+    if weights.class_contrast > 0:
+        local = config.class_contrast
+        check_crops(f"method.{name}.class_contrast", local.size, local.crops, config.train.recipe.crop)
     check_correction(f"method.{name}.correction", config.correction)
 
 

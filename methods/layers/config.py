@@ -16,6 +16,7 @@ from datasets.limits import (
     Within,
 )
 from datasets.recipe import Recipe
+from methods.base import MethodError
 
 BACKBONES = (
     "resnet38d", "resnet38d_nano", "vgg16", "resnet50", "resnet50_undilated", "resnet101", "resnet101_caffe"
@@ -154,3 +155,12 @@ class SegmenterConfig:
     test_crf: CrfConfig | None = None
     test_batch_size: Count = 8
     network_checkpoint: str | None = None
+
+
+def check_crops(key: str, size: int, count: int, crop: int) -> None:
+    """MethodError for local crops that a training crop of side `crop` has no room for; `key`: where they were given."""
+    if (places := max(0, crop - size) ** 2) < count:
+        raise MethodError(
+            f"{key}: {count} crops of size={size} have {places} places in a training image of "
+            f"{key.rpartition('.')[0]}.train.recipe.crop={crop}; make them smaller or fewer"
+        )

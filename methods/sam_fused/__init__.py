@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from datasets.base import TrainingView
 from methods.base import Deviation, Kind, Method, MethodError, Shared, Stage, Supervision
+from methods.layers.config import check_crops
 from methods.layers.sam_config import masks_seen, require_covered
 from methods.pipeline import image_scores_stage
 from methods.refiners import refiner_stages
@@ -254,11 +255,8 @@ def _check(config: SamFusedConfig) -> None:
     key, views, contrast, prompts = "method.sam_fused", config.views, config.contrast, config.prompts
     if contrast.low >= contrast.high:
         raise MethodError(f"{key}.contrast: low={contrast.low} must be below high={contrast.high}")
-    if contrast.weight > 0 and contrast.size >= config.train.recipe.crop:
-        raise MethodError(
-            f"{key}.contrast.size={contrast.size} must be below {key}.train.recipe.crop={config.train.recipe.crop}: "
-            "the crops that are contrasted are cut from that one"
-        )
+    if contrast.weight > 0:
+        check_crops(f"{key}.contrast", contrast.size, contrast.crops, config.train.recipe.crop)
     if any(degrees % 90 for degrees in views.rotations):
         raise MethodError(
             f"{key}.views.rotations={list(views.rotations)}: give multiples of 90, 360 for none"

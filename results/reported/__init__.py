@@ -7,7 +7,7 @@ column and as printed, `~` where nothing is, and a label `row` (by default its `
 of a column that prints the mean over the others.
 
 A number that cannot be what it is printed as carries `suspicious` with the reason: it is shown and never held against
-ours; a direction of a table that it has part in says so.
+ours; a direction that is tested with it says so.
 `variant` is empty for a method as its paper compares it with others, and says what differs in an ablation.
 """
 

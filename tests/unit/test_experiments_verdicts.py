@@ -15,9 +15,10 @@ from benchmark.config import ConfigError, compose
 from benchmark.diagnoses import diagnosis_of, read_diagnoses
 from benchmark.experiments import Table, explained, find_experiments
 from benchmark.measured import Column, measure, scored
+from benchmark.summary import write_summary
 from methods.experiment import Claim, Experiment, ExperimentRow
 from methods.registry import find_method
-from results.directions import NOT_REPRODUCED, NOT_RUN, Direction, read_directions
+from results.directions import NOT_REPRODUCED, NOT_RUN, Direction, read_directions, write_directions
 from tests.toys import CommandLine, Toy, command_line, third_party
 from tests.unit.toy_experiment import arguments, table, toy
 
@@ -173,13 +174,18 @@ def test_a_diagnosis_is_of_a_row_that_does_not_reproduce_where_it_was_found() ->
     assert texts("shapes-nano", "dataset.train=6") == ["", ""]
 
 
-def test_what_has_no_diagnosis_is_said(command_line: CommandLine, third_party) -> None:
-    third_party(toy(), Toy("other"))
-    done = command_line(*arguments(command_line))
-    found = read_directions(command_line.output / "experiments").set_index("row")
-    assert found.loc["the other entry", "verdict"] == "not reproduced"  # both are the same
-    assert "1 not reproduced without a diagnosis: write them into diagnoses.yaml" in done.out
-    assert "no diagnosis yet" in (command_line.output / "experiments" / "summary.md").read_text()
+def test_what_has_no_diagnosis_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = "shapes-nano"
+    refuted = Direction(
+        "toy/fill", "CAM", "background", "other", 17.8, 0, -1, 0.5, 2, NOT_REPRODUCED, place=place
+    )
+    write_directions(tmp_path / "experiments", "toy-fill", [refuted])
+    write_summary(tmp_path, ["toy/fill"])
+    assert "1 not reproduced without a diagnosis: write them into diagnoses.yaml" in capsys.readouterr().out
+    assert "no diagnosis yet" in (tmp_path / "experiments" / "summary.md").read_text()
+    write_directions(tmp_path / "experiments", "toy-fill", [replace(refuted, conditions="a=1")])
+    write_summary(tmp_path, ["toy/fill"])
+    assert "without a diagnosis" not in capsys.readouterr().out
 
 
 TWO = {"fill": Experiment("fill", "", ("CAM", "ACC"), (ExperimentRow("class 1"),))}

@@ -10,7 +10,7 @@ from PIL import Image
 
 from datasets.base import Conversion
 from datasets.folder_copies import convert
-from datasets.images import read_image
+from datasets.images import image_size, read_image
 
 ORIENTATION = 0x0112
 TURNED = [("a.jpg", "JPEG"), ("a.jpg", "MPO"), ("a.png", "PNG"), ("a.webp", "WEBP")]
@@ -38,5 +38,6 @@ def test_a_reduced_image_lies_as_the_original_is_read(
     made = convert([path], Conversion(60, 0), tmp_path / "copies")
     height, width = read_image(path).shape[1:]
     assert made.headers[path].size == (width, height)
+    assert image_size(path) == (height, width)
     assert read_image(made.copies[path]).shape[1:] == (height // 4, width // 4)
     np.testing.assert_allclose(corners(made.copies[path]), corners(path), atol=12)

@@ -41,14 +41,17 @@ def test_comparisons_in_text() -> None:
 
 
 def test_what_has_no_diagnosis_is_said_and_counted() -> None:
-    table = pd.DataFrame(
-        [replace(d, diagnosis="", place="shapes-nano", conditions="method.m.steps=5") for d in FOUND]
-    )
+    table = pd.DataFrame([replace(d, diagnosis="", place="shapes-nano") for d in FOUND])
     remarks = [cells(row)["remark"] for row in table.to_dict("records")]
     assert remarks == ["", "no diagnosis yet", "3 rows: paper 1 to 2", "needs maps"]
     shown = directions_table(table)
     assert "1 not reproduced without a diagnosis" in shown.caption
+    assert shown.rows[0][0] == "it/t (shapes-nano), CAM"
+    changed = table.assign(conditions="method.m.steps=5")  # a diagnosis is of the table as set
+    shown = directions_table(changed)
+    assert "diagnosis" not in shown.caption
     assert shown.rows[0][0] == "it/t (shapes-nano, method.m.steps=5), CAM"
+    assert [cells(row)["remark"] for row in changed.to_dict("records")][1] == ""
 
 
 def test_a_folder_without_experiments_has_no_summary(tmp_path: Path) -> None:

@@ -77,7 +77,11 @@ def test_settings_of_no_loss_change_no_key() -> None:
         ({"contrast": ContrastConfig(low=0.8)}, "low=0.8 must be below high=0.7"),
         (
             {"contrast": ContrastConfig(size=448), "train": PRESETS["paper"].train},
-            r"contrast\.size=448 must be below method\.sam_fused\.train\.recipe\.crop=448",
+            r"contrast: 8 crops of size=448 have 0 places in a training image of method\.sam_fused\.train\.recipe",
+        ),
+        (
+            {"contrast": ContrastConfig(size=447), "train": PRESETS["paper"].train},
+            r"contrast: 8 crops of size=447 have 1 places",
         ),
         ({"views": ViewConfig(rotations=(45,))}, "multiples of 90"),
         ({"views": ViewConfig(fills=1.5)}, "fills=1.5: the view of scale 2.0 would not fit into SAM's frame"),

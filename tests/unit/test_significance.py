@@ -246,22 +246,36 @@ def test_scores_against_another_ground_truth_are_not_compared(tmp_path: Path) ->
     """One artifact scored twice: both resamples are kept, and the two entries are not held against each other."""
     rng = np.random.default_rng(4)
     records, cells = [], []
-    for changes, value in (("", 0.4), ("dataset.ground_truth=coco_stuff", 0.7)):
-        where = {"dataset": "coco2014", "method": "a", "scale": "nano", "protocol": "paper",
+    other = "dataset.ground_truth=coco_stuff"
+    for method, changes, value in (("a", "", 0.4), ("a", other, 0.7), ("b", "", 0.2), ("c", "", 0.4)):
+        where = {"dataset": "coco2014", "method": method, "scale": "nano", "protocol": "paper",
                  "refiner": "own", "segmenter": "own", "seed": 0, "changes": changes}  # fmt: skip
-        score = {"stage": "cam", "variant": "fixed", "split": "train", "key": "0123"}
+        score = {"stage": "cam", "variant": "fixed", "split": "train", "key": f"{method}123"}
         records.append(Record(**where, **score, metric="miou", value=value))
         records += [Record(**where, **score, metric="iou", class_name=c, value=value) for c in LABELS]
         own = value + rng.normal(0, 0.01, 200)
-        path = resamples_path(tmp_path, "0123", "fixed", data_changes(changes))
+        path = resamples_path(tmp_path, f"{method}123", "fixed", data_changes(changes, "coco2014"))
         store_resamples(path, Resamples(own, np.stack([own, own], axis=1), LABELS, "images"))
         cells.append(CellRecord(**where, status="done", method_info={"supervision": "I"}).as_dict())
     run = Run(records_frame(records), cells, tmp_path)
     found = significance(run, leaderboard(run.records, run.cells))
-    total = found.standings[found.standings["class_name"] == ""].set_index("changes")
-    assert total.loc["", "low"] < 0.4 < total.loc["", "high"] < 0.5
-    assert total.loc["dataset.ground_truth=coco_stuff", "low"] > 0.6
-    assert found.pairs.empty
+    total = found.standings[found.standings["class_name"] == ""].set_index(["method", "changes"])
+    assert total.loc[("a", ""), "low"] < 0.4 < total.loc[("a", ""), "high"] < 0.5
+    assert total.loc[("a", other), "low"] > 0.6
+    groups = {("a", ""): 1, ("a", other): 1, ("b", ""): 2, ("c", ""): 1}
+    assert total["group"].to_dict() == groups
+    paired = found.pairs[found.pairs["class_name"] == ""]
+    assert sorted(sorted((a[3], b[3])) for a, b in zip(paired["a"], paired["b"])) == [
+        ["a", "b"],
+        ["a", "c"],
+        ["b", "c"],
+    ]
+
+
+def test_where_data_lie_is_no_difference_but_for_a_folder() -> None:
+    changes = "method.m.x=1; dataset.root=/a; dataset.subset=8"
+    assert data_changes(changes, "voc2012") == "dataset.subset=8"
+    assert data_changes(changes, "folder") == "dataset.root=/a; dataset.subset=8"
 
 
 def test_a_board_has_groups_and_shared_ranks(tmp_path: Path) -> None:
