@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from results.schema import CHANGES_SEPARATOR
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NAMED = 2
 """Changed settings named beside an entry that needs none to be told apart."""
