@@ -81,6 +81,49 @@ DEVIATIONS = (
         "λ1 = .2 is ToCo's, for its form",
     ),
     Deviation(
+        "β_l, β_h of the token labels",
+        "not stated",
+        "ToCo's: .25, .70",
+        "ToCo's; contrast.low, contrast.high",
+        "the contrast is ToCo's",
+    ),
+    Deviation(
+        "ToCo's class token contrast, energy loss and PAR",
+        "built on ToCo; neither in the total (Eq. 23) nor in a table",
+        "not published",
+        "left out; weights.class_contrast and labels.refinement=par bring the first and the last back",
+        "Eq. 23 is complete, and the correction takes PAR's place",
+    ),
+    Deviation(
+        "labels before the correction",
+        "of the CAM; its background threshold is not stated",
+        "ToCo's: .5 for scores; .25 and .70, between which pixels are ignored, for the decoder",
+        ".5, for the decoder (labels.background_threshold) and for the pseudo-labels (background_threshold)",
+        "not compared; where it lies decides what the correction finds",
+    ),
+    Deviation(
+        "network that gives CAM, pseudo-labels and predictions",
+        "not stated",
+        "not published",
+        "the teacher; which=student for the other",
+        "the decoder learns in the teacher; the student's is its average",
+    ),
+    Deviation(
+        "projector",
+        "DINO's head; its widths are not stated",
+        "DINO's: 2048, 2048, 256 and 65 536 outputs",
+        "2048, 2048, 256 and 8 192; narrower at nano and small",
+        "each token has a projection, not each image: 65 536 outputs of a batch of 4 are .8 GB a tensor",
+    ),
+    Deviation(
+        "short trainings (nano, small)",
+        "λ4 = .1; L_seg over all labelled pixels; warm-up of a tenth",
+        "ToCo's decoder has no normalisation",
+        "λ4 = 1, half of L_seg for the objects, a warm-up of .35 and .25, a narrower decoder with batch "
+        "normalisation",
+        "hundreds of iterations instead of 20 000",
+    ),
+    Deviation(
         "which losses act when, and on whom",
         "not stated; in the warm-up both networks are trained",
         "not published",
@@ -175,6 +218,17 @@ def single_stage(name: str, config: DskdConfig, shared: Shared) -> list[Stage]:
     a setting that is none of its options.
     """
     _check(name, config)
+    if shared.refiner is None and config.labels.refinement == "gc" and config.refiner.name != "none":
+        raise MethodError(
+            f"method.{name}.refiner.name={config.refiner.name} does nothing where labels.refinement=gc makes the "
+            f"pseudo-labels; set method.{name}.labels.refinement=none, too, or use --refiners {config.refiner.name}"
+        )
+    if shared.segmenter is None and (config.weights.segmentation == 0 or config.phases.segmentation == 1):
+        raise MethodError(
+            f"method.{name}: with weights.segmentation={config.weights.segmentation} and phases.segmentation="
+            f"{config.phases.segmentation} nothing trains the decoder, which predicts; give a weight above 0 and a "
+            "phase below 1, or a segmentation network of its own (--segmenters)"
+        )
     train = Stage(
         "train",
         "methods.dskd_gc.stages:train",
@@ -243,6 +297,20 @@ def _check(name: str, config: DskdConfig) -> None:
             "whose maps are the CAM; give one of them"
         )
     phases = config.phases
+    for term, acts, phase in (
+        ("similarity", phases.warm_up > 0, "in the warm-up"),
+        ("uncertain", phases.warm_up < 1, "after the warm-up"),
+    ):
+        if getattr(config.weights, term) > 0 and not acts:
+            raise MethodError(
+                f"method.{name}.weights.{term} acts {phase} alone, which phases.warm_up={phases.warm_up} leaves out; "
+                f"set weights.{term}=0, too, or another share"
+            )
+    if config.which == "student" and phases.warm_up == 1:
+        raise MethodError(
+            f"method.{name}.which=student: its classifier is the teacher's average, made after the warm-up; give "
+            "phases.warm_up below 1"
+        )
     if config.weights.distils and config.weights.segmentation > 0 and phases.segmentation < phases.warm_up:
         raise MethodError(
             f"method.{name}.phases: segmentation={phases.segmentation} is before the end of warm_up={phases.warm_up}, "
@@ -262,6 +330,12 @@ def _check(name: str, config: DskdConfig) -> None:
     if weights.class_contrast > 0:
         local = config.class_contrast
         check_crops(f"method.{name}.class_contrast", local.size, local.crops, config.train.recipe.crop)
+    labels = config.labels
+    if labels.refinement == "par" and labels.low > labels.high:
+        raise MethodError(
+            f"method.{name}.labels: low={labels.low} must not be above high={labels.high}; a pixel would be background "
+            "and foreground"
+        )
     check_correction(f"method.{name}.correction", config.correction)
 
 

@@ -13,14 +13,18 @@ def classification_loss(scores: torch.Tensor, labels: torch.Tensor) -> torch.Ten
     return F.binary_cross_entropy_with_logits(scores, labels)
 
 
-def similarity_loss(teacher: torch.Tensor, student: torch.Tensor, axis: str = "channels") -> torch.Tensor:
+def similarity_loss(
+    teacher: torch.Tensor, student: torch.Tensor, inside: torch.Tensor, axis: str = "channels"
+) -> torch.Tensor:
     """L_sim, Eq. 7: negative mean cosine of both networks' patch tokens, in [-1, 1].
 
-    teacher, student: (B, D, h, w), of one orientation
+    teacher, student: (B, D, h, w), of one orientation; inside: (B, h, w) bool, the tokens that count
     axis: "channels": the cosine of each channel's map, as printed; "tokens": of each token's vector
     """
-    dim = {"channels": 2, "tokens": 1}[axis]
-    return -F.cosine_similarity(teacher.flatten(2), student.flatten(2), dim=dim).mean()
+    if axis == "tokens":
+        return -(F.cosine_similarity(teacher, student, dim=1) * inside).sum() / inside.sum().clamp_min(1)
+    teacher, student = ((tokens * inside[:, None]).flatten(2) for tokens in (teacher, student))
+    return -F.cosine_similarity(teacher, student, dim=2).mean()
 
 
 def region_of_interest(cam: torch.Tensor, low: float, high: float) -> torch.Tensor:

@@ -21,7 +21,7 @@ from methods.dskd_gc.config import (
     NetworkConfig,
     TrainingConfig,
 )
-from methods.layers.cam import normalise
+from methods.layers.cam import multi_scale_cam, normalise
 from methods.layers.local_crops import uncertain_crops
 from methods.layers.vit import MultiClassTokenViT, build_trunk, whole_patches
 
@@ -165,8 +165,10 @@ class Output(NamedTuple):
     """What the losses are made of; maps lie as `images`, the teacher's view.
 
     images:        (B, 3, H, W)
+    valid, inside: (B, H, W) and (B, h, w) bool, False for pixels and tokens of the padding around an image
     class_scores, patch_scores, auxiliary_scores: (B, C), logits
     cam, auxiliary_cam: (B, C, h, w) in [0, 1], zero for absent classes, without gradient
+    label_cam:     likewise, of the pseudo-labels that the decoder learns from; of `labels.scales`, else `cam`
     patches, middle: teacher's tokens (B, D, h, w); student_middle: the student's, in the warm-up
     projected, student_projected: (B, K, h, w), after the warm-up; None, as `student_middle`, where their loss is off
     logits:        (B, C + 1, h, w), where the decoder learns
@@ -174,11 +176,14 @@ class Output(NamedTuple):
     """
 
     images: torch.Tensor
+    valid: torch.Tensor
+    inside: torch.Tensor
     class_scores: torch.Tensor
     patch_scores: torch.Tensor
     auxiliary_scores: torch.Tensor
     cam: torch.Tensor
     auxiliary_cam: torch.Tensor
+    label_cam: torch.Tensor
     patches: torch.Tensor
     middle: torch.Tensor
     student_middle: torch.Tensor | None
@@ -254,18 +259,26 @@ class DskdNetwork(nn.Module):
                 for parameter in self.student.early_parameters():
                     parameter.requires_grad_(True)
 
-    def forward(self, images: torch.Tensor, labels: torch.Tensor) -> Output:
-        """A training step's outputs. images: (B, 3, H, W); labels: (B, C), 0 or 1.
+    def forward(self, images: torch.Tensor, labels: torch.Tensor, valid: torch.Tensor) -> Output:
+        """A training step's outputs. images: (B, 3, H, W); labels: (B, C), 0 or 1; valid: (B, 1, H, W) bool.
 
         With a student, the teacher sees the mirror image (Sec. 1.2); the student's tokens are mirrored to match.
         """
-        view = images if self.student is None else images.flip(-1)
+        view, valid = (images, valid) if self.student is None else (images.flip(-1), valid.flip(-1))
         teacher = self.teacher
         encoded = teacher.encode(view)
+        inside = F.interpolate(valid.float(), encoded.patches.shape[-2:], mode="area")[:, 0] > 0.5
         with torch.no_grad():
             present = labels[:, :, None, None]
             cam = normalise(teacher.classifier(encoded.patches).relu()) * present
             auxiliary_cam = normalise(teacher.auxiliary_classifier(encoded.middle).relu()) * present
+            label_cam, scales = cam, self._settings.labels.scales
+            if self.phase.segmentation and scales:
+                # Images are shrunk in float32: torch cannot in bfloat16 on a CPU.
+                maps = multi_scale_cam(
+                    lambda scaled: teacher.activations(scaled.to(view.dtype)), view.float(), scales, flip=True
+                )
+                label_cam = normalise(maps) * present
         student_middle, projected, student_projected = None, None, None
         if self.student is not None and self.phase.warm_up:
             if self._settings.weights.similarity > 0:
@@ -276,14 +289,17 @@ class DskdNetwork(nn.Module):
                 projected = teacher.project(encoded.patches)
                 with torch.no_grad():
                     found = self.student.project(self.student.encode(images).patches).flip(-1)
-                    student_projected = self._centred(found)
+                    student_projected = self._centred(found, inside)
         return Output(
             view,
+            valid[:, 0],
+            inside,
             teacher.classifier(encoded.class_token[:, :, None, None]).flatten(1),
             teacher.classified(encoded.patches, teacher.classifier),
             teacher.classified(encoded.middle, teacher.auxiliary_classifier),
             cam,
             auxiliary_cam,
+            label_cam,
             encoded.patches,
             encoded.middle,
             student_middle,
@@ -303,14 +319,18 @@ class DskdNetwork(nn.Module):
         average(self.student, self.teacher, kept)
         self.updates += 1
 
-    def _centred(self, projected: torch.Tensor) -> torch.Tensor:
-        """The student's projections (B, K, h, w) less their moving average, as in DINO: else all become alike."""
+    def _centred(self, projected: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
+        """The student's projections (B, K, h, w) less their moving average, as in DINO: else all become alike.
+
+        inside: (B, h, w) bool, the tokens that are averaged
+        """
         assert self._settings.distillation is not None
         momentum = self._settings.distillation.centring
         if momentum is None:
             return projected
         centred = projected - self.centre
-        self.centre.lerp_(projected.mean((0, 2, 3))[:, None, None], 1 - momentum)
+        mean = (projected.float() * inside[:, None]).sum((0, 2, 3)) / inside.sum().clamp_min(1)
+        self.centre.lerp_(mean[:, None, None].to(self.centre.dtype), 1 - momentum)
         return centred
 
     def _contrasted(

@@ -32,7 +32,6 @@ from methods.dskd_gc.losses import (
     uncertain_distillation_loss,
 )
 from methods.dskd_gc.network import Branch, DskdNetwork, Output, build_branch, phases
-from methods.layers.cam import multi_scale_cam, normalise
 from methods.layers.cam_inference import write_multi_scale_cams
 from methods.layers.crf import CrfPool
 from methods.layers.image_scores import write_classifications
@@ -65,7 +64,7 @@ def train(context: StageContext, settings: TrainingConfig) -> None:
         context.train(
             network,
             optimiser,
-            lambda wrapped, batch: losses(wrapped(batch.images, batch.labels), batch, network, settings),
+            lambda wrapped, batch: losses(wrapped(batch.images, batch.labels, batch.valid), batch, settings),
             _batches_from(phase.start, batches),
             phase.stop - phase.start,
             _rate_from(phase.start, rate),
@@ -101,9 +100,7 @@ def optimiser_of(network: DskdNetwork, settings: TrainingConfig) -> torch.optim.
     return optimiser
 
 
-def losses(
-    output: Output, batch: Batch, network: DskdNetwork, settings: TrainingConfig
-) -> Mapping[str, torch.Tensor]:
+def losses(output: Output, batch: Batch, settings: TrainingConfig) -> Mapping[str, torch.Tensor]:
     """The weighted terms of Eq. 23 that act in the network's phase."""
     weights, contrast = settings.weights, settings.contrast
     classified = {
@@ -116,60 +113,43 @@ def losses(
         for name, (scores, weight) in classified.items()
         if weight > 0
     }
-    valid = batch.valid if network.student is None else batch.valid.flip(-1)  # as the teacher's view
-    inside = F.interpolate(valid.float(), output.cam.shape[-2:], mode="area")[:, 0] > 0.5
     if weights.patch_contrast > 0:
         labels = token_labels(output.auxiliary_cam, contrast.low, contrast.high)
-        labels = torch.where(inside, labels, IGNORE)
+        labels = torch.where(output.inside, labels, IGNORE)
         terms["patch_contrast"] = weights.patch_contrast * patch_token_contrast(
             output.patches, labels, contrast.absolute
         )
     if settings.distillation is not None:
-        terms |= _distillation(output, inside, settings)
+        terms |= _distillation(output, settings)
     if output.contrasted is not None and settings.class_contrast is not None:
         terms["class_contrast"] = weights.class_contrast * class_token_contrast(
             *output.contrasted, temperature=settings.class_contrast.temperature
         )
     if output.logits is not None:
-        terms["segmentation"] = weights.segmentation * _segmentation(
-            output.logits, output, batch, valid[:, 0], network, settings
-        )
+        terms["segmentation"] = weights.segmentation * _segmentation(output.logits, output, settings)
     return terms
 
 
-def _distillation(output: Output, inside: torch.Tensor, settings: TrainingConfig) -> dict[str, torch.Tensor]:
-    """Of the network's phase, none where its weight is 0.
-
-    inside: (B, h, w) bool, False for tokens of the padding, which are no region's
-    """
+def _distillation(output: Output, settings: TrainingConfig) -> dict[str, torch.Tensor]:
+    """Of the network's phase, none where its weight is 0. Tokens of the padding have no part in it."""
     weights, distillation = settings.weights, settings.distillation
     assert distillation is not None
     if output.student_middle is not None:
-        loss = similarity_loss(output.middle, output.student_middle, distillation.similarity)
+        loss = similarity_loss(output.middle, output.student_middle, output.inside, distillation.similarity)
         return {"similarity": weights.similarity * loss}
     if output.projected is None or output.student_projected is None:
         return {}
-    region = region_of_interest(output.cam, distillation.low, distillation.high) & inside
+    region = region_of_interest(output.cam, distillation.low, distillation.high) & output.inside
     loss = uncertain_distillation_loss(
         output.student_projected, output.projected, region, distillation.temperatures
     )
     return {"uncertain": weights.uncertain * loss}
 
 
-def _segmentation(
-    logits: torch.Tensor,
-    output: Output,
-    batch: Batch,
-    valid: torch.Tensor,
-    network: DskdNetwork,
-    settings: TrainingConfig,
-) -> torch.Tensor:
-    cam, scales = output.cam, settings.labels.scales
-    if scales:
-        with torch.no_grad():
-            maps = multi_scale_cam(network.teacher.activations, output.images, scales, flip=True)
-        cam = normalise(maps) * batch.labels[:, :, None, None]
-    labels = training_labels(output.images, cam, output.patches, valid, settings.labels, settings.correction)
+def _segmentation(logits: torch.Tensor, output: Output, settings: TrainingConfig) -> torch.Tensor:
+    labels = training_labels(
+        output.images, output.label_cam, output.patches, output.valid, settings.labels, settings.correction
+    )
     loss = balanced_segmentation_loss if settings.labels.loss == "balanced" else segmentation_loss
     logits = F.interpolate(logits, labels.shape[-2:], mode="bilinear", align_corners=False)
     return loss(logits, labels)

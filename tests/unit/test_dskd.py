@@ -137,6 +137,28 @@ def test_toco_is_a_setting_of_the_same_training(scale):
         ),
         ({"distillation": {"low": 0.8}}, r"method\.dskd_gc\.distillation: low=0\.8 must not be above"),
         (
+            {"labels": {"refinement": "par", "low": 0.8}},
+            r"method\.dskd_gc\.labels: low=0\.8 must not be above high=0\.7",
+        ),
+        (
+            {"refiner": RefinerConfig("crf")},
+            r"refiner\.name=crf does nothing where labels\.refinement=gc .* or use --refiners crf",
+        ),
+        ({"weights": {"segmentation": 0.0}}, r"weights\.segmentation=0\.0 .* nothing trains the decoder"),
+        ({"phases": {"segmentation": 1.0}}, r"phases\.segmentation=1\.0 nothing trains the decoder"),
+        (
+            {"phases": {"warm_up": 0.0}},
+            r"weights\.similarity acts in the warm-up alone, which phases\.warm_up=0\.0 leaves out",
+        ),
+        (
+            {"phases": {"warm_up": 1.0, "segmentation": 1.0}},
+            r"weights\.uncertain acts after the warm-up alone, which phases\.warm_up=1\.0 leaves out",
+        ),
+        (
+            {"which": "student", "phases": {"warm_up": 1.0}, "weights": {"uncertain": 0.0}},
+            r"which=student: its classifier is the teacher's average",
+        ),
+        (
             {"class_contrast": {"size": 32}, "weights": {"class_contrast": 0.5}},
             r"class_contrast: \d+ crops of size=32 have 0 places in a training image of method\.dskd_gc\.train",
         ),

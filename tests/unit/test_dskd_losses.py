@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.autograd import gradcheck
 
 from methods.dskd_gc import stages
@@ -26,7 +27,10 @@ def random(*shape: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("axis", ["channels", "tokens"])
 def test_gradient_of_similarity(axis):
-    assert gradcheck(lambda t, s: similarity_loss(t, s, axis), (random(2, 3, 2, 3), random(2, 3, 3, 2).mT))
+    inside = torch.rand(2, 2, 3, generator=torch.Generator().manual_seed(0)) > 0.3
+    assert gradcheck(
+        lambda t, s: similarity_loss(t, s, inside, axis), (random(2, 3, 2, 3), random(2, 3, 3, 2).mT)
+    )
 
 
 def test_gradient_of_uncertain_distillation():
@@ -43,10 +47,20 @@ def test_gradient_of_classification():
 def test_similarity_of_channels_and_of_tokens():
     teacher = torch.tensor([[[[1.0, 0.0]], [[0.0, 2.0]]]])  # (1, 2 channels, 1, 2 tokens)
     student = torch.tensor([[[[1.0, 1.0]], [[0.0, 3.0]]]])
-    half = 0.5**0.5
-    assert similarity_loss(teacher, student, "channels").item() == pytest.approx(-(half + 1) / 2)
-    assert similarity_loss(teacher, student, "tokens").item() == pytest.approx(-(1 + 3 / 10**0.5) / 2)
-    assert similarity_loss(teacher, teacher).item() == pytest.approx(-1)
+    half, inside = 0.5**0.5, torch.ones(1, 1, 2, dtype=torch.bool)
+    assert similarity_loss(teacher, student, inside, "channels").item() == pytest.approx(-(half + 1) / 2)
+    assert similarity_loss(teacher, student, inside, "tokens").item() == pytest.approx(-(1 + 3 / 10**0.5) / 2)
+    assert similarity_loss(teacher, teacher, inside).item() == pytest.approx(-1)
+
+
+@pytest.mark.parametrize("axis", ["channels", "tokens"])
+def test_similarity_of_a_padded_image_is_that_of_the_image(axis):
+    teacher, student = torch.randn(1, 5, 3, 4), torch.randn(1, 5, 3, 4)
+    inside = torch.ones(1, 3, 4, dtype=torch.bool)
+    padded = [F.pad(tokens, (0, 2, 1, 0), value=7.0) for tokens in (teacher, student)]
+    expected = similarity_loss(teacher, student, inside, axis)
+    torch.testing.assert_close(similarity_loss(*padded, F.pad(inside, (0, 2, 1, 0)), axis), expected)
+    assert similarity_loss(*padded, torch.zeros(1, 4, 6, dtype=torch.bool), axis) == 0
 
 
 def test_uncertain_distillation_counts_the_region_alone():
@@ -65,11 +79,11 @@ def test_what_is_projected_of_the_padding_is_not_distilled():
     valid = step.valid.clone()
     valid[..., :16] = False  # as the teacher sees it, mirrored: the right half of 4 x 4 tokens
     step = replace(step, valid=valid)
-    output = both(step.images, step.labels)
+    output = both(step.images, step.labels, step.valid)
     output = output._replace(cam=torch.full_like(output.cam, 0.5))
 
     def uncertain(projected: torch.Tensor) -> float:
-        terms = stages.losses(output._replace(projected=projected), step, both, settings)
+        terms = stages.losses(output._replace(projected=projected), step, settings)
         return terms["uncertain"].item()
 
     assert output.projected.shape[-1] == 4

@@ -34,7 +34,7 @@ def test_the_two_readings_of_the_average(convention, kept):
         both.student.classifier.weight.fill_(1)
         both.teacher.classifier.weight.fill_(3)
     both.begin(phases(settings)[1])
-    both(batch().images, batch().labels)
+    both(batch().images, batch().labels, batch().valid)
     torch.testing.assert_close(
         both.student.classifier.weight, torch.full_like(both.student.classifier.weight, 3 - 2 * kept)
     )
@@ -44,16 +44,39 @@ def test_the_two_readings_of_the_average(convention, kept):
 def test_projections_are_centred_on_their_moving_average():
     both, settings = network("dskd_gc")
     both.begin(phases(settings)[1])
-    plain = torch.randn(2, 256, 3, 3)
-    assert torch.equal(both._centred(plain), plain)
-    mean = plain.mean((0, 2, 3))
+    plain, inside = torch.randn(2, 256, 3, 3), torch.ones(2, 3, 3, dtype=torch.bool)
+    inside[0, 1:] = False  # padding
+    assert torch.equal(both._centred(plain, inside), plain)
+    mean = torch.cat([plain[0, :, :1].flatten(1), plain[1].flatten(1)], 1).mean(1)
     torch.testing.assert_close(both.centre[:, 0, 0], 0.1 * mean)
-    torch.testing.assert_close(both._centred(plain), plain - 0.1 * mean[:, None, None])
+    torch.testing.assert_close(both._centred(plain, inside), plain - 0.1 * mean[:, None, None])
     assert settings.distillation is not None
     off = replace(settings, distillation=replace(settings.distillation, centring=None))
     without = DskdNetwork(both.teacher, off)
-    without._centred(plain)
-    assert torch.equal(without._centred(plain), plain)
+    without._centred(plain, inside)
+    assert torch.equal(without._centred(plain, inside), plain)
+
+
+def test_the_teacher_sees_the_mirror_image_and_the_students_tokens_lie_as_its_own():
+    both, settings = network("dskd_gc")
+    both.eval()
+    assert both.student is not None
+    step = batch()
+    valid = step.valid.clone()
+    valid[..., 24:] = False
+    with torch.no_grad():
+        both.student.encoder.class_tokens.add_(1)  # another network than the teacher
+        found = both(step.images, step.labels, valid)
+        assert torch.equal(found.images, step.images.flip(-1))
+        assert torch.equal(found.valid, valid[:, 0].flip(-1))
+        assert found.inside[0, 0].tolist() == [False, True, True, True]
+        assert torch.equal(found.patches, both.teacher.encode(step.images.flip(-1)).patches)
+        assert torch.equal(found.student_middle, both.student.encode(step.images).middle.flip(-1))
+        both.begin(phases(settings)[1])
+        found = both(step.images, step.labels, valid)
+        projected = both.student.project(both.student.encode(step.images).patches)
+    assert not torch.allclose(projected, projected.flip(-1))
+    torch.testing.assert_close(found.student_projected, projected.flip(-1))  # the centre is still 0
 
 
 def test_patch_tokens_are_pooled_as_set():
@@ -84,14 +107,14 @@ def test_statistics_of_the_students_decoder_follow_the_teachers():
     assert settings.distillation is not None
     both.begin(phases(settings)[-1])
     step = batch()
-    both(step.images, step.labels)
+    both(step.images, step.labels, step.valid)
     teacher, student = (
         {k: v.clone() for k, v in branch.decoder.state_dict().items() if "running" in k}
         for branch in (both.teacher, both.student)
     )
     assert teacher  # nano's decoder is normalised
     kept = momentum_at(both.updates.item() / both._averagings, settings.distillation.momentum)
-    both(step.images, step.labels)
+    both(step.images, step.labels, step.valid)
     for key, value in both.student.decoder.state_dict().items():
         if "running" in key:
             assert not torch.equal(teacher[key], student[key])
@@ -118,7 +141,7 @@ def learning(
     for phase in phases(settings):
         both.begin(phase)
         both.zero_grad()
-        terms = stages.losses(both(batch().images, batch().labels), batch(), both, settings)
+        terms = stages.losses(both(batch().images, batch().labels, batch().valid), batch(), settings)
         torch.stack(list(terms.values())).sum().backward()
         for key, parameter in both.named_parameters():
             assert (parameter.grad is not None) == parameter.requires_grad, (phase, key)
@@ -200,7 +223,8 @@ def test_the_student_takes_no_gradient_after_the_warm_up():
     for phase in phases(settings):
         both.begin(phase)
         for step in range(2):
-            terms = stages.losses(both(batch(step).images, batch().labels), batch(step), both, settings)
+            found = both(batch(step).images, batch().labels, batch().valid)
+            terms = stages.losses(found, batch(step), settings)
             averaged = {k: v.clone() for k, v in both.student.named_parameters()}
             optimiser.zero_grad()
             torch.stack(list(terms.values())).sum().backward()

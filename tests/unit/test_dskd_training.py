@@ -20,6 +20,7 @@ from datasets.images import read_labels, read_map
 from methods.artifacts import CamReader, label_map_path
 from methods.base import Artifact, Kind, Shared
 from methods.dskd_gc import stages
+from methods.dskd_gc.config import DskdConfig
 from methods.dskd_gc.labels import par_labels, threshold_labels, training_labels
 from methods.dskd_gc.network import DskdNetwork, build_branch, phases
 from methods.pictures import pictures
@@ -48,7 +49,7 @@ def test_the_decoder_learns_from_cams_of_several_scales(refinement):
     ).training()
     both = DskdNetwork(build_branch(settings.network, 3, settings.distillation), settings).train()
     both.begin(phases(settings)[-1])
-    terms = stages.losses(both(batch().images, batch().labels), batch(), both, settings)
+    terms = stages.losses(both(batch().images, batch().labels, batch().valid), batch(), settings)
     assert terms["segmentation"].isfinite()
     assert terms["segmentation"].requires_grad
 
@@ -95,7 +96,14 @@ def run(view: TrainingView, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs the training stage into a folder; with `stop`, until that iteration of all phases together."""
     original = stages.losses
 
-    def train(folder: Path, name: str, seed: int = 0, stop: int | None = None) -> Path:
+    def train(
+        folder: Path,
+        name: str,
+        seed: int = 0,
+        stop: int | None = None,
+        precision: str = "32-true",
+        config: DskdConfig | None = None,
+    ) -> Path:
         calls = 0
 
         def counted(*arguments: Any) -> Any:
@@ -106,12 +114,12 @@ def run(view: TrainingView, monkeypatch: pytest.MonkeyPatch) -> Run:
             return original(*arguments)
 
         monkeypatch.setattr(stages, "losses", counted)
-        runtime = RuntimeConfig(device="cpu", workers=1, checkpoint_every=2)
+        runtime = RuntimeConfig(device="cpu", workers=1, checkpoint_every=2, precision=precision)
         (folder / ".scratch").mkdir(parents=True, exist_ok=True)
         torch.manual_seed(seed)
         progress = stage_progress("train")
         context = RunContext(make_fabric(runtime), runtime, view, {}, folder, 0, progress, None)
-        stages.train(context, tiny(name).training())
+        stages.train(context, (config or tiny(name)).training())
         return folder
 
     return train
@@ -144,6 +152,16 @@ def test_resuming_in_any_phase_equals_an_uninterrupted_run(tmp_path_factory, run
             assert torch.equal(value, found[key]), (file, key)
     for history in whole[name].glob("losses-*.json"):
         assert (folder / history.name).read_text() == history.read_text()
+
+
+@pytest.mark.parametrize("scales", [(), (1.0, 0.5)])
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+@pytest.mark.parametrize("name", METHODS)
+def test_all_phases_train_in_other_precisions(tmp_path, run: Run, name, precision, scales):
+    config = tiny(name)
+    config = replace(config, labels=replace(config.labels, scales=scales))
+    folder = run(tmp_path, name, precision=precision, config=config)
+    assert all(value.isfinite().all() for value in load_file(folder / "teacher.safetensors").values())
 
 
 @pytest.mark.parametrize("name", METHODS)

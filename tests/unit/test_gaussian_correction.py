@@ -301,6 +301,21 @@ def test_rules_are_those_of_the_paper(seed, height, width, similarity):
     assert torch.equal(correct_by_neighbours(labels, noise, features, chosen), expected)
 
 
+@settings(deadline=None, max_examples=15)
+@given(st.integers(0, 10**6), st.integers(2, 6), st.integers(2, 6), st.tuples(*[st.integers(0, 3)] * 4))
+def test_an_image_in_a_padding_is_corrected_as_it_is_without(seed, height, width, padding):
+    source = torch.Generator().manual_seed(seed)
+    cams, features = (
+        torch.rand(2, 3, height, width, generator=source, dtype=torch.float64) for _ in range(2)
+    )
+    labels = torch.randint(0, 4, (2, height, width), generator=source)
+    expected = gaussian_correction(labels, cams, features, SETTINGS)
+    wide = [F.pad(maps, padding, value=1) for maps in (labels, cams, features)]
+    valid = F.pad(torch.ones(2, height, width, dtype=torch.bool), padding)
+    found = gaussian_correction(*wide, SETTINGS, valid)
+    assert torch.equal(found[valid], expected.flatten())
+
+
 def test_a_pixel_that_is_surely_clean_keeps_its_label():
     labels = torch.randint(0, 4, (1, 6, 6))
     features = torch.randn(1, 3, 6, 6)

@@ -15,7 +15,7 @@ POSTERIORS = ("literal", "capped")
 
 @dataclass(frozen=True)
 class CorrectionConfig:
-    """Gaussian correction (Bai et al., 2025, Eq. 10 to 21).
+    """Gaussian correction (Bai et al., 2025, Eq. 11 to 21).
 
     high, low:     θ_h and θ_l: noise above the one, uncertain between them; probabilities
     similarity:    τ, cosine below which two neighbours are unlike. Half of what patch contrast drives features

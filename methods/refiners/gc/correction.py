@@ -34,7 +34,7 @@ def gaussian_correction(
     valid:    (B, H, W) bool, which pixels belong to the image; None: all
     """
     noise = noise_probability(cams, settings, valid)
-    return correct_by_neighbours(labels, noise, features, settings)
+    return correct_by_neighbours(labels, noise, features, settings, valid)
 
 
 def noise_probability(
@@ -66,13 +66,17 @@ def noise_probability(
 
 
 def correct_by_neighbours(
-    labels: torch.Tensor, noise: torch.Tensor, features: torch.Tensor, settings: CorrectionConfig
+    labels: torch.Tensor,
+    noise: torch.Tensor,
+    features: torch.Tensor,
+    settings: CorrectionConfig,
+    valid: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Eq. 19 and 21: relabel R_h, the noise, and R_u, the uncertain.
 
-    labels, noise: (B, H, W); features: (B, D, h, w). A pixel with an unlike neighbour becomes background; of the
-    others, those of R_h are ignored and those of R_u take the label of their most similar neighbour, or keep their
-    own where no neighbour lies inside the image.
+    labels, noise: (B, H, W); features: (B, D, h, w); valid: (B, H, W) bool, see `gaussian_correction`. A pixel with
+    an unlike neighbour becomes background; of the others, those of R_h are ignored and those of R_u take the label
+    of their most similar neighbour, or keep their own where no neighbour lies inside the image.
     """
     height, width = labels.shape[-2:]
     step = tuple(max(1, round(n / f)) for n, f in zip((height, width), features.shape[-2:]))
@@ -82,15 +86,20 @@ def correct_by_neighbours(
     rows = torch.arange(height, device=labels.device)
     columns = torch.arange(width, device=labels.device)
     up, down, left, right = rows - step[0], rows + step[0], columns - step[1], columns + step[1]
-    there = torch.stack(
-        [
-            labels[:, up.clamp_min(0)],
-            labels[:, down.clamp_max(height - 1)],
-            labels[:, :, left.clamp_min(0)],
-            labels[:, :, right.clamp_max(width - 1)],
-        ],
-        1,
-    )
+
+    def of_neighbours(
+        maps: torch.Tensor,
+    ) -> torch.Tensor:  # (B, H, W) -> (B, 4, H, W), at the border its own edge
+        return torch.stack(
+            [
+                maps[:, up.clamp_min(0)],
+                maps[:, down.clamp_max(height - 1)],
+                maps[:, :, left.clamp_min(0)],
+                maps[:, :, right.clamp_max(width - 1)],
+            ],
+            1,
+        )
+
     inside = torch.stack(
         [
             (up >= 0)[:, None].expand(height, width),
@@ -98,10 +107,12 @@ def correct_by_neighbours(
             (left >= 0).expand(height, width),
             (right < width).expand(height, width),
         ]
-    )
+    )[None]
+    if valid is not None:
+        inside = inside & of_neighbours(valid)
     unlike = ((similarity < settings.similarity) & inside).any(1)
     nearest = similarity.masked_fill(~inside, -torch.inf).argmax(1, keepdim=True)
-    most_similar = torch.where(inside.any(0), there.gather(1, nearest)[:, 0], labels)
+    most_similar = torch.where(inside.any(1), of_neighbours(labels).gather(1, nearest)[:, 0], labels)
     is_noise = noise > settings.high
     is_uncertain = (noise > settings.low) & (noise < settings.high)
     background, ignored = torch.zeros_like(labels), torch.full_like(labels, IGNORE)
