@@ -41,8 +41,8 @@ OWN = "own"
 
 
 DEVICES = ("auto", "cpu", "cuda")
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
-"""Lightning Fabric's, but for those that need packages of their own."""
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+"""Of trainings, as Lightning Fabric names them; inference is in float32."""
 NO_LOGGER = "none"
 LOGGERS = (NO_LOGGER, "tensorboard", "wandb", "mlflow")
 GROUPS = {"dataset": "--dataset", "scale": "--scale", "protocol": "--protocol", "method": "--methods"}

@@ -70,6 +70,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return execute(folder, ("run", *options, *place, *data(folder / "data"), *sizes(STANDARD)))
 
 
+@pytest.mark.slow
+def test_every_method_trains_in_mixed_precision(tmp_path):
+    place = ("--output", str(tmp_path / "run"), f"runtime.store={tmp_path / 'store'}")
+    options = ("--methods", ",".join(all_methods()), "--device", "cpu", "runtime.precision=bf16-mixed")
+    mixed = execute(tmp_path, ("run", *options, *place, *data(tmp_path / "data"), *sizes(list(all_methods()))))
+    assert {(c["status"], c["reason"]) for c in mixed.cells} == {("done", "")}
+
+
 def test_the_board_has_every_method_and_every_stage(run):
     assert [(c["method"], c["status"], c["reason"]) for c in run.cells] == [(n, "done", "") for n in STANDARD]
     records = pd.read_parquet(run.folder / "run" / "records.parquet")
