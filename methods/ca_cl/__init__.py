@@ -127,8 +127,9 @@ class CaCl(Method):
 
     def stages(self, config: CaClConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
         _check(config.suppression)
-        texts = resolve_texts(config.text, view, {CLASSES} if config.weights.suppression > 0 else ())
-        require_covered(config.clip, texts)
+        background = {CLASSES} if config.weights.suppression > 0 else ()
+        texts = resolve_texts("method.ca_cl", config.text, view, background)
+        require_covered("method.ca_cl.clip", config.clip, texts)
         settings = CaClTrainingConfig(
             config.backbone,
             config.clip,

@@ -95,9 +95,9 @@ class Clims(Method):
     reported_as = "CLIMS"
 
     def stages(self, config: ClimsConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
-        texts = resolve_texts(config.text, view, {COMMON})
+        texts = resolve_texts("method.clims", config.text, view, {COMMON})
         _check(config.text, texts)
-        require_covered(config.clip, texts)
+        require_covered("method.clims.clip", config.clip, texts)
         settings = ClimsTrainingConfig(
             config.backbone,
             config.clip,

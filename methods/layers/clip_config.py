@@ -31,9 +31,10 @@ class ClipConfig:
     normalise: Annotated[str, OneOf(NORMALISATIONS)] = "clip"
 
 
-def require_covered(config: ClipConfig, texts: Texts) -> None:
+def require_covered(key: str, config: ClipConfig, texts: Texts) -> None:
     """The miniature knows the words it was shown, and no others; other networks' images need known statistics.
 
+    key: of the setting, such as "method.ca_cl.clip"
     Raises NotRunnable that names words it does not know, MethodError for a file of unknown statistics.
     """
     if config.name != NANO:
@@ -50,5 +51,5 @@ def require_covered(config: ClipConfig, texts: Texts) -> None:
         raise NotRunnable(
             f"the miniature CLIP does not know {len(unknown)} of {len(words)} words "
             f"({', '.join(unknown[:3])}{', ...' if unknown[3:] else ''}); needs a CLIP that does: "
-            "set clip.name=ViT-B-32-quickgelu clip.weights=open_clip/ViT-B-32-quickgelu.openai"
+            f"set {key}.name=ViT-B-32-quickgelu {key}.weights=open_clip/ViT-B-32-quickgelu.openai"
         )

@@ -139,20 +139,20 @@ def masks_of_views(
     labels: torch.Tensor,
     views: Sequence[View],
     frames: int,
+    fills: float,
     precision: str = "float32",
-    fills: float | None = None,
 ) -> torch.Tensor:
     """The mask of every prompt in every view, brought back to the image: (K, B, P, H, W) bool.
 
     images: (B, 3, H, W), normalised; points (B, P, N, 2) and labels (B, P, N), as `decode` takes them, in pixels of
             the images. A prompt without a positive point has an empty mask.
-    frames: most frames that the network is given at once; each is encoded once
+    frames: most frames that the network is given at once, B at least; each is encoded once
     precision: of the encoder on a GPU. Prompts are encoded and decoded in float32: a point's place among 1024 pixels
             needs 11 bits, and bfloat16 has 8, so that points would move by a pixel or two
-    fills:  the scale that fills the frame, no less than any view's; None: the largest of theirs
+    fills:  the scale that fills the frame, no less than any view's
     """
     size = (images.shape[-2], images.shape[-1])
-    frame = Frame(sam.image_encoder.img_size, fills or max(view.scale for view in views))
+    frame = Frame(sam.image_encoder.img_size, fills)
     at_once = max(1, frames // len(images))
     found = []
     for start in range(0, len(views), at_once):

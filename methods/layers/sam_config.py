@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Annotated
 
 from datasets.base import TrainingView
 from datasets.limits import OneOf
-from methods.base import NotRunnable
+from methods.base import MethodError, NotRunnable
 
 NANO = "sam_nano"
 REGISTRY = "segment_anything:sam_model_registry"
+REGISTERED = ("default", "vit_h", "vit_l", "vit_b")
+"""What that has, which takes seconds to import."""
 PRECISIONS = ("float32", "float16", "bfloat16")
 
 
@@ -39,10 +42,25 @@ def masks_seen(config: SamConfig) -> str:
     return "the miniatures' pictures" if config.name == NANO else "SA-1B"
 
 
-def require_covered(config: SamConfig, view: TrainingView) -> None:
-    """The miniature has seen generated pictures alone: NotRunnable for photographs."""
+def require_covered(key: str, config: SamConfig, view: TrainingView) -> None:
+    """The miniature has seen generated pictures alone: NotRunnable for photographs.
+
+    key: of the setting, such as "method.sam_fused.sam". MethodError for a SAM that cannot be had, as far as that is
+    known without importing its package.
+    """
     if config.name == NANO and not view.generated:
         raise NotRunnable(
             f"the miniature SAM knows generated pictures only, not {view.name}'s; needs a SAM that does: "
-            "set sam.name=vit_b sam.weights=FILE, the path of sam_vit_b_01ec64.pth"
+            f"set {key}.name=vit_b {key}.weights=FILE, the path of sam_vit_b_01ec64.pth"
+        )
+    if config.name == NANO:
+        return
+    package = config.registry.partition(":")[0].partition(".")[0]
+    if not package.isidentifier() or find_spec(package) is None:
+        raise MethodError(
+            f"{key}.registry={config.registry}: there is no package {package!r}; install it, or write package:attribute"
+        )
+    if config.registry == REGISTRY and config.name not in REGISTERED:
+        raise MethodError(
+            f"{key}.name={config.name}: segment_anything has {', '.join(REGISTERED)}; {NANO} is the miniature"
         )

@@ -75,9 +75,7 @@ def placed_size(size: tuple[int, int], view: View, frame: Frame) -> tuple[int, i
 def placed(images: torch.Tensor, view: View, frame: Frame) -> torch.Tensor:
     """Views of images (B, C, H, W) within their frames (B, C, side, side), 0 elsewhere; smoothed when shrinking."""
     height, width = placed_size((images.shape[-2], images.shape[-1]), view, frame)
-    seen = F.interpolate(
-        turned(images, view), (height, width), mode="bilinear", align_corners=False, antialias=True
-    )
+    seen = _interpolated(turned(images, view), (height, width))
     return F.pad(seen, (0, frame.side - width, 0, frame.side - height))
 
 
@@ -100,6 +98,16 @@ def restored(maps: torch.Tensor, size: tuple[int, int], view: View, frame: Frame
     return turned_back(_resized(maps[..., :height, :width], turned_size(size, view)), view)
 
 
+def _interpolated(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Maps (B, C, H, W) -> (B, C, *size), bilinear, smoothed when shrinking.
+
+    A single column is made as a row: torch (2.15) takes all of it from the place of its first pixel.
+    """
+    if size[1] == 1:
+        return _interpolated(maps.mT, (1, size[0])).mT if size[0] > 1 else maps.mean((-2, -1), keepdim=True)
+    return F.interpolate(maps, size, mode="bilinear", align_corners=False, antialias=True)
+
+
 def _resized(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Bilinear, smoothed when shrinking: corners of the outermost pixels stay corners, so nothing shifts."""
     return _resized_along(_resized_along(maps, size[1]).mT, size[0]).mT
@@ -117,12 +125,14 @@ def _resized_along(maps: torch.Tensor, length: int) -> torch.Tensor:
     if before == length:
         return maps
 
+    if before == 1:
+        return maps.expand(*maps.shape[:-1], length)
+
     def interpolated(values: torch.Tensor) -> torch.Tensor:
-        to = (values.shape[-2], length)
-        return F.interpolate(values, to, mode="bilinear", align_corners=False, antialias=True)
+        return _interpolated(values, (values.shape[-2], length))
 
     resized = interpolated(maps)
-    if min(before, length) < 2:
+    if length == 1:
         return resized
     own = torch.arange(before, dtype=torch.float64, device="cpu")
     taken = interpolated(own[None, None, None])[0, 0, 0]

@@ -82,9 +82,10 @@ def filled(prompt: str, word: str) -> str:
     return prompt.replace("{}", word)
 
 
-def resolve_texts(config: TextConfig, view: TrainingView, background: Collection[str]) -> Texts:
+def resolve_texts(key: str, config: TextConfig, view: TrainingView, background: Collection[str]) -> Texts:
     """Texts for the classes of `view`.
 
+    key:        of the method's settings, "method.NAME", for what is said of them
     background: sorts of background words that are used, of `CLASSES` and `COMMON`. The others are left out, so that
                 they change no key, and need not be in the list; where none is used, a data set needs no list
 
@@ -98,7 +99,7 @@ def resolve_texts(config: TextConfig, view: TrainingView, background: Collection
     if path is None and background:
         raise NotRunnable(
             f"no list of background words for {view.name}; write one like {SHIPPED / 'voc2012.yaml'}, set "
-            "text.words=FILE, and a CLIP that knows these words (clip.name, clip.weights)"
+            f"{key}.text.words=FILE, and a CLIP that knows these words ({key}.clip.name, {key}.clip.weights)"
         )
     content = _read(path, CLASSES in background) if path is not None else {}
     renamed = dict(_renaming(entry) for entry in config.names)

@@ -80,6 +80,11 @@ class ViewConfig:
     count: Count | None = 8
     frames: Count = 8
 
+    @property
+    def largest(self) -> float:
+        """The scale that fills the frame, whichever views are drawn."""
+        return self.fills or max(self.scales)
+
 
 @dataclass(frozen=True)
 class FusionConfig:

@@ -95,7 +95,7 @@ def masks(context: StageContext, settings: MaskStageConfig) -> None:
     """
     sam = load_sam(settings.sam, context.weights_path(settings.sam.weights)).to(context.device)
     cams = CamReader(context.inputs["cam"].path)
-    views, fills = views_of(settings.views), settings.views.fills
+    views = views_of(settings.views)
     normalisation, precision = normalisation_of(sam), settings.sam.precision
     shown = {sample.id for sample in context.view.examples()}
     asked = found = 0
@@ -105,7 +105,14 @@ def masks(context: StageContext, settings: MaskStageConfig) -> None:
             prompts = padded([prompts_of(i, cams[i], settings.prompts) for i in batch.ids])
             points, labels = (part.to(context.device) for part in prompts)
             every = masks_of_views(
-                sam, batch.images, points, labels, views, settings.views.frames, precision, fills
+                sam,
+                batch.images,
+                points,
+                labels,
+                views,
+                settings.views.frames,
+                settings.views.largest,
+                precision,
             )
             for position, (sample_id, means) in enumerate(zip(batch.ids, mean_mask(every).cpu())):
                 present = cams[sample_id].classes

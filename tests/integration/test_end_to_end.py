@@ -74,7 +74,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_every_method_trains_in_mixed_precision(tmp_path):
     place = ("--output", str(tmp_path / "run"), f"runtime.store={tmp_path / 'store'}")
     options = ("--methods", ",".join(all_methods()), "--device", "cpu", "runtime.precision=bf16-mixed")
-    mixed = execute(tmp_path, ("run", *options, *place, *data(tmp_path / "data"), *sizes(list(all_methods()))))
+    mixed = execute(
+        tmp_path, ("run", *options, *place, *data(tmp_path / "data"), *sizes(list(all_methods())))
+    )
     assert {(c["status"], c["reason"]) for c in mixed.cells} == {("done", "")}
 
 

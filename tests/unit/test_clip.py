@@ -117,7 +117,7 @@ def test_unknown_statistics_have_to_be_said(name: str, why: str) -> None:
         normalisation(ClipConfig(name, "mine.pt"))
     assert "\n" not in str(error.value)
     with pytest.raises(MethodError, match=r"set clip\.normalise to"):  # when planning, not after hours
-        require_covered(ClipConfig(name, "mine.pt"), Texts((), (), (), ()))
+        require_covered("method.ca_cl.clip", ClipConfig(name, "mine.pt"), Texts((), (), (), ()))
     assert normalisation(ClipConfig(name, "mine.pt", "openai")) == OPENAI
     assert normalisation(ClipConfig(name, "mine.pt", "inception")).mean == (0.5, 0.5, 0.5)
 

@@ -96,8 +96,11 @@ def test_real_photographs_at_small_scale_plan_every_method_that_covers_them(
     assert set(cells) == {name for name, method in all_methods().items() if method.in_all}
     not_run = {name: text for name, text in cells.items() if "\n  not run: " in text}
     assert set(not_run) == {"ca_cl", "sam_fused"}
-    assert "needs a SAM that does: set sam.name=vit_b sam.weights=FILE" in not_run["sam_fused"]
-    assert "set text.words=FILE, and a CLIP that knows these words" in not_run["ca_cl"]
+    assert (
+        "needs a SAM that does: set method.sam_fused.sam.name=vit_b method.sam_fused.sam.weights=FILE"
+        in not_run["sam_fused"]
+    )
+    assert "set method.ca_cl.text.words=FILE, and a CLIP that knows these words" in not_run["ca_cl"]
     assert all("to do, about" in cells[name] for name in set(cells) - set(not_run))
     assert "failed" not in done.out
     assert "would be fetched first: weights timm/" in done.out

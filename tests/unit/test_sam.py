@@ -16,7 +16,7 @@ from datasets.base import TrainingView
 from datasets.recipe import IMAGENET
 from methods.base import MethodError, NotRunnable
 from methods.layers.sam import decode, encode, load_sam, masks_of_views, normalisation_of
-from methods.layers.sam_config import NANO, SamConfig, require_covered
+from methods.layers.sam_config import NANO, REGISTERED, SamConfig, require_covered
 from methods.layers.sam_nano import FRAME, build_sam_nano, shipped_state
 from methods.layers.views import Frame, View, placed, placed_points, restored
 
@@ -37,10 +37,9 @@ def prompts(seed: int = 0, images: int = 2, height: int = 45, width: int = 60) -
 def test_masks_of_views_are_those_of_one_view_at_a_time(sam: Sam) -> None:
     images, points, labels = prompts()
     views = [View(), View(True, 1, 0.5), View(False, 2, 2.0)]
-    found = masks_of_views(sam, images, points, labels, views, frames=4)
+    found = masks_of_views(sam, images, points, labels, views, frames=4, fills=2.0)
     assert found.shape == (3, 2, 3, 45, 60)
     assert found.dtype == torch.bool
-    assert torch.equal(masks_of_views(sam, images, points, labels, views, frames=4, fills=2.0), found)
     small = [view for view in views if view.scale < 2]
     alone = masks_of_views(sam, images, points, labels, small, frames=4, fills=2.0)
     assert torch.equal(alone, found[[view.scale < 2 for view in views]])
@@ -66,7 +65,7 @@ def test_each_view_is_encoded_once_and_all_prompts_are_decoded_together(
         sam.mask_decoder.transformer, "forward", lambda *a: decoded.append(len(a[0])) or transformer(*a)
     )
     images, points, labels = prompts()
-    masks_of_views(sam, images, points, labels, [View(turns=t) for t in range(4)], frames=4)
+    masks_of_views(sam, images, points, labels, [View(turns=t) for t in range(4)], frames=4, fills=1.0)
     assert encoded == [4, 4]
     assert decoded == [12, 12]
 
@@ -78,7 +77,7 @@ def masks_in(sam: Sam, precision: str, device: str = "cpu") -> tuple[torch.Tenso
     hook = sam.prompt_encoder.register_forward_hook(lambda module, given, out: seen.append(out[0]))
     try:
         views = [View(), View(True, 1, 0.5)]
-        return masks_of_views(sam, images, points, labels, views, frames=4, precision=precision), seen
+        return masks_of_views(sam, images, points, labels, views, 4, 1.0, precision), seen
     finally:
         hook.remove()
 
@@ -117,7 +116,7 @@ def test_a_prompt_without_a_positive_point_has_no_mask(sam: Sam) -> None:
     images, points, labels = prompts()
     labels[0, 1] = torch.tensor([0, 0, -1, -1])
     labels[1, 2] = -1
-    found = masks_of_views(sam, images, points, labels, [View()], frames=8)
+    found = masks_of_views(sam, images, points, labels, [View()], frames=8, fills=1.0)
     assert not found[0, 0, 1].any()
     assert not found[0, 1, 2].any()
     assert found.any()
@@ -170,10 +169,32 @@ def test_registries_of_other_packages_by_setting(monkeypatch: pytest.MonkeyPatch
 
 def test_the_miniature_covers_generated_pictures_only() -> None:
     drawn, photographs = (TrainingView("some", (), {}, generated=g) for g in (True, False))
-    require_covered(SamConfig(NANO, "nano/sam"), drawn)
-    require_covered(SamConfig("vit_b", "sam/sam_vit_b_01ec64"), photographs)
+    require_covered("method.sam_fused.sam", SamConfig(NANO, "nano/sam"), drawn)
+    require_covered("method.sam_fused.sam", SamConfig("vit_b", "sam/sam_vit_b_01ec64"), photographs)
     with pytest.raises(NotRunnable, match="generated pictures only, not some's; needs a SAM"):
-        require_covered(SamConfig(NANO, "nano/sam"), photographs)
+        require_covered("method.sam_fused.sam", SamConfig(NANO, "nano/sam"), photographs)
+    for config, message in (
+        (
+            SamConfig("vit_q", "none"),
+            r"^method\.sam_fused\.sam\.name=vit_q: segment_anything has default, vit_h",
+        ),
+        (
+            SamConfig("vit_t", "none", "no_such_package:registry"),
+            "there is no package 'no_such_package'; install",
+        ),
+        (
+            SamConfig("vit_t", "none", ":registry"),
+            "there is no package ''; install it, or write package:attribute",
+        ),
+    ):
+        with pytest.raises(MethodError, match=message):
+            require_covered("method.sam_fused.sam", config, photographs)
+
+
+def test_the_names_that_are_planned_with_are_segment_anythings() -> None:
+    from segment_anything import sam_model_registry
+
+    assert set(REGISTERED) == set(sam_model_registry)
 
 
 def test_the_size_of_vit_b() -> None:
@@ -193,6 +214,6 @@ def test_the_full_vit_b_decodes_prompts() -> None:
     sam = load_sam(SamConfig("vit_b", "none"), None)
     images, points, labels = prompts(images=1, height=63, width=100)
     labels[0, 2] = -1
-    found = masks_of_views(sam, images, points, labels, [View(True, 1, 0.5)], frames=1)
+    found = masks_of_views(sam, images, points, labels, [View(True, 1, 0.5)], frames=1, fills=0.5)
     assert found.shape == (1, 1, 3, 63, 100)
     assert not found[0, 0, 2].any()

@@ -158,6 +158,22 @@ def test_straight_edges_come_back_within_one_source_pixel(
 
 
 @settings(deadline=None)
+@given(st.integers(1, 4), st.integers(90, 500), st.booleans(), st.booleans(), turns, scales)
+def test_thin_images_come_back_in_their_place(
+    short: int, long: int, upright: bool, mirror: bool, turn: int, scale: float
+) -> None:
+    """Whose view is a single row or column of pixels, of up to 15 of the image each."""
+    view, frame = View(mirror, turn, scale), Frame(128, largest=2.0)
+    ramp = torch.arange(long, dtype=torch.float32).expand(1, 1, short, long)
+    images, size = (ramp.mT, (long, short)) if upright else (ramp, (short, long))
+    assert 1 in placed_size(size, View(scale=0.5), frame)
+    back = restored(placed(images, view, frame), size, view, frame)
+    assert back.shape == images.shape
+    cell = 2 / scale * long / 128
+    assert (back - images).abs().max() <= max(1.0, 0.15 * cell)
+
+
+@settings(deadline=None)
 @given(sides, sides, st.booleans(), turns, scales, st.sampled_from([64, 97]))
 def test_a_view_lies_within_the_frame_at_its_own_scale(
     height: int, width: int, mirror: bool, turn: int, scale: float, side: int

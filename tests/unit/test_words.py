@@ -47,7 +47,7 @@ def test_importing_imports_no_torch() -> None:
     ],
 )
 def test_shipped_lists_have_every_class(name: str, classes: tuple[str, ...]) -> None:
-    texts = resolve_texts(TextConfig(), view(name, classes), BOTH)
+    texts = resolve_texts("method.ca_cl", TextConfig(), view(name, classes), BOTH)
     assert len(texts.names) == len(texts.background) == len(classes)
     assert {len(words) for words in texts.background} == {5}
     assert texts.common
@@ -65,7 +65,7 @@ def test_no_shipped_words_noun_is_a_classes(path: Path) -> None:
     import yaml
 
     classes = tuple(yaml.safe_load(path.read_text())["classes"])
-    texts = resolve_texts(TextConfig(words_per_class=7), view(path.stem, classes), BOTH)
+    texts = resolve_texts("method.ca_cl", TextConfig(words_per_class=7), view(path.stem, classes), BOTH)
     nouns = {noun(name) for name in (*classes, *texts.names)}
     words = [word for words in texts.background for word in words]
     assert [word for word in (*words, *texts.common) if noun(word) in nouns] == []
@@ -76,19 +76,21 @@ def test_shipped_words_are_seven_distinct_ones_and_no_class(path: Path) -> None:
     import yaml
 
     classes = tuple(yaml.safe_load(path.read_text())["classes"])
-    texts = resolve_texts(TextConfig(words_per_class=7), view(path.stem, classes), BOTH)
+    texts = resolve_texts("method.ca_cl", TextConfig(words_per_class=7), view(path.stem, classes), BOTH)
     for name, words in zip(classes, texts.background):
         assert len(set(words)) == 7, name
         assert not set(words) & {*classes, *texts.names}, name
 
 
 def test_the_miniature_knows_the_words_of_shapes_and_not_others() -> None:
-    shapes = resolve_texts(TextConfig(words_per_class=7), view("shapes", Shapes.classes), BOTH)
-    require_covered(ClipConfig(NANO, "nano/clip"), shapes)
-    voc = resolve_texts(TextConfig(), view("voc2012", CLASSES), BOTH)
-    require_covered(ClipConfig(), voc)
+    shapes = resolve_texts(
+        "method.ca_cl", TextConfig(words_per_class=7), view("shapes", Shapes.classes), BOTH
+    )
+    require_covered("method.ca_cl.clip", ClipConfig(NANO, "nano/clip"), shapes)
+    voc = resolve_texts("method.ca_cl", TextConfig(), view("voc2012", CLASSES), BOTH)
+    require_covered("method.ca_cl.clip", ClipConfig(), voc)
     with pytest.raises(NotRunnable, match=r"does not know \d+ of \d+ words \(.*\); needs a CLIP that does"):
-        require_covered(ClipConfig(NANO, "nano/clip"), voc)
+        require_covered("method.ca_cl.clip", ClipConfig(NANO, "nano/clip"), voc)
     assert (
         first_fault(ClipConfig(normalise="none"))
         == "normalise=none: there are clip, imagenet, openai, inception"
@@ -97,6 +99,7 @@ def test_the_miniature_knows_the_words_of_shapes_and_not_others() -> None:
 
 def test_texts_fill_prompts_in_order() -> None:
     texts = resolve_texts(
+        "method.ca_cl",
         TextConfig(words_per_class=2, prompts=("a {}.", "the {}."), names=("person=player", "nobody=x")),
         view("voc2012", ("person", "diningtable")),
         BOTH,
@@ -111,7 +114,7 @@ def test_a_users_own_list_and_prompts(tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("\nan x-ray of {}\n")
     config = TextConfig(words=words, words_per_class=1, prompts_file=str(prompts))
-    texts = resolve_texts(config, view("folder", ("gear",)), {OF_CLASSES})
+    texts = resolve_texts("method.ca_cl", config, view("folder", ("gear",)), {OF_CLASSES})
     assert texts.of_classes() == [["an x-ray of cogwheel"]]
     assert texts.background == (("oil",),)
     assert texts.common == ()
@@ -120,20 +123,22 @@ def test_a_users_own_list_and_prompts(tmp_path: Path) -> None:
 def test_words_that_are_not_used_need_not_be_there(tmp_path: Path) -> None:
     classes = ("gear", "wheel")
     config = TextConfig(words=lists(tmp_path, "common: [oil]\nclasses: {gear: {text: cogwheel}}\n"))
-    texts = resolve_texts(config, view("folder", classes), {COMMON})
+    texts = resolve_texts("method.ca_cl", config, view("folder", classes), {COMMON})
     assert (texts.names, texts.background, texts.common) == (("cogwheel", "wheel"), (), ("oil",))
     alone = TextConfig(words=lists(tmp_path, "common: [oil]\n"), names=("wheel=disc",))
-    assert resolve_texts(alone, view("folder", classes), {COMMON}).names == ("gear", "disc")
-    assert resolve_texts(TextConfig(), view("folder", classes), ()).names == classes
+    assert resolve_texts("method.ca_cl", alone, view("folder", classes), {COMMON}).names == ("gear", "disc")
+    assert resolve_texts("method.ca_cl", TextConfig(), view("folder", classes), ()).names == classes
 
 
 def test_data_without_a_list_is_not_runnable() -> None:
-    with pytest.raises(NotRunnable, match=r"no list of background words for folder; .* text\.words=FILE"):
-        resolve_texts(TextConfig(), view("folder", ("gear",)), {COMMON})
+    with pytest.raises(
+        NotRunnable, match=r"no list of background words for folder; .* method\.ca_cl\.text\.words=FILE"
+    ):
+        resolve_texts("method.ca_cl", TextConfig(), view("folder", ("gear",)), {COMMON})
 
 
 def test_a_view_without_classes_needs_no_list() -> None:
-    assert resolve_texts(TextConfig(), view("doctor", ()), BOTH).names == ()
+    assert resolve_texts("method.ca_cl", TextConfig(), view("doctor", ()), BOTH).names == ()
 
 
 @pytest.mark.parametrize(
@@ -154,7 +159,7 @@ def test_a_view_without_classes_needs_no_list() -> None:
 def test_a_faulty_list_is_one_clear_line(tmp_path: Path, text: str, message: str) -> None:
     config = TextConfig(words=lists(tmp_path, text), words_per_class=2)
     with pytest.raises(MethodError, match=message) as error:
-        resolve_texts(config, view("folder", ("gear",)), BOTH)
+        resolve_texts("method.ca_cl", config, view("folder", ("gear",)), BOTH)
     assert "\n" not in str(error.value)
 
 
@@ -170,4 +175,4 @@ def test_a_faulty_list_is_one_clear_line(tmp_path: Path, text: str, message: str
 )
 def test_faulty_settings(config: TextConfig, message: str) -> None:
     with pytest.raises(MethodError, match=message):
-        resolve_texts(config, view("voc2012", ("person",)), BOTH)
+        resolve_texts("method.ca_cl", config, view("voc2012", ("person",)), BOTH)
