@@ -8,7 +8,7 @@ from pathlib import Path
 
 from datasets.base import DataError, Sample
 from datasets.inspection import first_names
-from datasets.label_file import class_index, read_class_file, read_label_file
+from datasets.label_file import class_index, object_classes, read_class_file, read_label_file
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 OTHER_SUFFIXES = (".bmp", ".tif", ".tiff", ".gif")
@@ -51,7 +51,8 @@ def declared_classes(root: Path, given: str) -> tuple[str, ...] | None:
         return read_class_file(root / given)
     if given.endswith(".txt"):
         raise DataError(f"folder: no class file {root / given}; correct dataset.classes")
-    return tuple(name.strip() for name in given.split(",") if name.strip())
+    names = [name.strip() for name in given.split(",")]
+    return object_classes([name for name in names if name], f"dataset.classes={given}")
 
 
 # ---------------------------------------------------------------- a label file
@@ -240,7 +241,7 @@ def _find_masks(
 ) -> dict[str, Path]:
     """Mask of each image that has one.
 
-    Raises DataError where two fit, or one fits two images, or where folders of masks hold images but no PNG.
+    Raises DataError where two fit, or one fits two images, or where folders of masks hold images of which none fits.
     """
     files_in = cache(lambda folder: [_masks_by_id(d) for d in _mask_folders(folder, mask_folder)])
     found: dict[str, Path] = {}
@@ -265,15 +266,11 @@ def _find_masks(
     if not found:
         class_folders = {class_folder for class_folder, _ in names_of.values()}
         searched = {*roots, *class_folders, *(class_folder.parent for class_folder in class_folders)}
-        _require_a_png([d for parent in sorted(searched) for d in _mask_folders(parent, mask_folder)])
+        for folder in (d for parent in sorted(searched) for d in _mask_folders(parent, mask_folder)):
+            if files := _images_below(folder):
+                remedy = "save each as PNG under its image's name, with or without _mask at its end"
+                raise _none_is_a_mask(folder, files, remedy)
     return found
-
-
-def _require_a_png(folders: list[Path]) -> None:
-    files_of = {folder: files for folder in folders if (files := _images_below(folder))}
-    if files_of and not any(file.suffix.lower() == ".png" for files in files_of.values() for file in files):
-        folder, files = next(iter(files_of.items()))
-        raise _none_is_a_mask(folder, files, "save each as PNG under its image's name")
 
 
 def _mask_folders(folder: Path, mask_folder: str) -> list[Path]:

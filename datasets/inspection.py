@@ -66,12 +66,14 @@ def mask_problems(path: Path, size: tuple[int, int], classes: int) -> list[Probl
 
     try:
         with Image.open(path) as mask:
-            if mask.mode not in ("L", "P"):
+            if mask.mode not in ("L", "P", "1"):
                 what = f"{path}: mask of mode {mask.mode}, not 8-bit single-channel"
                 return [
                     Problem(what, f"save class ids 0..{classes} and {IGNORE} as a greyscale or palette PNG")
                 ]
             values = [v for v, n in enumerate(mask.histogram()[:256]) if n]
+            if mask.mode == "1":  # read as 0 and 1, counted as 0 and 255
+                values = [min(v, 1) for v in values]
             mask_size = mask.size
     except Image.DecompressionBombError:
         return [as_problem(too_large(path))]

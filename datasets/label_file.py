@@ -117,13 +117,18 @@ def read_class_file(path: Path) -> tuple[str, ...]:
                 f"{path}: class numbers {numbers[:6]} are not mask values;"
                 f" number them from 0 {BACKGROUND}, or from 1 without it"
             )
+    return object_classes(names, path)
+
+
+def object_classes(names: Sequence[str], source: Path | str) -> tuple[str, ...]:
+    """Object-class names of a list that may begin with ``background``. DataError where none is left or one repeats."""
     if names and names[0].lower() == BACKGROUND:
         names = names[1:]
     if not names:
-        raise DataError(f"{path}: no class names; write one a line")
+        raise DataError(f"{source}: no class names; give at least one that is not {BACKGROUND}")
     repeated = sorted({n for n in names if names.count(n) > 1})
     if repeated:
-        raise DataError(f"{path}: class {repeated[0]!r} appears twice; remove one")
+        raise DataError(f"{source}: class {repeated[0]!r} appears twice; remove one")
     return tuple(names)
 
 

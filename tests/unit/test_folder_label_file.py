@@ -29,6 +29,18 @@ def test_separators_of_labels(tmp_path: Path, cell: str) -> None:
     assert labels(found)["b"] == ["rust", "dent"]
 
 
+def test_a_list_of_classes_is_that_of_a_class_file(tmp_path: Path) -> None:
+    root = write_folder(tmp_path, ["a,rust,train", "b,dent,val"])
+    assert dataset(root, classes="background, rust,dent,").classes == ("rust", "dent")
+    for given, message in (
+        (", ", "no class names"),
+        ("background", "no class names"),
+        ("rust,dent,rust", "twice"),
+    ):
+        with pytest.raises(DataError, match=f"dataset.classes={given}: .*{message}"):
+            dataset(root, classes=given).prepare()
+
+
 def test_class_names_may_contain_spaces(tmp_path: Path) -> None:
     found = dataset(
         write_folder(tmp_path, ["a,potted plant,train", "b,cat,val"]), classes="cat, potted plant"

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from datasets.base import DataError
+from datasets.images import read_labels
 from tests.trees import write_folder, write_image, write_mask
 from tests.unit.folder_data import ROWS, dataset, labels, mask, own_cache, write_class_folders
 
@@ -73,6 +75,29 @@ def test_places_of_masks(tmp_path: Path, place: str) -> None:
     assert set(labels(found)) == {"dent/0", "dent/1", "good/0", "good/1"}
     assert set(np.unique(mask(found, "dent/0"))) == {0, 1}
     assert found.mask_path("dent/1") is None
+
+
+@pytest.mark.parametrize("place", ["ground_truth/dent/0_gt.png", "dent/masks/0_label.png"])
+def test_masks_of_class_folders_that_are_named_otherwise_are_not_passed_over(
+    tmp_path: Path, place: str
+) -> None:
+    write_class_folders(tmp_path, "dent", "good", count=2)
+    write_mask(tmp_path / place, [0, 255])
+    message = (
+        rf"none of the 1 files in .*{place.split('/')[-1]}.* under its image's name, with or without _mask"
+    )
+    with pytest.raises(DataError, match=message):
+        dataset(tmp_path).prepare()
+
+
+def test_masks_of_one_bit_are_class_ids(tmp_path: Path) -> None:
+    root = write_folder(tmp_path, ["a,rust,train", "b,rust,val"])
+    for path in (root / "masks").iterdir():
+        with Image.open(path) as mask:
+            bits = mask.point(lambda value: 255 * (value > 0)).convert("1")
+        bits.save(path)
+    assert dataset(root).problems() == []
+    assert set(read_labels(root / "masks" / "a.png").unique().tolist()) <= {0, 1}
 
 
 def test_a_mask_of_a_good_image_must_be_empty(tmp_path: Path) -> None:
