@@ -117,6 +117,10 @@ def test_toco_is_a_setting_of_the_same_training(scale):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (
+            {"correction": {"scope": "class", "min_confidence": -1.0}},
+            r"correction\.min_confidence=-1\.0: with scope=class give 0 or more",
+        ),
         ({"correction": {"low": 0.9}}, r"correction\.low=0\.9: must be below .*correction\.high=0\.85"),
         (
             {"which": "student", "weights": {"similarity": 0.0, "uncertain": 0.0}},

@@ -68,3 +68,8 @@ def check_correction(key: str, config: CorrectionConfig) -> None:
     """MethodError for settings that make no correction; `key` is where they were given."""
     if config.low >= config.high:
         raise MethodError(f"{key}.low={config.low}: must be below {key}.high={config.high}")
+    if config.scope == "class" and config.min_confidence < 0:
+        raise MethodError(
+            f"{key}.min_confidence={config.min_confidence}: with scope=class give 0 or more; where every CAM is 0, "
+            "none is the highest"
+        )
