@@ -208,7 +208,7 @@ def _method_records(
     where: dict[str, Any], method: MadeUp, classes: Sequence[str], rng: np.random.Generator, hostile: str
 ) -> Iterator[Record]:
     level, confusion, noise = method.level, method.confusion, rng.normal(0, 0.008)
-    scores = [("segmentation", "", (level + 0.09 if level else 0.81) + noise)]
+    scores = []
     if level is not None and confusion is not None:
         for threshold in np.arange(0, 0.6, 0.01):
             value = (level + noise) * (1 - 2.6 * (threshold - 0.31) ** 2) - 0.25 * max(0, 0.12 - threshold)
@@ -218,6 +218,7 @@ def _method_records(
             yield _record(where, "cam", "fixed", "confusion_ratio", value, class_name=pair + hostile)
         scores += [("cam", "fixed", level - 0.02 + noise), ("cam", "tuned", level - 0.004 + noise)]
         scores += [("cam", "oracle", level + noise), ("pseudo_label", "", level + 0.04 + noise)]
+    scores.append(("segmentation", "", (level + 0.09 if level else 0.81) + noise))
     for stage, variant, value in scores:
         more = {"threshold": 0.25} if variant == "fixed" else {}
         yield _record(where, stage, variant, "miou", value, **more)

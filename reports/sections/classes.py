@@ -24,6 +24,8 @@ def build(board: Board) -> dict[str, Any] | None:
             for key, rows in board.by_entry(chosen).items()
         }
         entries = [entry for entry in board.entries if entry.key in found]
+        if all(entry.is_reference for entry in entries):
+            continue
         rows = [{"name": "mean", "cells": [_cell(e.value(score), math.nan, 0, "") for e in entries]}]
         for name in dict.fromkeys(chosen["class_name"]):
             items = [found[entry.key].get(name) for entry in entries]

@@ -54,14 +54,12 @@ def _step_means(records: pd.DataFrame) -> dict[tuple[str, ...], dict[str, dict[s
 
 
 def _steps(entry: Entry, means: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
-    """The entry's scored stages in order, each with what it adds to the one before."""
+    """The entry's scored stages in the order of its graph, each with what it adds to the one before."""
     titles = {score.stage: score.title.removesuffix(" fixed") for score in _STEPS}
-    before = [name for name in means if name not in titles]  # a method's own come before the board's
     steps: list[dict[str, Any]] = []
     last = math.nan
-    for name in [*before, *titles]:
-        item = means.get(name)
-        if item is None or not math.isfinite(item["mean"]):
+    for name, item in means.items():  # as recorded, one stage after the other
+        if not math.isfinite(item["mean"]):
             continue
         steps.append(
             {"title": titles.get(name, name.replace("_", " ")), "mean": percent(item["mean"])}

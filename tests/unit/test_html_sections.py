@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -110,6 +111,30 @@ def test_heat_map_has_the_mean_and_every_class(board: view.Board) -> None:
     assert len(segmentation["rows"]) == 12
     entry = next(e for e in board.entries if e.label == segmentation["heads"][0]["label"])
     assert segmentation["rows"][0]["cells"][0]["mean"] == pytest.approx(entry.row["segmentation_mean"])
+
+
+def test_no_heat_map_is_of_references_alone(board: view.Board) -> None:
+    of_methods = ~board.records["method"].str.startswith("reference/")
+    few = replace(board, records=board.records[~(of_methods & (board.records["stage"] == "segmentation"))])
+    assert (few.records["stage"] == "segmentation").any()
+    shown = [table["score"].name for table in classes.build(few)["tables"]]
+    assert "pseudo_label" in shown
+    assert "segmentation" not in shown
+
+
+def test_stages_of_a_methods_own_stand_where_its_graph_has_them(board: view.Board) -> None:
+    entry = next(e for e in board.entries if e.label == "EPS")
+    order = ["cam", "pseudo_label_vit", "cam_sam", "pseudo_label", "segmentation"]
+    means = {name: {"mean": 0.1 * k, "std": math.nan, "n": 1} for k, name in enumerate(order, 1)}
+    steps = gain._steps(entry, means)
+    assert [step["title"] for step in steps] == [
+        "CAM",
+        "pseudo label vit",
+        "cam sam",
+        "Pseudo-label",
+        "Segmentation",
+    ]
+    assert [step["gain"] for step in steps] == ["", *["+10.0"] * 4]
 
 
 def test_gain_is_the_difference_of_consecutive_stages(board: view.Board) -> None:
