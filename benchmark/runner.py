@@ -417,6 +417,8 @@ def make_fabric(runtime: Any) -> Fabric:
 
     if runtime.device == "cuda" and not torch.cuda.is_available():
         raise MethodError("--device cuda: no CUDA device is visible; use --device cpu or check `doctor`")
+    if runtime.precision == "16-mixed" and (runtime.device == "cpu" or not torch.cuda.is_available()):
+        raise MethodError("runtime.precision=16-mixed needs a GPU; bf16-mixed trains on a CPU, too")
     accelerator = {"auto": "auto", "cpu": "cpu", "cuda": "cuda"}[runtime.device]
     if runtime.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -17,6 +17,7 @@ OTHER_SUFFIXES = (".bmp", ".tif", ".tiff", ".gif")
 GOOD = "good"
 MASK_FOLDERS = ("masks", "mask", "ground_truth")
 _TRAIN, _VAL, _TEST = ("train", "training"), ("val", "valid", "validation"), ("test",)
+_TEST_LEFT_OUT = "images of the folder test are left out"
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,9 @@ def from_label_file(
     found = _masks_by_id(masks)
     kept = {i: found[i] for i in samples if i in found}
     if not kept and (others := _images_below(masks)):
-        raise _none_is_a_mask(masks, others, f"name each <id>.png, such as {next(iter(samples))}.png")
+        raise _none_is_a_mask(
+            masks, others, f"name each <id>.png, such as {next(iter(samples))}.png, or set dataset.masks"
+        )
     return Listing(file, labels.classes, samples, splits, split_by, kept, remarks=left_out)
 
 
@@ -101,7 +104,7 @@ def _none_is_a_mask(folder: Path, files: list[Path], remedy: str) -> DataError:
     example = files[0].relative_to(folder).as_posix()
     return DataError(
         f"folder: none of the {len(files)} files in {folder} ({example}, ...) is a mask of a listed image;"
-        f" {remedy}, or set dataset.masks"
+        f" {remedy}"
     )
 
 
@@ -187,7 +190,10 @@ def from_class_folders(
             splits[sample_id] = split
             names_of[sample_id] = (folder, path.relative_to(folder).with_suffix("").as_posix())
     split_by = None if None in splits.values() else "folders"
-    masks = _find_masks([root, *([beside] if beside else [])], samples, names_of, mask_folder)
+    roots = [root, *([beside] if beside else [])]
+    masks = _find_masks(roots, samples, names_of, mask_folder)
+    if not masks and _TEST_LEFT_OUT not in remark:  # whose masks they may be
+        _require_none(roots, {folder for _, folder in folders}, mask_folder)
     return Listing(root, classes, samples, splits, split_by, masks, binary=True, remarks=remark)
 
 
@@ -212,7 +218,7 @@ def _class_folders(root: Path, mask_folder: str) -> tuple[list[tuple[str | None,
     if all(f.name.lower() == GOOD for f in trained):
         remark = f"{train[0].name} has good images only: pooled with {(val or test)[0].name}, split drawn"
         return [(None, f) for f in (*trained, *held)], (remark,)
-    left_out = ("images of the folder test are left out",) if val and test else ()
+    left_out = (_TEST_LEFT_OUT,) if val and test else ()
     return [*(("train", f) for f in trained), *(("val", f) for f in held)], left_out
 
 
@@ -241,7 +247,7 @@ def _find_masks(
 ) -> dict[str, Path]:
     """Mask of each image that has one.
 
-    Raises DataError where two fit, or one fits two images, or where folders of masks hold images of which none fits.
+    Raises DataError where two fit, or one fits two images.
     """
     files_in = cache(lambda folder: [_masks_by_id(d) for d in _mask_folders(folder, mask_folder)])
     found: dict[str, Path] = {}
@@ -263,14 +269,16 @@ def _find_masks(
                 raise DataError(f"{mask}: fits images {owner[mask]} and {sample_id}; give each its own mask")
             owner[mask] = sample_id
             found[sample_id] = mask
-    if not found:
-        class_folders = {class_folder for class_folder, _ in names_of.values()}
-        searched = {*roots, *class_folders, *(class_folder.parent for class_folder in class_folders)}
-        for folder in (d for parent in sorted(searched) for d in _mask_folders(parent, mask_folder)):
-            if files := _images_below(folder):
-                remedy = "save each as PNG under its image's name, with or without _mask at its end"
-                raise _none_is_a_mask(folder, files, remedy)
     return found
+
+
+def _require_none(roots: list[Path], class_folders: set[Path], mask_folder: str) -> None:
+    """DataError where a folder of masks holds images, of which none fits."""
+    searched = {*roots, *class_folders, *(class_folder.parent for class_folder in class_folders)}
+    for folder in (d for parent in sorted(searched) for d in _mask_folders(parent, mask_folder)):
+        if files := _images_below(folder):
+            remedy = "save each as PNG under its image's name, with or without _mask at its end, or move the folder"
+            raise _none_is_a_mask(folder, files, f"{remedy} elsewhere")
 
 
 def _mask_folders(folder: Path, mask_folder: str) -> list[Path]:

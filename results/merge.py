@@ -81,11 +81,14 @@ def merge(
         (name, stage) for name, stage in zip(new_names, records["stage"]) if name[3].startswith(REFERENCE)
     }
     stays = [
-        (name not in replaced and (name, stage) not in references) or (name, key) in carried
-        for name, stage, key in zip(names, earlier.records["stage"], earlier.records["key"])
+        name not in replaced and (name, stage) not in references
+        for name, stage in zip(names, earlier.records["stage"])
     ]
     comes = [name not in kept for name in new_names]
-    parts = [part for part in (earlier.records[stays], records[comes]) if not part.empty]
+    follows = [(name, key) in carried for name, key in zip(names, earlier.records["key"])]
+    # An entry's further stages stand after those that were made again, as in its graph.
+    parts = [earlier.records[stays], records[comes], earlier.records[follows]]
+    parts = [part for part in parts if not part.empty]
     frame = pd.concat(parts, ignore_index=True) if parts else records
     return frame, list(merged.values()), kept
 

@@ -274,10 +274,8 @@ class DskdNetwork(nn.Module):
             auxiliary_cam = normalise(teacher.auxiliary_classifier(encoded.middle).relu()) * present
             label_cam, scales = cam, self._settings.labels.scales
             if self.phase.segmentation and scales:
-                # Images are shrunk in float32: torch cannot in bfloat16 on a CPU.
-                maps = multi_scale_cam(
-                    lambda scaled: teacher.activations(scaled.to(view.dtype)), view.float(), scales, flip=True
-                )
+                # Images that mixed precision has rounded are shrunk in float32: torch cannot in bfloat16 on a CPU.
+                maps = multi_scale_cam(teacher.activations, view.float(), scales, flip=True)
                 label_cam = normalise(maps) * present
         student_middle, projected, student_projected = None, None, None
         if self.student is not None and self.phase.warm_up:

@@ -72,11 +72,11 @@ DEVIATIONS = (
         "the miniature's masks are smaller than the objects; mask_threshold",
     ),
     Deviation(
-        "classes that SAM is not asked of",
+        "classes without a mask in any view",
         "there are none",
         "not published",
-        "where the CAM has no confident region there is no prompt and no mask; the image does not train the fusion",
-        "Eq. 4 would call the missing mask agreed upon",
+        "there is no prompt where the CAM has no confident region; the image does not train the fusion",
+        "Eq. 4 would call the missing masks agreed upon",
     ),
     Deviation(
         "edges of scaled views",
@@ -157,7 +157,8 @@ DEVIATIONS = (
         "not published",
         "three 3x3 convolutions over the maps of P1 and P2 and the reliability; learns the pixels where P1 and P2 "
         "agree, weighted by 1 - Ẽ / log 2",
-        "no true label is at hand; absent classes are left out by the image's labels",
+        "no true label is at hand; absent classes are left out by the image's labels. Which of the two to believe where "
+        "they differ, it cannot learn so: on blue film P2 alone is the better one",
     ),
     Deviation(
         "length of the training",

@@ -22,7 +22,7 @@ class Evidence(NamedTuple):
     """What is known of an image's pixels before the fusion.
 
     maps:   (2 C + 1, H, W) in [0, 1]: CAMs of P1 and mean masks of P2, of all C classes, and the reliability, 0
-            where a present class has no mask: nothing is known of it then
+            where a present class has no mask in any view: nothing is known of it then
     labels: (H, W) int64: the label where P1 and P2 have the same one, IGNORE elsewhere
     """
 
@@ -61,9 +61,9 @@ class EvidenceReader:
         if present:
             maps[present] = resize(first[None], size)[0]
             maps[[self._classes + c for c in present]] = second
-        # Eq. 4 finds the masks of all views agreed where SAM was not asked, as the CAM had no confident region.
-        unasked = bool((second.flatten(1).amax(1) == 0).any())
-        maps[-1] = 1.0 if not present else 0.0 if unasked else reliability(second)
+        # Eq. 4 finds the views agreed where none has a mask, as where SAM was not asked for want of a confident region.
+        missing = bool((second.flatten(1).amax(1) == 0).any())
+        maps[-1] = 1.0 if not present else 0.0 if missing else reliability(second)
         labels = pseudo_labels(first, cam.classes, size, self._settings.background_threshold)
         same = labels == pseudo_labels(second, cam.classes, size, self._settings.mask_threshold)
         return Evidence(maps, torch.where(same, labels.long(), IGNORE))

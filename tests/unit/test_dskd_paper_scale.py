@@ -22,7 +22,7 @@ from methods.dskd_gc.network import DskdNetwork, build_branch, phases
 def paper_step(number: int, crop: int = 448, images: int = 2) -> tuple[float, float, float, float]:
     """A step of one phase of the paper's networks on the CPU: seconds, seconds of cores, peak GiB, and the loss.
 
-    It follows on a step of the warm-up, after which the optimiser has its moments, of the student's parameters, too.
+    It follows on a step of the warm-up of a small picture, which gives the optimiser its moments, the student's too.
     """
     config = METHOD.presets["paper"]
     assert isinstance(config, DskdConfig)
@@ -35,11 +35,12 @@ def paper_step(number: int, crop: int = 448, images: int = 2) -> tuple[float, fl
     with PeakMemory() as memory:
         both = DskdNetwork(build_branch(settings.network, 20, settings.distillation), settings).train()
         optimiser = stages.optimiser_of(both, settings)
-        for phase in (phases(settings)[0], phases(settings)[number]):
+        small = replace(step, images=step.images[..., :112, :112], valid=step.valid[..., :112, :112])
+        for phase, part in ((phases(settings)[0], small), (phases(settings)[number], step)):
             both.begin(phase)
             began, worked = time.perf_counter(), time.process_time()
             optimiser.zero_grad()
-            terms = stages.losses(both(step.images, step.labels, step.valid), step, settings)
+            terms = stages.losses(both(part.images, part.labels, part.valid), part, settings)
             total = torch.stack(list(terms.values())).sum()
             total.backward()
             optimiser.step()

@@ -90,6 +90,16 @@ def test_masks_of_class_folders_that_are_named_otherwise_are_not_passed_over(
         dataset(tmp_path).prepare()
 
 
+def test_masks_of_test_images_that_are_left_out_need_not_fit(tmp_path: Path) -> None:
+    for split in ("train", "val", "test"):
+        write_class_folders(tmp_path / split, "dent", "good", count=2)
+    write_mask(tmp_path / "masks" / "test" / "dent" / "0.png", [0, 255])
+    found = dataset(tmp_path)
+    found.prepare()
+    assert found.masked("val") == 0
+    assert "images of the folder test are left out" in found.notes()
+
+
 def test_masks_of_one_bit_are_class_ids(tmp_path: Path) -> None:
     root = write_folder(tmp_path, ["a,rust,train", "b,rust,val"])
     for path in (root / "masks").iterdir():
@@ -97,7 +107,7 @@ def test_masks_of_one_bit_are_class_ids(tmp_path: Path) -> None:
             bits = mask.point(lambda value: 255 * (value > 0)).convert("1")
         bits.save(path)
     assert dataset(root).problems() == []
-    assert set(read_labels(root / "masks" / "a.png").unique().tolist()) <= {0, 1}
+    assert set(read_labels(root / "masks" / "a.png").unique().tolist()) == {0, 1}
 
 
 def test_a_mask_of_a_good_image_must_be_empty(tmp_path: Path) -> None:

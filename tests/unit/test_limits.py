@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.config import PRECISIONS, compose
+from benchmark.config import PRECISIONS, RuntimeConfig, compose
 from datasets.limits import Count, Factors, NotNegative, OneOf, Rising, Share, Within, first_fault
+from methods.base import MethodError
 from methods.registry import all_methods
 
 
@@ -76,6 +77,13 @@ def test_every_precision_can_be_had():
     assert set(PRECISIONS) < set(get_args(_PRECISION_INPUT_STR))
     for precision in PRECISIONS:
         Fabric(accelerator="cpu", precision=precision)  # raises for what it cannot do
+
+
+def test_half_precision_is_not_replaced_by_another_on_a_cpu():
+    from benchmark.runner import make_fabric
+
+    with pytest.raises(MethodError, match="16-mixed needs a GPU; bf16-mixed trains on a CPU"):
+        make_fabric(RuntimeConfig(device="cpu", precision="16-mixed"))
 
 
 def test_limits_do_not_show_in_the_types_that_overrides_are_read_by():

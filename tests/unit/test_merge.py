@@ -98,6 +98,7 @@ def test_stopping_early_leaves_the_later_stages_of_the_same_artifacts() -> None:
     after = [record(key="a", value=0.55)], [cell(keys="a", panels=[{"id": "part"}])]
     values, cells, _ = merged(before, after)
     assert values == {("eps", 0, "", "a"): 0.55, ("eps", 0, "", "b"): 0.6}
+    assert [key for *_, key in values] == ["a", "b"], "tables read the graph's order from the records"
     assert [s["key"] for s in cells["eps", 0, ""]["stages"]] == ["a", "b"]
     assert cells["eps", 0, ""]["panels"] == [{"id": "whole"}]
     values, cells, _ = merged(before, ([record(key="x")], [cell(keys="x")]))

@@ -85,6 +85,11 @@ def test_settings_of_no_loss_change_no_key() -> None:
         ),
         ({"views": ViewConfig(rotations=(45,))}, "multiples of 90"),
         ({"views": ViewConfig(fills=1.5)}, "fills=1.5: the view of scale 2.0 would not fit into SAM's frame"),
+        (
+            {"mask_batch_size": 9},
+            r"a batch of mask_batch_size=9 images is more than views\.frames=8, the most that SAM is given at once",
+        ),
+        ({"sam": SamConfig("vit_q", "none")}, r"method\.sam_fused\.sam\.name=vit_q: segment_anything has"),
         ({"prompts": PromptConfig(foreground=0.05)}, "background=0.1 must not be above foreground=0.05"),
     ],
 )

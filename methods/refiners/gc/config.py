@@ -22,8 +22,8 @@ class CorrectionConfig:
                    to: 1 within an object, 0 across its border
     scope:         "image": one mixture an image, of the highest CAM at each pixel; "class": one a present class,
                    of the pixels where its CAM is the highest
-    min_confidence: pixels up to this (-1: none) stay out of the mixture and keep their label: ReLU's zeros, most
-                   of an image, would make a component of their own
+    min_confidence: pixels up to this (-1: none, of scope "image") stay out of the mixture and keep their label: ReLU's
+                   zeros, most of an image, would make a component of their own
     posterior:     "literal": the noise of a confidence x as Eq. 17 is printed, which rises again above the upper
                    component's mean where the lower one is the broader; "capped": as printed at
                    min(x, upper mean), so that a CAM's peak is never noisier than the upper component's middle
