@@ -77,7 +77,7 @@ class Table:
 
 
 def find_experiments(text: str) -> list[tuple[Method, Experiment]]:
-    """Those of a comma-separated list of METHOD/EXPERIMENT; `all`: every one with something of a paper to compare.
+    """Those of a comma-separated list of METHOD/EXPERIMENT; `all` in it: every one with something of a paper to compare.
 
     ConfigError that names what there is.
     """
@@ -86,9 +86,9 @@ def find_experiments(text: str) -> list[tuple[Method, Experiment]]:
         for method in all_methods().values()
         for experiment in method.experiments
     }
-    if text.strip() == "all":
-        return [found for found in known.values() if _is_compared(found[1])]
-    names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    compared = [name for name, (_, experiment) in known.items() if _is_compared(experiment)]
+    given = [part.strip() for part in text.split(",") if part.strip()]
+    names = list(dict.fromkeys(n for name in given for n in (compared if name == "all" else [name])))
     for name in names or [text]:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)

@@ -128,6 +128,9 @@ def test_diagnoses_of_all_methods_are_of_their_rows() -> None:
 
 def test_all_are_those_with_numbers_to_compare() -> None:
     found = {f"{method.name}/{experiment.name}" for method, experiment in find_experiments("all")}
+    more = [f"{method.name}/{e.name}" for method, e in find_experiments("eps/table1,all,dskd_gc/bounds")]
+    assert set(more) == found | {"dskd_gc/bounds"}
+    assert len(more) == len(found) + 1
     assert {"eps/table3", "eps/saliency", "dskd_gc/table1", "sam_fused/table3", "ca_cl/table8"} <= found
     assert not any(name.endswith("/open") for name in found)
     assert "semantic_modulation/fig5" in found  # prints one value, and says that it is the best
