@@ -69,7 +69,7 @@ DEVIATIONS = (
         "not published",
         "a class where more than half of the views have it; nano: more than a fifth, which with K of 4 is any view, with "
         "8 two of them",
-        "the miniature's masks are smaller than the objects; mask_threshold",
+        "what makes a mean a label, Eq. 3 leaves open; mask_threshold",
     ),
     Deviation(
         "classes without a mask in any view",

@@ -79,17 +79,17 @@ def test_evidence_holds_labels_where_both_agree(tmp_path) -> None:
     assert (maps[-1] == 1).all()
 
 
-@pytest.mark.parametrize("asked", [(True, True), (True, False), (False, False)])
-def test_nothing_is_learned_of_an_image_of_which_sam_was_not_asked_all(tmp_path, asked) -> None:
-    maps = np.stack([np.full((6, 9), 0.9 * was, np.float16) for was in asked])
+@pytest.mark.parametrize("masked", [(True, True), (True, False), (False, False)])
+def test_nothing_is_learned_of_an_image_with_a_class_without_a_mask(tmp_path, masked) -> None:
+    maps = np.stack([np.full((6, 9), 0.9 * has, np.float16) for has in masked])
     cams, masks = (tmp_path / "cams.safetensors", tmp_path / "masks" / "s.safetensors")
     masks.parent.mkdir()
     write_cams(cams, {"one": Cam(np.zeros_like(maps), (0, 2), (6, 9))})
     write_cams(masks, {"one": Cam(maps, (0, 2), (6, 9))})
     evidence = EvidenceReader(CamReader(tmp_path), CamReader(masks.parent), 3, STAGE)["one"]
-    assert bool(evidence.maps[-1].any()) == all(asked)
+    assert bool(evidence.maps[-1].any()) == all(masked)
     loss = fusion_loss(torch.randn(1, 4, 6, 9), evidence.maps[None], torch.zeros(1, 6, 9, dtype=torch.long))
-    assert bool(loss > 0) == all(asked)
+    assert bool(loss > 0) == all(masked)
 
 
 def test_fusion_batches_are_the_same_whoever_asks(tmp_path) -> None:

@@ -87,9 +87,8 @@ def correct_by_neighbours(
     columns = torch.arange(width, device=labels.device)
     up, down, left, right = rows - step[0], rows + step[0], columns - step[1], columns + step[1]
 
-    def of_neighbours(
-        maps: torch.Tensor,
-    ) -> torch.Tensor:  # (B, H, W) -> (B, 4, H, W), at the border its own edge
+    def of_neighbours(maps: torch.Tensor) -> torch.Tensor:
+        """(B, H, W) -> (B, 4, H, W); beyond the border, of the border itself."""
         return torch.stack(
             [
                 maps[:, up.clamp_min(0)],
