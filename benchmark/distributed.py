@@ -12,10 +12,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
 from benchmark.console import console
+from methods.base import MethodError
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from torch.distributed import ProcessGroup
+
+    from benchmark.config import RuntimeConfig
 
 PATIENCE = timedelta(minutes=1)
 """How long a process that failed waits for the others to come out of training and hear of it."""
@@ -87,3 +90,37 @@ class Team:
         dist.broadcast(message, 0, group=self._control)
         cell, stage = message.tolist()
         return cell, stage
+
+
+def form_team(runtime: RuntimeConfig) -> Team | None:
+    """The processes of this run under torchrun; None without it."""
+    return Team(make_fabric(runtime)) if world_size() > 1 else None
+
+
+def make_fabric(runtime: RuntimeConfig) -> Fabric:
+    """Lightning Fabric for the run's device and precision; under torchrun, DDP over its processes.
+
+    Raises MethodError for a device or a precision that is not to be had here.
+    """
+    import torch
+    from lightning_fabric import Fabric
+
+    if runtime.device == "cuda" and not torch.cuda.is_available():
+        raise MethodError("--device cuda: no CUDA device is visible; use --device cpu or check `doctor`")
+    if runtime.precision == "16-mixed" and (runtime.device == "cpu" or not torch.cuda.is_available()):
+        raise MethodError("runtime.precision=16-mixed needs a GPU; bf16-mixed trains on a CPU, too")
+    if runtime.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        # Else every new tensor is filled with NaN first, which nothing here relies on.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    nodes = world_size() // local
+    fabric = Fabric(
+        accelerator=runtime.device,
+        devices=local,
+        num_nodes=nodes,
+        precision=runtime.precision,  # type: ignore[arg-type]  # one of PRECISIONS, which a dataclass cannot say
+    )
+    fabric.launch()
+    return fabric

@@ -203,7 +203,8 @@ def run_experiments(tables: Sequence[Table], options: Options, folder: Path) -> 
     folder: where tables and comparisons go, inside that of the run, which is tried before anything runs
     None in processes under torchrun other than rank 0. Raises ConfigError before anything runs.
     """
-    from benchmark.runner import execute, form_team
+    from benchmark.distributed import form_team
+    from benchmark.runner import execute
     from reports import reproduction
 
     diagnoses = {table.name: diagnoses_of(table.method) for table in tables}

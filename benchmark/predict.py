@@ -108,7 +108,8 @@ def _readable(
 def segment(predictor: Predictor, samples: Sequence[Sample], work: Path, device: str) -> None:
     """Run the stage as a run does, on a view whose validation images are the samples."""
     from benchmark.context import RunContext
-    from benchmark.runner import make_fabric, one_line
+    from benchmark.distributed import make_fabric
+    from benchmark.failures import one_line
 
     (work / SCRATCH).mkdir()
     runtime = RuntimeConfig(device=device)

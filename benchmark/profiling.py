@@ -23,7 +23,8 @@ from benchmark.changes import cell_identity
 from benchmark.complexity import Complexity, passage_complexity
 from benchmark.config import RunConfig, plain
 from benchmark.console import console, stage_progress
-from benchmark.runner import make_fabric, one_line
+from benchmark.distributed import make_fabric
+from benchmark.failures import one_line
 from benchmark.speed import Speed, measure
 from benchmark.store import content_key
 from datasets import open_dataset

@@ -135,8 +135,9 @@ def _print_plan(jobs: list[Job]) -> None:
 
 def _run_board(jobs: list[Job], run_dir: Path) -> None:
     from benchmark.board import write_board
+    from benchmark.distributed import form_team
     from benchmark.networks import announce
-    from benchmark.runner import execute, form_team
+    from benchmark.runner import execute
     from results.merge import earlier_run
 
     runtime = jobs[0].config.runtime

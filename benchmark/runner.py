@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any
 from benchmark import provenance
 from benchmark.config import plain
 from benchmark.console import console, duration, stage_progress
-from benchmark.distributed import Team, world_size
+from benchmark.distributed import Team, make_fabric
+from benchmark.failures import one_line
 from benchmark.loggers import LogMetrics, opened, overall_scores, require_logger, silent
 from benchmark.memory import PeakMemory
 from benchmark.plan import Cell, Job, Plan, PlannedStage, plan_jobs
-from benchmark.store import SCRATCH, Entry, Store, disk_is_full
+from benchmark.store import SCRATCH, Entry, Store
 from datasets.base import DataError
 from methods.base import Artifact, Kind, MethodError, Supervision
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from benchmark.config import RuntimeConfig
 
 MEMORY = ("host_memory_mb", "device_memory_mb")
 """What a stage's manifest says of its peaks; see `PeakMemory`."""
@@ -401,50 +401,3 @@ def execute(jobs: Sequence[Job], team: Team | None) -> tuple[Runner, list[CellRe
         team.wait()
     runner = Runner(plan, team)
     return runner, runner.run()
-
-
-def form_team(runtime: RuntimeConfig) -> Team | None:
-    """The processes of this run under torchrun; None without it."""
-    return Team(make_fabric(runtime)) if world_size() > 1 else None
-
-
-def make_fabric(runtime: Any) -> Fabric:
-    """Lightning Fabric for the run's device and precision; under torchrun, DDP over its processes."""
-    import os
-
-    import torch
-    from lightning_fabric import Fabric
-
-    if runtime.device == "cuda" and not torch.cuda.is_available():
-        raise MethodError("--device cuda: no CUDA device is visible; use --device cpu or check `doctor`")
-    if runtime.precision == "16-mixed" and (runtime.device == "cpu" or not torch.cuda.is_available()):
-        raise MethodError("runtime.precision=16-mixed needs a GPU; bf16-mixed trains on a CPU, too")
-    accelerator = {"auto": "auto", "cpu": "cpu", "cuda": "cuda"}[runtime.device]
-    if runtime.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        # Else every new tensor is filled with NaN first, which nothing here relies on.
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    nodes = world_size() // local
-    fabric = Fabric(accelerator=accelerator, devices=local, num_nodes=nodes, precision=runtime.precision)
-    fabric.launch()
-    return fabric
-
-
-def one_line(error: BaseException, store: Path) -> str:
-    """A failure as one line: what, where, what to do."""
-    if disk_is_full(error):
-        return f"the disk with {store} is full; free some space and run the same command again: it resumes"
-    if isinstance(error, (DataError, MethodError)):
-        return str(error)
-    if isinstance(error, (MemoryError,)) or "out of memory" in str(error).lower():
-        return f"out of memory: {str(error).splitlines()[0] if str(error) else ''}; lower the batch size"
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    where = error.__traceback__
-    while where is not None and where.tb_next is not None:
-        where = where.tb_next
-    place = f" ({Path(where.tb_frame.f_code.co_filename).name}:{where.tb_lineno})" if where else ""
-    message = " ".join(str(error).split()) or type(error).__name__
-    return f"{type(error).__name__}: {message}{place}"

@@ -11,7 +11,7 @@ import numpy as np
 from benchmark.config import RuntimeConfig
 from benchmark.console import stage_progress
 from benchmark.context import RunContext
-from benchmark.runner import make_fabric
+from benchmark.distributed import make_fabric
 from datasets.base import Sample, TrainingView
 from datasets.images import read_labels
 from methods.artifacts import Cam, label_map_path, write_cams

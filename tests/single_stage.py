@@ -10,8 +10,9 @@ import torch
 from datasets.base import TrainingView
 from datasets.loader import Batch
 from methods.dskd_gc import METHOD
+from methods.dskd_gc.branch import build_branch
 from methods.dskd_gc.config import DskdConfig, TrainingConfig
-from methods.dskd_gc.network import DskdNetwork, build_branch
+from methods.dskd_gc.network import DskdNetwork
 from methods.toco import METHOD as TOCO
 
 METHODS = {"dskd_gc": METHOD, "toco": TOCO}

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from methods.base import Passage
+from methods.dskd_gc.branch import build_branch
 from methods.dskd_gc.config import CamStageConfig, CorrectedLabelConfig, PredictConfig, TrainingConfig
-from methods.dskd_gc.network import DskdNetwork, build_branch
+from methods.dskd_gc.network import DskdNetwork
 from methods.layers.passages import CrfFinish, alone, multi_scale_cams, scales_text
 from methods.refiners.gc.profile import correct
 from methods.segmenters.stages import segmentation_probabilities

@@ -15,6 +15,7 @@ from datasets.images import write_labels
 from datasets.loader import Batch
 from methods.artifacts import label_map_path
 from methods.base import StageContext
+from methods.dskd_gc.branch import Branch, build_branch
 from methods.dskd_gc.config import (
     CamStageConfig,
     CorrectedLabelConfig,
@@ -31,7 +32,8 @@ from methods.dskd_gc.losses import (
     similarity_loss,
     uncertain_distillation_loss,
 )
-from methods.dskd_gc.network import Branch, DskdNetwork, Output, build_branch, phases
+from methods.dskd_gc.network import DskdNetwork, Output
+from methods.dskd_gc.phases import phases
 from methods.layers.cam_inference import write_multi_scale_cams
 from methods.layers.crf import CrfPool
 from methods.layers.image_scores import write_classifications

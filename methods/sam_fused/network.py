@@ -12,9 +12,9 @@ from torch import nn
 from torch.nn.functional import multilabel_soft_margin_loss
 
 from methods.base import MethodError
-from methods.dskd_gc.network import average
 from methods.layers.cam import normalise
 from methods.layers.local_crops import uncertain_crops
+from methods.layers.moving_average import average
 from methods.layers.token_losses import class_token_contrast
 from methods.layers.vit import MultiClassTokenViT, build_trunk, whole_patches
 from methods.mctformer.network import Output, classification_losses

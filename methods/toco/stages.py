@@ -8,7 +8,7 @@ import torch
 
 from datasets.recipe import IMAGENET
 from methods.base import MethodError, StageContext
-from methods.dskd_gc.network import build_branch
+from methods.dskd_gc.branch import build_branch
 from methods.layers.released import ReleasedConfig, Rule, renamed, write_released
 
 _RULES: tuple[Rule, ...] = (

@@ -14,7 +14,7 @@ import torch
 from benchmark.config import RuntimeConfig
 from benchmark.console import stage_progress
 from benchmark.context import RunContext
-from benchmark.runner import make_fabric
+from benchmark.distributed import make_fabric
 from datasets.base import Sample, TrainingView
 from methods.artifacts import CamReader
 from methods.base import Artifact, Kind, Shared

@@ -16,7 +16,7 @@ from methods.dskd_gc.losses import (
     similarity_loss,
     uncertain_distillation_loss,
 )
-from methods.dskd_gc.network import phases
+from methods.dskd_gc.phases import phases
 from tests.single_stage import batch, network
 
 

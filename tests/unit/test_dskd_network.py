@@ -11,9 +11,12 @@ from torch import nn
 
 from methods.base import MethodError
 from methods.dskd_gc import stages
+from methods.dskd_gc.branch import build_branch
 from methods.dskd_gc.config import LossWeights, TrainingConfig
-from methods.dskd_gc.network import DskdNetwork, Phase, average, build_branch, momentum_at, phases
+from methods.dskd_gc.network import DskdNetwork
+from methods.dskd_gc.phases import Phase, momentum_at, phases
 from methods.dskd_gc.profile import train
+from methods.layers.moving_average import average
 from tests.single_stage import METHODS, batch, network, tiny
 
 

@@ -15,8 +15,10 @@ from torch import nn
 from benchmark.memory import PeakMemory
 from datasets.loader import Batch
 from methods.dskd_gc import METHOD, stages
+from methods.dskd_gc.branch import build_branch
 from methods.dskd_gc.config import DskdConfig
-from methods.dskd_gc.network import DskdNetwork, build_branch, phases
+from methods.dskd_gc.network import DskdNetwork
+from methods.dskd_gc.phases import phases
 
 
 def paper_step(number: int, crop: int = 448, images: int = 2) -> tuple[float, float, float, float]:

@@ -14,15 +14,17 @@ from safetensors.torch import load_file
 from benchmark.config import RuntimeConfig
 from benchmark.console import stage_progress
 from benchmark.context import RunContext
-from benchmark.runner import make_fabric
+from benchmark.distributed import make_fabric
 from datasets.base import IGNORE, Sample, TrainingView
 from datasets.images import read_labels, read_map
 from methods.artifacts import CamReader, label_map_path
 from methods.base import Artifact, Kind, Shared
 from methods.dskd_gc import stages
+from methods.dskd_gc.branch import build_branch
 from methods.dskd_gc.config import DskdConfig
 from methods.dskd_gc.labels import par_labels, threshold_labels, training_labels
-from methods.dskd_gc.network import DskdNetwork, build_branch, phases
+from methods.dskd_gc.network import DskdNetwork
+from methods.dskd_gc.phases import phases
 from methods.pictures import pictures
 from methods.refiners.gc.correction import CHANGES
 from tests.single_stage import CLASSES, METHODS, batch, tiny

@@ -80,7 +80,7 @@ def test_every_precision_can_be_had():
 
 
 def test_half_precision_is_not_replaced_by_another_on_a_cpu():
-    from benchmark.runner import make_fabric
+    from benchmark.distributed import make_fabric
 
     with pytest.raises(MethodError, match="16-mixed needs a GPU; bf16-mixed trains on a CPU"):
         make_fabric(RuntimeConfig(device="cpu", precision="16-mixed"))

@@ -14,8 +14,8 @@ from methods.base import MethodError
 from methods.cam.config import PRESETS as CAM
 from methods.cam.stages import CamNetwork
 from methods.clims.config import PRESETS as CLIMS
+from methods.dskd_gc.branch import build_branch
 from methods.dskd_gc.config import DecoderConfig, NetworkConfig
-from methods.dskd_gc.network import build_branch
 from methods.eps.config import PRESETS as EPS
 from methods.eps.network import EpsNetwork
 from methods.layers.backbones import build_backbone
