@@ -140,17 +140,19 @@ def test_scoring_predictions(dataset: TinyDataset, images: int, monkeypatch: pyt
             patch.setattr(evaluator, "boundary_counts", lambda *arguments: np.zeros((1, 4), np.int64))
             evaluate(dataset, 1)
 
-    # interleaved, and the best of each: other processes share the machine
-    functions: list[Callable[[], object]] = [
-        lambda: plain_loop(dataset),
-        lambda: boundary_loop(dataset),
-        without_boundaries,
-        lambda: evaluate(dataset, 1),
-        lambda: evaluate(dataset, None),
-    ]
-    runs = [[spent(function) for function in functions] for _ in range(3)]
-    plain, with_edges, counting, alone, parallel = (
-        Spent(min(r[k].wall for r in runs), min(r[k].cpu for r in runs)) for k in range(len(functions))
+    functions: dict[str, Callable[[], object]] = {
+        "plain": lambda: plain_loop(dataset),
+        "counting": without_boundaries,
+        "with_edges": lambda: boundary_loop(dataset),
+        "alone": lambda: evaluate(dataset, 1),
+        "parallel": lambda: evaluate(dataset, None),
+    }
+    # Interleaved, and the best of each: other processes share the machine. The two that are near each other more often.
+    runs: dict[str, list[Spent]] = {name: [] for name in functions}
+    for name in 3 * (3 * ["plain", "counting"] + ["with_edges", "alone", "parallel"]):
+        runs[name].append(spent(functions[name]))
+    plain, counting, with_edges, alone, parallel = (
+        Spent(min(r.wall for r in of_one), min(r.cpu for r in of_one)) for of_one in runs.values()
     )
     print(
         f"\n{images} predictions of 375x500, 21 classes. Plain loop {plain.wall:.2f} s, with boundaries by SciPy"
