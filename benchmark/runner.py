@@ -27,7 +27,6 @@ from methods.base import Artifact, Kind, MethodError, Supervision
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-
 MEMORY = ("host_memory_mb", "device_memory_mb")
 """What a stage's manifest says of its peaks; see `PeakMemory`."""
 COSTS = (*MEMORY, "step_seconds", "wait_share")

@@ -12,7 +12,7 @@ from torch import nn
 
 from methods.base import MethodError
 from methods.dskd_gc.config import DecoderConfig, DistillationConfig, NetworkConfig
-from methods.layers.vit import MultiClassTokenViT, build_trunk, whole_patches
+from methods.layers.vit import MultiClassTokenViT, build_vit, whole_patches
 
 
 class Encoded(NamedTuple):
@@ -149,6 +149,4 @@ def build_branch(
     weights_path: Path | None = None,
 ) -> Branch:
     """Network of a configuration; the transformer starts from `weights_path` (None: random)."""
-    trunk, normalisation = build_trunk(config.vit, weights_path)
-    vit = MultiClassTokenViT(trunk, 1, config.vit.final_norm, normalisation)
-    return Branch(vit, classes, config, distillation)
+    return Branch(build_vit(config.vit, 1, weights_path), classes, config, distillation)

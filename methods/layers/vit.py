@@ -227,6 +227,12 @@ def build_trunk(
     return trunk, normalisation
 
 
+def build_vit(config: VitConfig, classes: int, weights_path: Path | None = None) -> MultiClassTokenViT:
+    """Transformer of a configuration with `classes` class tokens; see `build_trunk`, also for what it raises."""
+    trunk, normalisation = build_trunk(config, weights_path)
+    return MultiClassTokenViT(trunk, classes, config.final_norm, normalisation)
+
+
 def nano_stem() -> nn.Module:
     """The miniature's patch embedding: (B, 3, H, W) -> (B, D, H / 8, W / 8)."""
     widths = (3, *NANO_STEM)

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import multilabel_soft_margin_loss
 
 from methods.layers.config import VitConfig
-from methods.layers.vit import MultiClassTokenViT, Observer, build_trunk
+from methods.layers.vit import MultiClassTokenViT, Observer, build_vit
 
 
 class Output(NamedTuple):
@@ -43,8 +43,7 @@ class MctformerNetwork(nn.Module):
 
 def build_network(config: VitConfig, classes: int, weights_path: Path | None = None) -> MctformerNetwork:
     """Network of a configuration; the transformer starts from `weights_path` (None: random)."""
-    trunk, normalisation = build_trunk(config, weights_path)
-    return MctformerNetwork(MultiClassTokenViT(trunk, classes, config.final_norm, normalisation))
+    return MctformerNetwork(build_vit(config, classes, weights_path))
 
 
 def classification_losses(output: Output, labels: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -16,7 +16,7 @@ from methods.layers.cam import normalise
 from methods.layers.local_crops import uncertain_crops
 from methods.layers.moving_average import average
 from methods.layers.token_losses import class_token_contrast
-from methods.layers.vit import MultiClassTokenViT, build_trunk, whole_patches
+from methods.layers.vit import MultiClassTokenViT, build_vit, whole_patches
 from methods.mctformer.network import Output, classification_losses
 from methods.sam_fused.config import ContrastConfig, NetworkConfig
 
@@ -176,6 +176,4 @@ def build_network(
     weights_path: Path | None = None,
 ) -> SamFusedNetwork:
     """Network of a configuration; the transformer starts from `weights_path` (None: random)."""
-    trunk, normalisation = build_trunk(config.vit, weights_path)
-    vit = MultiClassTokenViT(trunk, classes, config.vit.final_norm, normalisation)
-    return SamFusedNetwork(vit, contrast)
+    return SamFusedNetwork(build_vit(config.vit, classes, weights_path), contrast)
