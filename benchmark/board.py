@@ -5,16 +5,20 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
+from types import TracebackType
 from typing import Any
 
 from benchmark.changes import cell_identity, data_of
 from benchmark.config import DEFAULT_DATASET, RunConfig, plain
 from benchmark.console import console
+from benchmark.finished import FinishedCells
 from benchmark.panels import illustrate
 from benchmark.plan import Cell, Plan
 from benchmark.provenance import mixed
-from benchmark.runner import COSTS, CellResult
+from benchmark.runner import COSTS, CellResult, Runner
 from benchmark.traces import described_stages
 from methods.base import Method, preset_key
 from results.schema import CellRecord, Record
@@ -42,6 +46,53 @@ def write_board(
             )
         illustrate(plan, run_dir)
         return build_reports(run_dir)
+
+
+class GrowingBoard:
+    """The board of a run that grows as cells finish, in the terminal, the run folder and its reports.
+
+    Use it as a context manager; left without an exception, `reports` are complete.
+
+    Where cells run in other processes it is written in a thread, which they do not wait for.
+    """
+
+    def __init__(self, runner: Runner, run_dir: Path) -> None:
+        self.reports: dict[str, Path] = {}
+        """The newest reports by name."""
+        self._runner, self._run_dir = runner, run_dir
+        self._lock, self._new = Lock(), list[CellResult]()
+        self._thread = ThreadPoolExecutor(1, "board")
+        self._writing: list[Future[None]] = []
+        self._finished = FinishedCells(runner.plan.cells)
+
+    def __enter__(self) -> GrowingBoard:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.shutdown()
+        if kind is None:
+            for writing in self._writing:
+                writing.result()
+
+    def add(self, result: CellResult) -> None:
+        """Put a finished cell on the board."""
+        self._finished.show(result)
+        with self._lock:
+            self._new.append(result)
+        writing = self._thread.submit(self._write)
+        self._writing.append(writing)
+        if (
+            not self._runner.side_by_side
+        ):  # this process computes: nothing else may change its threads meanwhile
+            writing.result()
+
+    def _write(self) -> None:
+        with self._lock:
+            new, self._new = self._new, []
+        if new:  # else they came while the ones before were written
+            self.reports = write_board(self._runner.plan, new, self._runner.references(), self._run_dir)
 
 
 def _rows(

@@ -96,6 +96,8 @@ class RuntimeConfig:
     checkpoint_every: iterations between checkpoints; shard: images a shard of per-image stages, which is what a kill
     loses of them and what a file of CAMs holds (COCO: 642 files); batches do not reach across, hence a power of 2
     cache_mb: decoded images kept in memory, MiB
+    processes: worker processes that make artifacts side by side on a CPU, the cores shared among them (0: one for
+    each cell of the plan, at most one a core). It decides the threads of each, and with them the last bits of numbers
     logger: where losses and scores are shown as they come: none, tensorboard, wandb or mlflow; the last three are
     extras of the same names. log_dir: folder of its files
     """
@@ -106,6 +108,7 @@ class RuntimeConfig:
     precision: Annotated[str, OneOf(PRECISIONS)] = "32-true"
     deterministic: bool = True
     workers: Natural = 0
+    processes: Natural = 0
     checkpoint_every: Count = 100
     shard: Count = 128
     cache_mb: Natural = 512

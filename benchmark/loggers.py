@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +18,7 @@ from benchmark.config import NO_LOGGER, ConfigError, RuntimeConfig
 if TYPE_CHECKING:
     from lightning_fabric.loggers.logger import Logger
 
-LogMetrics = Callable[[Mapping[str, float], int | None], None]
-"""(values by name, iteration or None for what there is once)."""
 PROJECT = "wsss-benchmark"
-
-
-def silent(values: Mapping[str, float], iteration: int | None) -> None:
-    """The log of a run without one."""
 
 
 def require_logger(runtime: RuntimeConfig) -> None:
@@ -35,19 +28,27 @@ def require_logger(runtime: RuntimeConfig) -> None:
         raise ConfigError(f"runtime.logger={kind} needs the package {kind}; pip install -e '.[{kind}]'")
 
 
-@contextmanager
-def opened(runtime: RuntimeConfig, group: str, name: str) -> Iterator[LogMetrics]:
-    """The log of one cell."""
-    if runtime.logger == NO_LOGGER:
-        yield silent
-        return
-    logger = BACKENDS[runtime.logger](Path(runtime.log_dir), group, name)
-    status = "failed"
-    try:
-        yield lambda values, iteration: logger.log_metrics(dict(values), iteration)
-        status = "success"
-    finally:
-        logger.finalize(status)
+class CellLog:
+    """The log of one cell, opened when there is something to say; call it with values by name and the iteration."""
+
+    def __init__(self, runtime: RuntimeConfig, group: str, name: str) -> None:
+        self._open = partial(BACKENDS[runtime.logger], Path(runtime.log_dir), group, name)
+        self._logger: Logger | None = None
+
+    def __call__(self, values: Mapping[str, float], iteration: int | None) -> None:
+        if self._logger is None:
+            self._logger = self._open()
+        self._logger.log_metrics(dict(values), iteration)
+
+    def close(self, failed: bool) -> None:
+        if self._logger is not None:
+            self._logger.finalize("failed" if failed else "success")
+            self._logger = None
+
+
+def cell_log(runtime: RuntimeConfig, group: str, name: str) -> CellLog | None:
+    """The log of a cell by `runtime.logger`; None without one."""
+    return None if runtime.logger == NO_LOGGER else CellLog(runtime, group, name)
 
 
 def overall_scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -134,10 +134,10 @@ def _print_plan(jobs: list[Job]) -> None:
 
 
 def _run_board(jobs: list[Job], run_dir: Path) -> None:
-    from benchmark.board import write_board
+    from benchmark.board import GrowingBoard
     from benchmark.distributed import form_team
     from benchmark.networks import announce
-    from benchmark.runner import execute
+    from benchmark.runner import Runner, plan_in_team
     from results.merge import earlier_run
 
     runtime = jobs[0].config.runtime
@@ -146,16 +146,13 @@ def _run_board(jobs: list[Job], run_dir: Path) -> None:
         check_writable(run_dir, "--output")
         check_writable(Path(runtime.store), "runtime.store")
         earlier_run(run_dir)
-    done = execute(jobs, team)
-    if done is None:
+    if (plan := plan_in_team(jobs, team)) is None:
         return
-    runner, results = done
-    reports = write_board(runner.plan, results, runner.references(), run_dir)
+    runner = Runner(plan, team)
+    with GrowingBoard(runner, run_dir) as board:
+        results = runner.run(board.add)
     print_board(run_dir)
-    for result in results:
-        if result.stages:
-            console.print(result.cost_line(), markup=False)
-    console.print(f"\nReport: {reports['html']}", markup=False)
+    console.print(f"\nReport: {board.reports['html']}", markup=False)
     announce(results, run_dir)
     failures = [f"{r.cell.title.replace(' · ', ' ')}: {r.reason}" for r in results if r.status == "failed"]
     end(failures + runner.reference_failures)

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import re
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
 
-from benchmark import provenance
-from benchmark.config import plain
-from benchmark.console import console, duration, stage_progress
-from benchmark.distributed import Team, make_fabric
-from benchmark.failures import one_line
-from benchmark.loggers import LogMetrics, opened, overall_scores, require_logger, silent
-from benchmark.memory import PeakMemory
+from benchmark.console import console, duration
+from benchmark.distributed import Team
+from benchmark.loggers import CellLog, cell_log, overall_scores, require_logger
+from benchmark.making import Maker
 from benchmark.plan import Cell, Job, Plan, PlannedStage, plan_jobs
-from benchmark.store import SCRATCH, Entry, Store
+from benchmark.processes import Executor, OneByOne, SideBySide, process_count
+from benchmark.store import Entry
+from benchmark.tasks import Agenda, Outcome, Task, artifact_name, cell_tasks, scores_name
 from datasets.base import DataError
-from methods.base import Artifact, Kind, MethodError, Supervision
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
 
 MEMORY = ("host_memory_mb", "device_memory_mb")
 """What a stage's manifest says of its peaks; see `PeakMemory`."""
@@ -58,9 +49,9 @@ class CellResult:
         """Of all stages and their scoring; stored ones took them when they were made."""
         return sum(cost["seconds"] for cost in self.costs())
 
-    def cost_line(self) -> str:
-        """What the entry took, for the terminal."""
-        said = f"{self.cell.title}: {duration(self.seconds)}"
+    def costs_said(self) -> str:
+        """What the cell took, for the terminal."""
+        said = duration(self.seconds)
         for name, what in zip(MEMORY, ("peak memory", "on the GPU")):
             if peaks := [cost[name] for cost in self.costs() if name in cost]:
                 said += f", {what} {max(peaks):.0f} MB"
@@ -69,319 +60,151 @@ class CellResult:
 
 
 class Runner:
-    """Runs the cells of one plan."""
+    """Runs the cells of one plan, in as many processes as `process_count` says."""
 
     def __init__(self, plan: Plan, team: Team | None = None) -> None:
         """team: the processes of a run under torchrun; this one is rank 0 if it calls `run`."""
         self.plan = plan
         self._team = team
-        self._fabric: Fabric | None = team.fabric if team else None
         require_logger(plan.config.runtime)
-        self._log: LogMetrics = silent
-        self.reference_failures: list[str] = []
-        """Why reference rows are missing, one line each; filled by `references`."""
+        self._maker = Maker(plan, team, self._log_losses)
+        self._processes = 1 if team else process_count(plan)
+        self._logs: dict[int, CellLog] = {}
 
-    def run(self) -> list[CellResult]:
-        """Run every cell in order. KeyboardInterrupt passes through: what is finished stays stored.
+    def run(self, finished: Callable[[CellResult], None] = lambda result: None) -> list[CellResult]:
+        """Run every cell; the results are in the order of the plan. What is finished is stored, also when Ctrl-C comes.
 
+        finished: told each result as soon as it is there
         Raises DataError before anything is computed if a mask that will be opened is faulty.
         """
         try:
-            self._check_masks()
+            self._maker.check_masks()
         except DataError:
             if self._team:
                 self._team.dismiss()
             raise
-        for cell in self.plan.cells:  # said before hours of others' work
-            if cell.status != "planned":
-                console.print(f"{cell.title}: {cell.status}: {cell.reason}", markup=False)
-        results = [self._run_cell(cell) for cell in self.plan.cells]
+        results = [CellResult(cell) for cell in self.plan.cells]
+        try:
+            self._run_tasks(results, finished)
+        finally:
+            for log in self._logs.values():  # of cells that an interrupt has stopped
+                log.close(failed=True)
         if self._team:
             self._team.dismiss()
         return results
 
-    def _check_masks(self) -> None:
-        for split in self.plan.splits_with_open_masks():
-            title = f"masks · {split} · checking"
-            self._obtain(
-                "check-masks", self.plan.mask_check_key(split), title, partial(self._look, split, title)
-            )
-
-    def _look(self, split: str, title: str, work: Path) -> Mapping[str, Any]:
-        from benchmark.evaluation.mask_check import check_masks
-
-        progress = stage_progress(title)
-        progress.start(self.plan.dataset.masked(split), "img")
-        try:
-            return {
-                "kind": "check",
-                "masks": check_masks(self.plan.dataset, split, progress=progress.advance),
-            }
-        finally:
-            progress.stop()
-
-    def follow(self) -> None:
-        """What the other processes of a team do: train when rank 0 does."""
-        team, store = self._team, self.plan.store
-        assert team is not None
-        while (order := team.next_stage()) is not None:
-            cell = self.plan.cells[order[0]]
-            planned = cell.stages[order[1]]
-            error = None
-            checkpoints = store.work_path(planned.stage.name, planned.key) / SCRATCH
-            with TemporaryDirectory() as output:
-                (Path(output) / SCRATCH).mkdir()
-                try:
-                    self._call(cell, planned, Path(output), "", checkpoints)
-                except Exception as raised:  # rank 0 makes it the cell's row
-                    error = one_line(raised, store.root)
-            team.agree(error)
-
-    def _run_cell(self, cell: Cell) -> CellResult:
-        result = CellResult(cell)
-        title = cell.title
-        if cell.status != "planned":
-            result.status, result.reason = cell.status, cell.reason
-            return result
-        config = cell.config
-        name = "-".join(part.removeprefix("seed ") for part in title.split(" · "))
-        name = re.sub(r"[^\w.=+-]+", "_", name)  # a folder's for some: no spaces, no slashes
-        try:
-            with opened(config.runtime, config.name, name) as log:
-                self._log = log
-                for planned in cell.stages:
-                    self._run_stage(cell, planned, title, result)
-        except Exception as error:  # one cell's failure becomes its row
-            result.status, result.reason = "failed", one_line(error, self.plan.store.root)
-            console.print(f"{title}: FAILED: {result.reason}", style="red", markup=False)
-        return result
-
-    def _run_stage(self, cell: Cell, planned: PlannedStage, title: str, result: CellResult) -> None:
-        from benchmark.evaluation.evaluator import NO_MASKS
-
-        name = planned.stage.name
-        entry, cached = self._obtain(
-            name,
-            planned.key,
-            f"{title} · {name}",
-            lambda work: self._execute(cell, planned, work, f"{title} · {name}"),
-        )
-        result.artifacts[name] = entry
-        result.stages.append(
-            {
-                "name": name,
-                "key": planned.key,
-                "kind": planned.stage.yields.value,
-                "seconds": entry.manifest["seconds"],
-                "cached": cached,
-                "resumed": entry.manifest.get("resumed", False),
-                "bytes": entry.bytes,
-                **_costs(entry),
-                "notes": [],
-                "scoring": None,
-            }
-        )
-        if planned.score_key is None:
-            return
-        if planned.needs_masks and not self.plan.dataset.masked(planned.split):
-            result.stages[-1]["notes"] = [NO_MASKS]
-            return
-        scores, cached = self._obtain(
-            planned.score_name,
-            planned.score_key,
-            f"{title} · {name} · scoring",
-            lambda work: self._score(planned, entry, work, f"{title} · {name} · scoring"),
-        )
-        result.scores.append((planned, scores.manifest["rows"]))
-        result.stages[-1]["notes"] = scores.manifest["notes"]
-        result.stages[-1]["scoring"] = {
-            "name": planned.score_name,
-            "seconds": scores.manifest["seconds"],
-            "cached": cached,
-            **_costs(scores),
-        }
-        self._log(overall_scores(scores.manifest["rows"]), None)
-
-    def _obtain(
-        self, name: str, key: str, title: str, make: Callable[[Path], Mapping[str, Any]]
-    ) -> tuple[Entry, bool]:
-        """The stored artifact, or a new one made under the key's lock. Returns (entry, was it stored)."""
-        store: Store = self.plan.store
-        if (entry := store.find(name, key)) is not None:
-            store.touch(name, key)
-            return entry, True
-        self._keep_young()
-
-        def waiting() -> None:
-            console.print(f"{title}: another run is at it; waiting for its result", markup=False)
-
-        with store.building(name, key, waiting) as work:
-            if work is None:
-                found = store.find(name, key)
-                assert found is not None
-                return found, True
-            resumed = any((work / SCRATCH).iterdir())
-            began = time.perf_counter()
-            with PeakMemory() as memory:
-                manifest = make(work)
-            seconds = time.perf_counter() - began
-            cost = {
-                "seconds": round(seconds, 3),
-                "resumed": resumed,  # the seconds are then those of the last part alone
-                "host_memory_mb": round(memory.host_mb, 1),
-                "device_memory_mb": memory.device_mb and round(memory.device_mb, 1),
-            }
-            entry = store.commit(name, key, work, {**manifest, **cost})
-        console.print(f"{title}: {duration(seconds)}", markup=False)
-        return entry, False
-
-    def _keep_young(self) -> None:
-        """No board names this run's artifacts before it ends: `prune` is to take none of them meanwhile."""
-        for planned in (planned for cell in self.plan.cells for planned in cell.stages):
-            self.plan.store.touch(planned.stage.name, planned.key)
-            if planned.score_key is not None:
-                self.plan.store.touch(planned.score_name, planned.score_key)
-
-    def _execute(self, cell: Cell, planned: PlannedStage, work: Path, title: str) -> Mapping[str, Any]:
-        """Make an artifact in `work`, with the whole team where it is trained; what its manifest says of it."""
-        if self._team and planned.stage.yields == Kind.WEIGHTS:
-            self._team.begin(self.plan.cells.index(cell), cell.stages.index(planned))
-            try:
-                costs = self._call(cell, planned, work, title)
-            except Exception as error:
-                self._team.agree(one_line(error, self.plan.store.root))
-                raise
-            if (failure := self._team.agree(None)) is not None:
-                raise MethodError(failure)
-        else:
-            costs = self._call(cell, planned, work, title)
-        return {
-            **costs,
-            "kind": planned.stage.yields.value,
-            "run": planned.stage.run,
-            "settings": plain(planned.stage.settings),
-            "settings_type": f"{type(planned.stage.settings).__module__}:{type(planned.stage.settings).__qualname__}",
-            "classes": list(self.plan.dataset.classes),
-            "conversion": asdict(self.plan.dataset.conversion()),
-            "inputs": {role: up.key for role, up in planned.inputs.items()},
-            "seed": cell.seed if planned.stage.seeded else None,
-            "provenance": provenance.collect(self._get_fabric().device) | {"weights": planned.weights},
-        }
-
-    def _call(
-        self, cell: Cell, planned: PlannedStage, work: Path, title: str, checkpoints: Path | None = None
-    ) -> dict[str, float]:
-        """The stage's function; arguments as `RunContext`'s. Returns what its trainings took."""
-        from contextlib import nullcontext
-
-        from benchmark.context import RunContext, mask_companion
-        from benchmark.training import seed_everything
-        from datasets.guard import masks_closed
-
-        plan, stage = self.plan, planned.stage
-        may_see_masks = Supervision.MASKS in cell.method.supervision
-        inputs = {
-            role: Artifact(plan.store.path(up.stage.name, up.key), up.key, up.stage.yields)
-            for role, up in planned.inputs.items()
-        }
-        seed = cell.seed if stage.seeded else 0
-        progress = stage_progress(title)
-        context = RunContext(
-            fabric=self._get_fabric(),
-            runtime=plan.config.runtime,
-            view=plan.dataset.training_view(),
-            inputs=inputs,
-            output=work,
-            seed=seed,
-            progress=progress,
-            masks=mask_companion(plan.dataset) if may_see_masks else None,
-            checkpoints=checkpoints,
-            log_metrics=lambda values, iteration: self._log(
-                {f"{stage.name}/{name}": value for name, value in values.items()}, iteration
-            ),
-        )
-        module, function = stage.run.split(":")
-        run = getattr(importlib.import_module(module), function)
-        seed_everything(seed)
-        try:
-            with nullcontext() if may_see_masks else masks_closed(plan.dataset.mask_directories()):
-                run(context, stage.settings)
-        finally:
-            progress.stop()  # a bar that a failure left on the screen would break the next one's
-        return context.training_costs()
-
-    def _score(self, planned: PlannedStage, entry: Entry, work: Path, title: str) -> Mapping[str, Any]:
-        from benchmark.evaluation.classifier import score_classifications
-        from benchmark.evaluation.evaluator import score_cams, score_label_maps
-
-        config, dataset, kind = self.plan.config.evaluation, self.plan.dataset, planned.stage.yields
-        progress = stage_progress(title)
-        progress.start(len(dataset.ids(planned.split)), "img")
-        counts = work / "counts.parquet"
-        try:
-            if kind == Kind.IMAGE_SCORES:
-                scores = score_classifications(entry.path, dataset, planned.split, stage=planned.scored_as)
-            elif kind == Kind.CAM:
-                scores = score_cams(
-                    entry.path,
-                    dataset,
-                    planned.split,
-                    planned.stage.fixed_threshold,
-                    stage=planned.scored_as,
-                    counts_path=counts,
-                    held_out_fraction=config.held_out,
-                    sweep_max=config.sweep_max,
-                    boundary_tolerance=config.boundary_tolerance,
-                    progress=progress.advance,
-                )
-            else:
-                scores = score_label_maps(
-                    entry.path,
-                    dataset,
-                    planned.split,
-                    stage=planned.scored_as,
-                    counts_path=counts,
-                    boundary_tolerance=config.boundary_tolerance,
-                    progress=progress.advance,
-                )
-        finally:
-            progress.stop()
-        return {"kind": "scores", "rows": [asdict(row) for row in scores.rows], "notes": scores.notes}
+    @property
+    def side_by_side(self) -> bool:
+        """Whether other processes than this one compute."""
+        return self._processes > 1
 
     def references(self) -> list[dict[str, Any]]:
-        """Metric rows of the reference predictions on every scored split; `reference` names the row.
+        """See `Maker.references`."""
+        return self._maker.references()
 
-        What fails (a bad mask) goes to `reference_failures` and costs its own rows only.
-        """
-        plan, rows = self.plan, []
-        for stage, split in (("cam", "train"), ("pseudo_label", "train"), ("segmentation", "val")):
-            if plan.dataset.masked(split):
-                try:
-                    entry, _ = self._obtain(
-                        "score-references",
-                        plan.reference_key(stage, split),
-                        f"references · {split}",
-                        partial(self._reference_rows, stage, split),
-                    )
-                except Exception as error:
-                    reason = f"references · {split}: {one_line(error, plan.store.root)}"
-                    if reason not in self.reference_failures:  # two stages are scored on train
-                        self.reference_failures.append(reason)
-                else:
-                    rows += entry.manifest["rows"]
-        return rows
+    @property
+    def reference_failures(self) -> list[str]:
+        """Why reference rows are missing, one line each."""
+        return self._maker.reference_failures
 
-    def _reference_rows(self, stage: str, split: str, work: Path) -> Mapping[str, Any]:
-        from benchmark.evaluation.reference import reference_rows
+    def _run_tasks(self, results: Sequence[CellResult], finished: Callable[[CellResult], None]) -> None:
+        agenda = Agenda([cell_tasks(self.plan, number) for number in range(len(results))])
+        for number in agenda.through:  # said before hours of others' work
+            self._finish(results[number], number, agenda)
+            finished(results[number])
+        with self._executor() as executor:
+            while True:
+                while executor.free and (task := agenda.next()) is not None:
+                    self._open_log(task)
+                    executor.begin(task)
+                if not agenda.running:
+                    return
+                for task, outcome in executor.ended():
+                    through = agenda.end(task, outcome)
+                    self._log_scores(task, outcome, [*agenda.wanting(task)])
+                    for number in through:
+                        self._finish(results[number], number, agenda)
+                        finished(results[number])
 
-        found = reference_rows(self.plan.dataset, split, stage=stage)
-        rows = [{"reference": name, **asdict(row)} for name, scores in found.items() for row in scores.rows]
-        return {"kind": "scores", "rows": rows}
+    def _executor(self) -> AbstractContextManager[Executor]:
+        if not self.side_by_side:
+            return nullcontext(OneByOne(self._maker))
+        return SideBySide(self.plan, self._processes, self._log_losses)
 
-    def _get_fabric(self) -> Fabric:
-        if self._fabric is None:
-            self._fabric = make_fabric(self.plan.config.runtime)
-        return self._fabric
+    def _finish(self, result: CellResult, number: int, agenda: Agenda) -> None:
+        """Gather what the cell's tasks have made."""
+        cell = result.cell
+        if cell.status != "planned":
+            result.status, result.reason = cell.status, cell.reason
+            console.print(f"{cell.title}: {cell.status}: {cell.reason}", markup=False)
+        if (failure := agenda.failures.get(number)) is not None:
+            result.status, result.reason = "failed", failure
+            console.print(f"{cell.title}: FAILED: {failure}", style="red", markup=False)
+        for planned in cell.stages:
+            made = agenda.outcomes.get(artifact_name(planned.key))
+            if made is not None and not made.failure:
+                own = agenda.tasks[artifact_name(planned.key)].cell == number
+                self._gather(result, planned, made.cached or not own, agenda)
+        if (log := self._logs.pop(number, None)) is not None:
+            log.close(failed=result.status == "failed")
+
+    def _gather(self, result: CellResult, planned: PlannedStage, cached: bool, agenda: Agenda) -> None:
+        from benchmark.evaluation.evaluator import NO_MASKS
+
+        name, store = planned.stage.name, self.plan.store
+        entry = store.find(name, planned.key)
+        assert entry is not None
+        result.artifacts[name] = entry
+        row = {
+            "name": name,
+            "key": planned.key,
+            "kind": planned.stage.yields.value,
+            "seconds": entry.manifest["seconds"],
+            "cached": cached,
+            "resumed": entry.manifest.get("resumed", False),
+            "bytes": entry.bytes,
+            **_costs(entry),
+            "notes": [],
+            "scoring": None,
+        }
+        result.stages.append(row)
+        if planned.score_key is None:
+            return
+        scored = agenda.outcomes.get(scores_name(planned.score_key))
+        if scored is None and planned.needs_masks and not self.plan.dataset.masked(planned.split):
+            row["notes"] = [NO_MASKS]
+        if scored is None or scored.failure:
+            return
+        scores = store.find(planned.score_name, planned.score_key)
+        assert scores is not None
+        result.scores.append((planned, scores.manifest["rows"]))
+        row["notes"] = scores.manifest["notes"]
+        row["scoring"] = {
+            "name": planned.score_name,
+            "seconds": scores.manifest["seconds"],
+            "cached": scored.cached,
+            **_costs(scores),
+        }
+
+    def _open_log(self, task: Task) -> None:
+        config, cell = self.plan.cells[task.cell].config, self.plan.cells[task.cell]
+        if task.cell not in self._logs:
+            name = "-".join(part.removeprefix("seed ") for part in cell.title.split(" · "))
+            name = re.sub(r"[^\w.=+-]+", "_", name)  # a folder's for some: no spaces, no slashes
+            if (log := cell_log(config.runtime, config.name, name)) is not None:
+                self._logs[task.cell] = log
+
+    def _log_losses(self, cell: int, values: Mapping[str, float], iteration: int) -> None:
+        if cell in self._logs:
+            self._logs[cell](values, iteration)
+
+    def _log_scores(self, task: Task, outcome: Outcome, cells: Sequence[int]) -> None:
+        if task.scoring and not outcome.failure:
+            planned = self.plan.cells[task.cell].stages[task.stage]
+            scores = self.plan.store.find(planned.score_name, str(planned.score_key))
+            for cell in cells:
+                if scores is not None and cell in self._logs:
+                    self._logs[cell](overall_scores(scores.manifest["rows"]), None)
 
 
 def _costs(entry: Entry) -> dict[str, float]:
@@ -389,14 +212,21 @@ def _costs(entry: Entry) -> dict[str, float]:
     return {name: entry.manifest[name] for name in COSTS if entry.manifest.get(name) is not None}
 
 
-def execute(jobs: Sequence[Job], team: Team | None) -> tuple[Runner, list[CellResult]] | None:
-    """Plan and run; None in the processes of a team that do not lead, which have then trained with rank 0."""
+def plan_in_team(jobs: Sequence[Job], team: Team | None) -> Plan | None:
+    """The plan; None in the processes of a team that do not lead, which have then trained with rank 0."""
     if team and not team.leads:
         team.wait()  # rank 0 has planned, so generated data and fetched weights are there
-        Runner(plan_jobs(jobs), team).follow()
+        Maker(plan_jobs(jobs), team).follow()
         return None
     plan = plan_jobs(jobs)
     if team:
         team.wait()
+    return plan
+
+
+def execute(jobs: Sequence[Job], team: Team | None) -> tuple[Runner, list[CellResult]] | None:
+    """Plan and run; None where `plan_in_team` gives none."""
+    if (plan := plan_in_team(jobs, team)) is None:
+        return None
     runner = Runner(plan, team)
     return runner, runner.run()

@@ -47,4 +47,4 @@ def sizes(methods: Sequence[str]) -> list[str]:
 
 def data(folder: Path) -> list[str]:
     """A few generated pictures, drawn under `folder`."""
-    return [f"dataset.root={folder}", "dataset.train=24", "dataset.val=12"]
+    return [f"dataset.root={folder}", "dataset.train=24", "dataset.val=12", "runtime.processes=1"]

@@ -162,7 +162,8 @@ class CommandLine:
     def run_on(self, methods: str, *arguments: str) -> Outcome:
         """`run` on the data set that the arguments say."""
         place = ("--output", str(self.output), f"runtime.store={self.store}")
-        return self("run", "--methods", methods, "--device", "cpu", *place, *arguments)
+        here = () if any("processes=" in given for given in arguments) else ("runtime.processes=1",)
+        return self("run", "--methods", methods, "--device", "cpu", *place, *here, *arguments)
 
 
 @pytest.fixture

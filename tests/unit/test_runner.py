@@ -50,8 +50,10 @@ def test_scoring_is_part_of_what_an_entry_takes(command_line, third_party):
     seconds = costs[costs.metric == "seconds"].value.sum()
     assert run.cells[0]["provenance"]["seconds"] == pytest.approx(seconds, abs=2e-3)
     peak = costs[costs.metric == "host_memory_mb"].value.max()
-    line = f"sound · seed 0: {console.duration(seconds)}, peak memory {peak:.0f} MB"
-    assert line in first.out.splitlines()
+    miou = next(row.value for row in run.records.itertuples() if (row.metric, row.class_name) == ("miou", ""))
+    line = f"sound · seed 0      –{100 * miou:7.1f}      –  {console.duration(seconds)}, peak memory {peak:.0f} MB"
+    lines = first.out.splitlines()
+    assert lines[lines.index(line) - 1] == "mIoU in %         CAM pseudo  segm."
     assert f"{line} (1 of 1 stages stored before)" in command_line.run("sound").out.splitlines()
 
 
@@ -161,7 +163,7 @@ def test_a_bar_that_a_failure_leaves_does_not_break_the_next(command_line, third
     third_party(Toy("broken", "tests.toys:explode"), Toy("sound"))
     terminal = Console(file=io.StringIO(), force_terminal=True)
     monkeypatch.setattr(console, "console", terminal)
-    monkeypatch.setattr("benchmark.runner.stage_progress", console._Bar)
+    monkeypatch.setattr("benchmark.making.stage_progress", console._Bar)
     assert command_line.run("broken,sound").code == 1
     assert statuses(command_line.output)["sound"] == ("done", "")
     assert terminal._live_stack == []
