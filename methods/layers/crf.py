@@ -7,19 +7,15 @@ background, not all classes of the data set.
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
-from multiprocessing.resource_tracker import ensure_running
 from types import TracebackType
 
 import numpy as np
 
 from datasets.cores import usable_cores
+from datasets.workers import process_pool
 from methods.layers.config import CrfConfig
 
 
@@ -61,9 +57,7 @@ class CrfPool:
 
     def __enter__(self) -> CrfPool:
         if self._workers > 1:
-            # Not forked: a fork of a process with torch's threads may hang.
-            context = multiprocessing.get_context("spawn")
-            self._executor = ProcessPoolExecutor(self._workers, mp_context=context)
+            self._executor = process_pool(self._workers)
         return self
 
     def __exit__(
@@ -81,34 +75,8 @@ class CrfPool:
             return
         waiting: deque[Future[np.ndarray]] = deque()
         for image, probabilities in jobs:
-            with _interrupts_wait():
-                waiting.append(self._executor.submit(dense_crf, image, probabilities, self._config))
+            waiting.append(self._executor.submit(dense_crf, image, probabilities, self._config))
             if len(waiting) >= 2 * self._workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-@contextmanager
-def _interrupts_wait() -> Iterator[None]:
-    """Ctrl-C is heard at the end; processes started meanwhile never hear it, and are ended by this one.
-
-    A terminal sends it to them, too. That it is blocked is inherited, so they are deaf from their first instruction
-    on; with an initializer they would print a traceback where it comes while they import.
-    """
-    if threading.current_thread() is not threading.main_thread():  # no other may say what a signal does
-        yield
-        return
-    ensure_running()  # starting it, as the first process of a pool does, would unblock the signal
-    heard: list[int] = []
-    before = signal.signal(
-        signal.SIGINT, lambda number, frame: heard.append(number)
-    )  # through another thread
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        signal.signal(signal.SIGINT, signal.default_int_handler if before is None else before)
-    if heard:
-        signal.raise_signal(signal.SIGINT)
