@@ -1,9 +1,7 @@
 #!/usr/bin/env bash
-# Sets up if need be, then lint, types and the whole test suite.
+# Sets up if need be, then lint, format, types, the test suite and, alone and last, the tests of speed (scripts/verify.py).
+# --slow: the slow tests alone; --parts lint,types: these parts alone; everything else goes on to pytest
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash scripts/setup.sh
-.venv/bin/ruff check .
-.venv/bin/ruff format --check .
-.venv/bin/mypy
-.venv/bin/python -m pytest -m "not gpu" "$@"
+exec .venv/bin/python scripts/verify.py "$@"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -13,14 +14,16 @@ from methods.layers.crf import dense_crf
 def _seconds(labels: int, image: np.ndarray) -> float:
     probabilities = np.full((labels, *image.shape[:2]), 1 / labels, np.float32)
     start = time.perf_counter()
-    dense_crf(image, probabilities, CrfConfig())
-    return time.perf_counter() - start
+    posterior = dense_crf(image, probabilities, CrfConfig())
+    seconds = time.perf_counter() - start
+    # Nothing speaks for any of the labels.
+    np.testing.assert_allclose(posterior, 1 / labels, rtol=1e-3)
+    return seconds
 
 
-def test_present_classes_only_are_cheaper_than_all() -> None:
+def test_present_classes_only_against_all(record_property: Callable[[str, object], None]) -> None:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (8, 10, 3), dtype=np.uint8).repeat(20, 0).repeat(20, 1)
     few = min(_seconds(3, image) for _ in range(3))
     all_classes = min(_seconds(21, image) for _ in range(3))
-    print(f"160x200: 3 labels {few:.3f} s, 21 labels {all_classes:.3f} s")
-    assert all_classes > 1.5 * few
+    record_property("CRF, 160x200: seconds of 21 labels / 3", f"{all_classes / few:.1f}x")
