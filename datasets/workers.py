@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -24,7 +25,8 @@ def process_pool(
 
     Workers end by themselves when this process is gone, killed included; one in a C call that holds the
     interpreter's lock does so after the call. They never hear Ctrl-C, which a terminal sends to them, too.
-    Left by an exception, the pool ends them in the midst of their tasks; `shutdown` waits for tasks that run.
+    Left by an exception, Ctrl-C's included, the pool drops what waits and interrupts what runs (KeyboardInterrupt in
+    the task); `shutdown` waits for what runs.
 
     workers:     at most as many processes, started as tasks come
     initializer: called with initargs in each before its first task
@@ -37,7 +39,7 @@ def process_pool(
 class _Pool(ProcessPoolExecutor):
     def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         with _deaf_to_interrupts():  # processes are started here
-            return super().submit(function, *args, **kwargs)
+            return super().submit(_task, function, *args, **kwargs)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -45,13 +47,31 @@ class _Pool(ProcessPoolExecutor):
         if kind is not None:
             for process in list((self._processes or {}).values()):
                 process.terminate()
-        self.shutdown(cancel_futures=True)
+        self.shutdown(cancel_futures=kind is not None)
 
 
 def _begin(initializer: Callable[..., object] | None, initargs: tuple[object, ...]) -> None:
     threading.Thread(target=_end_with_parent, name="parent watch", daemon=True).start()
     if initializer is not None:
         initializer(*initargs)
+
+
+def _task(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Terminated, the task is interrupted and leaves its contexts in order; at other times the worker just ends."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return function(*args, **kwargs)
+    except KeyboardInterrupt:
+        pass  # what held on to the task's objects is gone from here on
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    gc.collect()  # pools among them take their semaphores along
+    os._exit(1)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # others of a pool that ends terminate again
+    raise KeyboardInterrupt
 
 
 def _end_with_parent() -> None:

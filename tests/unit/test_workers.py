@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from datasets.workers import process_pool
-from tests.conftest import ROOT
 
+ROOT = Path(__file__).parents[2]
 CRF_POOL = """
 import numpy as np
 from multiprocessing import active_children
@@ -33,7 +33,7 @@ if __name__ == "__main__":
         input()
 """
 POOL_IN_POOL = """
-import os, signal
+import os, signal, sys
 from datasets.workers import process_pool
 
 def inner():
@@ -46,9 +46,44 @@ def outer():
         pool.submit(inner).result()
 
 if __name__ == "__main__":
-    with process_pool(1) as pool:
-        pool.submit(outer).result()
+    try:
+        with process_pool(1) as pool:
+            pool.submit(outer).result()
+    except KeyboardInterrupt:
+        sys.exit(130)
 """
+
+
+def start(folder: Path, script: str) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
+    """A process that runs the script, in a group of its own, and the two workers that it names."""
+    path = folder / "parent.py"
+    path.write_text(script)
+    parent = subprocess.Popen(
+        [sys.executable, str(path)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell's background jobs ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert parent.stdout is not None
+    workers = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
+    assert len(workers) == 2
+    return parent, workers
+
+
+def said_by_all(parent: subprocess.Popen[str], workers: list[psutil.Process]) -> str:
+    """What stderr has when it is at its end: when no process of the tree is left to write into it."""
+    try:
+        return parent.communicate(timeout=60)[1]
+    finally:
+        for worker in workers:
+            if worker.is_running():
+                worker.kill()
 
 
 @pytest.mark.parametrize(
@@ -60,27 +95,16 @@ if __name__ == "__main__":
     ],
 )
 def test_workers_end_when_their_parent_alone_is_killed(tmp_path: Path, script: str) -> None:
-    path = tmp_path / "parent.py"
-    path.write_text(script)
-    with subprocess.Popen(
-        [sys.executable, str(path)],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as parent:
-        assert parent.stdout is not None
-        workers = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
-        assert len(workers) == 2
-        try:
-            os.kill(parent.pid, signal.SIGKILL)
-            # The pipe is at its end when no process of the tree is left to write into it.
-            parent.communicate(timeout=60)
-        finally:
-            for worker in workers:
-                if worker.is_running():
-                    worker.kill()
+    parent, workers = start(tmp_path, script)
+    os.kill(parent.pid, signal.SIGKILL)
+    said_by_all(parent, workers)
+
+
+def test_an_interrupt_of_a_pool_in_a_pool_leaves_no_word_and_no_process(tmp_path: Path) -> None:
+    parent, workers = start(tmp_path, POOL_IN_POOL)
+    os.killpg(parent.pid, signal.SIGINT)  # as a terminal does
+    assert said_by_all(parent, workers) == ""
+    assert parent.returncode == 130
 
 
 def interrupts_are_blocked() -> bool:
@@ -110,16 +134,34 @@ def test_an_initializer_is_called_in_every_worker() -> None:
     assert "WSSS_WORKER" not in os.environ
 
 
-def test_left_by_an_exception_a_pool_ends_workers_amid_their_tasks() -> None:
+def wait_or_leave(pid: Path, left: Path) -> None:
+    try:
+        pid.write_text(str(os.getpid()))
+        signal.pause()  # would never be done
+    finally:
+        left.touch()
+
+
+def test_left_by_an_exception_a_pool_interrupts_what_runs_and_drops_what_waits(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "runs")
+
     def interrupted() -> None:
         with process_pool(1) as pool:
-            pool.submit(os.getpid).result()
-            pool.submit(signal.pause)  # would never be done
+            for n in range(4):
+                pool.submit(wait_or_leave, tmp_path / "runs", tmp_path / f"{n}")
+            (tmp_path / "runs").read_text()
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert multiprocessing.active_children() == []
+    assert [path.name for path in tmp_path.iterdir() if path.name != "runs"] == ["0"]
+
+
+def test_left_in_order_a_pool_finishes_what_waits() -> None:
+    with process_pool(1) as pool:
+        results = [pool.submit(pow, n, 2) for n in range(6)]
+    assert [result.result() for result in results] == [0, 1, 4, 9, 16, 25]
 
 
 def test_nobody_else_makes_processes_of_his_own() -> None:
