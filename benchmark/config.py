@@ -1,4 +1,4 @@
-"""Configuration of a run: typed settings, composed with Hydra.
+"""Configuration of a run: typed settings, and overrides of them in Hydra's grammar (`benchmark.composing`).
 
 Groups: `dataset`, `scale`, `protocol`, and `method/<name>` for each chosen method. Their nodes are
 dataclasses that live with what they configure (a method's in its own folder), so there is no second list of
@@ -8,15 +8,14 @@ options here.
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import datasets
 from datasets.base import DatasetConfig
-from datasets.limits import Count, Inside, Natural, OneOf, Within, first_fault, suggestion
+from datasets.limits import Count, Inside, Natural, OneOf, Within, field_hints, first_fault, suggestion
 from methods.base import UNIFIED, MethodConfig, Shared, preset_key
 from methods.layers.config import CamInferenceConfig, SegmenterConfig
 from methods.refiners import IRN, PSA
@@ -156,21 +155,33 @@ def typed(kind: type, values: Mapping[str, Any]) -> Any:
     """A dataclass of `kind` from the plain data that `plain` made of one."""
     from omegaconf import OmegaConf
 
+    from benchmark.composing import open_parts, writable
+
     node = writable(OmegaConf.structured(kind))
-    _open_parts(node, values)
+    open_parts(node, values)
     return OmegaConf.to_object(OmegaConf.merge(node, values))
 
 
-def _open_parts(node: Any, values: Mapping[str, Any]) -> None:
-    """Parts that `values` fill and that have no default, or None, begin from their type's defaults, writable."""
-    from omegaconf import DictConfig, OmegaConf
+def settled(value: Any, declared: Any = None) -> Any:
+    """A value as its declared type has it, which is how stages are addressed: a float setting's 1 is 1.0.
 
-    for key, value in values.items():
-        child = node._get_node(key, validate_access=False)
-        if isinstance(value, Mapping) and isinstance(child, DictConfig):
-            if child._is_none() or child._is_missing():
-                node[key] = writable(OmegaConf.structured(child._metadata.ref_type))
-            _open_parts(node._get_node(key), value)
+    Sequences become tuples; OmegaConf makes lists of them. declared: needed for what is no dataclass
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        hints = field_hints(type(value))
+        return dataclasses.replace(value, **{n: settled(getattr(value, n), h) for n, h in hints.items()})
+    origin, parts = get_origin(declared), get_args(declared)
+    if origin is Annotated:
+        return settled(value, parts[0])
+    if origin in (Union, UnionType):
+        kinds = [part for part in parts if part is not type(None)]
+        return settled(value, kinds[0]) if len(kinds) == 1 else value
+    if isinstance(value, (list, tuple)):
+        alike = len(parts) != len(value) or Ellipsis in parts
+        return tuple(map(settled, value, [*parts, None][:1] * len(value) if alike else parts))
+    if isinstance(value, dict):
+        return {key: settled(item, parts[1] if parts else None) for key, item in value.items()}
+    return float(value) if declared is float and type(value) is int else value
 
 
 def compose(
@@ -204,7 +215,11 @@ def compose(
             known = ", ".join(s for s in SCALES if s in method.presets)
             raise ConfigError(f"method {name} has no settings at scale {scale}; it has {known}")
         nodes[f"method.{name}"] = method.preset(scale, protocol, dataset)
-    composed = _hydra_compose(nodes, list(overrides))
+    if overrides:
+        from benchmark.composing import overridden
+
+        nodes = overridden(nodes, overrides)
+    composed = {key: settled(node) for key, node in nodes.items()}
     config = RunConfig(
         **{k: composed[k] for k in ("dataset", "scale", "protocol", "evaluation", "runtime")},
         method={name: composed[f"method.{name}"] for name in methods},
@@ -236,155 +251,6 @@ def protocol_defaults(
         of(NETWORKS)[segmenter] if segmenter != OWN else of(SEGMENTERS) if unified else None,
         INFERENCE[scale] if unified else None,
     )
-
-
-def _hydra_compose(nodes: Mapping[str, Any], overrides: list[str]) -> dict[str, Any]:
-    from hydra import compose as hydra_compose
-    from hydra import initialize
-    from hydra.core.config_store import ConfigStore
-    from hydra.errors import HydraException, OverrideParseException
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    store = ConfigStore.instance()
-    defaults: list[Any] = []
-    for key, node in nodes.items():
-        group, option = key.replace(".", "/"), "chosen"
-        opened = writable(OmegaConf.structured(node))
-        for override in overrides:
-            if override.startswith(f"{key}."):
-                _fill_optional(opened, override.removeprefix(f"{key}."))
-        store.store(group=group, name=option, node=opened, package=key)
-        defaults.append({group: option})
-    store.store(name="benchmark_run", node={"defaults": [*defaults, "_self_"]})
-    with initialize(version_base=None, config_path=None):
-        base = hydra_compose("benchmark_run")
-        for override in overrides:
-            _check_key(override, base)
-        overrides = [_commas_read(override, base) for override in overrides]
-        try:
-            config = hydra_compose("benchmark_run", overrides=overrides)
-            return {key: _frozen(OmegaConf.to_object(OmegaConf.select(config, key))) for key in nodes}
-        except (HydraException, OmegaConfBaseException) as error:
-            reason = str(error.__cause__ or error).strip().splitlines()[0]
-            for override in overrides:  # name the one at fault
-                try:
-                    hydra_compose("benchmark_run", overrides=[override])
-                except (HydraException, OmegaConfBaseException):
-                    key, _, value = override.partition("=")
-                    quoted = isinstance(error, OverrideParseException)
-                    remedy = f"; put quotes around the value: '{key}=\"{value}\"'" if quoted else ""
-                    raise ConfigError(f"setting {override!r} is not valid: {reason}{remedy}") from None
-            raise ConfigError(reason) from None
-
-
-def _frozen(value: Any) -> Any:
-    """OmegaConf makes a list of every tuple; a composed setting equals its preset, tuples included."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        parts = {f.name: _frozen(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return dataclasses.replace(value, **parts)
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value
-
-
-def writable(node: Any) -> Any:
-    """Frozen dataclasses make read-only nodes; overrides need them open."""
-    from omegaconf import DictConfig, OmegaConf
-
-    OmegaConf.set_readonly(node, None)
-    for key in node:
-        if isinstance(node, DictConfig) and not OmegaConf.is_missing(node, key):
-            child = node._get_node(key)
-            if isinstance(child, DictConfig) and not child._is_none():
-                writable(child)
-    return node
-
-
-def _fill_optional(node: Any, override: str) -> None:
-    """Optional parts are None until a setting of theirs is given; then they start from their defaults.
-
-    override: key from `node` on, and value
-    """
-    from omegaconf import DictConfig, OmegaConf
-
-    key, _, value = override.partition("=")
-    path = key.split(".")
-    for depth, name in enumerate(path):
-        child = node._get_node(name, validate_access=False)
-        if not isinstance(child, DictConfig):
-            return
-        if child._is_none():
-            if depth == len(path) - 1 and value == "null":
-                return
-            node[name] = writable(OmegaConf.structured(child._metadata.ref_type))
-        node = node._get_node(name)
-
-
-def _check_key(override: str, config: Any) -> None:
-    from omegaconf import OmegaConf
-
-    match = re.match(r"^[~+]*([\w./-]+)(@[\w.]+)?=", override)
-    if not match:
-        raise ConfigError(f"{override!r} is no setting; write key=value, e.g. dataset.root=PATH")
-    key, value = match.group(1), override[match.end() :]
-    group = key.removesuffix(".name")
-    if group in GROUPS:
-        raise ConfigError(f"setting {key!r} is not set this way; choose the {group} with {GROUPS[group]}")
-    known = _flat_keys(OmegaConf.to_container(config))
-    if key in known:
-        parts = OmegaConf.select(config, key)
-        if OmegaConf.is_dict(parts) and not value.startswith("{") and value != "null":
-            raise ConfigError(
-                f"setting {key!r} has parts; set one of {', '.join(f'{key}.{p}' for p in parts)}"
-            )
-        return
-    methods = list(dict.fromkeys(k.split(".")[1] for k in known if k.startswith("method.")))
-    if key.startswith("method.") and (name := key.split(".")[1]) not in methods:
-        near = difflib.get_close_matches(name, methods, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ConfigError(
-            f"setting {key!r}: method {name!r} is not part of this run; {hint}it has {', '.join(methods)}"
-        )
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    hint = f"; did you mean {close[0]!r}?" if close else f"; settings begin with {', '.join(config)}"
-    raise ConfigError(f"there is no setting {key!r}{hint}")
-
-
-def _commas_read(override: str, config: Any) -> str:
-    """The override with values separated by commas made one list, or one string where the setting is one.
-
-    To Hydra, commas ask for several runs, and a list is no string. ConfigError where there can be one value only.
-    """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-
-    key, _, text = override.partition("=")
-    try:
-        parsed = OverridesParser.create().parse_override(override)
-    except HydraException:
-        return override  # composition says what is wrong with it
-    several = parsed.is_sweep_override()
-    value = parsed.value()
-    if not several and not isinstance(value, list):
-        return override
-    present = OmegaConf.select(config, key)
-    if OmegaConf.is_list(present):
-        return f"{key}=[{text}]" if several else override
-    if not isinstance(present, str | None):  # what is None by default is text: a path
-        raise ConfigError(f"setting {override!r} is not valid: it takes one value, not several")
-    joined = ",".join(map(str, value)) if isinstance(value, list) else text
-    escaped = joined.replace('"', '\\"')
-    return f'{key}="{escaped}"'
-
-
-def _flat_keys(tree: Any, prefix: str = "") -> list[str]:
-    keys = []
-    for key, value in tree.items():
-        full = f"{prefix}{key}"
-        keys.append(full)
-        if isinstance(value, dict):
-            keys += _flat_keys(value, f"{full}.")
-    return keys
 
 
 def choose(what: str, value: str, options: Mapping[str, str] | Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """Values that settings may take, declared with their types (`Annotated[int, Within(1)]`) and checked in one place.
 
-Light to import; part of typed settings everywhere. Hydra sees the plain types and checks those.
+Light to import; part of typed settings everywhere. OmegaConf sees the plain types and checks those.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def _faults(value: Any, hint: Any, key: str) -> Iterator[str]:
             if part is not type(None):
                 yield from _faults(value, part, key)
     elif dataclasses.is_dataclass(value):
-        for name, part in _hints(type(value)).items():  # type: ignore[arg-type]
+        for name, part in field_hints(type(value)).items():  # type: ignore[arg-type]
             yield from _faults(getattr(value, name), part, f"{key}.{name}" if key else name)
     elif isinstance(value, Mapping):
         for name, item in value.items():
@@ -151,6 +151,7 @@ def _shown(value: Any) -> str:
 
 
 @cache
-def _hints(cls: type) -> dict[str, Any]:
+def field_hints(cls: type) -> dict[str, Any]:
+    """Types of a dataclass's fields by name, with their limits (`Annotated`)."""
     hints = get_type_hints(cls, include_extras=True)
     return {f.name: hints[f.name] for f in dataclasses.fields(cls)}

@@ -108,6 +108,16 @@ print(*({{"torch", "torchvision", "timm", "pandas", "lightning_fabric"}} & set(s
     assert in_a_new_process(code).strip() == ""
 
 
+def test_settings_without_overrides_need_no_hydra():
+    code = """
+import sys
+from benchmark.config import compose
+assert compose(["cam"]).method["cam"].train.iterations > 0
+print(*{"hydra", "omegaconf"} & set(sys.modules))
+"""
+    assert in_a_new_process(code).strip() == ""
+
+
 def test_the_folder_datasets_breaks_no_library():
     code = "import timm, open_clip, segment_anything, datasets; print(datasets.__file__)"
     assert Path(in_a_new_process(code).strip()) == ROOT / "datasets" / "__init__.py"
