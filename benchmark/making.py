@@ -16,7 +16,7 @@ from benchmark.config import plain
 from benchmark.console import console, duration, stage_progress
 from benchmark.distributed import Team, make_fabric
 from benchmark.failures import one_line
-from benchmark.memory import PeakMemory
+from benchmark.memory import PeakMemory, release_unused
 from benchmark.plan import Cell, Plan, PlannedStage
 from benchmark.store import SCRATCH, Entry, Store
 from benchmark.tasks import Outcome, Task
@@ -60,6 +60,8 @@ class Maker:
                 )
         except Exception as error:
             return Outcome(failure=one_line(error, self.plan.store.root))
+        if not cached:
+            release_unused()  # the next stage's peak is its own
         return Outcome(cached)
 
     def _scores(self, planned: PlannedStage, title: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
 import os
 import signal
@@ -10,12 +9,14 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.connection import wait
 from multiprocessing.resource_tracker import ensure_running
 from types import TracebackType
 from typing import ParamSpec, TypeVar
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def process_pool(
@@ -39,7 +40,7 @@ def process_pool(
 class _Pool(ProcessPoolExecutor):
     def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         with _deaf_to_interrupts():  # processes are started here
-            return super().submit(_task, function, *args, **kwargs)
+            return super().submit(partial(_task, function, *args, **kwargs))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -56,17 +57,15 @@ def _begin(initializer: Callable[..., object] | None, initargs: tuple[object, ..
         initializer(*initargs)
 
 
-def _task(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+def _task(function: Callable[..., T], *args: object, **kwargs: object) -> T:
     """Terminated, the task is interrupted and leaves its contexts in order; at other times the worker just ends."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         return function(*args, **kwargs)
     except KeyboardInterrupt:
-        pass  # what held on to the task's objects is gone from here on
+        os._exit(1)
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    gc.collect()  # pools among them take their semaphores along
-    os._exit(1)
 
 
 def _interrupt(number: int, frame: object) -> None:
