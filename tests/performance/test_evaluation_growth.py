@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -36,39 +37,44 @@ COUNTS = (100, 1_000, 10_000)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """10 000 masks and label maps; CAMs, and stored counts, of each number of images."""
-    place, rng = tmp_path_factory.mktemp("growth"), np.random.default_rng(0)
+def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """Makes a folder with masks, label maps, CAMs and stored counts of a number of images."""
+    rng = np.random.default_rng(0)
     truths, predictions = (
         [blocky(rng, SIZE, ids, 8) for _ in range(FILES)]
         for ids in ((0, 0, 0, 1, 2, 3, 8, 255), (0, 0, 1, 2, 3, 8))
     )
-    for name, maps in (("masks", truths), ("prediction/labels", predictions)):
-        files = place / name
-        for n in range(FILES):
-            write_labels(files / f"{n:05}.png", maps[n])
-        for n in range(FILES, COUNTS[-1]):
-            (files / f"{n:05}.png").hardlink_to(files / f"{n % FILES:05}.png")
     scores = rng.random((FILES, 2, 6, 8)).astype(np.float16)
     pairs = pair_counts(np.stack(truths), np.stack(predictions), len(CLASSES) + 1, len(CLASSES) + 1)
-    for images in (WARM_UP, *COUNTS):
-        ids = [f"{n:05}" for n in range(images)]
-        shards = place / f"cam-{images}"
-        shards.mkdir()
-        for first in range(0, images, SHARD):
-            cams = {
-                i: Cam(scores[int(i) % FILES], (int(i) % FILES % 3, 7), SIZE)
-                for i in ids[first : first + SHARD]
-            }
-            write_cams(shards / f"{first:05}.safetensors", cams)
-        with CountsWriter(
-            place / f"counts-{images}.parquet", CountsHeader(Naming("none", CLASSES))
-        ) as writer:
-            for i in ids:
-                counts = pairs[int(i) % FILES, :, :-1]
-                gt, pred = np.nonzero(counts)
-                writer.add(i, gt, pred, counts[gt, pred])
-    return place
+
+    @cache
+    def folder(images: int) -> Path:
+        place = tmp_path_factory.mktemp("growth")
+        for name, maps in (("masks", truths), ("prediction/labels", predictions)):
+            files = place / name
+            for n in range(FILES):
+                write_labels(files / f"{n:05}.png", maps[n])
+            for n in range(FILES, images):
+                (files / f"{n:05}.png").hardlink_to(files / f"{n % FILES:05}.png")
+        for number in (WARM_UP, images):
+            ids = [f"{n:05}" for n in range(number)]
+            shards = place / f"cam-{number}"
+            shards.mkdir()
+            for first in range(0, number, SHARD):
+                cams = {
+                    i: Cam(scores[int(i) % FILES], (int(i) % FILES % 3, 7), SIZE)
+                    for i in ids[first : first + SHARD]
+                }
+                write_cams(shards / f"{first:05}.safetensors", cams)
+            header = CountsHeader(Naming("none", CLASSES))
+            with CountsWriter(place / f"counts-{number}.parquet", header) as writer:
+                for i in ids:
+                    counts = pairs[int(i) % FILES, :, :-1]
+                    gt, pred = np.nonzero(counts)
+                    writer.add(i, gt, pred, counts[gt, pred])
+        return place
+
+    return folder
 
 
 def measured(folder: Path, part: str, images: int) -> dict[str, float]:
@@ -80,10 +86,14 @@ def measured(folder: Path, part: str, images: int) -> dict[str, float]:
 
 
 def check(
-    folder: Path, part: str, few: int, many: int, record_property: Callable[[str, object], None]
+    make: Callable[[int], Path],
+    part: str,
+    few: int,
+    many: int,
+    record_property: Callable[[str, object], None],
 ) -> None:
     """Memory grows by what is said above; the seconds should as the images do."""
-    small, large = measured(folder, part, few), measured(folder, part, many)
+    small, large = (measured(make(images), part, images) for images in (few, many))
     for images, found in ((few, small), (many, large)):
         record_property(
             f"evaluation, {part} of {images} images", f"{found['seconds']:.2f} s, {found['mb']:.1f} MB more"
@@ -97,9 +107,9 @@ def check(
 
 @pytest.mark.parametrize("part", ["label_maps", "cams"])
 def test_from_100_to_1000_images(
-    folder: Path, part: str, record_property: Callable[[str, object], None]
+    make: Callable[[int], Path], part: str, record_property: Callable[[str, object], None]
 ) -> None:
-    check(folder, part, *COUNTS[:2], record_property)
+    check(make, part, *COUNTS[:2], record_property)
 
 
 @pytest.mark.slow
