@@ -1,4 +1,4 @@
-"""Shared test helpers: golden vectors, a seed, the optional shared material, and the GPU that some tests need."""
+"""Shared test helpers: golden vectors, seeds, the optional shared material, and the GPU that some tests need."""
 
 from __future__ import annotations
 
@@ -8,9 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("WSSS_SHARED", ROOT.parent / "shared"))
+
+# The same few examples in every run; `--hypothesis-profile=many` draws many others. A test whose example is costly
+# has fewer of its own; none is timed.
+_UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("few", _UNTIMED, max_examples=25, derandomize=True)
+settings.register_profile("many", _UNTIMED, max_examples=200)
+settings.load_profile("few")
 
 
 def golden_path(file: str) -> Path:
@@ -31,6 +39,12 @@ def golden(name: str) -> dict[str, np.ndarray]:
 def seeded() -> None:
     """Torch's random numbers are the same in every run of the test."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where generated data sets are drawn, each once a session; tests only read them."""
+    return tmp_path_factory.mktemp("generated")
 
 
 @pytest.fixture

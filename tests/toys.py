@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import os
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -110,6 +115,16 @@ class _EntryPoint:
         return self.method
 
 
+@contextmanager
+def registered(*methods: Method) -> Iterator[None]:
+    """Registers methods as installed packages' entry points would."""
+    entries = [_EntryPoint(m) for m in methods]
+    registry.all_methods.cache_clear()
+    with patch.object(registry, "entry_points", lambda group: entries):
+        yield
+    registry.all_methods.cache_clear()
+
+
 @pytest.fixture
 def third_party(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Registers methods as installed packages' entry points would, for one test."""
@@ -134,29 +149,39 @@ class Outcome:
 
 
 class CommandLine:
-    """`python -m benchmark` in this process, in a folder of its own with a small generated data set."""
+    """`python -m benchmark` in this process, in a folder of its own.
 
-    def __init__(
-        self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    data: where generated data sets are drawn; all tests share them
+    """
+
+    def __init__(self, folder: Path, data: Path) -> None:
         self.folder, self.store, self.output = folder, folder / "store", folder / "run"
-        self._monkeypatch, self._capsys = monkeypatch, capsys
+        self.data = data
 
     def __call__(self, *arguments: str) -> Outcome:
-        self._monkeypatch.setattr(sys, "argv", ["benchmark", *map(str, arguments)])
-        self._capsys.readouterr()
-        try:
-            main()
-        except SystemExit as exit_:
-            code = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
-        else:
-            code = 0
-        printed = self._capsys.readouterr()
-        return Outcome(code, printed.out, printed.err)
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            patch.object(sys, "argv", ["benchmark", *map(str, arguments)]),
+            patch.dict(os.environ, XDG_CACHE_HOME=str(self.folder / "cache")),
+            redirect_stdout(out),
+            redirect_stderr(err),
+        ):
+            try:
+                main()
+            except SystemExit as exit_:
+                code = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+            else:
+                code = 0
+        return Outcome(code, out.getvalue(), err.getvalue())
+
+    def begin_with(self, other: CommandLine) -> None:
+        """Take a copy of what another has stored and written; paths in it are relative."""
+        for name in ("store", "run"):
+            shutil.copytree(other.folder / name, self.folder / name)
 
     def run(self, methods: str, *arguments: str) -> Outcome:
         """`run` on a few generated pictures, with store and output in the folder."""
-        data = ("dataset.train=6", "dataset.val=2", f"dataset.root={self.folder / 'data'}")
+        data = ("dataset.train=6", "dataset.val=2", f"dataset.root={self.data}")
         return self.run_on(methods, *data, *arguments)
 
     def run_on(self, methods: str, *arguments: str) -> Outcome:
@@ -167,8 +192,6 @@ class CommandLine:
 
 
 @pytest.fixture
-def command_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> CommandLine:
+def command_line(tmp_path: Path, generated: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return CommandLine(tmp_path, monkeypatch, capsys)
+    return CommandLine(tmp_path, generated)

@@ -141,9 +141,13 @@ class _VGG16(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        from torchvision.models import vgg16
+        from torchvision.models.vgg import cfgs, make_layers
 
-        self.features = vgg16(weights=None).features
+        self.features = make_layers(cfgs["D"])  # without its classifier, nine tenths of the parameters
+        for module in self.features:
+            if isinstance(module, nn.Conv2d):  # as torchvision starts them
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
         pools = [i for i, m in enumerate(self.features) if isinstance(m, nn.MaxPool2d)]
         for order, i in enumerate(pools):
             self.features[i] = nn.MaxPool2d(3, stride=2 if order < 3 else 1, padding=1)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from results.aggregate import (
@@ -48,7 +48,6 @@ def board_row(records: list[Record], cells: list[dict[str, Any]], method: str = 
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
-@settings(max_examples=50, deadline=None)
 def test_mean_sample_deviation_and_n(values: list[float]) -> None:
     row = summarise(pd.DataFrame({"entry": "a", "value": values}), ["entry"]).iloc[0]
     assert row["n"] == len(values)

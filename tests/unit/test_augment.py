@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional as tv
 
@@ -72,7 +72,6 @@ def test_equals_resize_crop_and_flip_of_the_whole_image(resized: tuple[int, int]
     assert torch.equal(ours.valid[0], inside.bool())
 
 
-@settings(deadline=None, max_examples=40)
 @given(st.integers(5, 40), st.integers(5, 40), st.floats(0.3, 2.5), st.integers(0, 10**6))
 def test_any_scale_equals_torchvision(height: int, width: int, factor: float, seed: int) -> None:
     image = noise(3, height, width, seed=seed)
@@ -114,7 +113,6 @@ def position_image(height: int, width: int) -> torch.Tensor:
     return torch.stack([rows, columns, torch.zeros_like(rows)])
 
 
-@settings(deadline=None, max_examples=30)
 @given(st.integers(0, 10**6), st.sampled_from(["long", "scale", "area"]))
 def test_companions_move_along(seed: int, kind: str) -> None:
     recipe = {

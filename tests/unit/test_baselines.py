@@ -5,21 +5,33 @@ from __future__ import annotations
 import pytest
 
 from benchmark.changes import differences
-from benchmark.check.reference import default_path, load, section, shared_settings
-from benchmark.config import compose, plain
+from benchmark.check.reference import Reference, default_path, load, section, shared_settings
+from benchmark.config import RunConfig, compose, plain
 from methods.registry import all_methods
 
 METHODS = [name for name, method in all_methods().items() if method.in_all]
 REMEDY = "record them: python -m benchmark check --update --train"
 
 
+@pytest.fixture(scope="module")
+def config() -> RunConfig:
+    return compose(METHODS)
+
+
+@pytest.fixture(scope="module")
+def reference(config: RunConfig) -> Reference:
+    path = default_path(config)
+    found = load(path)
+    assert found is not None, f"no {path}; {REMEDY}"
+    return found
+
+
 @pytest.mark.parametrize("tier", [1, 2])
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_of_all_has_numbers_of_its_present_settings(name: str, tier: int) -> None:
-    config = compose([name])
+def test_every_method_of_all_has_numbers_of_its_present_settings(
+    name: str, tier: int, config: RunConfig, reference: Reference
+) -> None:
     path = default_path(config)
-    reference = load(path)
-    assert reference is not None, f"no {path}; {REMEDY}"
     baseline = reference.baselines.get(section("cpu", tier), {}).get(name)
     assert baseline is not None, f"{name} has no numbers of tier {tier} in {path}; {REMEDY}"
     now = plain(config.method[name])
@@ -38,7 +50,5 @@ def test_the_settings_that_methods_share_are_the_present_ones() -> None:
     assert not changed, f"recorded with other settings: {', '.join(changed)}; {REMEDY}"
 
 
-def test_all_recorded_weights_are_there_and_nothing_else_is() -> None:
-    reference = load(default_path(compose(METHODS)))
-    assert reference is not None
+def test_all_recorded_weights_are_there_and_nothing_else_is(reference: Reference) -> None:
     assert {file.name for file in reference.folder.iterdir()} == set(reference.weights.values())

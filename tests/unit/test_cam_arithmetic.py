@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch.nn.functional import avg_pool2d, interpolate
@@ -91,7 +91,6 @@ def test_an_image_without_classes_is_background() -> None:
     assert not labels.any()
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     arrays("float16", (3, 4, 5), elements=st.floats(0, 1, width=16)),
     st.floats(0.0, 1.0),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets.base import IGNORE, DataError
@@ -52,7 +52,6 @@ def test_polygons_are_filled_as_pycocotools_fills_them(name: str) -> None:
     assert np.count_nonzero(filled(corners) != theirs) <= 0.02 * theirs.sum()
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(-9, 40), st.floats(-9, 30)), min_size=3, max_size=12))
 def test_a_pixel_is_set_where_its_centre_lies_inside(corners: list[tuple[float, float]]) -> None:
     """By the even-odd rule, against a ray for every pixel."""

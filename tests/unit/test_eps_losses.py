@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 from torch.testing import assert_close
@@ -65,7 +65,6 @@ def test_equations_1_and_3() -> None:
     assert_close(result.loss, ((given_map - result.estimated_saliency) ** 2).mean())
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 1000), st.floats(0, 1), st.floats(0, 1))
 def test_maps_are_probabilities(seed: int, tau: float, weight: float) -> None:
     result = saliency_loss(*_random(seed), overlap_threshold=tau, foreground_weight=weight)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.ndimage import maximum_filter
@@ -24,7 +24,6 @@ label_maps = sizes.flatmap(
         hnp.arrays(np.uint8, size, elements=st.sampled_from([0, 0, 1, 2])),
     )
 )
-checked = settings(max_examples=60, deadline=None, derandomize=True)
 
 
 def counts_loop(truth: np.ndarray, prediction: np.ndarray, tolerance: float) -> list[int]:
@@ -62,7 +61,6 @@ def counts_loop(truth: np.ndarray, prediction: np.ndarray, tolerance: float) -> 
 
 
 @given(label_maps)
-@checked
 def test_counts_are_those_of_the_definition(maps: tuple[np.ndarray, np.ndarray]) -> None:
     truth, prediction = maps
     assert boundary_counts(truth[None], prediction[None], TOLERANCE)[0].tolist() == counts_loop(
@@ -88,7 +86,6 @@ def test_rims_of_255_as_voc_draws_them(seed: int) -> None:
 
 
 @given(label_maps, st.integers(0, 255))
-@checked
 def test_predictions_deep_in_255_do_not_count(maps: tuple[np.ndarray, np.ndarray], filler: int) -> None:
     truth, prediction = maps
     height, width = truth.shape
@@ -102,7 +99,6 @@ def test_predictions_deep_in_255_do_not_count(maps: tuple[np.ndarray, np.ndarray
 
 
 @given(hnp.arrays(np.uint8, (4, 7, 9), elements=st.sampled_from([0, 1, 2, 255])), st.permutations(range(4)))
-@checked
 def test_a_batch_is_its_images(truths: np.ndarray, order: list[int]) -> None:
     predictions = np.where(np.roll(truths, 1, 2) == 255, 0, np.roll(truths, 1, 2)).astype(np.uint8)
     batch = boundary_counts(truths, predictions, TOLERANCE)
@@ -112,7 +108,6 @@ def test_a_batch_is_its_images(truths: np.ndarray, order: list[int]) -> None:
 
 
 @given(label_maps, st.floats(0.01, 0.3), st.floats(1, 2))
-@checked
 def test_a_wider_tolerance_finds_no_less(
     maps: tuple[np.ndarray, np.ndarray], tolerance: float, factor: float
 ) -> None:
@@ -124,7 +119,6 @@ def test_a_wider_tolerance_finds_no_less(
 
 
 @given(label_maps)
-@checked
 def test_names_of_classes_do_not_matter_and_a_perfect_map_has_1(maps: tuple[np.ndarray, np.ndarray]) -> None:
     truth, prediction = maps
     names = np.arange(256, dtype=np.uint8)

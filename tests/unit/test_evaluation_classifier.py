@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -20,7 +20,6 @@ from tests.unit.evaluation_data import TinyDataset
 
 some_scores = hnp.arrays(np.float32, (8, 3), elements=st.sampled_from([-2, -1, 0, 0.5, 3]))
 some_labels = hnp.arrays(np.bool_, (8, 3))
-checked = settings(max_examples=60, deadline=None, derandomize=True)
 
 
 def average_precision_loop(scores: list[float], labels: list[bool]) -> float:
@@ -34,14 +33,12 @@ def average_precision_loop(scores: list[float], labels: list[bool]) -> float:
 
 
 @given(some_scores, some_labels)
-@checked
 def test_against_ranks_in_a_loop(scores: np.ndarray, labels: np.ndarray) -> None:
     expected = [average_precision_loop(s.tolist(), p.tolist()) for s, p in zip(scores.T, labels.T)]
     np.testing.assert_allclose(average_precisions(scores, labels), expected, atol=1e-12)
 
 
 @given(some_scores, some_labels, st.permutations(range(8)))
-@checked
 def test_order_of_images_and_scale_of_scores_do_not_matter(
     scores: np.ndarray, labels: np.ndarray, order: list[int]
 ) -> None:
@@ -84,7 +81,6 @@ def eight(tmp_path_factory: pytest.TempPathFactory) -> TinyDataset:
 
 
 @given(some_scores, st.permutations(range(8)), st.lists(st.integers(0, 3), min_size=8, max_size=8))
-@checked
 def test_shards_of_any_partition_merge_to_the_same(
     eight: TinyDataset,
     tmp_path_factory: pytest.TempPathFactory,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -40,7 +40,6 @@ def batches(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(batches())
-@settings(max_examples=80, deadline=None, derandomize=True)
 def test_counts_equal_the_loop(batch: tuple[np.ndarray, np.ndarray]) -> None:
     np.testing.assert_array_equal(pair_counts(*batch, GT, PRED), loop_counts(*batch))
 

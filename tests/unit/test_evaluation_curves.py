@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -61,7 +61,6 @@ def cams(draw: st.DrawFn) -> tuple[Cam, np.ndarray]:
 
 
 @given(cams())
-@settings(max_examples=100, deadline=None, derandomize=True)
 def test_matrices_at_all_thresholds_equal_the_loop(case: tuple[Cam, np.ndarray]) -> None:
     thresholds = threshold_grid(0.125, 0.3)
     matrices = matrices_at_thresholds(histogram_of(*case, thresholds, gt_classes=5))
@@ -110,7 +109,6 @@ def test_the_grid_includes_other_thresholds_once() -> None:
     hnp.arrays(np.float32, (200,), elements=st.floats(0, 1, width=32)),
     st.lists(st.floats(0, 1, width=32), max_size=5),
 )
-@settings(max_examples=100, deadline=None, derandomize=True)
 def test_bins_equal_binary_search(scores: np.ndarray, extra: list[float]) -> None:
     thresholds = threshold_grid(0.01, *extra)
     near = np.nextafter(thresholds, np.float32(2)), np.nextafter(thresholds, np.float32(0)), thresholds

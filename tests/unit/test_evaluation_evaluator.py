@@ -204,12 +204,7 @@ def test_cam_variants(dataset: TinyDataset, cams: Path, fixed: float) -> None:
 
 
 @given(st.permutations(list(SIZES)), st.integers(0, 20), st.permutations(list(SIZES)))
-@settings(
-    max_examples=12,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_order_of_images_and_shards_change_no_rule(
     dataset: TinyDataset,
     cams: Path,

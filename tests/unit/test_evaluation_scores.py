@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -54,7 +54,6 @@ def test_against_sets_of_pixels() -> None:
 
 
 @given(matrix_batches, st.permutations(range(5)), st.integers(0, 5))
-@settings(max_examples=50, deadline=None, derandomize=True)
 def test_order_of_images_and_shards_do_not_matter(matrices: np.ndarray, order: list[int], cut: int) -> None:
     total = matrices.sum(0)
     for other in (matrices[order].sum(0), matrices[:cut].sum(0) + matrices[cut:].sum(0)):
@@ -63,7 +62,6 @@ def test_order_of_images_and_shards_do_not_matter(matrices: np.ndarray, order: l
 
 
 @given(matrix_batches)
-@settings(max_examples=50, deadline=None, derandomize=True)
 def test_ranges_and_batches(matrices: np.ndarray) -> None:
     for score in (class_iou, mean_iou, pixel_accuracy, precision, recall):
         values = score(matrices)
@@ -72,7 +70,6 @@ def test_ranges_and_batches(matrices: np.ndarray) -> None:
 
 
 @given(hnp.arrays(np.uint8, (2, 6, 6), elements=st.integers(0, 3)), st.integers(0, 3))
-@settings(max_examples=50, deadline=None, derandomize=True)
 def test_ignored_pixels_do_not_count(truth: np.ndarray, filler: int) -> None:
     predicted = np.roll(truth, 1, axis=2)
     ignored = truth.copy()
@@ -117,7 +114,6 @@ extended_batches = hnp.arrays(np.int64, (5, 6, 4), elements=st.integers(0, 10**6
 
 
 @given(extended_batches, st.permutations(range(5)), st.integers(0, 5))
-@settings(max_examples=50, deadline=None, derandomize=True)
 def test_confusion_ratios_of_shards_and_of_any_order(
     matrices: np.ndarray, order: list[int], cut: int
 ) -> None:
@@ -144,7 +140,6 @@ some_pixels = (2, 3, 5)
     hnp.arrays(np.bool_, some_pixels),
     st.integers(0, 3),
 )
-@settings(max_examples=100, deadline=None, derandomize=True)
 def test_ignored_pixels_do_not_change_the_confusion_ratio(
     truth: np.ndarray, regions: np.ndarray, predicted: np.ndarray, ignored: np.ndarray, filler: int
 ) -> None:
@@ -160,7 +155,6 @@ def test_ignored_pixels_do_not_change_the_confusion_ratio(
 
 
 @given(extended_batches, st.integers(0, 4))
-@settings(max_examples=50, deadline=None, derandomize=True)
 def test_images_without_context_labels_do_not_dilute_the_ratio(matrices: np.ndarray, labelled: int) -> None:
     """Their context rows are empty, and their true positives are left out."""
     unlabelled = matrices.copy()
@@ -173,7 +167,6 @@ def test_images_without_context_labels_do_not_dilute_the_ratio(matrices: np.ndar
 
 
 @given(matrix_batches, st.integers(0, CLASSES))
-@settings(max_examples=50, deadline=None, derandomize=True)
 def test_a_class_that_is_nowhere_changes_no_other_score(matrices: np.ndarray, place: int) -> None:
     wider = np.insert(np.insert(matrices, place, 0, axis=1), place, 0, axis=2)
     for score in (class_iou, precision, recall):

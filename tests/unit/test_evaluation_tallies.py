@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -23,7 +23,6 @@ truths = hnp.arrays(
     np.uint8, (5, 6, 6), elements=st.sampled_from([0] * 20 + [1] * 6 + [2, 2, 3, 255]), unique=False
 )
 predictions = hnp.arrays(np.uint8, (5, 6, 6), elements=st.sampled_from([0, 0, 0, 1, 2, 4, 255]))
-checked = settings(max_examples=50, deadline=None, derandomize=True)
 
 
 def tally_of(truth: np.ndarray, prediction: np.ndarray) -> Tally:
@@ -77,7 +76,6 @@ def subsets_loop(
 
 
 @given(truths, predictions)
-@checked
 def test_subsets_are_those_of_the_definition(truth: np.ndarray, prediction: np.ndarray) -> None:
     found = {k: v for k, v in scores(tally_of(truth, prediction)).items() if not k[0].startswith("boundary")}
     expected = subsets_loop([*truth], [*prediction])
@@ -87,7 +85,6 @@ def test_subsets_are_those_of_the_definition(truth: np.ndarray, prediction: np.n
 
 
 @given(truths, predictions, st.permutations(range(5)), st.integers(0, 5))
-@checked
 def test_order_of_images_and_shards_do_not_matter(
     truth: np.ndarray, prediction: np.ndarray, order: list[int], cut: int
 ) -> None:
@@ -99,7 +96,6 @@ def test_order_of_images_and_shards_do_not_matter(
 
 
 @given(truths, predictions, st.integers(0, CLASSES))
-@checked
 def test_predictions_on_ignored_pixels_do_not_change_subsets(
     truth: np.ndarray, prediction: np.ndarray, filler: int
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,16 +15,24 @@ from benchmark.experiments import Options, find_experiments, make_tables
 from benchmark.plan import Job
 from methods.experiment import Experiment, ExperimentRow
 from results.schema import COLUMNS
-from tests.toys import CommandLine, Toy, command_line, not_runnable, third_party
+from tests.toys import CommandLine, Outcome, Toy, command_line, not_runnable, registered, third_party
 from tests.unit.toy_experiment import arguments, table, toy
 
 __all__ = ["command_line", "third_party"]  # fixtures
 
 
-def test_every_row_stands_beside_the_papers_number(command_line: CommandLine, third_party) -> None:
-    third_party(toy(), Toy("other"))
-    done = command_line(*arguments(command_line), "method.toy.note=kept")
+@pytest.fixture(scope="module")
+def filled(generated: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[CommandLine, Outcome]:
+    """A run of the experiment that tests only read, and what it said."""
+    command_line = CommandLine(tmp_path_factory.mktemp("filled"), generated)
+    with registered(toy(), Toy("other")):
+        done = command_line(*arguments(command_line), "method.toy.note=kept")
     assert done.code == 0, done.err
+    return command_line, done
+
+
+def test_every_row_stands_beside_the_papers_number(filled: tuple[CommandLine, Outcome]) -> None:
+    command_line, done = filled
     lines = {
         line.split("  ")[1].strip(): line.split()
         for line in done.out.splitlines()
@@ -38,10 +47,8 @@ def test_every_row_stands_beside_the_papers_number(command_line: CommandLine, th
     assert rows["background"]["paper"] == "84.29"
 
 
-def test_rows_that_cannot_be_had_are_listed_with_their_reason(command_line: CommandLine, third_party) -> None:
-    third_party(toy(), Toy("other"))
-    done = command_line(*arguments(command_line))
-    assert done.code == 0, done.err
+def test_rows_that_cannot_be_had_are_listed_with_their_reason(filled: tuple[CommandLine, Outcome]) -> None:
+    command_line, done = filled
     assert "with maps: not available: needs maps of old" in done.out
     assert "on GPUs: not available: needs scale paper" in done.out
     rows = table(command_line)
@@ -49,14 +56,16 @@ def test_rows_that_cannot_be_had_are_listed_with_their_reason(command_line: Comm
     assert rows["with maps"]["mean"] == ""
 
 
-def test_plan_and_progress_name_the_rows(command_line: CommandLine, third_party) -> None:
+def test_plan_and_progress_name_the_rows(
+    filled: tuple[CommandLine, Outcome], command_line: CommandLine, third_party
+) -> None:
     """Cells of one method and seed would be told apart by nothing else."""
     third_party(toy(), Toy("other"))
     planned = command_line(*arguments(command_line), "--dry-run")
     assert planned.code == 0, planned.err
     assert "shapes · toy · fill: background · seed 1" in planned.out
     assert "shapes · other · toy/fill: the other entry · seed 0" in planned.out
-    assert "toy · fill: class 1 · seed 0 · labels" in command_line(*arguments(command_line)).out
+    assert "toy · fill: class 1 · seed 0 · labels" in filled[1].out
 
 
 def test_fewer_seeds_than_the_table_had_are_said(command_line: CommandLine, third_party) -> None:
@@ -107,10 +116,8 @@ def test_a_column_may_be_of_another_metric_or_of_a_class(command_line: CommandLi
     assert float(found["ACC"]["mean"]) == float(found["IoU"]["mean"]) > float(found["mIoU"]["mean"]) > 0
 
 
-def test_all_records_of_the_rows_lie_beside_the_table(command_line: CommandLine, third_party) -> None:
-    third_party(toy(), Toy("other"))
-    assert command_line(*arguments(command_line)).code == 0
-    (path,) = (command_line.output / "experiments" / "records").glob("toy-fill*.csv")
+def test_all_records_of_the_rows_lie_beside_the_table(filled: tuple[CommandLine, Outcome]) -> None:
+    (path,) = (filled[0].output / "experiments" / "records").glob("toy-fill*.csv")
     records = pd.read_csv(path)
     assert list(records.columns) == ["row", *COLUMNS]
     assert set(records["row"]) == {"background", "class 1", "the other entry"}

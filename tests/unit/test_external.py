@@ -110,12 +110,12 @@ FORMATS = (save_psa, save_mctformer, save_irn, save_clip_es, save_npz, save_npz_
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, command_line: CommandLine) -> Elsewhere:
-    return Elsewhere(tmp_path / "elsewhere", command_line.folder / "data")
+    return Elsewhere(tmp_path / "elsewhere", command_line.data)
 
 
 def evaluate(command_line: CommandLine, *arguments: Any) -> Outcome:
     place = ("--output", command_line.output, f"runtime.store={command_line.store}")
-    return command_line("evaluate", *arguments, *place, *DATA, f"dataset.root={command_line.folder / 'data'}")
+    return command_line("evaluate", *arguments, *place, *DATA, f"dataset.root={command_line.data}")
 
 
 def refused(done: Outcome) -> str:

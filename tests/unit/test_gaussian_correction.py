@@ -168,7 +168,7 @@ def test_rows_do_not_see_each_other_nor_what_is_masked():
             torch.testing.assert_close(ours[0], theirs[row])
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6))
 def test_the_lower_component_is_first_and_its_posterior_a_probability(seed):
     values = torch.rand(3, 50, generator=torch.Generator().manual_seed(seed))
@@ -289,7 +289,7 @@ def by_loops(labels, noise, features, settings: CorrectionConfig) -> torch.Tenso
     return result
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.integers(0, 10**6), st.integers(2, 9), st.integers(2, 9), st.floats(-0.9, 0.95))
 def test_rules_are_those_of_the_paper(seed, height, width, similarity):
     source = torch.Generator().manual_seed(seed)
@@ -301,7 +301,7 @@ def test_rules_are_those_of_the_paper(seed, height, width, similarity):
     assert torch.equal(correct_by_neighbours(labels, noise, features, chosen), expected)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.integers(0, 10**6), st.integers(2, 6), st.integers(2, 6), st.tuples(*[st.integers(0, 3)] * 4))
 def test_an_image_in_a_padding_is_corrected_as_it_is_without(seed, height, width, padding):
     source = torch.Generator().manual_seed(seed)

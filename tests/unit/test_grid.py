@@ -21,9 +21,9 @@ __all__ = ["command_line", "third_party"]  # fixtures
 REFINERS, NETWORKS = ("none", "psa", "irn"), ("largefov", "aspp")
 
 
-@pytest.fixture
-def plan(tmp_path: Path) -> Plan:
-    data = [f"dataset.root={tmp_path / 'data'}", "dataset.train=4", "dataset.val=2"]
+@pytest.fixture(scope="module")
+def plan(generated: Path) -> Plan:
+    data = [f"dataset.root={generated}", "dataset.train=4", "dataset.val=2"]
     configs = grid("cam,dskd_gc,supervised", None, "nano", "paper", data, ",".join(REFINERS), "largefov,aspp")
     return plan_jobs([Job(config, [0]) for config in configs])
 

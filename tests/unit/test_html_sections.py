@@ -389,7 +389,7 @@ HOSTILE_TEXT = st.text(
 )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(HOSTILE_TEXT)
 def test_no_name_changes_the_pages_structure(run: Run, tame: Any, name: str) -> None:
     assert shape(rendered(run, "x" + name)) == tame

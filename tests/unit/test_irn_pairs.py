@@ -75,7 +75,7 @@ def test_walk_is_the_published_one():
     np.testing.assert_allclose(walked[0], vector["walked"], rtol=1e-3)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(1, 7), st.integers(1, 7), st.integers(2, 5))
 def test_walk_keeps_the_size_of_any_grid(height, width, radius):
     cams, edges = torch.rand(2, 3, height, width), torch.rand(2, 1, height, width)

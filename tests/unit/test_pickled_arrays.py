@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -91,7 +91,6 @@ ARRAYS = npst.arrays(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.dictionaries(st.integers(-5, 2**40) | st.text(max_size=4), ARRAYS, max_size=4),
     st.sampled_from(PROTOCOLS),
@@ -196,7 +195,7 @@ def test_a_tensor_larger_than_its_storage_is_refused(tmp_path: Path) -> None:
         read_array_file(save(tmp_path / "a.npy", {1: Beyond()}, 4))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(st.data())
 def test_damaged_files_are_one_line(tmp_path_factory: Any, data: Any) -> None:
     """Any byte changed, any end cut off: read as something, or a DataError."""

@@ -16,7 +16,7 @@ from methods.base import Kind, NotRunnable
 from methods.registry import all_methods
 from results.io import read_run
 from tests.painter import LightPainter, Painter, PainterConfig
-from tests.toys import CommandLine, Outcome, Toy, command_line, third_party
+from tests.toys import CommandLine, Outcome, Toy, command_line, registered, third_party
 from tests.trees import write_deep_colour, write_folder, write_image
 
 __all__ = ["command_line", "third_party"]  # fixtures
@@ -29,12 +29,21 @@ def photographs(tmp_path: Path) -> Path:
     return tmp_path / "photographs"
 
 
-@pytest.fixture
-def painted(command_line: CommandLine, third_party) -> Outcome:
-    third_party(Painter("painter"), Toy("toy"))
-    done = command_line.run("painter,toy", "--seeds", "0")
+@pytest.fixture(scope="module")
+def once(generated: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[CommandLine, Outcome]:
+    """A run of a method that predicts and of one that does not, and what it said."""
+    command_line = CommandLine(tmp_path_factory.mktemp("painted"), generated)
+    with registered(Painter("painter"), Toy("toy")):
+        done = command_line.run("painter,toy", "--seeds", "0")
     assert done.code == 0, done.err
-    return done
+    return command_line, done
+
+
+@pytest.fixture
+def painted(once: tuple[CommandLine, Outcome], command_line: CommandLine, third_party) -> None:
+    """That run, in the command line's own folder."""
+    third_party(Painter("painter"), Toy("toy"))
+    command_line.begin_with(once[0])
 
 
 def predict(command_line: CommandLine, photographs: Path, *arguments: str) -> Outcome:
@@ -42,9 +51,11 @@ def predict(command_line: CommandLine, photographs: Path, *arguments: str) -> Ou
 
 
 def test_the_run_says_where_the_networks_are_and_its_hint_works(
-    command_line: CommandLine, painted: Outcome, photographs: Path, tmp_path: Path
+    once: tuple[CommandLine, Outcome], third_party, photographs: Path, tmp_path: Path
 ) -> None:
-    (hint,) = [line for line in painted.out.splitlines() if line.startswith("To segment your images: ")]
+    third_party(Painter("painter"), Toy("toy"))
+    command_line, ran = once
+    (hint,) = [line for line in ran.out.splitlines() if line.startswith("To segment your images: ")]
     arguments = hint.partition(" -m benchmark ")[2].replace("DIR", str(photographs)).split()
     output = tmp_path / "out"
     done = command_line(*arguments, "--output", str(output), "--device", "cpu")
@@ -57,7 +68,7 @@ def test_the_run_says_where_the_networks_are_and_its_hint_works(
     assert (output / "classes.txt").read_text().splitlines()[0] == "0 background"
     assert {p.name for p in output.iterdir()} == {"labels", "overlays", "classes.txt"}
 
-    (place,) = [line for line in painted.out.splitlines() if line.startswith("network of painter seed 0: ")]
+    (place,) = [line for line in ran.out.splitlines() if line.startswith("network of painter seed 0: ")]
     by_weights = predict(
         command_line, photographs, "--weights", place.partition(": ")[2], "--output", str(tmp_path / "2")
     )
@@ -101,7 +112,7 @@ def test_new_images_go_through_what_the_training_images_did(
     assert done.err.startswith("error: 1 of 3 images could not be used")
 
 
-def test_the_records_say_where_every_artifact_is(command_line: CommandLine, painted: Outcome) -> None:
+def test_the_records_say_where_every_artifact_is(command_line: CommandLine, painted: None) -> None:
     for cell in read_run(command_line.output).cells:
         for stage in cell["stages"]:
             manifest = json.loads((command_line.output / stage["path"] / "manifest.json").read_text())
@@ -110,7 +121,7 @@ def test_the_records_say_where_every_artifact_is(command_line: CommandLine, pain
 
 @pytest.mark.parametrize("place", ["out", "."])
 def test_what_was_written_among_the_images_is_not_segmented(
-    command_line: CommandLine, painted: Outcome, photographs: Path, place: str
+    command_line: CommandLine, painted: None, photographs: Path, place: str
 ) -> None:
     for _ in range(2):
         done = predict(
@@ -129,7 +140,7 @@ def test_what_was_written_among_the_images_is_not_segmented(
     ],
 )
 def test_a_network_that_is_not_there(
-    command_line: CommandLine, painted: Outcome, photographs: Path, arguments: tuple[str, ...], words: str
+    command_line: CommandLine, painted: None, photographs: Path, arguments: tuple[str, ...], words: str
 ) -> None:
     done = predict(command_line, photographs, "--run", str(command_line.output), *arguments)
     assert done.code == 2
@@ -137,7 +148,7 @@ def test_a_network_that_is_not_there(
 
 
 def test_several_networks_are_named(
-    command_line: CommandLine, painted: Outcome, photographs: Path, third_party
+    command_line: CommandLine, painted: None, photographs: Path, third_party
 ) -> None:
     command_line.run("painter", "--seeds", "1")
     run = str(command_line.output)
@@ -156,9 +167,7 @@ def test_several_networks_are_named(
     )
 
 
-def test_artifacts_that_segment_nothing(
-    command_line: CommandLine, painted: Outcome, photographs: Path
-) -> None:
+def test_artifacts_that_segment_nothing(command_line: CommandLine, painted: None, photographs: Path) -> None:
     (labels,) = command_line.store.glob("artifacts/labels/*")
     done = predict(command_line, photographs, "--weights", str(labels))
     assert done.code == 2
@@ -166,7 +175,7 @@ def test_artifacts_that_segment_nothing(
 
 
 def test_a_network_that_is_gone_or_damaged(
-    command_line: CommandLine, painted: Outcome, photographs: Path, tmp_path: Path
+    command_line: CommandLine, painted: None, photographs: Path, tmp_path: Path
 ) -> None:
     (network,) = command_line.store.glob("artifacts/learn/*")
     (network / "colour.txt").write_text("green")
@@ -182,7 +191,7 @@ def test_a_network_that_is_gone_or_damaged(
 
 
 def test_settings_of_another_version_are_one_line(
-    command_line: CommandLine, painted: Outcome, photographs: Path
+    command_line: CommandLine, painted: None, photographs: Path
 ) -> None:
     (artifact,) = command_line.store.glob("artifacts/paint/*")
     manifest = json.loads((artifact / "manifest.json").read_text())

@@ -57,7 +57,7 @@ def faulty(settings: ToyConfig, classes: int, size: tuple[int, int]) -> list[Pas
 
 
 def run_profile(command_line: CommandLine, methods: str, *arguments: str) -> Any:
-    data = ("dataset.train=2", "dataset.val=1", f"dataset.root={command_line.folder / 'data'}")
+    data = ("dataset.train=2", "dataset.val=1", f"dataset.root={command_line.data}")
     places = ("--output", str(command_line.output), "--device", "cpu", "--seconds", "0.01")
     return command_line("profile", "--methods", methods, *places, *data, *arguments)
 

@@ -12,18 +12,27 @@ import pytest
 from filelock import FileLock
 
 from benchmark.store import SCRATCH
-from tests.toys import CommandLine, Toy, command_line, third_party
+from tests.toys import CommandLine, Toy, command_line, registered, third_party
 
 __all__ = ["command_line", "third_party"]  # fixtures
 
 
+@pytest.fixture(scope="module")
+def once(generated: Path, tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
+    """A store with the artifacts of a run, and those of one whose folder is gone."""
+    command_line = CommandLine(tmp_path_factory.mktemp("used"), generated)
+    with registered(Toy("sound")):
+        assert command_line.run("sound", "method.sound.value=1").code == 0
+        shutil.rmtree(command_line.output)
+        assert command_line.run("sound").code == 0
+    return command_line
+
+
 @pytest.fixture
-def used(command_line: CommandLine, third_party) -> CommandLine:
-    """A store with the artifacts of a run, those of one whose folder is gone, and abandoned work."""
+def used(once: CommandLine, command_line: CommandLine, third_party) -> CommandLine:
+    """Such a store, with abandoned work in it."""
     third_party(Toy("sound"))
-    assert command_line.run("sound", "method.sound.value=1").code == 0
-    shutil.rmtree(command_line.output)
-    assert command_line.run("sound").code == 0
+    command_line.begin_with(once)
     work = command_line.store / "work" / "labels" / ("f" * 24) / SCRATCH
     work.mkdir(parents=True)
     (work / "checkpoint-1.pt").write_bytes(b"x" * 5000)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets.base import IGNORE, TrainingView
@@ -41,7 +41,6 @@ def test_affinity_labels_are_the_published_ones():
         np.testing.assert_array_equal(pairs[0].flatten(1), vector[name].astype(bool), err_msg=name)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 99), st.integers(1, 3))
 def test_a_pair_is_alike_or_unlike_or_ignored(seed, batch):
     source = np.random.default_rng(seed)
@@ -80,14 +79,14 @@ def test_a_cell_has_its_blocks_most_frequent_label():
     ],
 )
 def test_network_takes_three_levels_of_any_backbone(name, stride, width):
-    network = AffinityNetwork(build_backbone(BackboneConfig(name, "none", stride)))
-    assert network(torch.rand(2, 3, 2 * stride, 3 * stride)).shape == (2, width, 2, 3)
+    with torch.device("cpu" if name == "resnet38d_nano" else "meta"):
+        network = AffinityNetwork(build_backbone(BackboneConfig(name, "none", stride)))
+        assert network(torch.rand(2, 3, 2 * stride, 3 * stride)).shape == (2, width, 2, 3)
 
 
 def test_network_has_the_published_layers_at_paper_scale():
     with torch.device("meta"):
-        backbone = build_backbone(replace(PsaConfig().backbone, weights="none"))
-    network = AffinityNetwork(backbone.to_empty(device="cpu"))
+        network = AffinityNetwork(build_backbone(replace(PsaConfig().backbone, weights="none")))
     shapes = [tuple(c.weight.shape[:2]) for c in (*network.reduce, network.fuse)]
     assert shapes == [(64, 512), (128, 1024), (256, 4096), (448, 448)]
 

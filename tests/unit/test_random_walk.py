@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from methods.refiners.random_walk import SparseTransition, disc_offsets, random_walk
@@ -88,7 +88,6 @@ def example(shape: tuple[int, int, int], seed: int) -> tuple[torch.Tensor, torch
     return affinities, torch.rand(batch, 2, height, width, generator=source, dtype=torch.float64)
 
 
-@settings(deadline=None)
 @given(grids, st.integers(0, 99), st.integers(0, 40))
 def test_walk_equals_the_power_of_the_matrix(shape, seed, steps):
     affinities, scores = example(shape, seed)
@@ -98,7 +97,6 @@ def test_walk_equals_the_power_of_the_matrix(shape, seed, steps):
         torch.testing.assert_close(result.flatten(1), values.flatten(1) @ power, rtol=1e-6, atol=1e-7)
 
 
-@settings(deadline=None)
 @given(grids, st.integers(0, 99))
 def test_columns_of_the_transition_sum_to_one_and_hold_probabilities(shape, seed):
     affinities, _ = example(shape, seed)
@@ -109,7 +107,6 @@ def test_columns_of_the_transition_sum_to_one_and_hold_probabilities(shape, seed
     torch.testing.assert_close(transposed.sum(1), torch.ones_like(transposed[0]))
 
 
-@settings(deadline=None)
 @given(grids, st.integers(0, 99), st.integers(0, 300), st.just(0.0) | st.floats(1e-6, 1))
 def test_a_constant_map_stays_what_it_is(shape, seed, steps, value):
     affinities, scores = example(shape, seed)
@@ -118,7 +115,6 @@ def test_a_constant_map_stays_what_it_is(shape, seed, steps, value):
     torch.testing.assert_close(random_walk(constant, transition, steps), constant, rtol=1e-4, atol=0)
 
 
-@settings(deadline=None)
 @given(grids, st.integers(0, 99), st.integers(0, 70), st.integers(0, 70))
 def test_two_walks_are_one_longer_walk(shape, seed, first, second):
     affinities, scores = example(shape, seed)

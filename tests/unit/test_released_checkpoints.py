@@ -80,10 +80,16 @@ def test_a_checkpoint_stands_where_the_training_would(command_line: CommandLine,
     ],
 )  # fmt: skip
 def test_the_plan_has_the_files_content_in_its_key(
-    method: str, setting: str, stage: str, gone: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: str,
+    setting: str,
+    stage: str,
+    gone: set[str],
+    tmp_path: Path,
+    generated: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    data = ["dataset.train=4", "dataset.val=2", f"dataset.root={tmp_path / 'data'}"]
+    data = ["dataset.train=4", "dataset.val=2", f"dataset.root={generated}"]
     file = tmp_path / "released.pth"
 
     def planned(*overrides: str) -> dict[str, Any]:
@@ -119,8 +125,8 @@ def test_the_plan_has_the_files_content_in_its_key(
         ("clims", ["classifier_checkpoint=/a.pth", "initialisation=backbone"], "leave it out, or set initialisation"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_is_one_line(method: str, overrides: list[str], words: str, tmp_path: Path) -> None:
-    data = ["dataset.train=4", "dataset.val=2", f"dataset.root={tmp_path / 'data'}"]
+def test_what_cannot_be_is_one_line(method: str, overrides: list[str], words: str, generated: Path) -> None:
+    data = ["dataset.train=4", "dataset.val=2", f"dataset.root={generated}"]
     config = compose([method], "shapes", overrides=[*data, *(f"method.{method}.{o}" for o in overrides)])
     (cell,) = make_plan(config, [0]).cells
     assert cell.status == "failed"

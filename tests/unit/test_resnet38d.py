@@ -53,7 +53,9 @@ def test_state_dictionary_is_that_of_the_published_files() -> None:
 def test_golden_eps_network() -> None:
     expected = golden("resnet38d")
     state = _closed_form_state(int(expected["seed"]))
-    network = EpsNetwork(build_backbone(BackboneConfig("resnet38d")), classes=4)
+    with torch.device("meta"):
+        network = EpsNetwork(build_backbone(BackboneConfig("resnet38d")), classes=4)
+    network.to_empty(device="cpu")
     load_into(network.backbone.trunk, state, allow_unexpected=["fc8.*"], source="golden")
     load_into(network.classifier, {"weight": state["fc8.weight"]}, source="golden")
     with torch.no_grad():
@@ -73,13 +75,16 @@ def test_a_published_classifier_file_loads(tmp_path: Path) -> None:
     assert all(torch.equal(loaded[key], value) for key, value in state.items())
 
 
-def test_full_size_eps_trains_on_the_cpu() -> None:
-    """Forward and backward of the joint loss through all 105 M parameters, first layers and BN frozen."""
+@pytest.mark.parametrize(
+    ("name", "stride"), [("resnet38d_nano", 4), pytest.param("resnet38d", 8, marks=pytest.mark.slow)]
+)
+def test_eps_trains_all_but_its_frozen_layers(name: str, stride: int) -> None:
+    """Forward and backward of the joint loss (at full size through 105 M parameters), first layers and BN frozen."""
     torch.manual_seed(0)
-    backbone = build_backbone(BackboneConfig("resnet38d", frozen_stages=2, freeze_bn=True))
+    backbone = build_backbone(BackboneConfig(name, output_stride=stride, frozen_stages=2, freeze_bn=True))
     network = EpsNetwork(backbone, classes=20).train()
     logits = network(torch.randn(1, 3, 40, 40))
-    assert logits.shape == (1, 21, 5, 5)
+    assert logits.shape == (1, 21, 40 // stride, 40 // stride)
     labels = torch.zeros(1, 20).index_fill_(1, torch.tensor([3]), 1.0)
     loss = classification_loss(logits, labels) + saliency_loss(logits, torch.rand(1, 1, 40, 40), labels).loss
     loss.backward()

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
@@ -21,7 +21,6 @@ from methods.sam_fused.reliability import entropy, mean_mask, reliability
 # --- reliability ------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None)
 @given(st.integers(1, 12), st.integers(0, 99))
 def test_entropy_is_low_where_views_agree(views: int, seed: int) -> None:
     masks = torch.rand(views, 2, 5, 7, generator=torch.Generator().manual_seed(seed)) > 0.5

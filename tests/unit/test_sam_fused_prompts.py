@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from methods.layers.sam import NEGATIVE, NO_POINT, POSITIVE
@@ -34,7 +34,6 @@ def test_positive_points_are_the_peaks_of_the_regions_highest_first() -> None:
 
 
 @given(st.integers(0, 10_000), st.integers(1, 4), st.integers(0, 5), st.integers(0, 5))
-@settings(max_examples=40, deadline=None)
 def test_points_lie_where_the_cam_is_confident(
     seed: int, classes: int, positives: int, negatives: int
 ) -> None:

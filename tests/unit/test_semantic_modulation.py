@@ -46,7 +46,7 @@ def network() -> MctformerNetwork:
 
 
 @given(st.integers(0, 10**6), st.floats(0, 3))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_all_patches_related_adds_the_mean_of_the_row(seed: int, strength: float) -> None:
     class_to_patch, patch_to_patch = attention(seed)
     expected = class_to_patch + strength * class_to_patch.mean(-1, keepdim=True)
@@ -54,7 +54,7 @@ def test_all_patches_related_adds_the_mean_of_the_row(seed: int, strength: float
 
 
 @given(st.integers(0, 10**6), st.floats(0.01, 1), st.booleans())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_order_of_patches_does_not_matter(seed: int, ratio: float, include_self: bool) -> None:
     class_to_patch, patch_to_patch = attention(seed)
     order = torch.randperm(10, generator=torch.Generator().manual_seed(seed))
@@ -65,7 +65,7 @@ def test_the_order_of_patches_does_not_matter(seed: int, ratio: float, include_s
 
 
 @given(st.integers(0, 10**6), st.floats(0.01, 1), st.floats(0, 3))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_only_the_ranking_of_affinities_counts_and_classes_are_apart(
     seed: int, ratio: float, strength: float
 ) -> None:

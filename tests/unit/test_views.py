@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
@@ -32,7 +32,6 @@ fineness = st.sampled_from([1.0, 4 / 3, 2.0, 2.7])
 third (128 pixels for 96, as at nano), half or two thirds of the image's pixels a side."""
 
 
-@settings(deadline=None)
 @given(sides, sides, st.booleans(), turns, st.integers(0, 99))
 def test_turning_back_is_exact_for_any_size(
     height: int, width: int, mirror: bool, turn: int, seed: int
@@ -47,7 +46,6 @@ def test_turning_back_is_exact_for_any_size(
                                torch.arange(9))  # fmt: skip
 
 
-@settings(deadline=None)
 @given(sides, sides, st.booleans(), turns, st.integers(0, 99))
 def test_views_of_the_frames_own_scale_come_back_exactly(
     height: int, width: int, mirror: bool, turn: int, seed: int
@@ -57,7 +55,6 @@ def test_views_of_the_frames_own_scale_come_back_exactly(
     assert torch.equal(restored(placed(images, view, frame), (height, width), view, frame), images)
 
 
-@settings(max_examples=80, deadline=None)
 @given(st.integers(30, 150), st.integers(30, 150), st.booleans(), turns, scales, fineness)
 def test_scaling_comes_back_within_one_source_pixel(
     height: int, width: int, mirror: bool, turn: int, scale: float, fine: float
@@ -87,7 +84,6 @@ def test_what_lies_at_the_border_stays_there(before: int, length: int) -> None:
     assert resized[..., 0].min() > 1
 
 
-@settings(max_examples=80, deadline=None)
 @given(st.integers(60, 150), st.integers(60, 150), st.booleans(), turns, scales, fineness, st.integers(0, 99))
 def test_the_edge_of_a_mask_moves_by_no_more_than_a_pixel(
     height: int, width: int, mirror: bool, turn: int, scale: float, fine: float, seed: int
@@ -103,7 +99,6 @@ def test_the_edge_of_a_mask_moves_by_no_more_than_a_pixel(
     assert (changed.abs() <= 1.0).all()
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
 @given(
     st.integers(60, 150), st.integers(60, 150), st.booleans(), turns, scales, fineness, st.booleans(),
     st.floats(0, 1), st.floats(0, 1), st.floats(0, 2 * math.pi), st.floats(14, 60),
@@ -139,7 +134,6 @@ def test_masks_that_touch_the_border_come_back_within_one_source_pixel(
         assert off.max() <= 1.5
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(17, 90), st.integers(17, 90), st.booleans(), turns, scales, st.floats(0.3, 0.7))
 def test_straight_edges_come_back_within_one_source_pixel(
     height: int, width: int, mirror: bool, turn: int, scale: float, at: float
@@ -157,7 +151,6 @@ def test_straight_edges_come_back_within_one_source_pixel(
     assert back[0, 1, 0].all()
 
 
-@settings(deadline=None)
 @given(st.integers(1, 4), st.integers(90, 500), st.booleans(), st.booleans(), turns, scales)
 def test_thin_images_come_back_in_their_place(
     short: int, long: int, upright: bool, mirror: bool, turn: int, scale: float
@@ -173,7 +166,6 @@ def test_thin_images_come_back_in_their_place(
     assert (back - images).abs().max() <= max(1.0, 0.15 * cell)
 
 
-@settings(deadline=None)
 @given(sides, sides, st.booleans(), turns, scales, st.sampled_from([64, 97]))
 def test_a_view_lies_within_the_frame_at_its_own_scale(
     height: int, width: int, mirror: bool, turn: int, scale: float, side: int
@@ -190,7 +182,6 @@ def test_a_view_lies_within_the_frame_at_its_own_scale(
     assert seen[..., h:, :].abs().sum() == seen[..., :, w:].abs().sum() == 0
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(20, 90), st.integers(20, 90), st.booleans(), turns, scales, st.integers(0, 99))
 def test_points_go_where_their_pixels_go(
     height: int, width: int, mirror: bool, turn: int, scale: float, seed: int

@@ -72,7 +72,7 @@ def test_pretrain(command_line: CommandLine, below_a_file: Path) -> None:
 def test_predict(command_line: CommandLine, third_party, below_a_file: Path, tmp_path: Path) -> None:
     third_party(Painter("painter"))
     command_line.run("painter")
-    images = next((tmp_path / "data").rglob("images"))
+    images = next(command_line.data.rglob("images"))
     done = command_line(
         "predict", "--run", str(command_line.output), "--images", str(images), "--output", str(below_a_file)
     )
