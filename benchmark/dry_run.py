@@ -1,4 +1,4 @@
-"""`run --dry-run`: the plan in words: cells, stages, what is stored, disk needed."""
+"""`run --dry-run`: the plan in words: cells, stages, what is stored, time and disk needed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import shutil
 from collections.abc import Iterator
 from typing import Any
 
-from benchmark.console import console, duration, size
+from benchmark.console import console, size
 from benchmark.estimate import time_estimate
+from benchmark.machine_speed import remembered_speed
 from benchmark.plan import Plan, PlannedStage
 from methods.base import Kind
 from methods.layers.config import BackboneConfig, CamInferenceConfig, VitConfig
@@ -65,16 +66,15 @@ def print_plan(plan: Plan) -> bool:
     free = shutil.disk_usage(existing).free
     for reference in plan.to_fetch():
         console.print(f"would be fetched first: weights {reference}", markup=False)
-    seconds, todo, unknown = time_estimate(plan)
+    time = time_estimate(plan, remembered_speed(plan.store))
     meanwhile = f", and {size(checkpoints)} while a network is trained" if checkpoints else ""
     console.print(
-        f"\n{len(plan.cells)} cells, {todo} stages to do; about {size(needed)} of disk in {root}{meanwhile}, "
+        f"\n{len(plan.cells)} cells, {time.todo} stages to do; about {size(needed)} of disk in {root}{meanwhile}, "
         f"{size(free)} free",
         markup=False,
     )
-    if unknown < todo:
-        rest = f", without {unknown} stages of which nothing is known" if unknown else ""
-        console.print(f"about {duration(seconds)}, by the times of earlier ones{rest}", markup=False)
+    if time.seconds or time.todo:
+        console.print(str(time), markup=False)
     if needed + checkpoints > free:
         console.print("Not enough space: point runtime.store to a larger disk.", style="red")
     failed = [cell for cell in plan.cells if cell.status == "failed"]

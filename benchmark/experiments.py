@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.config import ConfigError, compose
-from benchmark.console import console, duration
+from benchmark.console import console
 from benchmark.diagnoses import Diagnoses, diagnoses_of, diagnosis_of
 from benchmark.estimate import time_estimate
 from benchmark.experiment_tables import print_table, write_table
 from benchmark.folders import check_writable
+from benchmark.machine_speed import measured_speed
 from benchmark.measured import Column, measure, scored
 from benchmark.plan import Job, plan_jobs
 from methods.experiment import Claim, Experiment, ExperimentRow
@@ -246,14 +247,13 @@ def explained(table: Table, found: Sequence[Direction], diagnoses: Diagnoses) ->
 
 
 def announce_time(jobs: Sequence[Job]) -> None:
-    """Say how long it will take, as far as stored runs tell."""
-    seconds, todo, unknown = time_estimate(plan_jobs(jobs, fetching=False))
-    if unknown < todo:
-        rest = f", without {unknown} of which nothing is known" if unknown else ""
-        console.print(
-            f"{todo} stages to do: about {duration(seconds)}, by the times of earlier ones{rest}",
-            markup=False,
-        )
+    """Measure this machine's speed and say how long it will take."""
+    import torch
+
+    plan = plan_jobs(jobs, fetching=False)
+    time = time_estimate(plan, measured_speed(plan.config.runtime, torch.get_num_threads()))
+    if time.seconds or time.todo:
+        console.print(f"{time.todo} stages to do: {time}", markup=False)
 
 
 def _write(

@@ -15,6 +15,7 @@ from benchmark import provenance
 from benchmark.config import plain
 from benchmark.console import console, duration, stage_progress
 from benchmark.distributed import Team, make_fabric
+from benchmark.estimate import megapixels
 from benchmark.failures import one_line
 from benchmark.memory import PeakMemory, release_unused
 from benchmark.plan import Cell, Plan, PlannedStage
@@ -174,6 +175,7 @@ class Maker:
             "settings": plain(planned.stage.settings),
             "settings_type": f"{type(planned.stage.settings).__module__}:{type(planned.stage.settings).__qualname__}",
             "classes": list(self.plan.dataset.classes),
+            "megapixels": megapixels(self.plan.dataset, planned.stage.splits),
             "conversion": asdict(self.plan.dataset.conversion()),
             "inputs": {role: up.key for role, up in planned.inputs.items()},
             "seed": cell.seed if planned.stage.seeded else None,
@@ -259,7 +261,14 @@ class Maker:
                 )
         finally:
             progress.stop()
-        return {"kind": "scores", "rows": [asdict(row) for row in scores.rows], "notes": scores.notes}
+        return {
+            "kind": "scores",
+            "rows": [asdict(row) for row in scores.rows],
+            "notes": scores.notes,
+            "scored": kind.value,
+            "classes": list(dataset.classes),
+            "megapixels": megapixels(dataset, (planned.split,)),
+        }
 
     def references(self) -> list[dict[str, Any]]:
         """Metric rows of the reference predictions on every scored split; `reference` names the row.

@@ -52,7 +52,7 @@ def collect(device: torch.device) -> dict[str, Any]:
 
     hardware: dict[str, Any] = {
         "machine": platform.machine(),
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
     }
@@ -95,7 +95,7 @@ def _commit(git: Mapping[str, Any]) -> str:
 
 
 @cache
-def _cpu_name() -> str:
+def cpu_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")

@@ -15,7 +15,7 @@ from benchmark.making import Maker
 from benchmark.plan import Cell, Job, Plan, PlannedStage, plan_jobs
 from benchmark.processes import Executor, OneByOne, SideBySide, process_count
 from benchmark.store import Entry
-from benchmark.tasks import Agenda, Outcome, Task, artifact_name, cell_tasks, scores_name
+from benchmark.tasks import Agenda, Outcome, Task, cell_tasks
 from datasets.base import DataError
 
 MEMORY = ("host_memory_mb", "device_memory_mb")
@@ -141,9 +141,9 @@ class Runner:
             result.status, result.reason = "failed", failure
             console.print(f"{cell.title}: FAILED: {failure}", style="red", markup=False)
         for planned in cell.stages:
-            made = agenda.outcomes.get(artifact_name(planned.key))
+            made = agenda.outcomes.get(planned.key)
             if made is not None and not made.failure:
-                own = agenda.tasks[artifact_name(planned.key)].cell == number
+                own = agenda.tasks[planned.key].cell == number
                 self._gather(result, planned, made.cached or not own, agenda)
         if (log := self._logs.pop(number, None)) is not None:
             log.close(failed=result.status == "failed")
@@ -170,7 +170,7 @@ class Runner:
         result.stages.append(row)
         if planned.score_key is None:
             return
-        scored = agenda.outcomes.get(scores_name(planned.score_key))
+        scored = agenda.outcomes.get(planned.score_key)
         if scored is None and planned.needs_masks and not self.plan.dataset.masked(planned.split):
             row["notes"] = [NO_MASKS]
         if scored is None or scored.failure:

@@ -12,7 +12,7 @@ from benchmark.plan import Plan
 class Task:
     """An artifact to be made, or its scores.
 
-    name: tells it from all others; cells that share an artifact share its task
+    name: key of the artifact or of the scores; cells that share an artifact share its task
     cell, stage: indices into the plan, of the first cell that wants it
     scoring: whether the scores are meant
     needs: names of the tasks that have to be done before
@@ -33,25 +33,16 @@ class Outcome:
     failure: str = ""
 
 
-def artifact_name(key: str) -> str:
-    return f"artifact {key}"
-
-
-def scores_name(key: str) -> str:
-    return f"scores {key}"
-
-
 def cell_tasks(plan: Plan, cell: int) -> list[Task]:
     """The tasks of a cell, what comes first first: each artifact, then its scores."""
     found = []
     for number, planned in enumerate(plan.cells[cell].stages):
-        made = artifact_name(planned.key)
-        needs = tuple(artifact_name(upstream.key) for upstream in planned.inputs.values())
-        found.append(Task(made, cell, number, needs=needs))
+        needs = tuple(upstream.key for upstream in planned.inputs.values())
+        found.append(Task(planned.key, cell, number, needs=needs))
         scored = planned.score_key is not None
         if scored and (not planned.needs_masks or plan.dataset.masked(planned.split)):
             assert planned.score_key is not None
-            found.append(Task(scores_name(planned.score_key), cell, number, scoring=True, needs=(made,)))
+            found.append(Task(planned.score_key, cell, number, scoring=True, needs=(planned.key,)))
     return found
 
 
