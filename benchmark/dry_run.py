@@ -13,6 +13,7 @@ from benchmark.console import console, size
 from benchmark.estimate import time_estimate
 from benchmark.machine_speed import remembered_speed
 from benchmark.plan import Plan, PlannedStage
+from datasets.orientation import image_size
 from methods.base import Kind
 from methods.layers.config import BackboneConfig, CamInferenceConfig, VitConfig
 
@@ -97,8 +98,6 @@ def disk_estimate(plan: Plan, planned: PlannedStage) -> float:
     if kind == Kind.IMAGE_SCORES:
         images = sum(len(plan.dataset.ids(split)) for split in planned.stage.splits)
         return (4.0 * len(plan.dataset.classes) + CAM_BYTES_PER_IMAGE) * images
-    from datasets.images import image_size
-
     samples = [s for split in planned.stage.splits for s in plan.dataset.samples(split)]
     probe = samples[:: max(1, len(samples) // 20)]
     total = 0.0

@@ -18,6 +18,7 @@ from benchmark.plan import Plan, PlannedStage
 from benchmark.reference_times import ReferenceTimes, Timed, reference_times
 from benchmark.remaining import Remaining
 from datasets.base import Dataset
+from datasets.orientation import image_size
 from methods.base import Kind
 
 PROBED = 20
@@ -231,8 +232,6 @@ def scoring_of(kind: str) -> str:
 
 def megapixels(dataset: Dataset, splits: tuple[str, ...]) -> float:
     """Of all images of the splits, by the sizes of some of them. Raises DataError for one that cannot be read."""
-    from datasets.images import image_size
-
     ids = [sample_id for split in splits for sample_id in dataset.ids(split)]
     if not ids:
         return 0.0

@@ -175,7 +175,7 @@ def image_size_of(dataset: Dataset) -> tuple[int, int]:
 
     Raises DataError where not even the classes are known then.
     """
-    from datasets.images import image_size
+    from datasets.orientation import image_size
 
     try:
         dataset.prepare()

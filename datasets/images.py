@@ -15,7 +15,7 @@ from torchvision.io import ImageReadMode, decode_image
 
 from datasets.base import DataError
 from datasets.broken_files import too_large, undecodable
-from datasets.orientation import upright_size
+from datasets.orientation import image_size as image_size  # of the header alone, which needs no torch
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -137,21 +137,3 @@ def write_labels(path: Path, labels: torch.Tensor | np.ndarray, palette: bytes |
     temporary = path.with_name(path.name + ".tmp")
     image.save(temporary, format="PNG")
     temporary.replace(path)
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """(H, W) from the file's header, after EXIF orientation: the size that `read_image` gives.
-
-    Raises DataError for a file that is missing or no image.
-    """
-    try:
-        with path.open("rb") as file, Image.open(file) as image:
-            return upright_size(image)[::-1]
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such image; restore it, or remove it from the list of images") from None
-    except PermissionError:
-        raise
-    except Image.DecompressionBombError:
-        raise too_large(path) from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise undecodable(path) from error

@@ -97,12 +97,17 @@ def test_planning_imports_neither_torch_nor_timm_nor_pandas(tmp_path):
 import sys
 import benchmark.cli
 from benchmark.config import compose
+from benchmark.console import console
+from benchmark.dry_run import print_plan
 from benchmark.plan import make_plan
 from methods.registry import all_methods
 methods = [name for name, method in all_methods().items() if method.in_all]
-config = compose(methods, overrides=["dataset.train=4", "dataset.val=2", "dataset.root={tmp_path}"])
+places = ["dataset.root={tmp_path}/data", "runtime.store={tmp_path}/store"]
+config = compose(methods, overrides=["dataset.train=4", "dataset.val=2", *places])
 plan = make_plan(config, [0])
 assert all(cell.status == "planned" for cell in plan.cells)
+console.quiet = True
+assert print_plan(plan)
 print(*({{"torch", "torchvision", "timm", "pandas", "lightning_fabric"}} & set(sys.modules)))
 """
     assert in_a_new_process(code).strip() == ""
