@@ -14,6 +14,7 @@ from typing import Any
 from benchmark.changes import cell_identity, data_of
 from benchmark.config import DEFAULT_DATASET, RunConfig, plain
 from benchmark.console import console
+from benchmark.counts import Costs
 from benchmark.finished import FinishedCells
 from benchmark.panels import illustrate
 from benchmark.plan import Cell, Plan
@@ -100,13 +101,14 @@ def _rows(
 ) -> tuple[list[Record], list[CellRecord]]:
     records: list[Record] = []
     cells: list[CellRecord] = []
+    costs = Costs(plan)
     for row in references:
         values = {k: v for k, v in row.items() if k != "reference"}
         records.append(Record(**cell_identity(plan.config, row["reference"], -1), **values))
     for result in results:
         identity = cell_identity(result.cell.config, result.cell.method.name, result.cell.seed)
         records += cell_records(result)
-        cells.append(_cell_record(plan, result, identity, run_dir))
+        cells.append(_cell_record(plan, result, identity, run_dir, costs))
         resample_cell(plan, result, run_dir)
     return records, cells
 
@@ -144,8 +146,11 @@ def resample_cell(plan: Plan, result: CellResult, run_dir: Path) -> None:
             write_resamples(run_dir, planned.key, planned.score_key, counts, rows, held_out, data)
 
 
-def _cell_record(plan: Plan, result: CellResult, identity: dict[str, Any], run_dir: Path) -> CellRecord:
+def _cell_record(
+    plan: Plan, result: CellResult, identity: dict[str, Any], run_dir: Path, costs: Costs
+) -> CellRecord:
     method = result.cell.method
+    of = {planned.stage.name: planned.stage for planned in result.cell.stages}
     made = [p for p in result.cell.stages if p.stage.name in result.artifacts]
     weights = {reference: content for planned in made for reference, content in planned.weights.items()}
     last = max((e.manifest for e in result.artifacts.values()), key=lambda m: m["created"], default={})
@@ -161,7 +166,9 @@ def _cell_record(plan: Plan, result: CellResult, identity: dict[str, Any], run_d
             "method": plain(result.cell.config.method[method.name]),
         },
         stages=[
-            s | {"path": os.path.relpath(result.artifacts[s["name"]].path, run_dir)}
+            s
+            | {"path": os.path.relpath(result.artifacts[s["name"]].path, run_dir)}
+            | costs.of(of[s["name"]], result.artifacts[s["name"]])
             for s in described_stages(result)
         ],
         provenance={

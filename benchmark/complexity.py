@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import importlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 if TYPE_CHECKING:
-    from methods.base import Passage
+    from methods.base import Passage, Stage
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,16 @@ def complexity(network: nn.Module, run: Callable[[], object]) -> Complexity:
         sum(flops for operation, flops in by_operation.items() if operation in layers) // 2,
         sum(by_operation.values()) // 2,
     )
+
+
+def stage_passages(stage: Stage, classes: int, size: tuple[int, int]) -> Sequence[Passage]:
+    """What a stage that has a profile passes images through, its networks built on the device in force.
+
+    classes: object classes; size: (H, W) of an image
+    """
+    assert stage.profile is not None
+    module, function = stage.profile.split(":")
+    return list(getattr(importlib.import_module(module), function)(stage.settings, classes, size))
 
 
 def passage_complexity(passage: Passage) -> Complexity:

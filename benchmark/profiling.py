@@ -6,12 +6,8 @@ random weights, which change neither counts nor speed.
 
 from __future__ import annotations
 
-import importlib
 import re
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +16,10 @@ import torch
 from benchmark import provenance
 from benchmark.board import method_info
 from benchmark.changes import cell_identity
-from benchmark.complexity import Complexity, passage_complexity
+from benchmark.complexity import Complexity, passage_complexity, stage_passages
 from benchmark.config import RunConfig, plain
 from benchmark.console import console, stage_progress
+from benchmark.counts import usual_size
 from benchmark.distributed import make_fabric
 from benchmark.failures import one_line
 from benchmark.speed import Speed, measure
@@ -41,8 +38,6 @@ if TYPE_CHECKING:
 
 ASSUMED_SIZE = (375, 500)
 """Height and width of most VOC images, for data that are not on this machine."""
-LOOKED_AT = 200
-"""Images whose sizes are read to find the most common one."""
 WEIGHTS = "random"
 
 
@@ -151,43 +146,34 @@ class Meter:
 
     def _measure(self, stage: Stage, key: str) -> list[Measured]:
         with torch.device("meta"):
-            passages = self._passages(stage)
+            passages = stage_passages(stage, self._classes, self._size)
             counts = [passage_complexity(passage) for passage in passages]
         speeds = [Speed()] * len(counts)
         if not self._options.counts_only:
             torch.manual_seed(0)
             least, limit = self._options.seconds, self._options.limit
-            speeds = [measure(p, self._device, least, limit) for p in self._passages(stage)]
+            again = stage_passages(stage, self._classes, self._size)
+            speeds = [measure(p, self._device, least, limit) for p in again]
         return [
             Measured(replace(passage, module=None, finish=None), f"{key}-{number}", count, speed)
             for number, (passage, count, speed) in enumerate(zip(passages, counts, speeds))
         ]
 
-    def _passages(self, stage: Stage) -> Sequence[Passage]:
-        assert stage.profile is not None
-        module, function = stage.profile.split(":")
-        hand_out = getattr(importlib.import_module(module), function)
-        return list(hand_out(stage.settings, self._classes, self._size))
-
 
 def image_size_of(dataset: Dataset) -> tuple[int, int]:
-    """(H, W) of most of the first training images; `ASSUMED_SIZE`, which is said, where they are not there.
+    """`usual_size`; `ASSUMED_SIZE`, which is said, where the images are not there.
 
     Raises DataError where not even the classes are known then.
     """
-    from datasets.orientation import image_size
-
     try:
         dataset.prepare()
-        ids = islice(dataset.ids("train"), LOOKED_AT)
-        sizes = Counter(image_size(dataset.sample(sample_id).image) for sample_id in ids)
+        return usual_size(dataset)
     except DataError as error:
         if not hasattr(dataset, "classes"):
             raise
         height, width = ASSUMED_SIZE
         console.print(f"images of {height}x{width} are assumed: {error}", markup=False)
         return ASSUMED_SIZE
-    return sizes.most_common(1)[0][0]
 
 
 def write_profile(found: Profile, run_dir: Path) -> Path:

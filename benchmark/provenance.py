@@ -70,9 +70,14 @@ def collect(device: torch.device) -> dict[str, Any]:
 def hardware_name(hardware: dict[str, Any]) -> str:
     """The GPU, or the processor and the threads it was used with."""
     if "gpu" in hardware:
-        return str(hardware["gpu"])
+        return machine(hardware)
     threads = hardware["threads"]
-    return f"{hardware['cpu'] or hardware['machine']}, {threads} thread{'s' if threads != 1 else ''}"
+    return f"{machine(hardware)}, {threads} thread{'s' if threads != 1 else ''}"
+
+
+def machine(hardware: Mapping[str, Any]) -> str:
+    """The GPU, or the processor."""
+    return str(hardware.get("gpu") or hardware["cpu"] or hardware["machine"])
 
 
 def mixed(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, list[str]]]:

@@ -21,8 +21,8 @@ from datasets.base import DataError
 from results.io import CELLS_FILE
 from results.resamples import RESAMPLES_FOLDER, resampled_from
 
-OF_THE_DATA = ("check-masks", "score-references")
-"""Artifacts of a data set and no cell's: a few kB, kept."""
+OF_NO_CELL = ("check-masks", "score-references", "count-network")
+"""Artifacts of a data set or a network and no cell's: a few kB, kept."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def leftovers(store: Store, runs: Path, days: float) -> list[Leftover]:
         Leftover(folder, folder.name, held)
         for part in ("artifacts", "work")
         for folder in sorted(store.root.glob(f"{part}/*/*"))
-        if part == "work" or (folder.name not in needed and folder.parent.name not in OF_THE_DATA)
+        if part == "work" or (folder.name not in needed and folder.parent.name not in OF_NO_CELL)
         for held, used in [_size_and_age(folder)]
         if used < before
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from results.aggregate import per_class_iou, threshold_curves
+from results.aggregate import KEYS, per_class_iou, threshold_curves
 from results.comparison import compare_with_papers
 from results.complexity import complexity_table, read_profiles
 from results.costs import costs
@@ -29,16 +29,18 @@ def frames(run: Run, board: pd.DataFrame, significance: Significance) -> Mapping
             for side in ("a", "b")
         }
     )
+    profiles = complexity_table(read_profiles(run.path))
+    cost = costs(run, profiles)
     return {
-        "leaderboard": board,
+        "leaderboard": board.merge(cost, on=KEYS, how="left"),
         "per_class": per_class_iou(run.records),
         "further_metrics": further_metrics(run.records),
         "threshold_curves": threshold_curves(run.records),
         "standings": significance.standings,
         "pairs": pairs,
         "papers": compare_with_papers(run.records, run.cells),
-        "costs": costs(run),
-        "complexity": complexity_table(read_profiles(run.path)),
+        "costs": cost,
+        "complexity": profiles,
         "reported": reported_frame(),
         "reproduction": read_directions(run.path / EXPERIMENTS_FOLDER),
     }

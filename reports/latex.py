@@ -35,6 +35,7 @@ _ESCAPES = {
     "…": r"\textellipsis{}",
     "·": r"\textperiodcentered{}",
     "†": r"\textdagger{}",
+    "‡": r"\textdaggerdbl{}",
     "ß": r"\ss{}", "æ": r"\ae{}", "Æ": r"\AE{}", "œ": r"\oe{}", "Œ": r"\OE{}", "ø": r"\o{}", "Ø": r"\O{}",
     "ł": r"\l{}", "Ł": r"\L{}",
 } | {c: "\\" + c for c in "&%$#_{}"}  # fmt: skip

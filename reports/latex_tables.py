@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from reports.entry_costs import costs_table
 from reports.figure_files import FIGURES, FOLDER, figure_name
 from reports.latex import PACKAGES, document, escape, floating, label, row, score_cell, tabular
 from reports.tables import TextTable, board_tables, experiment_table
@@ -23,6 +24,8 @@ from reports.text import (
 )
 from results.aggregate import CONFUSION, KEYS, SCORES, Score, as_rows, confusion_pairs, per_class_iou, varying
 from results.comparison import compare_with_papers
+from results.complexity import complexity_table, read_profiles
+from results.costs import costs
 from results.experiments import read_experiments
 from results.io import Run
 from results.significance import LEVEL
@@ -55,9 +58,12 @@ def tables(run: Run, board: pd.DataFrame, standings: pd.DataFrame) -> str:
         for r in as_rows(standings[standings["group"] > 0])
     }
     per_class, papers = per_class_iou(run.records), compare_with_papers(run.records, run.cells)
+    cost = costs(run, complexity_table(read_profiles(run.path)))
     parts = [f"% Needs {PACKAGES}."]
     for identity, part in board.groupby(KEYS[:3], sort=False):
         parts.append(leaderboard_table(part, groups))
+        if (table := costs_table(cost, part)) is not None:
+            parts.append(text_table(table, *map(str, identity)))
         here = per_class[(per_class[KEYS[:3]] == list(identity)).all(axis=1)]
         for score in SCORES:
             chosen = here[here["score"] == score.name]
@@ -164,9 +170,20 @@ def text_table(table: TextTable, *where: str) -> str:
     ]
     notes = _wrapped(0.5 / max(table.note_columns, 1)) * table.note_columns
     lines = [row([_cell(c) for c in cells]) for cells in table.rows]
-    body = tabular("".join(names) + "r" * numbers + notes, [row([escape(h) for h in table.heads])], lines)
+    heads = [*_group_heads(table), row([escape(h) for h in table.heads])]
+    body = tabular("".join(names) + "r" * numbers + notes, heads, lines)
     title = f"{escape(', '.join(where))} protocol: " if where else ""
     return floating(body, title + escape(table.caption), label(table.name, *where))
+
+
+def _group_heads(table: TextTable) -> list[str]:
+    """Headings over several columns of numbers, with a rule below each."""
+    cells, rules, first = [""] * table.text_columns, [], table.text_columns + 1
+    for title, count in table.groups:
+        cells.append(rf"\multicolumn{{{count}}}{{c}}{{{escape(title)}}}")
+        rules.append(rf"\cmidrule(lr){{{first}-{first + count - 1}}}")
+        first += count
+    return [row(cells), *rules] if table.groups else []
 
 
 def _wrapped(share: float) -> str:

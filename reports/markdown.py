@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 import pandas as pd
 
+from reports.entry_costs import costs_table
 from reports.reproduction import directions_table
 from reports.tables import TextTable, board_tables, experiment_table
 from reports.text import markdown_leaderboard, markdown_row, markdown_text
 from results.aggregate import KEYS
 from results.comparison import compare_with_papers
+from results.complexity import complexity_table, read_profiles
+from results.costs import costs
 from results.directions import read_directions
 from results.experiments import EXPERIMENTS_FOLDER, read_experiments
 from results.io import Run
 
 
 def render(run: Run, board: pd.DataFrame, standings: pd.DataFrame) -> str:
-    """Leaderboards with ranks, what the papers print, complexity and ablations."""
+    """Leaderboards with ranks and costs, what the papers print, complexity and ablations."""
     papers = compare_with_papers(run.records, run.cells)
-    parts = [markdown_leaderboard(board, standings)]
+    cost = costs(run, complexity_table(read_profiles(run.path)))
+    parts, further = [], []
     for identity, part in board.groupby(KEYS[:3], sort=False):
         title = ", ".join(map(str, identity)) + " protocol"
-        parts += [table(found, title) for found in board_tables(run, part, papers)]
+        parts.append(markdown_leaderboard(part, standings))
+        if (beside := costs_table(cost, part)) is not None:
+            parts.append(table(beside, title))
+        further += [table(found, title) for found in board_tables(run, part, papers)]
+    parts += further
     directions = read_directions(run.path / EXPERIMENTS_FOLDER)
     parts += [] if directions.empty else [table(directions_table(directions), "What reproduces")]
     parts += [table(experiment_table(experiment), "Ablation") for experiment in read_experiments(run.path)]
@@ -28,8 +38,12 @@ def render(run: Run, board: pd.DataFrame, standings: pd.DataFrame) -> str:
 
 
 def table(found: TextTable, title: str) -> str:
-    """A plain table under a heading of its own."""
+    """A plain table under a heading of its own; a group's title stands before each of its columns'."""
     numbers = len(found.heads) - found.text_columns - found.note_columns
     rule = "|" + "---|" * found.text_columns + "---:|" * numbers + "---|" * found.note_columns
     lines = [f"## {markdown_text(title)}: {markdown_text(found.name)}", "", markdown_text(found.caption), ""]
-    return "\n".join([*lines, markdown_row(found.heads), rule, *map(markdown_row, found.rows)]) + "\n"
+    of = [*[""] * found.text_columns, *(title for title, count in found.groups for _ in range(count))]
+    heads = [
+        f"{title}: {head}" if title else head for title, head in zip_longest(of, found.heads, fillvalue="")
+    ]
+    return "\n".join([*lines, markdown_row(heads), rule, *map(markdown_row, found.rows)]) + "\n"

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from reports.figure_files import FOLDER, figure_name
-from reports.text import entry_label
+from reports.text import entry_key, entry_label
 from results.aggregate import KEYS, as_rows, varying
+from results.complexity import complexity_table, read_profiles
 from results.costs import costs
 from results.io import Run
 
@@ -23,6 +29,24 @@ _COLOURS = 10
 """Colours of seaborn's palette for the colour-blind."""
 _DASHES = ("-", "--", ":")
 _MARKERS = "osD^vP*X<>hp"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """mIoU against a cost: columns of the leaderboard (without `_mean`) and of `results.costs`, the network whose
+    parameters are shown, the axes' labels"""
+
+    score: str
+    cost: str
+    network: str
+    x: str
+    y: str
+
+
+PANELS = (
+    Panel("segmentation", "training_minutes", "segmentation", "all trainings (min)", "segmentation mIoU (%)"),
+    Panel("cam_fixed", "cam_macs_g", "cam", "CAM network, G MACs an image", "CAM mIoU (%), fixed threshold"),
+)
 
 
 def write(run: Run, board: pd.DataFrame, folder: Path) -> list[Path]:
@@ -44,7 +68,7 @@ def write(run: Run, board: pd.DataFrame, folder: Path) -> list[Path]:
 
 def figures(run: Run, board: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
     """Name and figure of all that a run has the numbers for."""
-    cost = costs(run)
+    cost = costs(run, complexity_table(read_profiles(run.path)))
     for identity, part in board.groupby(KEYS[:3], sort=False):
         entries = part[part["status"] != "reference"]
         if (stages := stage_gain(entries)) is not None:
@@ -62,7 +86,7 @@ def stage_gain(entries: pd.DataFrame) -> Figure | None:
             lines.append((row, mean, 100 * np.array([row[f"{name}_std"] for name, _ in STAGES], float)))
     if not lines:
         return None
-    figure, axes = _axes(entries)
+    figure, (axes,) = _axes(entries)
     colours, extra = sns.color_palette("colorblind", len(lines)), varying(entries)
     for number, (row, mean, deviation) in enumerate(lines):
         # beside each other, so that no bar hides another
@@ -86,45 +110,57 @@ def stage_gain(entries: pd.DataFrame) -> Figure | None:
 
 
 def accuracy_against_cost(entries: pd.DataFrame, cost: pd.DataFrame) -> Figure | None:
-    """Segmentation mIoU against the time of all stages; areas grow with the parameters where there is a profile."""
-    scored = entries[entries["segmentation_mean"].notna()]
-    known = scored.merge(cost, on=KEYS)
-    points = as_rows(known[known["minutes"].notna()])
-    if not points:
+    """mIoU against cost, the panels of `PANELS` that there is anything for; areas grow with the network's parameters."""
+    known = as_rows(entries.merge(cost, on=KEYS))
+    panels = [(p, points) for p in PANELS if (points := [r for r in known if _has(r, p)])]
+    if not panels:
         return None
-    figure, axes = _axes(entries)
-    colours, extra = sns.color_palette("colorblind", len(points)), varying(entries)
-    for number, row in enumerate(points):
-        parameters = row["parameters_m"]
-        axes.errorbar(
-            row["minutes"], 100 * row["segmentation_mean"], np.nan_to_num(100 * row["segmentation_std"]),
-            color=colours[number], capsize=2, linewidth=1,
-        )  # fmt: skip
-        axes.scatter(
-            row["minutes"],
-            100 * row["segmentation_mean"],
-            s=30 + (6 * parameters if np.isfinite(parameters) else 0),
-            color=colours[number],
-            marker=_MARKERS[number % len(_MARKERS)],
-            alpha=0.8,
+    extra = varying(entries)
+    # an entry looks alike in both panels
+    shown = {entry_key(row): row for row in known if any(_has(row, panel) for panel, _ in panels)}
+    colours = dict(zip(shown, sns.color_palette("colorblind", len(shown))))
+    markers = dict(zip(shown, cycle(_MARKERS)))
+    figure, all_axes = _axes(entries, len(panels))
+    for (panel, points), axes in zip(panels, all_axes):
+        for row in points:
+            key, x, y = entry_key(row), row[panel.cost], 100 * row[f"{panel.score}_mean"]
+            deviation = np.nan_to_num(100 * row[f"{panel.score}_std"])
+            parameters = row[f"{panel.network}_parameters_m"]
+            area = 30 + (6 * parameters if np.isfinite(parameters) else 0)
+            axes.errorbar(x, y, deviation, color=colours[key], capsize=2, linewidth=1)
+            axes.scatter(x, y, s=area, color=colours[key], marker=markers[key], alpha=0.8)
+        axes.margins(0.12)  # room for the marks
+        axes.set_xlabel(panel.x)
+        axes.set_ylabel(panel.y)
+    handles = [
+        Line2D(
+            [],
+            [],
+            linestyle="",
+            marker=markers[key],
+            color=colours[key],
             label=_plain(entry_label(row, extra)),
         )
-    axes.margins(0.12)  # room for the marks
-    axes.set_xlabel("time of all stages (min)")
-    axes.set_ylabel("segmentation mIoU (%)")
-    legend = axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
-    for handle in legend.legend_handles:
-        handle.set_sizes([30])  # type: ignore[union-attr]
+        for key, row in shown.items()
+    ]
+    all_axes[-1].legend(handles=handles, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     return figure
 
 
-def _axes(entries: pd.DataFrame) -> tuple[Figure, mpl.axes.Axes]:
+def _has(row: dict[str, Any], panel: Panel) -> bool:
+    return bool(np.isfinite(row[f"{panel.score}_mean"]) and np.isfinite(row[panel.cost]))
+
+
+def _axes(entries: pd.DataFrame, panels: int = 1) -> tuple[Figure, list[Axes]]:
     with sns.axes_style("whitegrid", {"axes.edgecolor": ".6"}):
         height = max(3.0, 0.19 * len(entries) + 0.6)  # as long as its legend
-        figure = Figure(figsize=(6.3, height), layout="constrained")
-        axes = figure.add_subplot()
-    sns.despine(ax=axes, left=True)
-    axes.set_title(_plain(", ".join(str(entries.iloc[0][key]) for key in KEYS[:3])), fontsize=9, loc="left")
+        figure = Figure(figsize=(6.3 if panels == 1 else 8.6, height), layout="constrained")
+        axes = list(figure.subplots(1, panels, squeeze=False)[0])
+    for one in axes:
+        sns.despine(ax=one, left=True)
+    axes[0].set_title(
+        _plain(", ".join(str(entries.iloc[0][key]) for key in KEYS[:3])), fontsize=9, loc="left"
+    )
     return figure, axes
 
 

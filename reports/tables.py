@@ -12,18 +12,11 @@ import pandas as pd
 from reports.text import MISSING, entry_key, entry_label, mean_and_deviation, points
 from results.aggregate import KEYS, SCORES, as_rows, varying
 from results.complexity import STAGE, complexity_table, read_profiles
-from results.costs import costs
 from results.experiments import Experiment
 from results.further import CLASSIFIER, COLUMNS, further_metrics
 from results.io import Run
 from results.reported import reported_of
 
-_COSTS = {
-    "minutes": "time (min)",
-    "host_memory_mb": "memory (MB)",
-    "device_memory_mb": "GPU memory (MB)",
-    "parameters_m": "Params (M)",
-}
 _PROFILED = {
     "macs_g": "MACs (G)",
     "macs_attention_g": "+ products",
@@ -51,7 +44,8 @@ _STAGES = {score.stage: score.title.split()[0] for score in SCORES}
 @dataclass(frozen=True)
 class TextTable:
     """name: for labels; caption: one sentence or two; heads, rows: cells as text; text_columns: how many of the
-    first columns are names and not numbers; note_columns: how many of the last are remarks"""
+    first columns are names and not numbers; note_columns: how many of the last are remarks; groups: headings over
+    the columns of numbers, each with how many they are, () for none"""
 
     name: str
     caption: str
@@ -59,39 +53,19 @@ class TextTable:
     rows: Sequence[Sequence[str]]
     text_columns: int = 1
     note_columns: int = field(default=0)
+    groups: Sequence[tuple[str, int]] = ()
 
 
 def board_tables(run: Run, part: pd.DataFrame, comparison: pd.DataFrame) -> list[TextTable]:
-    """All plain tables of one board that there are numbers for."""
+    """All plain tables of one board that there are numbers for, but the costs beside its leaderboard."""
     profiles = complexity_tables(complexity_table(read_profiles(run.path)), part)
     found = (
         further_table(run, part),
         classifier_table(run, part),
-        costs_table(run, part),
         *map(_without_repeats, profiles),
         papers_table(comparison, part),
     )
     return [table for table in found if table is not None]
-
-
-def costs_table(run: Run, part: pd.DataFrame) -> TextTable | None:
-    """Time and memory that the entries of one board took; None where nothing was recorded."""
-    here = _of_board(costs(run), part)
-    shown = [column for column in _COSTS if here[column].notna().any()]
-    if not shown:
-        return None
-    labels = _labels(part)
-    found = {entry_key(row): row for row in as_rows(here)}
-    rows = [
-        [labels[key], *(quantity(found[key][column]) for column in shown)]
-        for key in map(entry_key, as_rows(part))
-        if key in found
-    ]
-    caption = (
-        "What the entries took, on the machine that ran them: time of all stages of one seed and their scoring, "
-        "a shared one counted for each, and the highest memory."
-    )
-    return TextTable("costs", caption, ["Method", *(_COSTS[column] for column in shown)], rows)
 
 
 def further_table(run: Run, part: pd.DataFrame) -> TextTable | None:

@@ -1,4 +1,4 @@
-"""The leaderboard in the terminal, by rich; fits 80 columns, shows more where there is room."""
+"""The leaderboard in the terminal, scores and then costs, by rich; fits 80 columns, shows more where there is room."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from reports.entry_costs import cost_notes, figure, of_board, shown_columns
 from reports.text import (
     entry_key,
     entry_label,
@@ -31,6 +32,8 @@ from results.aggregate import (
     varying,
 )
 from results.changes import shared_changes
+from results.complexity import complexity_table, read_profiles
+from results.costs import costs
 from results.io import Run
 from results.significance import significance
 
@@ -45,6 +48,23 @@ _HEADINGS = {
     "segmentation": "Segmen-\ntation",
 }
 
+_COST_HEADINGS = {
+    "cam_macs_g": "CAM\nMACs\nG",
+    "cam_macs_attention_g": "\n+prod-\nucts",
+    "cam_parameters_m": "\nParams\nM",
+    "cam_images_per_second": "\nimg\n/s",
+    "segmentation_macs_g": "Segm.\nMACs\nG",
+    "segmentation_macs_attention_g": "\n+prod-\nucts",
+    "segmentation_parameters_m": "\nParams\nM",
+    "segmentation_images_per_second": "\nimg\n/s",
+    "inference_host_memory_mb": "Infer-\nence\nMB",
+    "inference_device_memory_mb": "Infer-\nence\nGPU MB",
+    "training_minutes": "Train-\ning\nmin",
+    "minutes": "All\nstages\nmin",
+    "host_memory_mb": "Peak\nmem.\nMB",
+    "device_memory_mb": "Peak\nmem.\nGPU MB",
+}
+
 
 def print_leaderboard(run: Run, console: Console | None = None) -> None:
     """Print the run's board; reference rows dim, reasons of missing entries below."""
@@ -53,14 +73,18 @@ def print_leaderboard(run: Run, console: Console | None = None) -> None:
         console.print(Text(f"{run.path}: the run is empty, there is nothing to show yet"))
         return
     board = leaderboard(run.records, run.cells)
-    for part in render(board, significance(run, board).standings, console.width):
+    cost = costs(run, complexity_table(read_profiles(run.path)))
+    for part in render(board, significance(run, board).standings, console.width, cost):
         console.print(part, soft_wrap=False)  # which would cut what is long below the table
 
 
-def render(board: pd.DataFrame, standings: pd.DataFrame, width: int) -> Iterator[RenderableType]:
-    """Rich renderables of a board: for each (data set, scale, protocol) a table and the reasons below it.
+def render(
+    board: pd.DataFrame, standings: pd.DataFrame, width: int, cost: pd.DataFrame | None = None
+) -> Iterator[RenderableType]:
+    """Rich renderables of a board: for each (data set, scale, protocol) a table and the reasons below it, and a table
+    of costs where there are any.
 
-    standings: `Significance.standings`; bold is the first group, as in the LaTeX tables
+    standings: `Significance.standings`; bold is the first group, as in the LaTeX tables; cost: `results.costs.costs`
     """
     total = standings[standings["class_name"] == ""]
     groups = {(entry_key(row), row["score"]): int(row["group"]) for row in as_rows(total)}
@@ -81,6 +105,11 @@ def render(board: pd.DataFrame, standings: pd.DataFrame, width: int) -> Iterator
         for note in footnotes(part):
             yield Padding(Text(note, style="dim"), (0, 0, 0, 2))
         yield Text("")
+        if cost is not None and (table := _cost_table(cost, part, width)) is not None:
+            yield table
+            for note in cost_notes(cost, part):
+                yield Padding(Text(note, style="dim"), (0, 0, 0, 2))
+            yield Text("")
 
 
 def _table(part: pd.DataFrame, groups: Mapping[tuple[tuple[str, ...], str], int], width: int) -> Table:
@@ -109,6 +138,27 @@ def _table(part: pd.DataFrame, groups: Mapping[tuple[tuple[str, ...], str], int]
             cells.append(points(row["segmentation_gap"]))
         cells += [score_text(row[f"{CONFUSION}{pair}_mean"], CONFUSION) for pair in pairs]
         table.add_row(*[_plain(cell) for cell in cells], style=_row_style(row))
+    return table
+
+
+def _cost_table(cost: pd.DataFrame, part: pd.DataFrame, width: int) -> Table | None:
+    """None where nothing is known of what the entries cost."""
+    entries = of_board(cost, part)
+    columns = [c for c in shown_columns([row for _, row in entries]) if c.brief or width >= _WIDE]
+    names = {column.name for column in columns}
+    # of the memory the GPU's, where there is one
+    columns = [c for c in columns if c.name.replace("host", "device") not in names - {c.name}]
+    if not columns:
+        return None
+    extra = varying(part)
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", show_edge=False
+    )
+    table.add_column("Costs", min_width=8, overflow="fold")
+    for column in columns:
+        table.add_column(Text(_COST_HEADINGS[column.name]), justify="right", no_wrap=True)
+    for row, costs_of in entries:
+        table.add_row(Text(entry_label(row, extra)), *(Text(figure(costs_of, c)) for c in columns))
     return table
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from reports.text import entry_key, entry_label
 from results.aggregate import KEYS, SCORES, Score, as_rows, varying
 from results.complexity import complexity_table, read_profiles
+from results.costs import costs
 from results.io import Run
 
 BOARD = KEYS[:3]
@@ -61,6 +62,7 @@ class Board:
     places:  score name -> entry's key -> place among those that it differs from significantly; a score that was not
              tested is missing
     profiles: its part of the `complexity_table` of the profiles beside the run
+    costs:   its part of `results.costs`
     """
 
     id: str
@@ -73,6 +75,7 @@ class Board:
     path: Path
     places: Mapping[str, Mapping[tuple[str, ...], int]] = field(default_factory=dict)
     profiles: pd.DataFrame = field(default_factory=lambda: complexity_table([]))
+    costs: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @cached_property
     def extra(self) -> list[str]:
@@ -115,12 +118,13 @@ def boards(run: Run, table: pd.DataFrame, standings: pd.DataFrame | None = None)
             of_board.setdefault(row["score"], {})[entry_key(row)] = int(row["rank"])
     records = dict(iter(run.records.groupby(BOARD, sort=False)))
     profiles = complexity_table(read_profiles(run.path))
+    cost = costs(run, profiles)
     groups: Any = table.groupby(BOARD, sort=False)
     for number, (identity, part) in enumerate(groups):
         dataset, scale, protocol = identity
         cells = [cell for cell in run.cells if tuple(cell[key] for key in BOARD) == identity]
         here = records.get(identity, run.records.iloc[:0])
         of_board = places.get(identity, {})
-        profiled = profiles[(profiles[BOARD] == list(identity)).all(axis=1)]
+        profiled, cost_here = (t[(t[BOARD] == list(identity)).all(axis=1)] for t in (profiles, cost))
         id_ = f"board-{number}"
-        yield Board(id_, dataset, scale, protocol, part, here, cells, run.path, of_board, profiled)
+        yield Board(id_, dataset, scale, protocol, part, here, cells, run.path, of_board, profiled, cost_here)

@@ -79,6 +79,8 @@ class CellRecord:
     stages:   one dict a stage: name, key, kind, seconds (of the last part where resumed), cached, resumed, bytes,
               host_memory_mb, on a GPU device_memory_mb, of trainings step_seconds and wait_share, path (of the
               artifact, from the run's folder); shown (bool), score, losses, details as `benchmark.traces` explains;
+              images: of its splits; machine and threads it was made with; counts: of the network that made the
+              board's CAM or prediction (`benchmark.counts.count_network`), else null;
               notes: what its scores were made without or with, a line each; scoring: name, seconds, cached and
               memory of it, or null; of a profile one a passage (`benchmark.profiling`)
     provenance: git (commit, dirty), packages, hardware, device and determinism of the last stage; weights: reference

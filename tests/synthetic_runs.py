@@ -109,13 +109,14 @@ def synthetic_run(
         records.append(_record(where, "segmentation", "", "miou", value + 0.004))
     write_records(run_dir, records, cells)
     _store_resamples(run_dir, records)
-    _store_profile(run_dir, [cell for cell in cells if cell.seed == 0], hostile)
+    with_cam = {method.name for method in methods if method.level is not None}
+    _store_profile(run_dir, [c for c in cells if c.seed == 0 and c.method in with_cam], hostile)
     return run_dir
 
 
 def _store_profile(run_dir: Path, cells: Sequence[CellRecord], hostile: str) -> None:
-    """A profile beside the run: a network alone and with the CRF, for every method."""
-    passage = {"name": "classify", "kind": "profile", "height": 96, "width": 96, "weights": "random"}
+    """A profile beside the run: the network of the CAM stage alone and with the CRF, for every method that has one."""
+    passage = {"name": "cam", "kind": "profile", "height": 96, "width": 96, "weights": "random"}
     passage |= {"network": "CAM network" + hostile, "repeats": 5, "reason": ""}
     found, records = [], []
     for size, cell in enumerate(cells):
@@ -159,13 +160,15 @@ def _stages(
     method: MadeUp, seed: int, classes: Sequence[str], rng: np.random.Generator, hostile: str
 ) -> list[dict[str, Any]]:
     stages = []
-    for stage, kind, seconds in (
+    for number, (stage, kind, seconds) in enumerate((
         ("classify", "weights", 22.0 + 6 * len(method.title)),
         ("cam", "cam", 3.2),
         ("pseudo_label", "pseudo_label", 1.1),
         ("segment", "weights", 25.0),
         ("predict", "prediction", 2.4),
-    ):
+    )):  # fmt: skip
+        if method.level is None and kind in ("cam", "pseudo_label"):
+            continue
         steps = np.arange(50, 5001, 50)
         history = [
             {
@@ -181,10 +184,15 @@ def _stages(
             "threshold": {"every": 25, "values": (0.3 + steps / 50_000).tolist()},
         }
         trained = kind == "weights"
+        counts = {"name": f"{stage} network{hostile}", "covers": "scale 1", "height": 96, "width": 96}
+        counts |= {"macs_g": 0.25 * number, "macs_attention_g": 0.3 * number, "parameters_m": 1.5 * number}
         stages.append(
             {"name": stage, "key": f"{seed:024x}", "kind": kind, "seconds": seconds * (1 + 0.1 * seed)}
             | {"cached": False, "bytes": 2_400_000, "shown": True, "score": None}
-            | {"losses": [history] if trained else []}
+            | {"losses": [history] if trained else [], "host_memory_mb": 700.0 + number}
+            | {"images": 200 if kind == "prediction" else 400, "machine": "a machine" + hostile, "threads": 1}
+            | {"counts": counts if kind in ("cam", "prediction") else None}
+            | ({"step_seconds": 0.01} if trained else {})
             | {
                 "details": {f"guidance{hostile.replace('/', '')}.json": details}
                 if stage == "classify"

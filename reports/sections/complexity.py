@@ -3,7 +3,6 @@ what running them took."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from reports.tables import complexity_tables
@@ -12,21 +11,11 @@ from results.aggregate import KEYS, as_rows, summarise
 
 TITLE = "Complexity"
 _MEMORY = ("device_memory_mb", "host_memory_mb")
-_SIZES = ("macs_g", "parameters_m", *_MEMORY)
 
 
 def build(board: Board) -> dict[str, Any] | None:
     tables, times = complexity_tables(board.profiles, board.table), _times(board)
     return {"tables": tables, "times": times} if tables or times else None
-
-
-def profile_of(board: Board) -> dict[tuple[str, ...], dict[str, float]]:
-    """By entry and metric, the largest of what was profiled of it: its costliest pass, its largest network."""
-    largest = board.profiles.groupby(KEYS, sort=False)[list(_SIZES)].max().reset_index()
-    return {
-        tuple(row[key] for key in KEYS): {m: row[m] for m in _SIZES if math.isfinite(row[m])}
-        for row in as_rows(largest)
-    }
 
 
 def stage_costs(board: Board) -> dict[tuple[str, ...], list[dict[str, Any]]]:

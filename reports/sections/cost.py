@@ -1,4 +1,4 @@
-"""Accuracy against cost: a bubble chart for each kind of cost that was measured."""
+"""Accuracy against cost: a bubble chart for each kind of cost that is known."""
 
 from __future__ import annotations
 
@@ -8,61 +8,93 @@ from dataclasses import dataclass
 from typing import Any
 
 from reports.charts import Axis, Bubble, bubble_chart
-from reports.sections.complexity import profile_of, stage_costs
-from reports.text import duration, percent
+from reports.entry_costs import of_board
+from reports.tables import quantity
+from reports.text import duration, entry_key, percent
 from reports.view import Board
+from results.aggregate import SCORES, Score
+from results.costs import NETWORKS
 
 TITLE = "Accuracy against cost"
 
 _LONGEST_LABEL = 32
+_CAM = next(score for score in SCORES if score.name == "cam_fixed")
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of cost: its tab's title, the axis, the legend's heading, and how its values are written."""
+    """A kind of cost: its tab's title, the axis, the legend's heading, and how its values are written.
+
+    columns: of `results.costs`; the first that is known counts
+    score:   against which it stands; None: the last that any entry was scored at
+    """
 
     name: str
     title: str
     axis: str
     head: str
+    columns: tuple[str, ...]
     text: Callable[[float], str]
+    score: Score | None = None
 
 
+def _minutes(value: float) -> str:
+    return duration(60 * value)
+
+
+_WHOLE = "all stages of one seed and their scoring (min)"
 KINDS = (
-    Kind("time", "Time of all stages", "wall time of all stages and their scoring (s)", "time", duration),
-    Kind("macs", "Multiply-accumulates", "G MACs an image, costliest pass", "G MACs", "{:.3g}".format),
-    Kind("memory", "Memory", "peak memory of a pass (MB)", "MB", "{:,.0f}".format),
+    Kind(
+        "training",
+        "Training time",
+        "trainings of one seed (min)",
+        "training",
+        ("training_minutes",),
+        _minutes,
+    ),
+    Kind("time", "Time of all stages", _WHOLE, "time", ("minutes",), _minutes),
+    Kind(
+        "macs", "CAM against MACs", "CAM network's G MACs an image", "G MACs", ("cam_macs_g",), quantity, _CAM
+    ),
+    Kind(
+        "memory",
+        "Memory",
+        "peak memory of all stages (MB)",
+        "MB",
+        ("device_memory_mb", "host_memory_mb"),
+        "{:,.0f}".format,
+    ),
 )
 
 
 def build(board: Board) -> dict[str, Any] | None:
-    """Entries that were scored at the last stage that any was scored at."""
+    """Entries that have both the score and the cost."""
     last = board.scores[-1] if board.scores else None
-    entries = [entry for entry in board.methods if last is not None and math.isfinite(entry.value(last))]
-    if last is None or not entries:
-        return None
-    seconds = {key: sum(cost["seconds"] for cost in costs) for key, costs in stage_costs(board).items()}
-    profiles = profile_of(board)
-    sizes = {key: values["parameters_m"] for key, values in profiles.items() if "parameters_m" in values}
+    costs = {entry_key(row): cost for row, cost in of_board(board.costs, board.table)}
+    parameters = {key: _parameters(cost) for key, cost in costs.items()}
+    sizes = {key: value for key, value in parameters.items() if math.isfinite(value)}
     charts = []
-    for kind, costs in zip(KINDS, (seconds, _column(profiles, "macs_g"), _memory(profiles))):
-        shown = [entry for entry in entries if costs.get(entry.key, 0) > 0]
-        if not shown:
+    for kind in KINDS:
+        score = kind.score or last
+        values = {key: _first(cost, kind.columns) for key, cost in costs.items()}
+        shown = [
+            entry
+            for entry in board.methods
+            if score and math.isfinite(entry.value(score)) and values.get(entry.key, 0) > 0
+        ]
+        if score is None or not shown:
             continue
         bubbles, legend = [], []
         for entry in shown:
-            values = [percent(entry.value(last)), kind.text(costs[entry.key])]
+            texts = [percent(entry.value(score)), kind.text(values[entry.key])]
             if sizes:
-                values.append(f"{sizes[entry.key]:.3g}" if entry.key in sizes else "–")
+                texts.append(quantity(parameters[entry.key]))
             area = sizes[entry.key] / max(sizes.values()) if entry.key in sizes else 0.1
-            note = f"{values[0]} mIoU, {values[1]}" + (f", {values[2]} M parameters" if sizes else "")
-            bubbles.append(
-                Bubble(
-                    _short(entry.label), entry.series, costs[entry.key], 100 * entry.value(last), area, note
-                )
-            )
-            legend.append({"label": entry.label, "series": entry.series, "values": values})
-        stage = f"{last.title} mIoU, {last.split} (%)"
+            note = f"{texts[0]} mIoU, {texts[1]}" + (f", {texts[2]} M parameters" if sizes else "")
+            place = (values[entry.key], 100 * entry.value(score))
+            bubbles.append(Bubble(_short(entry.label), entry.series, *place, area, note))
+            legend.append({"label": entry.label, "series": entry.series, "values": texts})
+        stage = f"{score.title} mIoU, {score.split} (%)"
         said = "; ".join(f"{bubble.label}: {bubble.note}" for bubble in bubbles)
         svg = bubble_chart(
             bubbles,
@@ -75,14 +107,14 @@ def build(board: Board) -> dict[str, Any] | None:
     return {"charts": charts, "sized": bool(sizes)} if charts else None
 
 
-def _column(profiles: dict[tuple[str, ...], dict[str, float]], metric: str) -> dict[tuple[str, ...], float]:
-    return {key: values[metric] for key, values in profiles.items() if metric in values}
+def _parameters(cost: dict[str, Any]) -> float:
+    """Of the larger of CAM and segmentation network, 10^6; NaN where neither is counted."""
+    counted = [cost[f"{network}_parameters_m"] for network in NETWORKS]
+    return max(filter(math.isfinite, counted), default=math.nan)
 
 
-def _memory(profiles: dict[tuple[str, ...], dict[str, float]]) -> dict[tuple[str, ...], float]:
-    """Of the device where there is one, else of the host."""
-    found = (_column(profiles, metric) for metric in ("host_memory_mb", "device_memory_mb"))
-    return {key: value for values in found for key, value in values.items()}
+def _first(cost: dict[str, Any], columns: tuple[str, ...]) -> float:
+    return next((cost[column] for column in columns if math.isfinite(cost[column])), math.nan)
 
 
 def _short(label: str) -> str:

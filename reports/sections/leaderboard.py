@@ -1,4 +1,5 @@
-"""The leaderboard: every entry's scores as mean, deviation and n, its place in each column, what rows are filtered by."""
+"""The leaderboard: every entry's scores as mean, deviation and n, its place in each column, what rows are filtered by;
+and a second table of what the entries cost."""
 
 from __future__ import annotations
 
@@ -9,7 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from reports.text import deviation_text, footnotes, score_text, seeds_label
+from reports.entry_costs import Column as CostColumn
+from reports.entry_costs import cost_notes, figure, of_board, shown_columns
+from reports.text import deviation_text, entry_key, footnotes, score_text, seeds_label
 from reports.view import Board, Entry
 from results.aggregate import CONFUSION, confusion_pairs
 
@@ -51,10 +54,39 @@ def build(board: Board) -> dict[str, Any]:
         "gaps": bool(board.table["segmentation_gap"].notna().any()),
         "rows": rows,
         "notes": footnotes(board.table),
+        "costs": _costs(board),
         "supervisions": _distinct(row["supervision"] for row in rows),
         "backbones": _distinct(row["backbone"] for row in rows),
         "stages": {stage: title for stage, title in STAGES.items() if stage in present},
     }
+
+
+def _costs(board: Board) -> dict[str, Any] | None:
+    """The table of costs: its columns, their groups with the number of columns, rows and notes."""
+    found = {entry_key(row): cost for row, cost in of_board(board.costs, board.table)}
+    columns = shown_columns(list(found.values()))
+    if not columns:
+        return None
+    rows = [
+        {"title": entry.row["title"], "parts": _parts(board, entry)}
+        | {"supervision": entry.row["supervision"], "backbone": backbone(entry)}
+        | {"cells": [_cost(found[entry.key], column) for column in columns]}
+        for entry in board.methods
+        if entry.key in found
+    ]
+    groups = dict.fromkeys((c.group, sum(d.group == c.group for d in columns)) for c in columns)
+    notes = cost_notes(board.costs, board.table)
+    return {"columns": columns, "groups": list(groups), "rows": rows, "notes": notes}
+
+
+def _cost(costs: dict[str, Any], column: CostColumn) -> dict[str, Any]:
+    value = costs[column.name]
+    return {"value": value if math.isfinite(value) else None, "text": figure(costs, column)}
+
+
+def _parts(board: Board, entry: Entry) -> list[str]:
+    """What tells the entry from others of its method."""
+    return [] if entry.is_reference else [entry.row[c] for c in board.extra if entry.row[c]]
 
 
 def _tested(board: Board, column: str) -> list[int | None] | None:
@@ -109,7 +141,7 @@ def _row(
         "kind": "reference" if entry.is_reference else "bound" if row["mask_supervised"] else "method",
         "first_of_kind": False,
         "title": row["title"],
-        "parts": [] if entry.is_reference else [row[column] for column in board.extra if row[column]],
+        "parts": _parts(board, entry),
         "supervision": row["supervision"],
         "backbone": "" if entry.is_reference else backbone(entry),
         "status": row["status"],

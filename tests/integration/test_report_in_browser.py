@@ -64,12 +64,14 @@ def opened(browser: Any, file: Path, **options: Any) -> Iterator[Any]:
 
 def titles(page: Any) -> list[str]:
     """Methods of the leaderboard's visible rows, from above."""
-    rows = page.locator("table.board tbody tr:visible .method strong")
+    rows = page.locator("table.scores tbody tr:visible .method strong")
     return [text.strip() for text in rows.all_inner_texts()]
 
 
 def ranks(page: Any) -> list[str]:
-    return [text.strip() for text in page.locator("table.board tbody tr:visible td.rank").all_text_contents()]
+    return [
+        text.strip() for text in page.locator("table.scores tbody tr:visible td.rank").all_text_contents()
+    ]
 
 
 def test_sorting_turns_and_returns(page: Any) -> None:
@@ -87,6 +89,22 @@ def test_sorting_turns_and_returns(page: Any) -> None:
     assert titles(page) == first
     page.locator("th[data-column=method] button").click()
     assert titles(page) == sorted(first, key=str.lower)
+
+
+def test_costs_are_sorted_and_filtered_with_the_scores(page: Any) -> None:
+    names = page.locator("table.costs tbody tr:visible .method strong")
+    before = titles(page)
+    page.locator(
+        "table.costs th[data-column=cam_macs_g] button"
+    ).click()  # the cheapest first, what has none last
+    assert names.all_inner_texts() == ["EPS", "CA-CL", "DSKD-GC", "CAM", "Supervised"]
+    assert titles(page) == before
+    form = page.locator("form[data-board]")
+    form.locator("select[name=supervision]").select_option("I")
+    assert names.all_inner_texts() == ["CA-CL", "CAM"]
+    assert form.locator("[role=status]").inner_text() == "2 of 8 rows"
+    form.locator("select[name=stage]").select_option("cam")
+    assert page.locator("table.costs th[data-column=segmentation_macs_g]").is_visible()
 
 
 def test_places_follow_the_sorted_column(page: Any) -> None:

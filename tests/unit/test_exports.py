@@ -14,6 +14,7 @@ from datasets.base import DataError
 from reports import FORMATS, build_reports
 from reports.run_comparison import change_tables
 from results.aggregate import leaderboard
+from results.complexity import complexity_table, read_profiles
 from results.costs import costs
 from results.experiments import Experiment, read_experiments, write_experiment
 from results.io import read_run
@@ -108,11 +109,12 @@ def test_unknown_formats_are_named(run_dir: Path) -> None:
 
 
 def test_time_is_summed_over_stages_and_averaged_over_seeds(run_dir: Path) -> None:
-    table = costs(read_run(run_dir)).set_index("method")
+    run = read_run(run_dir)
+    table = costs(run, complexity_table(read_profiles(run_dir))).set_index("method")
     assert table.loc["eps", "minutes"] == pytest.approx(2 * 9 * len("EPSresnet38d") / 60)
     assert table.loc["eps", "host_memory_mb"] == 900
     assert math.isnan(table.loc["eps", "device_memory_mb"])
-    assert table.loc["eps", "parameters_m"] == 9  # one network, which two passages go through
+    assert table.loc["eps", "cam_parameters_m"] == 9  # one network, which two passages go through
 
 
 def test_a_torn_experiment_is_named(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
-// The leaderboard: sorted by any column, filtered by words, supervision and backbone, narrowed to one stage.
+// The leaderboard and its costs: sorted by any column, filtered by words, supervision and backbone; the scores
+// narrowed to one stage, and counted.
 for (const table of document.querySelectorAll("table.board")) {
-  const body = table.tBodies[0];
+  const body = table.tBodies[0], scores = table.classList.contains("scores");
   const heads = [...table.querySelectorAll("th[data-column]")];
   const initial = [...body.rows];
   const cellOf = (row, column) => [...row.cells].find((c) => c.dataset.of === column);
@@ -9,6 +10,7 @@ for (const table of document.querySelectorAll("table.board")) {
 
   // Places are those of the sorted column; of columns without places, the main one's.
   const place = (column) => {
+    if (!scores) return;
     const placed = initial.some((row) => (cellOf(row, column)?.dataset.rank ?? "") !== "");
     const by = placed ? column : table.dataset.main;
     for (const row of initial) row.cells[0].textContent = cellOf(row, by)?.dataset.rank ?? "";
@@ -55,6 +57,7 @@ for (const table of document.querySelectorAll("table.board")) {
         || ["supervision", "backbone"].some((name) => wanted.get(name) && row.dataset[name] !== wanted.get(name));
       shown += row.hidden ? 0 : 1;
     }
+    if (!scores) return;
     status.textContent = shown < initial.length ? `${shown} of ${initial.length} rows` : "";
     const stage = wanted.get("stage") ?? "";
     if (stage === stageShown) return;
