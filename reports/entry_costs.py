@@ -48,11 +48,11 @@ COLUMNS = (
     Column("segmentation_parameters_m", _SEGMENTATION, "Params (M)", "10⁶ parameters"),
     Column("segmentation_images_per_second", _SEGMENTATION, "images/s", "images a second"),
     Column("training_minutes", _TRAINING, "min", "minutes of all trainings of a seed"),
-    Column("inference_host_memory_mb", _INFERENCE, "MB", "peak memory of CAM and prediction"),
-    Column("inference_device_memory_mb", _INFERENCE, "GPU MB", "peak on the GPU of CAM and prediction"),
+    Column("inference_host_memory_mb", _INFERENCE, "peak MB", "peak memory of CAM and prediction"),
+    Column("inference_device_memory_mb", _INFERENCE, "GPU peak MB", "peak on the GPU of CAM and prediction"),
     Column("minutes", _ALL, "min", "minutes of all stages of a seed and their scoring", False),
-    Column("host_memory_mb", _ALL, "MB", "peak memory of all stages and their scoring"),
-    Column("device_memory_mb", _ALL, "GPU MB", "peak on the GPU of all stages and their scoring"),
+    Column("host_memory_mb", _ALL, "peak MB", "peak memory of all stages and their scoring"),
+    Column("device_memory_mb", _ALL, "GPU peak MB", "peak on the GPU of all stages and their scoring"),
 )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -165,6 +165,7 @@ def test_profiles_figures_win_and_are_said_to_be_its() -> None:
 FIGURE = st.one_of(st.just(math.nan), st.floats(0.01, 1e5))
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(FIGURE, FIGURE, FIGURE), min_size=1, max_size=3), st.booleans())
 def test_a_figure_is_marked_if_and_only_if_profile_measured_it(
     measured: list[tuple[float, float, float]], ran: bool

@@ -234,6 +234,8 @@ def test_a_run_records_times_and_memory_of_its_stages(command_line, third_party)
     assert stage["seconds"] > 0
     assert stage["resumed"] is False
     assert 50 < stage["host_memory_mb"] < 100_000
+    assert (stage["images"], stage["threads"], stage["counts"]) == (6, torch.get_num_threads(), None)
+    assert stage["machine"]
     records = run.records[(run.records.method == "toy") & (run.records.stage == "labels")]
     values = dict(zip(records.metric, records.value))
     assert values["host_memory_mb"] == stage["host_memory_mb"]
