@@ -79,7 +79,8 @@ class GrowingBoard:
 
     def add(self, result: CellResult) -> None:
         """Put a finished cell on the board."""
-        self._finished.show(result)
+        pace = self._runner.pace
+        self._finished.show(result, pace.left() if pace else "")
         with self._lock:
             self._new.append(result)
         writing = self._thread.submit(self._write)

@@ -20,8 +20,11 @@ class FinishedCells:
         self._total, self._done, self._headed = len(cells), 0, False
         self._title = max(len(cell.title) for cell in cells)
 
-    def show(self, result: CellResult) -> None:
-        """Print what a cell has scored and taken; nothing of one that has no result, whose reason has been said."""
+    def show(self, result: CellResult, left: str = "") -> None:
+        """Print what a cell has scored and taken; nothing of one that has no result, whose reason has been said.
+
+        left: how long the others will take
+        """
         self._done += 1
         if not result.stages:
             return
@@ -31,6 +34,8 @@ class FinishedCells:
             console.print(f"{'mIoU in %':<{self._title}}{heading}", style="bold", markup=False)
         scores = "".join(f"{_miou(result, *where):>{WIDTH}}" for where in COLUMNS.values())
         progress = f" · {self._done} of {self._total} through" if self._total > 1 else ""
+        if left and self._done < self._total:
+            progress += f", {left}"
         console.print(
             f"{result.cell.title:<{self._title}}{scores}  {result.costs_said()}{progress}", markup=False
         )

@@ -149,6 +149,7 @@ def _run_board(jobs: list[Job], run_dir: Path) -> None:
     if (plan := plan_in_team(jobs, team)) is None:
         return
     runner = Runner(plan, team)
+    runner.follow_pace()
     with GrowingBoard(runner, run_dir) as board:
         results = runner.run(board.add)
     print_board(run_dir)

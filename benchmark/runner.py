@@ -12,6 +12,7 @@ from benchmark.console import console, duration
 from benchmark.distributed import Team
 from benchmark.loggers import CellLog, cell_log, overall_scores, require_logger
 from benchmark.making import Maker
+from benchmark.pace import Pace
 from benchmark.plan import Cell, Job, Plan, PlannedStage, plan_jobs
 from benchmark.processes import Executor, OneByOne, SideBySide, process_count
 from benchmark.store import Entry
@@ -70,6 +71,13 @@ class Runner:
         self._maker = Maker(plan, team, self._log_losses)
         self._processes = 1 if team else process_count(plan)
         self._logs: dict[int, CellLog] = {}
+        self.pace: Pace | None = None
+
+    def follow_pace(self) -> None:
+        """Say how long it will take, and go on saying what is left; where there is something to do."""
+        if any(entry is None for _, entry in self.plan.entries()):
+            self.pace = Pace(self.plan, self._processes)
+            self.pace.announce()
 
     def run(self, finished: Callable[[CellResult], None] = lambda result: None) -> list[CellResult]:
         """Run every cell; the results are in the order of the plan. What is finished is stored, also when Ctrl-C comes.
@@ -108,7 +116,9 @@ class Runner:
         return self._maker.reference_failures
 
     def _run_tasks(self, results: Sequence[CellResult], finished: Callable[[CellResult], None]) -> None:
-        agenda = Agenda([cell_tasks(self.plan, number) for number in range(len(results))])
+        pace = self.pace
+        urgency = pace.urgency if pace and self.side_by_side else None
+        agenda = Agenda([cell_tasks(self.plan, number) for number in range(len(results))], urgency)
         for number in agenda.through:  # said before hours of others' work
             self._finish(results[number], number, agenda)
             finished(results[number])
@@ -116,15 +126,21 @@ class Runner:
             while True:
                 while executor.free and (task := agenda.next()) is not None:
                     self._open_log(task)
+                    if pace:
+                        pace.began(task)
                     executor.begin(task)
                 if not agenda.running:
                     return
                 for task, outcome in executor.ended():
+                    if pace:
+                        pace.ended(task, outcome)
                     through = agenda.end(task, outcome)
                     self._log_scores(task, outcome, [*agenda.wanting(task)])
                     for number in through:
                         self._finish(results[number], number, agenda)
                         finished(results[number])
+                if pace:
+                    pace.say()
 
     def _executor(self) -> AbstractContextManager[Executor]:
         if not self.side_by_side:

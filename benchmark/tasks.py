@@ -53,9 +53,7 @@ class Agenda:
     A failed task fails the cells that want it; what they alone want is not begun any more.
     """
 
-    def __init__(
-        self, cells: Sequence[list[Task]], urgency: Callable[[Task], float] = lambda task: 0.0
-    ) -> None:
+    def __init__(self, cells: Sequence[list[Task]], urgency: Callable[[Task], float] | None = None) -> None:
         """cells: the tasks of each, in the order of the plan"""
         self.tasks: dict[str, Task] = {}
         self.outcomes: dict[str, Outcome] = {}
@@ -67,7 +65,9 @@ class Agenda:
             for task in own:
                 self.tasks.setdefault(task.name, task)
         self._wanted = {number: [task.name for task in own] for number, own in enumerate(cells) if own}
-        self._waiting = sorted(self.tasks.values(), key=lambda task: -urgency(task))
+        self._waiting = list(self.tasks.values())
+        if urgency is not None:
+            self._waiting.sort(key=urgency, reverse=True)  # a stable sort
         self._running: set[str] = set()
 
     def next(self) -> Task | None:

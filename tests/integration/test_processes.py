@@ -92,12 +92,12 @@ def files(store: Path) -> dict[str, str]:
     }
 
 
-def test_the_artifacts_are_those_of_one_process(command_line, third_party, tmp_path):
+def test_the_artifacts_are_those_of_one_process(command_line, third_party, tmp_path, monkeypatch, capsys):
     third_party(Toy("one"), Toy("two"))
     arguments = ("one,two", "method.two.value=1")
     assert command_line.run(*arguments, "runtime.processes=1").code == 0
     board = read_run(command_line.output).records.drop(columns=["key"])
-    own = CommandLine(tmp_path / "again", command_line._monkeypatch, command_line._capsys)
+    own = CommandLine(tmp_path / "again", monkeypatch, capsys)
     assert (
         own.run(*arguments, "runtime.processes=2", f"dataset.root={command_line.folder / 'data'}").code == 0
     )
