@@ -26,6 +26,7 @@ from benchmark.console import console, duration
 from benchmark.external.command import evaluate
 from benchmark.folders import check_writable
 from benchmark.prune import prune
+from benchmark.record_times import record_times
 from benchmark.run_command import run
 from benchmark.store import disk_is_full
 from datasets.base import DataError
@@ -175,6 +176,7 @@ def doctor(
 app.command()(cli_data.prepare)
 app.command()(check)
 app.command()(prune)
+app.command(hidden=True)(record_times)
 
 
 @app.command()

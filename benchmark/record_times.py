@@ -1,4 +1,4 @@
-"""`python -m benchmark.record_times`: keep what the stages of a finished run took as the times of reference.
+"""`record-times`: keep what the stages of a finished run took as the times of reference.
 
 To be run on the machine that has run `run --methods all` at that scale, idle, with the same code.
 """
@@ -21,7 +21,7 @@ from benchmark.reference_times import FILE, write_times
 from benchmark.store import Entry
 
 
-def record(
+def record_times(
     overrides: Overrides = None,
     methods: Annotated[str, typer.Option(help="As those of the run.")] = "all",
     dataset: DatasetName = None,
@@ -43,6 +43,8 @@ def record(
         ):
             function, work = estimates.described_scoring(planned)
             seconds.setdefault((function, work, ()), []).append(scores.manifest["seconds"])
+    if not hardware:
+        raise ConfigError(f"--methods {methods}: nothing of it runs on these data; see run --dry-run")
     if any(each != hardware[0] for each in hardware):
         raise ConfigError(
             "stages were made on several machines, or with several numbers of threads; run them anew"
@@ -72,7 +74,3 @@ def whole(entry: Entry | None, what: str) -> dict[str, Any]:
             f"{what} was resumed, so its seconds are those of a part; run it anew in another store"
         )
     return dict(entry.manifest)
-
-
-if __name__ == "__main__":
-    typer.run(record)

@@ -239,9 +239,9 @@ def test_a_run_is_recorded(command_line: CommandLine, third_party, monkeypatch, 
     data = ["dataset.train=6", "dataset.val=2", f"dataset.root={folder / 'data'}"]
     overrides = [*data, f"runtime.store={command_line.store}"]
     with pytest.raises(ConfigError, match="stage labels is not stored"):
-        record_times.record(overrides, "toy")
+        record_times.record_times(overrides, "toy")
     assert command_line.run("toy").code == 0
-    record_times.record(overrides, "toy")
+    record_times.record_times(overrides, "toy")
     reference_times.reference_times.cache_clear()
     try:
         found = reference_times.reference_times("nano")
