@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from datasets.base import IGNORE
@@ -39,6 +38,7 @@ from methods.layers.crf import CrfPool
 from methods.layers.image_scores import write_classifications
 from methods.layers.optim import build_optimiser, parameter_groups, schedule
 from methods.layers.token_losses import class_token_contrast, patch_token_contrast, token_labels
+from methods.layers.upsampling import enlarged
 from methods.layers.weights import load_trained
 from methods.refiners.gc.stages import write_corrected
 from methods.segmenters.stages import refined_by_crf, segmentation_probabilities
@@ -153,8 +153,7 @@ def _segmentation(logits: torch.Tensor, output: Output, settings: TrainingConfig
         output.images, output.label_cam, output.patches, output.valid, settings.labels, settings.correction
     )
     loss = balanced_segmentation_loss if settings.labels.loss == "balanced" else segmentation_loss
-    logits = F.interpolate(logits, labels.shape[-2:], mode="bilinear", align_corners=False)
-    return loss(logits, labels)
+    return loss(enlarged(logits, labels.shape[-2:]), labels)
 
 
 def cam(context: StageContext, settings: CamStageConfig) -> None:

@@ -31,7 +31,9 @@ def uncertain_crops(
     candidate = region[:, margin : margin + rows, margin : margin + columns] <= 1
     order = torch.rand(batch, rows * columns, device=images.device) + candidate.flatten(1).float()
     corner = order.topk(count, dim=1).indices  # (B, count): of the crop whose centre it is
-    means = F.avg_pool2d(region[:, None], size, stride=1)[:, 0, :rows, :columns].flatten(1)
+    # By columns, then by rows: half of `size` times less work than by squares.
+    means = F.avg_pool2d(F.avg_pool2d(region[:, None], (size, 1), stride=1), (1, size), stride=1)
+    means = means[:, 0, :rows, :columns].flatten(1)
     positive = means.gather(1, corner) > negative_below
 
     steps = torch.arange(size, device=images.device)

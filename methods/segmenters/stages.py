@@ -23,6 +23,7 @@ from methods.layers.crf import CrfPool
 from methods.layers.deeplab import DeepLab, build_segmenter
 from methods.layers.optim import build_optimiser, schedule
 from methods.layers.released import ReleasedConfig, write_released
+from methods.layers.upsampling import enlarged
 from methods.layers.weights import load_trained
 from methods.segmenters.multi_scale import MultiScale, multi_scale_losses
 from methods.segmenters.released import network_names
@@ -66,7 +67,7 @@ def released(context: StageContext, settings: ReleasedConfig) -> None:
 def segmentation_losses(network: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
     """Cross-entropy of the logits upsampled to the labels' size, averaged over the others than 255."""
     labels = batch.companions["labels"]
-    logits = interpolate(network(batch.images), labels.shape[-2:], mode="bilinear", align_corners=False)
+    logits = enlarged(network(batch.images), labels.shape[-2:])
     total = cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
     return {"segmentation": total / (labels != IGNORE).sum().clamp_min(1)}
 
