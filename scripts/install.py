@@ -23,6 +23,7 @@ STAMP = VENV / "installed"
 UNFINISHED = VENV / "unfinished"
 """There from before the environment is made until everything is in it."""
 LOG = VENV / "install.log"
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 EVERY = 30.0
 """Seconds between two signs of life."""
 
@@ -117,6 +118,7 @@ def run(what: str, command: list[str]) -> None:
     """Runs it, and says every so often that it does; if it fails, shows its whole output and raises SystemExit."""
     say(what)
     began = time.monotonic()
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # until it is known what to end
     with LOG.open("w") as log:
         process = subprocess.Popen(
             command,
@@ -124,9 +126,11 @@ def run(what: str, command: list[str]) -> None:
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING),
             close_fds=False,  # so that it holds the lock, too, should this process be killed alone
         )
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         while True:
             try:
                 code = process.wait(EVERY)
