@@ -13,6 +13,7 @@ from benchmark.console import console, size
 from benchmark.estimate import time_estimate
 from benchmark.machine_speed import remembered_speed
 from benchmark.plan import Plan, PlannedStage
+from benchmark.processes import process_count
 from datasets.orientation import image_size
 from methods.base import Kind
 from methods.layers.config import BackboneConfig, CamInferenceConfig, VitConfig
@@ -67,7 +68,7 @@ def print_plan(plan: Plan) -> bool:
     free = shutil.disk_usage(existing).free
     for reference in plan.to_fetch():
         console.print(f"would be fetched first: weights {reference}", markup=False)
-    time = time_estimate(plan, remembered_speed(plan.store))
+    time = time_estimate(plan, remembered_speed(plan.store), process_count(plan))
     meanwhile = f", and {size(checkpoints)} while a network is trained" if checkpoints else ""
     console.print(
         f"\n{len(plan.cells)} cells, {time.todo} stages to do; about {size(needed)} of disk in {root}{meanwhile}, "

@@ -21,6 +21,7 @@ from benchmark.folders import check_writable
 from benchmark.machine_speed import measured_speed
 from benchmark.measured import Column, measure, scored
 from benchmark.plan import Job, plan_jobs
+from benchmark.processes import process_count, threads_each
 from methods.experiment import Claim, Experiment, ExperimentRow
 from methods.registry import all_methods, find_method
 from results.directions import NOT_REPRODUCED, Direction, Scored, claims, directions, write_directions
@@ -248,10 +249,10 @@ def explained(table: Table, found: Sequence[Direction], diagnoses: Diagnoses) ->
 
 def announce_time(jobs: Sequence[Job]) -> None:
     """Measure this machine's speed and say how long it will take."""
-    import torch
-
     plan = plan_jobs(jobs, fetching=False)
-    time = time_estimate(plan, measured_speed(plan.config.runtime, torch.get_num_threads()))
+    processes = process_count(plan)
+    speed = measured_speed(plan.config.runtime, threads_each(processes))
+    time = time_estimate(plan, speed, processes)
     if time.seconds or time.todo:
         console.print(f"{time.todo} stages to do: {time}", markup=False)
 

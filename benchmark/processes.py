@@ -6,6 +6,7 @@ On a CPU, two processes of one thread each do 1.4 times the work of one with two
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -13,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import Any, Protocol
@@ -28,6 +30,8 @@ MOST = 8
 """Worker processes at most, unless `runtime.processes` says more."""
 MEMORY_EACH = 2e9
 """Bytes of free memory that there have to be for each worker, unless `runtime.processes` says how many."""
+GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+"""Of NVIDIA's, AMD's and Windows' drivers on Linux."""
 POLL = 0.2
 """Seconds between two looks at what workers send."""
 ENDED = (
@@ -188,6 +192,8 @@ def threads_each(processes: int) -> int:
 
 
 def _has_gpu() -> bool:
+    if sys.platform == "linux" and not any(Path(device).exists() for device in GPU_DEVICES):
+        return False  # without torch, which takes seconds to import
     import torch
 
     return torch.cuda.is_available()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 
 
-def enlarged(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def enlarged(maps: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Maps (B, C, h, w) -> (B, C, H, W) float32, as `F.interpolate` (bilinear, align_corners=False) gives them.
 
     As two matrix products: the backward pass of `F.interpolate` is not deterministic on a GPU, and on a CPU it takes
