@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +26,8 @@ from benchmark.traces import described_stages
 from methods.base import Method, preset_key
 from results.schema import CellRecord, Record
 
+PAUSE = 4
+"""The board is not written again before so many times what it took have passed: cells may take less than it does."""
 MASKS_BEFORE = "M*"
 """Mark of an entry that starts from weights trained on another data set's pixel masks."""
 
@@ -64,6 +68,7 @@ class GrowingBoard:
         self._lock, self._new = Lock(), list[CellResult]()
         self._thread = ThreadPoolExecutor(1, "board")
         self._writing: list[Future[None]] = []
+        self._took, self._ended = 0.0, -math.inf
         self._finished = FinishedCells(runner.plan.cells)
 
     def __enter__(self) -> GrowingBoard:
@@ -72,6 +77,8 @@ class GrowingBoard:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is None:
+            self._writing.append(self._thread.submit(self._write))
         self._thread.shutdown()
         if kind is None:
             for writing in self._writing:
@@ -83,6 +90,8 @@ class GrowingBoard:
         self._finished.show(result, pace.left() if pace else "")
         with self._lock:
             self._new.append(result)
+        if time.perf_counter() - self._ended < PAUSE * self._took:
+            return  # it comes with the next one, or at the end
         writing = self._thread.submit(self._write)
         self._writing.append(writing)
         if (
@@ -94,7 +103,10 @@ class GrowingBoard:
         with self._lock:
             new, self._new = self._new, []
         if new:  # else they came while the ones before were written
+            began = time.perf_counter()
             self.reports = write_board(self._runner.plan, new, self._runner.references(), self._run_dir)
+            self._ended = time.perf_counter()
+            self._took = self._ended - began
 
 
 def _rows(

@@ -57,9 +57,12 @@ class OneByOne:
     """Does each task as it comes, in this process."""
 
     def __init__(self, maker: Maker) -> None:
-        self.free = 1
         self._maker = maker
         self._done: list[tuple[Task, Outcome]] = []
+
+    @property
+    def free(self) -> int:
+        return int(not self._done)  # the last one's outcome first: its cell may be through
 
     def begin(self, task: Task) -> None:
         self._done.append((task, self._maker.do(task)))

@@ -91,6 +91,13 @@ def take_masks(context: Any, settings: ToyConfig) -> None:
     fill(context, settings)
 
 
+def look_for_note(context: Any, settings: ToyConfig) -> None:
+    """As `fill`; fails where the file that `settings.note` names does not exist."""
+    if not Path(settings.note).exists():
+        raise FileNotFoundError(settings.note)
+    fill(context, settings)
+
+
 def explode(context: Any, settings: ToyConfig) -> None:
     """Fail half-way, with the progress display open."""
     for _, samples in context.shards(context.view.samples("train")):

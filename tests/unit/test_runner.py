@@ -57,6 +57,18 @@ def test_scoring_is_part_of_what_an_entry_takes(command_line, third_party):
     assert f"{line} (1 of 1 stages stored before)" in command_line.run("sound").out.splitlines()
 
 
+def test_results_can_be_looked_at_while_others_run(command_line, third_party):
+    third_party(Toy("first"), Toy("second", "tests.toys:look_for_note"))
+    report = command_line.output / "report.html"
+    done = command_line.run("first,second", f"method.second.note={report}")
+    assert statuses(command_line.output) == {"first": ("done", ""), "second": ("done", "")}
+    lines = done.out.splitlines()
+    (first,) = (n for n, line in enumerate(lines) if line.startswith("first · seed 0 ") and "through" in line)
+    assert "1 of 2 through" in lines[first]
+    assert lines.index("second · seed 0 · labels: 0 s") > first
+    assert lines[0].startswith("2 stages to do: ")
+
+
 def test_a_failure_is_not_cached(command_line, third_party):
     third_party(Toy("fickle", "tests.toys:explode"))
     assert command_line.run("fickle").code == 1
