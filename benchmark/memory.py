@@ -14,6 +14,8 @@ import psutil
 INTERVAL = 0.1
 """Seconds between two looks at the processes' memory."""
 MEGABYTE = 1e6
+MANY = 100_000
+"""Objects that a search for unused ones should not look at time and again."""
 
 
 class PeakMemory:
@@ -68,6 +70,8 @@ class PeakMemory:
 def release_unused() -> None:
     """Give freed memory back to the system, so that what was used before does not hide what is used next."""
     gc.collect()
+    if len(gc.get_objects()) > MANY:
+        gc.freeze()  # libraries', half a million of them: a quarter of a second in each of the next searches
     if (cuda := _cuda()) is not None:
         cuda.empty_cache()
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
