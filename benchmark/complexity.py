@@ -6,10 +6,12 @@ import importlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 if TYPE_CHECKING:
     from methods.base import Passage, Stage
@@ -33,7 +35,12 @@ def complexity(network: nn.Module, run: Callable[[], object]) -> Complexity:
 
     aten = torch.ops.aten
     layers = {aten.addmm, aten.mm, aten.convolution}
-    with torch.no_grad(), plain_attention(), FlopCounterMode(display=False) as counter:
+    with (
+        torch.no_grad(),
+        plain_attention(),
+        FlopCounterMode(display=False) as counter,
+        _ShapesAlone(),
+    ):
         run()
     by_operation = counter.get_flop_counts().get("Global", {})
     return Complexity(
@@ -41,6 +48,25 @@ def complexity(network: nn.Module, run: Callable[[], object]) -> Complexity:
         sum(flops for operation, flops in by_operation.items() if operation in layers) // 2,
         sum(by_operation.values()) // 2,
     )
+
+
+class _ShapesAlone(TorchFunctionMode):
+    """On the meta device, what multiplies nothing that is counted hands on its input, and resizing to a given size an
+    empty tensor: there each is dozens of operations in Python, and together they take most of a pass."""
+
+    def __torch_function__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        options = options or {}
+        given = arguments[0] if arguments else options.get("input")
+        if isinstance(given, torch.Tensor) and given.is_meta:
+            if function in _HANDED_ON:
+                return given
+            size = arguments[1] if len(arguments) > 1 else options.get("size")
+            if function is functional.interpolate and isinstance(size, (tuple, list, torch.Size)):
+                return given.new_empty(*given.shape[:2], *size)
+        return function(*arguments, **options)
+
+
+_HANDED_ON = {functional.batch_norm, functional.layer_norm, functional.gelu, functional.relu}
 
 
 def stage_passages(stage: Stage, classes: int, size: tuple[int, int]) -> Sequence[Passage]:
