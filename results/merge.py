@@ -89,8 +89,11 @@ def merge(
     # An entry's further stages stand after those that were made again, as in its graph.
     parts = [earlier.records[stays], records[comes], earlier.records[follows]]
     parts = [part for part in parts if not part.empty]
-    frame = pd.concat(parts, ignore_index=True) if parts else records
-    return frame, list(merged.values()), kept
+    frame = pd.concat(parts) if parts else records
+    # In the cells' order, whatever the order and the groups they came in; the references, which are no cells, first.
+    places = {name: place for place, name in enumerate(merged)}
+    place = pd.Series([places.get(name, -1) for name in _identities(frame)], dtype="int64")
+    return frame.iloc[place.argsort(kind="stable")].reset_index(drop=True), list(merged.values()), kept
 
 
 def _identities(records: pd.DataFrame) -> list[Identity]:
