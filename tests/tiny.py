@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
+from typing import Any
 
-from omegaconf import OmegaConf
-
-from benchmark.config import compose, plain
+from methods.registry import find_method
 
 SIZES = {
     "train.iterations": "6",
@@ -34,15 +34,19 @@ SIZES = {
 }
 
 
-def sizes(methods: Sequence[str]) -> list[str]:
-    """Overrides of those settings in `SIZES` that each method has."""
-    config = compose(methods)
+def sizes(methods: Sequence[str], iterations: int | None = None) -> list[str]:
+    """Overrides of those settings in `SIZES` that each method has; iterations: of every training, in place of those."""
     return [
-        f"method.{name}.{key}={value}"
+        f"method.{name}.{key}={iterations if iterations and key.endswith('iterations') else value}"
         for name in methods
         for key, value in SIZES.items()
-        if OmegaConf.select(OmegaConf.create(plain(config.method[name])), key) is not None
+        if _part(find_method(name).preset("nano", "paper"), key) is not None
     ]
+
+
+def _part(settings: Any, key: str) -> Any:
+    """What lies under a key with dots; None where there is nothing."""
+    return reduce(lambda part, name: getattr(part, name, None), key.split("."), settings)
 
 
 def data(folder: Path) -> list[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import pytest
 
-from benchmark.config import SCALES, compose, plain
+from benchmark.config import OWN, SCALES, compose, plain
 from datasets.base import TrainingView
 from datasets.voc import CLASSES
 from methods.base import UNIFIED, Kind, NotRunnable, Stage
@@ -39,14 +40,16 @@ def view_of(scale: str) -> TrainingView:
     return TrainingView(name, classes, {"train": (), "val": ()}, generated=scale == "nano")
 
 
-def graphs(scale: str, **grid: str) -> Iterator[tuple[str, dict[str, Stage]]]:
-    config = compose(SIZES[scale], None, scale, UNIFIED, **grid)
+@cache
+def graphs(scale: str, refiner: str = OWN, segmenter: str = OWN) -> dict[str, dict[str, Stage]]:
+    """Stages by name, of each method that has its inputs there (saliency maps, say)."""
+    config = compose(SIZES[scale], None, scale, UNIFIED, refiner=refiner, segmenter=segmenter)
+    found = {}
     for name in SIZES[scale]:
-        try:
+        with suppress(NotRunnable):
             stages = all_methods()[name].stages(config.method[name], view_of(scale), config.shared)
-        except NotRunnable:  # its inputs (saliency maps, say) are not there
-            continue
-        yield name, {stage.name: stage for stage in stages}
+            found[name] = {stage.name: stage for stage in stages}
+    return found
 
 
 def of_cam(stages: dict[str, Stage]) -> bool:
@@ -60,7 +63,7 @@ def without_threshold(settings: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_refiner_segmentation_network_and_test_are_the_same(scale: str) -> None:
-    found = dict(graphs(scale))
+    found = graphs(scale)
     assert {"cam", "dskd_gc", "toco", "semantic_modulation"} <= set(found)
     for name in ("segment", "predict"):
         assert len({repr(plain(stages[name].settings)) for stages in found.values()}) == 1, name
@@ -74,7 +77,7 @@ def test_refiner_segmentation_network_and_test_are_the_same(scale: str) -> None:
 @pytest.mark.parametrize("scale", SCALES)
 def test_cams_are_made_at_the_same_scales(scale: str) -> None:
     found = {}
-    for name, stages in graphs(scale):
+    for name, stages in graphs(scale).items():
         if of_cam(stages):
             found[name] = [
                 value
@@ -87,7 +90,7 @@ def test_cams_are_made_at_the_same_scales(scale: str) -> None:
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_networks_start_from_the_same_family_of_weights(scale: str) -> None:
-    for name, stages in graphs(scale):
+    for name, stages in graphs(scale).items():
         for stage in stages.values():
             own = {w for w in stage.pretrained if not w.startswith(ADDED)}
             assert own <= FAMILY[scale], (name, stage.name)
@@ -123,7 +126,7 @@ def test_the_protocol_paper_keeps_each_methods_own() -> None:
 @pytest.mark.parametrize("refiner", REFINERS)
 @pytest.mark.parametrize("scale", SCALES)
 def test_a_grid_gives_every_cam_every_refiner(scale: str, refiner: str) -> None:
-    for name, stages in graphs(scale, refiner=refiner):
+    for name, stages in graphs(scale, refiner=refiner).items():
         if of_cam(stages):
             assert stages["pseudo_label"].run == REFINERS[refiner], name
 
@@ -131,5 +134,5 @@ def test_a_grid_gives_every_cam_every_refiner(scale: str, refiner: str) -> None:
 @pytest.mark.parametrize(("scale", "network"), [(s, n) for s in SCALES for n in NETWORKS[s]])
 def test_a_grid_gives_every_method_every_segmentation_network(scale: str, network: str) -> None:
     assert network_name(NETWORKS[scale][network], scale) == network
-    for name, stages in graphs(scale, segmenter=network):
+    for name, stages in graphs(scale, segmenter=network).items():
         assert stages["segment"].settings == NETWORKS[scale][network], name

@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
 def run_cam(command_line: CommandLine, methods: str, dataset: str, root: Path, *overrides: str) -> Outcome:
     chosen = ["cam"] if "cam" in methods.split(",") else []
     place = ("--dataset", dataset, f"dataset.root={root}")
-    return command_line.run_on(methods, *place, *sizes(chosen), *overrides)
+    return command_line.run_on(methods, *place, *sizes(chosen, iterations=2), *overrides)
 
 
 def reasons(command_line: CommandLine) -> dict[str, str]:

@@ -18,7 +18,10 @@ import benchmark.context
 import methods.cam.stages
 import methods.layers.cam_inference
 import methods.refiners.par
+from benchmark.check.reference import Reference
+from benchmark.check.sections import record_section
 from benchmark.cli import main
+from benchmark.config import compose
 from datasets.recipe import Normalisation
 from methods.refiners import threshold
 from tests.tiny import sizes
@@ -26,7 +29,14 @@ from tests.toys import Toy, command_line, third_party
 
 __all__ = ["command_line", "third_party"]  # fixtures
 
+pytestmark = pytest.mark.xdist_group("check")  # one recording for all
+
 METHOD = ["cam"]
+
+
+def one_core(patch: pytest.MonkeyPatch) -> None:
+    """Half the runs of a spread, and no threads that wait for each other."""
+    patch.setattr(benchmark.check.sections, "usable_cores", lambda: 1)
 
 
 def record(folder: Path, device: str) -> tuple[str, ...]:
@@ -38,6 +48,7 @@ def record(folder: Path, device: str) -> tuple[str, ...]:
     )
     arguments = ["benchmark", "check", "--update", "--train", "--seeds", "0,1", *options]
     with pytest.MonkeyPatch.context() as patch:
+        one_core(patch)
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         patch.setattr(sys, "argv", arguments)
         with pytest.raises(SystemExit) as exit_:
@@ -49,6 +60,25 @@ def record(folder: Path, device: str) -> tuple[str, ...]:
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     return record(tmp_path_factory.mktemp("check"), "cpu")
+
+
+def test_a_spread_is_measured_on_one_thread_and_on_all_cores(monkeypatch, tmp_path):
+    seen, before = [], torch.get_num_threads()
+
+    def measured(config, reference, device, tier, seed):
+        seen.append((device, tier, seed, torch.get_num_threads()))
+        return {}
+
+    monkeypatch.setattr(benchmark.check.sections, "usable_cores", lambda: 3)
+    monkeypatch.setattr(benchmark.check.sections, "measure", measured)
+    for tier in (1, 2):
+        reference = Reference(tmp_path / "reference.json")
+        record_section(compose(METHOD), reference, "cpu", tier, [4, 5], adding=False)
+    assert seen == [
+        ("cpu", 1, 0, before),
+        *(("cpu", 2, seed, threads) for seed in (4, 5) for threads in (1, 3)),
+    ]
+    assert torch.get_num_threads() == before
 
 
 def reference_of(recorded: tuple[str, ...]) -> Path:
@@ -216,8 +246,9 @@ def copied(recorded: tuple[str, ...], folder: Path) -> Path:
     return copy
 
 
-def test_new_weights_leave_no_numbers_of_the_old_ones(recorded, command_line, tmp_path):
+def test_new_weights_leave_no_numbers_of_the_old_ones(recorded, command_line, monkeypatch, tmp_path):
     """Tier 2 alone is recorded here, which has no use for the weights."""
+    one_core(monkeypatch)
     copy = copied(recorded, tmp_path)
     options = [*recorded, "--reference", str(copy), "method.cam.train.iterations=2"]
     done = command_line("check", *options, "--update", "--train", "--tier", "2", "--seeds", "0,1")

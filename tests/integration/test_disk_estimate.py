@@ -15,7 +15,8 @@ METHODS = ["cam", "semantic_modulation"]
 
 
 def test_estimates_are_no_less_and_no_more_than_four_times(command_line: CommandLine, tmp_path):
-    settings = [*data(tmp_path / "data"), *(s for s in sizes(METHODS) if "scales" not in s)]
+    settings = [*data(tmp_path / "data"), "dataset.train=12"]
+    settings += [setting for setting in sizes(METHODS, iterations=2) if "scales" not in setting]
     settings += [f"method.{name}.inference.scales=[0.5,1.0,1.5]" for name in METHODS]
     done = command_line.run_on(",".join(METHODS), *settings, "--until", "pseudo_label")
     assert done.code == 0, done.err

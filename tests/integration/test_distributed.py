@@ -115,7 +115,7 @@ def test_two_processes_run_an_experiment(tmp_path):
         tmp_path / "two",
         ("run", "--experiment", "semantic_modulation/table2"),
         TORCHRUN,
-        tuple(sizes(methods)),
+        tuple(sizes(methods, iterations=2)),
     )
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     # with a digest of the shortened trainings in its name

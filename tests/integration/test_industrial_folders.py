@@ -57,7 +57,7 @@ def test_it_trains_and_what_is_good_is_background(command_line: CommandLine, lin
     data = {"root": str(line), "bits": BITS, "longest_side": LONGEST, "val_fraction": 0.3}
     done = command_line.run_on(
         ",".join(METHODS), "--dataset", "folder", "--protocol", "unified",
-        *(f"dataset.{key}={value}" for key, value in data.items()), *sizes(METHODS), *SHARED,
+        *(f"dataset.{key}={value}" for key, value in data.items()), *sizes(METHODS, iterations=2), *SHARED,
     )  # fmt: skip
     assert done.code == 0, done.out + done.err
 

@@ -100,7 +100,7 @@ def test_voc_with_train_aug_goes_from_archives_to_scores(command_line, voc, tmp_
     checked = command_line("doctor", "--dataset", "voc2012", data)
     assert "train: 6 images (list train_aug), 6 with masks" in checked.out
     assert "BAD" not in checked.out.partition("Data set voc2012")[2].partition("Nothing is broken")[0]
-    ran = command_line.run_on("cam", "--dataset", "voc2012", data, *sizes(["cam"]))
+    ran = command_line.run_on("cam", "--dataset", "voc2012", data, *sizes(["cam"], iterations=2))
     assert ran.code == 0, ran.err
     records = read_run(command_line.output).records
     of_val = records[(records["metric"] == "miou") & (records["stage"] == "segmentation")]
@@ -124,7 +124,7 @@ def test_coco_goes_from_archives_to_scores_with_both_ground_truths(command_line,
         assert checked.code == 0, checked.out
         expected = f"train: 133 images with an object, of 140; 133 with masks (ground truth {truth})"
         assert expected in checked.out
-        chosen = ("--dataset", "coco2014", *settings, *sizes(["cam"]))
+        chosen = ("--dataset", "coco2014", *settings, *sizes(["cam"], iterations=2))
         ran = command_line.run_on("cam", *chosen)
         assert ran.code == 0, ran.err
         truths[truth] = Coco2014(CocoConfig(root=str(to), ground_truth=truth)).fingerprint("masks", "val")

@@ -1,7 +1,7 @@
 """`kill -9` in every stage, its scoring, the checks and the board, then the same command: equal artifacts and scores.
 
 An uninterrupted run counts, for everything that it makes, the renames and marks by which files come into place; from
-them follows where the other one is killed.
+them follows where the other one is killed. All of it is `slow`; one of each sort is not.
 """
 
 from __future__ import annotations
@@ -28,13 +28,20 @@ DRIVER = """
 import json, os, signal, sys
 from pathlib import Path
 
-whole, killed = json.loads(sys.argv[1])  # arguments of the uninterrupted run and of the other
+# Arguments of the uninterrupted run and of the other; what to kill of all that is made, None: everything.
+whole, killed, chosen = json.loads(sys.argv[1])
 
 # Imported once here, so that the runs below, forked off, start at once.
 import lightning_fabric, pandas, torch
 import benchmark.context, benchmark.evaluation.evaluator, benchmark.board, reports.html
 import methods.eps.stages, methods.refiners.threshold, methods.segmenters.stages
 from benchmark.cli import main
+
+sys.argv = ["benchmark", *whole, "--dry-run"]  # what planning keeps is then there as well
+try:
+    main()
+except SystemExit as exit_:
+    assert not exit_.code
 
 
 def watched(before_each):
@@ -87,23 +94,47 @@ def killing(name, count):
     return lambda: watched(before) or (lambda: None)
 
 
-counts = Path(sys.argv[0]).with_name("counts.json")
+counts = Path(__file__).with_name("counts.json")
 assert run(whole, counting) == 0
 made = json.loads(counts.read_text())
-for name, count in made.items():  # in the order of the run
+for name in [name for name in made if chosen is None or name in chosen]:  # in the order of the run
     # Half-way: between the checkpoints of each of a stage's trainings, inside shards, before manifests are in place.
-    print("ENDED", json.dumps([name, run(killed, killing(name, count // 2 + 1))]), flush=True)
+    print("ENDED", json.dumps([name, run(killed, killing(name, made[name] // 2 + 1))]), flush=True)
 print("ENDED", json.dumps([None, run(killed, lambda: (lambda: None))]), flush=True)
 """
 
-RUNS = {
-    "eps": ("eps",),
-    "dskd_gc": ("dskd_gc", "method.dskd_gc.train.iterations=12", "method.dskd_gc.phases.segmentation=0.7"),
+SORTS = (
+    "check-masks",
+    "classify/checkpoint-1",
+    "pseudo_label",
+    "score-pseudo_label",
+    "score-references",
+    BOARD,
+)
+"""One of each sort of what is made: a check, a training, a stage that passes through images, a scoring, the
+references, the run folder."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is run, with which options, and of what it makes everything (None) or these are killed.
+
+    trainings: how many it has; dskd_gc's stage trains once a phase. Of 12 iterations, four are its warm-up, four its
+               expansion alone, and four its segmentation, with two checkpoints each
+    """
+
+    method: str
+    trainings: int
+    options: tuple[str, ...] = ()
+    chosen: tuple[str, ...] | None = None
+
+
+PHASES = ("method.dskd_gc.train.iterations=12", "method.dskd_gc.phases.segmentation=0.7")
+CASES = {
+    "eps": (Case("eps", 2, chosen=SORTS), ()),
+    "eps, everything": (Case("eps", 2), (pytest.mark.slow,)),
+    "dskd_gc, everything": (Case("dskd_gc", 3, PHASES), (pytest.mark.slow,)),
 }
-"""Method and options of the runs that are killed. Of 12 iterations, four are dskd_gc's warm-up, four its expansion
-alone, and four its segmentation, with two checkpoints each."""
-TRAININGS = {"eps": 2, "dskd_gc": 3}
-"""How many trainings each has: dskd_gc's stage trains once a phase."""
 
 
 def arguments(folder: Path, method: str, *settings: str) -> list[str]:
@@ -117,12 +148,12 @@ def arguments(folder: Path, method: str, *settings: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Runs:
-    """Folders of a run without interruption, and of one whose every stage was killed once; what was said.
+    """Folders of a run without interruption, and of one that was killed where the case says; what was said.
 
     interrupted: stages, and each training of a stage by its checkpoint ("train/checkpoint-2")
     """
 
-    method: str
+    case: Case
     whole: Path
     killed: Path
     said: str
@@ -130,22 +161,26 @@ class Runs:
 
 
 @pytest.fixture(
-    scope="module", params=["eps", *(pytest.param(n, marks=pytest.mark.slow) for n in RUNS if n != "eps")]
+    scope="module",
+    params=[
+        pytest.param(case, id=name, marks=[pytest.mark.xdist_group(f"resume {name}"), *marks])
+        for name, (case, marks) in CASES.items()
+    ],
 )
 def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    folder = tmp_path_factory.mktemp("resume")
+    folder, case = tmp_path_factory.mktemp("resume"), request.param
     whole, killed = folder / "whole", folder / "killed"
     driver = folder / "driver.py"
     driver.write_text(DRIVER)
-    both = [arguments(place, *RUNS[request.param]) for place in (whole, killed)]
+    both = [arguments(place, case.method, *case.options) for place in (whole, killed)]
     environment = {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, str(driver), json.dumps(both)],
+        [sys.executable, str(driver), json.dumps([*both, case.chosen])],
         cwd=ROOT,
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=590,
+        timeout=1700,
         check=False,
     )
     said = done.stdout + done.stderr
@@ -153,7 +188,7 @@ def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     ended = [json.loads(line[6:]) for line in done.stdout.splitlines() if line.startswith("ENDED ")]
     assert ended[-1] == [None, 0], said
     assert {code for _, code in ended[:-1]} == {-9}, said
-    return Runs(request.param, whole, killed, said, {name for name, _ in ended[:-1]})
+    return Runs(case, whole, killed, said, {name for name, _ in ended[:-1]})
 
 
 def manifests(folder: Path) -> dict[str, dict[str, Any]]:
@@ -167,23 +202,26 @@ def manifests(folder: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
+def trainings(runs: Runs) -> set[str]:
+    """The phases of a method that trains in several are trainings of their own."""
+    return {
+        f"{path.parent.parent.name}/checkpoint-{path.stem.removeprefix('losses-')}"
+        for path in runs.whole.glob("store/artifacts/*/*/losses-*.json")
+    }
+
+
+def test_everything_was_killed_that_is_to_be(runs):
+    made = {name.split("/")[0] for name in manifests(runs.whole)} | {BOARD} | trainings(runs)
+    assert len(trainings(runs)) == runs.case.trainings
+    assert runs.interrupted == (made if runs.case.chosen is None else set(runs.case.chosen))
+
+
 def test_artifacts_and_scores_equal_those_of_an_uninterrupted_run(runs):
     whole, resumed = manifests(runs.whole), manifests(runs.killed)
-    assert {name.split("/")[0] for name in whole} | {BOARD} == {n for n in runs.interrupted if "/" not in n}
     assert resumed.keys() == whole.keys()
     for name, manifest in whole.items():
         assert resumed[name]["files"] == manifest["files"], name
         assert json.dumps(resumed[name]) == json.dumps(manifest), name  # as text, for NaN
-
-
-def test_every_training_was_killed(runs):
-    """The phases of a method that trains in several are trainings of their own."""
-    made = {
-        f"{path.parent.parent.name}/checkpoint-{path.stem.removeprefix('losses-')}"
-        for path in runs.whole.glob("store/artifacts/*/*/losses-*.json")
-    }
-    assert len(made) == TRAININGS[runs.method]
-    assert {name for name in runs.interrupted if "/" in name} == made
 
 
 def test_the_records_are_equal(runs):
@@ -197,13 +235,12 @@ def test_the_records_are_equal(runs):
 def test_stages_go_on_where_they_were(runs):
     """Trainings from a checkpoint, stages that pass through images from a shard."""
     resumed = set(re.findall(r"· (\S+): resuming at [1-9]\d*/", runs.said))
-    stages = {name.split("/")[0] for name in runs.interrupted}
-    stages = {name for name in stages if (runs.whole / "store" / "artifacts" / name).is_dir()}
-    trained = {path.parent.parent.name for path in runs.whole.glob("store/artifacts/*/*/losses-*.json")}
+    interrupted = {name.split("/")[0] for name in runs.interrupted}
+    trained = {name.split("/")[0] for name in trainings(runs)}
     mapped = {path.parents[2].name for path in runs.whole.glob("store/artifacts/*/*/labels/*.png")}
-    assert trained
-    assert trained <= stages
-    assert trained | mapped <= resumed
+    assert trained & interrupted
+    assert mapped & interrupted
+    assert (trained | mapped) & interrupted <= resumed
 
 
 def test_nothing_is_left_in_progress(runs):
