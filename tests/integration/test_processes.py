@@ -92,15 +92,13 @@ def files(store: Path) -> dict[str, str]:
     }
 
 
-def test_the_artifacts_are_those_of_one_process(command_line, third_party, tmp_path, monkeypatch, capsys):
+def test_the_artifacts_are_those_of_one_process(command_line, third_party, tmp_path):
     third_party(Toy("one"), Toy("two"))
     arguments = ("one,two", "method.two.value=1")
     assert command_line.run(*arguments, "runtime.processes=1").code == 0
     board = read_run(command_line.output).records.drop(columns=["key"])
-    own = CommandLine(tmp_path / "again", monkeypatch, capsys)
-    assert (
-        own.run(*arguments, "runtime.processes=2", f"dataset.root={command_line.folder / 'data'}").code == 0
-    )
+    own = CommandLine(tmp_path / "again", command_line.data)
+    assert own.run(*arguments, "runtime.processes=2").code == 0
     assert files(own.store) == files(command_line.store)
     again = read_run(own.output).records.drop(columns=["key"])
     costs = ["seconds", "host_memory_mb", "device_memory_mb"]
