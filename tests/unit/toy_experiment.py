@@ -34,7 +34,7 @@ def arguments(command: CommandLine, name: str = "toy/fill") -> tuple[str, ...]:
     """Of a run of the experiment with two seeds, on a few generated pictures."""
     data = ("dataset.train=6", "dataset.val=2", f"dataset.root={command.data}")
     return ("run", "--experiment", name, "--device", "cpu", "--seeds", "0,1", "--output", str(command.output),
-            f"runtime.store={command.store}", *data)  # fmt: skip
+            f"runtime.store={command.store}", "runtime.processes=1", *data)  # fmt: skip
 
 
 def table(command: CommandLine, key: str = "row") -> dict[str, dict[str, str]]:
