@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.changes import cell_identity, data_of
 from benchmark.config import DEFAULT_DATASET, RunConfig, plain
@@ -26,6 +26,9 @@ from benchmark.traces import described_stages
 from methods.base import Method, preset_key
 from results.schema import CellRecord, Record
 
+if TYPE_CHECKING:
+    from results.merge import Identity
+
 PAUSE = 4
 """The board is not written again before so many times what it took have passed: cells may take less than it does."""
 MASKS_BEFORE = "M*"
@@ -33,18 +36,22 @@ MASKS_BEFORE = "M*"
 
 
 def write_board(
-    plan: Plan, results: Sequence[CellResult], references: Sequence[dict[str, Any]], run_dir: Path
+    plan: Plan,
+    results: Sequence[CellResult],
+    references: Sequence[dict[str, Any]],
+    run_dir: Path,
+    order: Sequence[Identity] = (),
 ) -> dict[str, Path]:
     """Add records, cells and panels of a run to its folder and write its reports; returns these by name.
 
-    Cells that earlier commands left in the folder stay on the board, see `results.merge`.
+    Cells that earlier commands left in the folder stay on the board, see `results.merge`; order: `add_records`'
     """
     from reports import build_reports
     from results.merge import add_records, run_lock
 
     with run_lock(run_dir):
         records, cells = _rows(plan, results, references, run_dir)
-        for cell in add_records(run_dir, records, cells):
+        for cell in add_records(run_dir, records, cells, order):
             console.print(
                 f"{cell.method} seed {cell.seed} {cell.status}: the board keeps its earlier result",
                 markup=False,
@@ -69,6 +76,12 @@ class GrowingBoard:
         self._thread = ThreadPoolExecutor(1, "board")
         self._writing: list[Future[None]] = []
         self._took, self._ended = 0.0, -math.inf
+        from results.merge import earlier_run, identity
+
+        before = earlier_run(run_dir)
+        known = {identity(cell) for cell in before.cells} if before else set()
+        ours = [identity(cell_identity(c.config, c.method.name, c.seed)) for c in runner.plan.cells]
+        self._order = [name for name in dict.fromkeys(ours) if name not in known]
         self._finished = FinishedCells(runner.plan.cells)
 
     def __enter__(self) -> GrowingBoard:
@@ -104,7 +117,8 @@ class GrowingBoard:
             new, self._new = self._new, []
         if new:  # else they came while the ones before were written
             began = time.perf_counter()
-            self.reports = write_board(self._runner.plan, new, self._runner.references(), self._run_dir)
+            references = self._runner.references()
+            self.reports = write_board(self._runner.plan, new, references, self._run_dir, self._order)
             self._ended = time.perf_counter()
             self._took = self._ended - began
 

@@ -35,16 +35,19 @@ def earlier_run(run_dir: Path) -> Run | None:
     return read_run(run_dir) if (run_dir / CELLS_FILE).exists() else None
 
 
-def add_records(run_dir: Path, records: Sequence[Record], cells: Sequence[CellRecord]) -> list[CellRecord]:
+def add_records(
+    run_dir: Path, records: Sequence[Record], cells: Sequence[CellRecord], order: Sequence[Identity] = ()
+) -> list[CellRecord]:
     """Write the records and cells beside the earlier ones; returns those cells whose earlier result stays instead.
 
+    order: of cells that come one by one, as they end: they change places among each other
     The caller holds `run_lock`.
     """
     frame, rows = records_frame(records), [cell.as_dict() for cell in cells]
     earlier = earlier_run(run_dir)
     kept: set[Identity] = set()
     if earlier is not None:
-        frame, rows, kept = merge(earlier, frame, rows)
+        frame, rows, kept = merge(earlier, frame, rows, order)
     write_run(run_dir, frame, rows)
     return [cell for cell in cells if identity(cell.as_dict()) in kept]
 
@@ -55,7 +58,7 @@ def identity(cell: dict[str, Any]) -> Identity:
 
 
 def merge(
-    earlier: Run, records: pd.DataFrame, cells: Sequence[dict[str, Any]]
+    earlier: Run, records: pd.DataFrame, cells: Sequence[dict[str, Any]], order: Sequence[Identity] = ()
 ) -> tuple[pd.DataFrame, list[dict[str, Any]], set[Identity]]:
     """Records and cells of both, and the cells whose earlier result stays; earlier ones keep their places."""
     merged = {identity(cell): cell for cell in earlier.cells}
@@ -75,6 +78,7 @@ def merge(
             merged[name] = _with_stages(cell, before, further)
         else:
             merged[name] = cell
+    merged = _ordered(merged, order)
     replaced = {identity(cell) for cell in cells} - kept
     names, new_names = _identities(earlier.records), _identities(records)
     references = {
@@ -94,6 +98,17 @@ def merge(
     places = {name: place for place, name in enumerate(merged)}
     place = pd.Series([places.get(name, -1) for name in _identities(frame)], dtype="int64")
     return frame.iloc[place.argsort(kind="stable")].reset_index(drop=True), list(merged.values()), kept
+
+
+def _ordered(
+    cells: dict[Identity, dict[str, Any]], order: Sequence[Identity]
+) -> dict[Identity, dict[str, Any]]:
+    """Those of `order` in that order, in the places that they have together."""
+    names = list(cells)
+    places = [place for place, name in enumerate(names) if name in set(order)]
+    for place, name in zip(places, (name for name in order if name in cells), strict=True):
+        names[place] = name
+    return {name: cells[name] for name in names}
 
 
 def _identities(records: pd.DataFrame) -> list[Identity]:
