@@ -46,14 +46,14 @@ class Pace:
 
     def began(self, task: Task) -> None:
         self._begun[task.name] = time.perf_counter()
-        self._remaining.started(task.name, self._begun[task.name])
+        self._remaining.started(task.key, self._begun[task.name])
 
     def ended(self, task: Task, outcome: Outcome) -> None:
         now = time.perf_counter()
         if outcome.failure:
-            self._remaining.dropped(task.name)
+            self._remaining.dropped(task.key)
         else:
-            self._remaining.finished(task.name, now - self._begun[task.name], outcome.cached)
+            self._remaining.finished(task.key, now - self._begun[task.name], outcome.cached)
 
     def left(self) -> str:
         """Of the whole run, "" where too little is known."""

@@ -16,7 +16,7 @@ from benchmark.pace import Pace
 from benchmark.plan import Cell, Job, Plan, PlannedStage, plan_jobs
 from benchmark.processes import Executor, OneByOne, SideBySide, process_count
 from benchmark.store import Entry
-from benchmark.tasks import Agenda, Outcome, Task, cell_tasks
+from benchmark.tasks import Agenda, Outcome, Task, artifact_name, cell_tasks, scores_name
 from datasets.base import DataError
 
 MEMORY = ("host_memory_mb", "device_memory_mb")
@@ -157,9 +157,9 @@ class Runner:
             result.status, result.reason = "failed", failure
             console.print(f"{cell.title}: FAILED: {failure}", style="red", markup=False)
         for planned in cell.stages:
-            made = agenda.outcomes.get(planned.key)
+            made = agenda.outcomes.get(artifact_name(planned))
             if made is not None and not made.failure:
-                own = agenda.tasks[planned.key].cell == number
+                own = agenda.tasks[artifact_name(planned)].cell == number
                 self._gather(result, planned, made.cached or not own, agenda)
         if (log := self._logs.pop(number, None)) is not None:
             log.close(failed=result.status == "failed")
@@ -186,7 +186,7 @@ class Runner:
         result.stages.append(row)
         if planned.score_key is None:
             return
-        scored = agenda.outcomes.get(planned.score_key)
+        scored = agenda.outcomes.get(scores_name(planned))
         if scored is None and planned.needs_masks and not self.plan.dataset.masked(planned.split):
             row["notes"] = [NO_MASKS]
         if scored is None or scored.failure:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmark.plan import Plan
+from benchmark.plan import Plan, PlannedStage
 
 
 @dataclass(frozen=True)
 class Task:
     """An artifact to be made, or its scores.
 
-    name: key of the artifact or of the scores; cells that share an artifact share its task
+    name: stage (or scoring) and key, which cells that share an artifact share, too: stages of two names may do the
+          same and have equal keys, and the store keeps an artifact for each
     cell, stage: indices into the plan, of the first cell that wants it
     scoring: whether the scores are meant
     needs: names of the tasks that have to be done before
@@ -24,6 +25,11 @@ class Task:
     scoring: bool = False
     needs: tuple[str, ...] = ()
 
+    @property
+    def key(self) -> str:
+        """Of the artifact or the scores."""
+        return self.name.rpartition("/")[2]
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -33,16 +39,23 @@ class Outcome:
     failure: str = ""
 
 
+def artifact_name(planned: PlannedStage) -> str:
+    return f"{planned.stage.name}/{planned.key}"
+
+
+def scores_name(planned: PlannedStage) -> str:
+    return f"{planned.score_name}/{planned.score_key}"
+
+
 def cell_tasks(plan: Plan, cell: int) -> list[Task]:
     """The tasks of a cell, what comes first first: each artifact, then its scores."""
     found = []
     for number, planned in enumerate(plan.cells[cell].stages):
-        needs = tuple(upstream.key for upstream in planned.inputs.values())
-        found.append(Task(planned.key, cell, number, needs=needs))
+        made = artifact_name(planned)
+        found.append(Task(made, cell, number, needs=tuple(map(artifact_name, planned.inputs.values()))))
         scored = planned.score_key is not None
         if scored and (not planned.needs_masks or plan.dataset.masked(planned.split)):
-            assert planned.score_key is not None
-            found.append(Task(planned.score_key, cell, number, scoring=True, needs=(planned.key,)))
+            found.append(Task(scores_name(planned), cell, number, scoring=True, needs=(made,)))
     return found
 
 

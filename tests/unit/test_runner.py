@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,27 @@ def test_results_can_be_looked_at_while_others_run(command_line, third_party):
     assert "1 of 2 through" in lines[first]
     assert lines.index("second · seed 0 · labels: 0 s") > first
     assert lines[0].startswith("2 stages to do: ")
+
+
+class Twice(Toy):
+    """Two stages of two names that do the same, so that their keys are equal."""
+
+    def stages(self, config, view, shared):
+        (stage,) = super().stages(config, view, shared)
+        return [replace(stage, name="before", scored_as="before"), stage]
+
+
+def test_stages_that_do_the_same_are_each_made_and_scored(command_line, third_party):
+    third_party(Twice("twice"))
+    assert command_line.run("twice").code == 0
+    (cell,) = read_run(command_line.output).cells
+    assert len({stage["key"] for stage in cell["stages"]}) == 1
+    assert {stage["name"]: stage["scoring"]["name"] for stage in cell["stages"]} == {
+        "before": "score-before",
+        "labels": "score-labels",
+    }
+    records = read_run(command_line.output).records
+    assert {"before", "pseudo_label"} <= set(records[records.metric == "miou"].stage)
 
 
 def test_a_failure_is_not_cached(command_line, third_party):
