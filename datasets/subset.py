@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 from datasets.base import Dataset, DatasetConfig, Fingerprint
 
@@ -78,6 +78,16 @@ class Part(Dataset):
     def fingerprint(self, part: Literal["images", "masks"], split: str) -> str:
         own = super().fingerprint(part, split)  # type: ignore[safe-super]
         return Fingerprint().add(own, *self.ids(split)).hexdigest()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """So that it can be sent to other processes: its class is made here and has no name to be found by."""
+        return _again, (type(self).__bases__[1], self.__dict__)
+
+
+def _again(kind: type[Dataset], state: dict[str, Any]) -> Dataset:
+    made = object.__new__(part_of(kind))
+    made.__dict__.update(state)
+    return made
 
 
 @cache

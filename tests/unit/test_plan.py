@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from benchmark import code_version, plan
 from benchmark.config import ConfigError, compose
 from benchmark.plan import Plan, make_plan
 from datasets.generated import load_pixels, save_pixels
+from methods.registry import all_methods
 from tests.trees import write_folder
 
 DATA = ("dataset.train=4", "dataset.val=2")
@@ -37,6 +39,17 @@ def planned(root: Path, *overrides: str, methods=("eps",), seeds=(0,), until: st
 def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
     assert before.keys() == after.keys()
     return {name for name in before if before[name] != after[name]}
+
+
+@pytest.mark.parametrize("override", ["dataset.subset=0", "dataset.subset=3"])
+def test_a_plan_can_be_sent_to_another_process(root, override):
+    plan = planned(root, override, methods=tuple(all_methods()))
+    sent = pickle.loads(pickle.dumps(plan))
+    assert [[stage.key for stage in cell.stages] for cell in sent.cells] == [
+        [stage.key for stage in cell.stages] for cell in plan.cells
+    ]
+    assert sent.dataset.samples("train") == plan.dataset.samples("train")
+    assert sent.dataset.fingerprint("masks", "val") == plan.dataset.fingerprint("masks", "val")
 
 
 TRAINED = {"classify", "cam", "image_scores", "pseudo_label", "segment", "predict"}
