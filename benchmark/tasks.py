@@ -48,11 +48,16 @@ def scores_name(planned: PlannedStage) -> str:
 
 
 def cell_tasks(plan: Plan, cell: int) -> list[Task]:
-    """The tasks of a cell, what comes first first: each artifact, then its scores."""
+    """The tasks of a cell, what comes first first: each artifact, then its scores.
+
+    What is not among the cell's stages is stored: `check` leaves out what recorded weights were learnt from.
+    """
     found = []
+    own = {artifact_name(planned) for planned in plan.cells[cell].stages}
     for number, planned in enumerate(plan.cells[cell].stages):
         made = artifact_name(planned)
-        found.append(Task(made, cell, number, needs=tuple(map(artifact_name, planned.inputs.values()))))
+        needs = tuple(name for name in map(artifact_name, planned.inputs.values()) if name in own)
+        found.append(Task(made, cell, number, needs=needs))
         scored = planned.score_key is not None
         if scored and (not planned.needs_masks or plan.dataset.masked(planned.split)):
             found.append(Task(scores_name(planned), cell, number, scoring=True, needs=(made,)))
@@ -112,6 +117,14 @@ class Agenda:
 
     @property
     def running(self) -> bool:
+        """Whether a task has begun and not ended. Raises RuntimeError where none has and one can never begin."""
+        if not self._running and any(
+            name not in self.outcomes
+            for cell, names in self._wanted.items()
+            for name in names
+            if cell not in self.failures
+        ):
+            raise RuntimeError("tasks wait for what nothing will make")
         return bool(self._running)
 
     def _succeeded(self, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 import subprocess
 import sys
@@ -78,6 +79,16 @@ def dataset(config: DatasetConfig) -> Dataset:
     made = build(config)
     made.prepare()
     return made
+
+
+@pytest.mark.parametrize("subset", [0, 1])
+def test_it_can_be_sent_to_other_processes(config: DatasetConfig, subset: int) -> None:
+    made = datasets.open_dataset(replace(config, subset=subset))
+    made.prepare()
+    sent = pickle.loads(pickle.dumps(made))
+    for split in SPLITS:
+        assert sent.samples(split) == made.samples(split)
+        assert sent.fingerprint("images", split) == made.fingerprint("images", split)
 
 
 def build(config: DatasetConfig) -> Dataset:

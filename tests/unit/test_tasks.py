@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,6 +58,13 @@ def test_what_only_a_failed_cell_wants_is_not_begun():
     assert first is not None
     agenda.end(first, FAILED)
     assert names(agenda) == ["c"]
+
+
+def test_what_can_never_begin_is_no_end():
+    agenda = Agenda([[Task("cam", 0, 0, needs=("classify",))]])
+    assert agenda.next() is None
+    with pytest.raises(RuntimeError, match="nothing will make"):
+        _ = agenda.running
 
 
 def test_a_cell_without_tasks_is_through_at_once():
