@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from platformdirs import user_cache_path
 
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("WSSS_SHARED", ROOT.parent / "shared"))
+
+# Fonts are looked for once on a machine, and not in each test and process whose cache is a folder of its own.
+os.environ.setdefault("MPLCONFIGDIR", str(user_cache_path("matplotlib")))
 
 # The same few examples in every run; `--hypothesis-profile=many` draws many others. A test whose example is costly
 # has fewer of its own; none is timed.
