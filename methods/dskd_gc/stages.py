@@ -41,7 +41,7 @@ from methods.layers.token_losses import class_token_contrast, patch_token_contra
 from methods.layers.upsampling import enlarged
 from methods.layers.weights import load_trained
 from methods.refiners.gc.stages import write_corrected
-from methods.segmenters.stages import refined_by_crf, segmentation_probabilities
+from methods.segmenters.stages import label_maps
 
 
 def train(context: StageContext, settings: TrainingConfig) -> None:
@@ -194,10 +194,8 @@ def predict(context: StageContext, settings: PredictConfig) -> None:
         for _, samples in context.shards((*context.view.samples("val"), *context.view.examples())):
             paths = {s.id: s.image for s in samples}
             for batch in context.images(samples, branch.encoder.normalisation, test.batch_size):
-                scores = segmentation_probabilities(branch, batch.images, test.scales, test.flip)
-                labels = scores.argmax(1).to(torch.uint8).cpu()
-                if pool is not None:
-                    labels = refined_by_crf(scores.cpu(), labels, [paths[i] for i in batch.ids], pool)
+                own = [paths[i] for i in batch.ids]
+                labels = label_maps(branch, batch, test.scales, test.flip, own, pool)
                 for sample_id, label_map in zip(batch.ids, labels):
                     write_labels(label_map_path(context.output, sample_id), label_map)
 

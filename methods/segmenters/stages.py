@@ -80,7 +80,8 @@ def predict(context: StageContext, settings: SegmenterConfig) -> None:
         for _, samples in context.shards((*context.view.samples("val"), *context.view.examples())):
             paths = {s.id: s.image for s in samples}
             for batch in context.images(samples, network.backbone.normalisation, settings.test_batch_size):
-                maps = label_maps(network, batch, settings, [paths[i] for i in batch.ids], pool)
+                own = [paths[i] for i in batch.ids]
+                maps = label_maps(network, batch, settings.test_scales, settings.test_flip, own, pool)
                 for sample_id, labels in zip(batch.ids, maps):
                     write_labels(label_map_path(context.output, sample_id), labels)
 
@@ -93,14 +94,16 @@ def crf_pool(settings: SegmenterConfig) -> AbstractContextManager[CrfPool | None
 def label_maps(
     network: nn.Module,
     batch: ImageBatch,
-    settings: SegmenterConfig,
+    scales: Sequence[float],
+    flip: bool,
     paths: Sequence[Path],
     pool: CrfPool | None,
 ) -> torch.Tensor:
-    """Predicted classes (B, H, W) uint8 on the CPU, with the settings' scales, mirror images and CRF."""
-    probabilities = segmentation_probabilities(
-        network, batch.images, settings.test_scales, settings.test_flip
-    )
+    """Predicted classes (B, H, W) uint8 on the CPU, over scales and mirror images, with the pool's CRF if there is one.
+
+    paths: files of the batch's images
+    """
+    probabilities = segmentation_probabilities(network, batch.images, scales, flip)
     labels = probabilities.argmax(1).to(torch.uint8).cpu()
     if pool is not None:
         labels = refined_by_crf(probabilities.cpu(), labels, paths, pool)

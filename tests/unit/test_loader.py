@@ -82,6 +82,12 @@ def test_every_epoch_sees_every_sample_once(samples: list[Sample]) -> None:
     assert len({tuple(e) for e in epochs}) == len(epochs)
 
 
+def test_an_image_is_augmented_anew_in_every_epoch(samples: list[Sample]) -> None:
+    batches = make_loader(samples[:1], batch_size=1).batches(0, 6)
+    seen = [batch.images for batch in batches]
+    assert not any(torch.equal(a, b) for k, a in enumerate(seen) for b in seen[:k])
+
+
 def test_resuming_gives_equal_batches(samples: list[Sample]) -> None:
     companions = {"saliency": companion(samples, "continuous"), "labels": companion(samples, "labels")}
     whole = list(make_loader(samples, companions=companions).batches(0, 9))

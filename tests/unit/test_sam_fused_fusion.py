@@ -13,9 +13,17 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from datasets.base import IGNORE, Sample
+from datasets.recipe import Recipe
 from methods.artifacts import Cam, CamReader, write_cams
 from methods.sam_fused.config import FusionConfig, FusionStageConfig
-from methods.sam_fused.fusion import EvidenceReader, FusionNetwork, fused_labels, fusion_batches, fusion_loss
+from methods.sam_fused.fusion import (
+    Evidence,
+    EvidenceReader,
+    FusionNetwork,
+    fused_labels,
+    fusion_batches,
+    fusion_loss,
+)
 from methods.sam_fused.reliability import entropy, mean_mask, reliability
 
 # --- reliability ------------------------------------------------------------------------------------------
@@ -89,6 +97,26 @@ def test_nothing_is_learned_of_an_image_with_a_class_without_a_mask(tmp_path, ma
     assert bool(evidence.maps[-1].any()) == all(masked)
     loss = fusion_loss(torch.randn(1, 4, 6, 9), evidence.maps[None], torch.zeros(1, 6, 9, dtype=torch.long))
     assert bool(loss > 0) == all(masked)
+
+
+def test_labels_of_a_square_stay_where_their_evidence_is(tmp_path) -> None:
+    class Numbered:
+        """Every pixel's label is its number, and so is its evidence."""
+
+        def __getitem__(self, sample_id: str) -> Evidence:
+            numbers = torch.arange(6 * 9).view(6, 9)
+            return Evidence(numbers[None].float(), numbers)
+
+    config = FusionConfig(train=replace(FusionConfig().train, batch_size=16, recipe=Recipe(crop=7)))
+    source = fusion_batches([Sample("one", tmp_path, ())], Numbered(), config, 0, torch.device("cpu"))
+    (batch,) = source(0, 1)
+    labels = batch.companions["labels"]
+    inside = labels != IGNORE
+    assert inside[:, :6].all()  # one row more than the image has
+    assert not inside[:, 6].any()
+    assert torch.equal(batch.images[:, 0][inside], labels[inside].float())
+    steps = labels[:, 0, 1] - labels[:, 0, 0]
+    assert set(steps.tolist()) == {1, -1}  # some are mirrored, some are not
 
 
 def test_fusion_batches_are_the_same_whoever_asks(tmp_path) -> None:
