@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -63,26 +63,24 @@ def write_board(
 class GrowingBoard:
     """The board of a run that grows as cells finish, in the terminal, the run folder and its reports.
 
-    Use it as a context manager; left without an exception, `reports` are complete.
-
-    Where cells run in other processes it is written in a thread, which they do not wait for.
+    Use it as a context manager; left without an exception, `reports` are complete. Where cells run in other
+    processes it is written in a thread, which they do not wait for.
     """
 
     def __init__(self, runner: Runner, run_dir: Path) -> None:
+        from results.merge import earlier_run, identity
+
         self.reports: dict[str, Path] = {}
         """The newest reports by name."""
         self._runner, self._run_dir = runner, run_dir
         self._lock, self._new = Lock(), list[CellResult]()
         self._thread = ThreadPoolExecutor(1, "board")
-        self._writing: list[Future[None]] = []
         self._took, self._ended = 0.0, -math.inf
-        from results.merge import earlier_run, identity
-
+        self._finished = FinishedCells(runner.plan.cells)
         before = earlier_run(run_dir)
         known = {identity(cell) for cell in before.cells} if before else set()
         ours = [identity(cell_identity(c.config, c.method.name, c.seed)) for c in runner.plan.cells]
         self._order = [name for name in dict.fromkeys(ours) if name not in known]
-        self._finished = FinishedCells(runner.plan.cells)
 
     def __enter__(self) -> GrowingBoard:
         return self
@@ -90,12 +88,12 @@ class GrowingBoard:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self._writing.append(self._thread.submit(self._write))
+        last = None
+        if kind is None or issubclass(kind, KeyboardInterrupt):
+            last = self._thread.submit(self._write)
         self._thread.shutdown()
-        if kind is None:
-            for writing in self._writing:
-                writing.result()
+        if last is not None:
+            last.result()
 
     def add(self, result: CellResult) -> None:
         """Put a finished cell on the board."""
@@ -105,22 +103,32 @@ class GrowingBoard:
             self._new.append(result)
         if time.perf_counter() - self._ended < PAUSE * self._took:
             return  # it comes with the next one, or at the end
-        writing = self._thread.submit(self._write)
-        self._writing.append(writing)
-        if (
-            not self._runner.side_by_side
-        ):  # this process computes: nothing else may change its threads meanwhile
-            writing.result()
+        writing = self._thread.submit(self._try_to_write)
+        if not self._runner.side_by_side:
+            writing.result()  # this process computes: nothing else may change its threads meanwhile
+
+    def _try_to_write(self) -> None:
+        try:
+            self._write()
+        except Exception as error:  # tried again with the next cell, and at the end
+            reason = " ".join(str(error).split()) or type(error).__name__
+            console.print(f"the board could not be written yet: {reason}", style="red", markup=False)
 
     def _write(self) -> None:
         with self._lock:
             new, self._new = self._new, []
-        if new:  # else they came while the ones before were written
-            began = time.perf_counter()
+        if not new:  # they came while the ones before were written
+            return
+        began = time.perf_counter()
+        try:
             references = self._runner.references()
             self.reports = write_board(self._runner.plan, new, references, self._run_dir, self._order)
-            self._ended = time.perf_counter()
-            self._took = self._ended - began
+        except BaseException:
+            with self._lock:
+                self._new = [*new, *self._new]
+            raise
+        self._ended = time.perf_counter()
+        self._took = self._ended - began
 
 
 def _rows(

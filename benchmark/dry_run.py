@@ -38,7 +38,8 @@ def print_plan(plan: Plan) -> bool:
 
     Returns whether all cells can run or are not meant to ("not run"); says so where not.
     """
-    needed = checkpoints = 0.0
+    needed = 0.0
+    trainings = []
     counted = set()
     for cell in plan.cells:
         title = f"{plan.config.dataset.name} · {cell.title}"
@@ -51,7 +52,7 @@ def print_plan(plan: Plan) -> bool:
             adds = not stored and planned.key not in counted
             estimate = disk_estimate(plan, planned) if adds else 0.0
             if adds and planned.stage.yields == Kind.WEIGHTS:
-                checkpoints = max(checkpoints, CHECKPOINTS * estimate)
+                trainings.append(CHECKPOINTS * estimate)
             state = (
                 "stored"
                 if stored
@@ -68,8 +69,10 @@ def print_plan(plan: Plan) -> bool:
     free = shutil.disk_usage(existing).free
     for reference in plan.to_fetch():
         console.print(f"would be fetched first: weights {reference}", markup=False)
-    time = time_estimate(plan, remembered_speed(plan.store), process_count(plan))
-    meanwhile = f", and {size(checkpoints)} while a network is trained" if checkpoints else ""
+    processes = process_count(plan)
+    time = time_estimate(plan, remembered_speed(plan.store), processes)
+    checkpoints = sum(sorted(trainings)[-processes:])  # those that may be under way at once
+    meanwhile = f", and {size(checkpoints)} while networks are trained" if checkpoints else ""
     console.print(
         f"\n{len(plan.cells)} cells, {time.todo} stages to do; about {size(needed)} of disk in {root}{meanwhile}, "
         f"{size(free)} free",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.config import NO_LOGGER, ConfigError, RuntimeConfig
+from benchmark.console import console
 
 if TYPE_CHECKING:
     from lightning_fabric.loggers.logger import Logger
@@ -29,21 +30,39 @@ def require_logger(runtime: RuntimeConfig) -> None:
 
 
 class CellLog:
-    """The log of one cell, opened when there is something to say; call it with values by name and the iteration."""
+    """The log of one cell, opened when there is something to say; call it with values by name and the iteration.
+
+    One that fails (no server, a full disk) says so once and is silent from then on, while the run goes on.
+    """
 
     def __init__(self, runtime: RuntimeConfig, group: str, name: str) -> None:
         self._open = partial(BACKENDS[runtime.logger], Path(runtime.log_dir), group, name)
+        self._what = f"{runtime.logger}'s log of {name}"
         self._logger: Logger | None = None
+        self._broken = False
 
     def __call__(self, values: Mapping[str, float], iteration: int | None) -> None:
-        if self._logger is None:
-            self._logger = self._open()
-        self._logger.log_metrics(dict(values), iteration)
+        if self._broken:
+            return
+        try:
+            if self._logger is None:
+                self._logger = self._open()
+            self._logger.log_metrics(dict(values), iteration)
+        except Exception as error:
+            self._give_up(error)
 
     def close(self, failed: bool) -> None:
-        if self._logger is not None:
-            self._logger.finalize("failed" if failed else "success")
-            self._logger = None
+        if self._logger is not None and not self._broken:
+            try:
+                self._logger.finalize("failed" if failed else "success")
+            except Exception as error:
+                self._give_up(error)
+        self._logger = None
+
+    def _give_up(self, error: Exception) -> None:
+        self._broken = True
+        said = " ".join(str(error).split()) or type(error).__name__
+        console.print(f"{self._what} failed, and the run goes on without it: {said}", markup=False)
 
 
 def cell_log(runtime: RuntimeConfig, group: str, name: str) -> CellLog | None:

@@ -50,7 +50,9 @@ def measured_speed(runtime: RuntimeConfig, threads: int) -> float | None:
     GPU computes, of which the processor's speed tells nothing."""
     import torch
 
-    if runtime.device == "cuda" or (runtime.device == "auto" and torch.cuda.is_available()):
+    if runtime.device == "cuda" or (
+        runtime.device == "auto" and (torch.cuda.is_available() or torch.backends.mps.is_available())
+    ):
         return None
     speed, store = machine_speed(threads), Store(Path(runtime.store))
     store.root.mkdir(parents=True, exist_ok=True)

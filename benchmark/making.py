@@ -51,31 +51,40 @@ class Maker:
         title = f"{cell.title} · {planned.stage.name}"
         try:
             if task.scoring:
-                cached = self._scores(planned, f"{title} · scoring")
+                entry, cached = self._scores(planned, f"{title} · scoring")
             else:
-                _, cached = self.obtain(
+                entry, cached = self.obtain(
                     planned.stage.name,
                     planned.key,
                     title,
                     lambda work: self._execute(cell, planned, work, title),
                 )
+            outcome = Outcome(cached, resumed=bool(entry.manifest.get("resumed")))
         except Exception as error:
-            return Outcome(failure=one_line(error, self.plan.store.root))
-        if not cached:
+            outcome = Outcome(failure=one_line(error, self.plan.store.root))
+        if not outcome.cached:
             release_unused()  # the next stage's peak is its own
-        return Outcome(cached)
+        return outcome
 
-    def _scores(self, planned: PlannedStage, title: str) -> bool:
+    def is_stored(self, task: Task) -> bool:
+        """Whether there is nothing left to do."""
+        planned = self.plan.cells[task.cell].stages[task.stage]
+        name = planned.score_name if task.scoring else planned.stage.name
+        if self.plan.store.find(name, task.key) is None:
+            return False
+        self.plan.store.touch(name, task.key)
+        return True
+
+    def _scores(self, planned: PlannedStage, title: str) -> tuple[Entry, bool]:
         assert planned.score_key is not None
-        entry = self.plan.store.find(planned.stage.name, planned.key)
-        assert entry is not None
-        _, cached = self.obtain(
+        artifact = self.plan.store.find(planned.stage.name, planned.key)
+        assert artifact is not None
+        return self.obtain(
             planned.score_name,
             planned.score_key,
             title,
-            lambda work: self._score(planned, entry, work, title),
+            lambda work: self._score(planned, artifact, work, title),
         )
-        return cached
 
     def check_masks(self) -> None:
         """Raises DataError if a mask that will be opened is faulty."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from benchmark.console import console, duration
 from benchmark.estimate import Estimates, time_estimate
@@ -53,7 +54,13 @@ class Pace:
         if outcome.failure:
             self._remaining.dropped(task.key)
         else:
-            self._remaining.finished(task.key, now - self._begun[task.name], outcome.cached)
+            known = outcome.cached or outcome.resumed  # which tells nothing of how long others take
+            self._remaining.finished(task.key, now - self._begun[task.name], known)
+
+    def drop(self, tasks: Iterable[Task]) -> None:
+        """These will not be done."""
+        for task in tasks:
+            self._remaining.dropped(task.key)
 
     def left(self) -> str:
         """Of the whole run, "" where too little is known."""

@@ -5,13 +5,13 @@ On a CPU, two processes of one thread each do 1.4 times the work of one with two
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -24,14 +24,14 @@ from benchmark.making import LogLosses, Maker
 from benchmark.plan import Plan
 from benchmark.tasks import Outcome, Task
 from datasets.cores import limit_cores, usable_cores
-from datasets.workers import process_pool
+from datasets.workers import end_now, process_pool
 
 MOST = 8
 """Worker processes at most, unless `runtime.processes` says more."""
 MEMORY_EACH = 2e9
-"""Bytes of free memory that there have to be for each worker, unless `runtime.processes` says how many."""
+"""Bytes of the machine's memory, or the container's, for each worker, unless `runtime.processes` says how many."""
 GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
-"""Of NVIDIA's, AMD's and Windows' drivers on Linux."""
+"""Device files of NVIDIA's and AMD's drivers on Linux, and of a GPU in the Windows Subsystem for Linux."""
 POLL = 0.2
 """Seconds between two looks at what workers send."""
 ENDED = (
@@ -79,39 +79,42 @@ class SideBySide:
     """
 
     def __init__(self, plan: Plan, processes: int, log: LogLosses) -> None:
-        self._plan, self._log = plan, log
-        self._workers = [_Worker(threads_each(processes)) for _ in range(processes)]
-        self._shown = console.Shown()
+        self._log = log
+        self._ends = _Ends()
+        self._workers = [_Worker(plan, threads_each(processes)) for _ in range(processes)]
 
     def __enter__(self) -> SideBySide:
-        for worker in self._workers:
-            worker.start(self._plan)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is not None:
+            for worker in self._workers:
+                worker.turn_away()
+            end_now([worker.pool for worker in self._workers if worker.pool is not None])
         for worker in self._workers:
-            worker.stop(kind, error, trace)
-        self._shown.stop()
+            worker.stop()
 
     @property
     def free(self) -> int:
         return sum(worker.task is None for worker in self._workers)
 
     def begin(self, task: Task) -> None:
-        next(worker for worker in self._workers if worker.task is None).begin(task)
+        worker = next(worker for worker in self._workers if worker.task is None)
+        worker.begin(task).add_done_callback(self._ends.note)
 
     def ended(self) -> Iterator[tuple[Task, Outcome]]:
-        by_connection = {worker.events: worker for worker in self._workers}
-        for connection in wait(list(by_connection), POLL):
-            self._show(by_connection[connection])  # type: ignore[index]
-        for worker in self._workers:
-            if worker.future is not None and worker.future.done():
-                assert worker.task is not None
+        working = [worker for worker in self._workers if worker.task is not None]
+        wait([self._ends.connection, *(worker.events for worker in working)], POLL)
+        self._ends.clear()
+        for worker in working:
+            ended = worker.future is not None and worker.future.done()  # before its last events are read
+            self._show(worker)
+            if ended:
                 task = worker.task
-                self._show(worker)
-                yield task, worker.take(self._plan)
+                assert task is not None
+                yield task, worker.take()
 
     def _show(self, worker: _Worker) -> None:
         while worker.events.poll():
@@ -122,27 +125,52 @@ class SideBySide:
             if kind == "losses":
                 self._log(*rest)
             else:
-                self._shown.show(event)
+                worker.shown.show(event)
 
 
-@dataclass
+class _Ends:
+    """Wakes who waits for `connection` when a task ends."""
+
+    def __init__(self) -> None:
+        self.connection, self._sender = Pipe(duplex=False)
+        self._lock = Lock()
+
+    def note(self, future: Future[Outcome]) -> None:
+        with self._lock, suppress(OSError):
+            self._sender.send_bytes(b".")
+
+    def clear(self) -> None:
+        while self.connection.poll():
+            self.connection.recv_bytes()
+
+
 class _Worker:
-    """One worker process."""
+    """One worker process, started with its first task, and again after it has died."""
 
-    threads: int
-    task: Task | None = None
-    future: Future[Outcome] | None = None
+    def __init__(self, plan: Plan, threads: int) -> None:
+        self.pool: ProcessPoolExecutor | None = None
+        self.task: Task | None = None
+        self.future: Future[Outcome] | None = None
+        self.shown = console.Shown()
+        self._plan, self._threads = plan, threads
 
-    def start(self, plan: Plan) -> None:
+    def _start(self) -> ProcessPoolExecutor:
         self.events, sender = Pipe(duplex=False)
-        self._pool: ProcessPoolExecutor = process_pool(1, _prepare, (sender, self.threads))
-        self._ready = self._pool.submit(_take, plan)
-        self._sender: Connection = sender  # kept open: what reads the other end waits for a new worker, too
+        self._sender: Connection = sender  # kept open: reading the other end does not fail before `stop`
+        self.pool = process_pool(1, _prepare, (sender, self._threads))
+        self._ready = self.pool.submit(_take, self._plan)
+        return self.pool
 
-    def begin(self, task: Task) -> None:
-        self.task, self.future = task, self._pool.submit(_do, task)
+    def begin(self, task: Task) -> Future[Outcome]:
+        try:
+            self.future = (self.pool or self._start()).submit(_do, task)
+        except BrokenProcessPool:  # it died while it had nothing to do
+            self.stop()
+            self.future = self._start().submit(_do, task)
+        self.task = task
+        return self.future
 
-    def take(self, plan: Plan) -> Outcome:
+    def take(self) -> Outcome:
         """What became of the task that is done."""
         assert self.future is not None
         try:
@@ -150,7 +178,6 @@ class _Worker:
             outcome = self.future.result()
         except BrokenProcessPool:
             self.stop()
-            self.start(plan)
             outcome = Outcome(failure=ENDED)
         except Exception as error:  # a method's own classes may be of a kind that cannot be sent
             outcome = Outcome(
@@ -159,15 +186,19 @@ class _Worker:
         self.task = self.future = None
         return outcome
 
-    def stop(
-        self,
-        kind: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        trace: TracebackType | None = None,
-    ) -> None:
-        self._pool.__exit__(kind, error, trace)
-        self._sender.close()
-        self.events.close()
+    def turn_away(self) -> None:
+        """Take no more events: a worker that waits to send one goes on."""
+        if self.pool is not None:
+            self.events.close()
+
+    def stop(self) -> None:
+        """Let the process end, and leave no bar of it."""
+        if self.pool is not None:
+            self.pool.shutdown()
+            self._sender.close()
+            self.events.close()
+            self.pool = None
+        self.shown.stop()
 
 
 def process_count(plan: Plan) -> int:
@@ -185,7 +216,7 @@ def process_count(plan: Plan) -> int:
         return 1
     import psutil
 
-    room = int(psutil.virtual_memory().total // MEMORY_EACH)
+    room = int(min(psutil.virtual_memory().total, _memory_limit()) // MEMORY_EACH)
     return max(1, min(cells, cores, room, MOST))
 
 
@@ -194,12 +225,20 @@ def threads_each(processes: int) -> int:
     return max(1, usable_cores() // processes)
 
 
+def _memory_limit() -> float:
+    """Bytes that the container may use, where there is a limit."""
+    try:
+        return float(Path("/sys/fs/cgroup/memory.max").read_text())
+    except (OSError, ValueError):  # no container, or "max"
+        return math.inf
+
+
 def _has_gpu() -> bool:
     if sys.platform == "linux" and not any(Path(device).exists() for device in GPU_DEVICES):
         return False  # without torch, which takes seconds to import
     import torch
 
-    return torch.cuda.is_available()
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
 _maker: Maker | None = None

@@ -71,6 +71,8 @@ class Runner:
         self._maker = Maker(plan, team, self._log_losses)
         self._processes = 1 if team else process_count(plan)
         self._logs: dict[int, CellLog] = {}
+        self._logged: dict[int, list[int]] = {}
+        """Cells that want what is being trained, by the one that its task names."""
         self.pace: Pace | None = None
 
     def follow_pace(self) -> None:
@@ -122,10 +124,21 @@ class Runner:
         for number in agenda.through:  # said before hours of others' work
             self._finish(results[number], number, agenda)
             finished(results[number])
+
+        def ended(task: Task, outcome: Outcome) -> None:
+            through = agenda.end(task, outcome)
+            self._log_scores(task, outcome, [*agenda.wanting(task)])
+            for number in through:
+                self._finish(results[number], number, agenda)
+                finished(results[number])
+
         with self._executor() as executor:
             while True:
                 while executor.free and (task := agenda.next()) is not None:
-                    self._open_log(task)
+                    self._open_logs(task, agenda)
+                    if self._maker.is_stored(task):
+                        ended(task, Outcome(cached=True))
+                        continue
                     if pace:
                         pace.began(task)
                     executor.begin(task)
@@ -134,12 +147,9 @@ class Runner:
                 for task, outcome in executor.ended():
                     if pace:
                         pace.ended(task, outcome)
-                    through = agenda.end(task, outcome)
-                    self._log_scores(task, outcome, [*agenda.wanting(task)])
-                    for number in through:
-                        self._finish(results[number], number, agenda)
-                        finished(results[number])
+                    ended(task, outcome)
                 if pace:
+                    pace.drop(agenda.unwanted())
                     pace.say()
 
     def _executor(self) -> AbstractContextManager[Executor]:
@@ -202,17 +212,25 @@ class Runner:
             **_costs(scores),
         }
 
-    def _open_log(self, task: Task) -> None:
-        config, cell = self.plan.cells[task.cell].config, self.plan.cells[task.cell]
-        if task.cell not in self._logs:
+    def _open_logs(self, task: Task, agenda: Agenda) -> None:
+        """For all cells that want the task, whose losses are theirs."""
+        self._logged[task.cell] = agenda.wanting(task)
+        for number in self._logged[task.cell]:
+            self._open_log(number)
+
+    def _open_log(self, number: int) -> None:
+        cell = self.plan.cells[number]
+        config = cell.config
+        if number not in self._logs:
             name = "-".join(part.removeprefix("seed ") for part in cell.title.split(" · "))
             name = re.sub(r"[^\w.=+-]+", "_", name)  # a folder's for some: no spaces, no slashes
             if (log := cell_log(config.runtime, config.name, name)) is not None:
-                self._logs[task.cell] = log
+                self._logs[number] = log
 
     def _log_losses(self, cell: int, values: Mapping[str, float], iteration: int) -> None:
-        if cell in self._logs:
-            self._logs[cell](values, iteration)
+        for number in self._logged.get(cell, []):
+            if number in self._logs:
+                self._logs[number](values, iteration)
 
     def _log_scores(self, task: Task, outcome: Outcome, cells: Sequence[int]) -> None:
         if task.scoring and not outcome.failure:

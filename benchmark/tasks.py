@@ -33,10 +33,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task. cached: it was stored before; failure: why there is nothing, one line, "" otherwise."""
+    """What became of a task.
+
+    cached: it was stored before; resumed: a part of it was
+    failure: why there is nothing, one line, "" otherwise
+    """
 
     cached: bool = False
     failure: str = ""
+    resumed: bool = False
 
 
 def artifact_name(planned: PlannedStage) -> str:
@@ -90,7 +95,7 @@ class Agenda:
 
     def next(self) -> Task | None:
         """A task that can begin now, which counts as begun; None if there is none at present."""
-        alive = {name for cell, names in self._wanted.items() if cell not in self.failures for name in names}
+        alive = self._alive()
         for task in self._waiting:
             if task.name in alive and all(self._succeeded(name) for name in task.needs):
                 self._waiting.remove(task)
@@ -114,6 +119,16 @@ class Agenda:
     def wanting(self, task: Task) -> list[int]:
         """Cells that want a task and have not failed."""
         return [c for c, names in self._wanted.items() if task.name in names and c not in self.failures]
+
+    def unwanted(self) -> list[Task]:
+        """Tasks that have not begun and that only failed cells want, each once."""
+        alive = self._alive()
+        found = [task for task in self._waiting if task.name not in alive]
+        self._waiting = [task for task in self._waiting if task.name in alive]
+        return found
+
+    def _alive(self) -> set[str]:
+        return {name for cell, names in self._wanted.items() if cell not in self.failures for name in names}
 
     @property
     def running(self) -> bool:

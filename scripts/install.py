@@ -151,7 +151,7 @@ def run(what: str, command: list[str]) -> None:
 @contextmanager
 def one_at_a_time() -> Iterator[None]:
     """Set-ups that are started meanwhile wait. The system gives the lock back when its holders end, however."""
-    with Path(__file__).open() as lock:
+    with Path(__file__).open("r+") as lock:  # writable, which file systems over a network ask for
         os.set_inheritable(lock.fileno(), True)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

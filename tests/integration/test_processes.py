@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from datasets.cores import usable_cores
 from results.io import read_run
 from tests.toys import CommandLine, Toy, ToyConfig, command_line, third_party
 from tests.unit.test_loggers import learn
@@ -70,7 +71,7 @@ def test_two_processes(command_line, two):
         (command_line.store / "artifacts" / "labels" / shared / "process.json").read_text()
     )
     assert process != os.getpid()
-    assert threads == max(1, len(os.sched_getaffinity(0)) // 2)
+    assert threads == max(1, usable_cores() // 2)
     assert [cells[name]["stages"][0]["cached"] for name in ("first", "same")] == [False, True]
     assert "first · seed 0 · labels: " in two.out  # what workers say is shown
     assert two.out.count("same · seed 0 · labels: ") == 0
