@@ -114,5 +114,7 @@ def test_from_100_to_1000_images(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS)
-def test_up_to_10000_images(folder: Path, part: str, record_property: Callable[[str, object], None]) -> None:
-    check(folder, part, *COUNTS[1:], record_property)
+def test_up_to_10000_images(
+    make: Callable[[int], Path], part: str, record_property: Callable[[str, object], None]
+) -> None:
+    check(make, part, *COUNTS[1:], record_property)

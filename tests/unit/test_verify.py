@@ -107,7 +107,7 @@ def test_a_part_that_is_not_there_is_named(verify: ModuleType, capsys: pytest.Ca
 
 @pytest.mark.parametrize("part", ["suite", "slow"])
 def test_tests_share_the_cores_and_leave_speed_to_a_part_alone(verify: ModuleType, part: str) -> None:
-    workers = ["-n", str(min(verify.WORKERS, verify.usable_cores())), "--dist=loadgroup"]
+    workers = ["-n", str(min(verify.WORKERS, verify.usable_cores())), "--dist=loadfile"]
     assert verify.command(part)[-4:] == [*workers, "--ignore=tests/performance"]
     alone = {"suite": "performance", "slow": "slow-performance"}[part]
     assert verify.command(alone)[-3:] == ["-n", "0", "tests/performance"]
