@@ -96,7 +96,8 @@ class RuntimeConfig:
     loses of them and what a file of CAMs holds (COCO: 642 files); batches do not reach across, hence a power of 2
     cache_mb: decoded images kept in memory, MiB
     processes: worker processes that make artifacts side by side on a CPU, the cores shared among them (0: one for
-    each cell of the plan, at most one a core). It decides the threads of each, and with them the last bits of numbers
+    each cell of the plan, at most one a core and for every 2 GB of memory, and eight). It decides the threads of
+    each, and with them the last bits of numbers
     logger: where losses and scores are shown as they come: none, tensorboard, wandb or mlflow; the last three are
     extras of the same names. log_dir: folder of its files
     """
