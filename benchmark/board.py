@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from results.merge import Identity
 
 PAUSE = 4
-"""The board is not written again before so many times what it took have passed: cells may take less than it does."""
+"""Wait at least this many times as long as the last writing took: runs may finish faster than reports are built."""
 MASKS_BEFORE = "M*"
 """Mark of an entry that starts from weights trained on another data set's pixel masks."""
 
@@ -61,7 +61,7 @@ def write_board(
 
 
 class GrowingBoard:
-    """The board of a run that grows as cells finish, in the terminal, the run folder and its reports.
+    """The leaderboard in the terminal, the run folder and its reports, extended as runs finish.
 
     Use it as a context manager; left without an exception, `reports` are complete. Where cells run in other
     processes it is written in a thread, which they do not wait for.
@@ -74,7 +74,7 @@ class GrowingBoard:
         """The newest reports by name."""
         self._runner, self._run_dir = runner, run_dir
         self._lock, self._new = Lock(), list[CellResult]()
-        self._thread = ThreadPoolExecutor(1, "board")
+        self._thread = ThreadPoolExecutor(1, "leaderboard")
         self._took, self._ended = 0.0, -math.inf
         self._finished = FinishedCells(runner.plan.cells)
         before = earlier_run(run_dir)
@@ -96,7 +96,7 @@ class GrowingBoard:
             last.result()
 
     def add(self, result: CellResult) -> None:
-        """Put a finished cell on the board."""
+        """Add a finished run to the leaderboard."""
         pace = self._runner.pace
         self._finished.show(result, pace.left() if pace else "")
         with self._lock:
@@ -112,7 +112,7 @@ class GrowingBoard:
             self._write()
         except Exception as error:  # tried again with the next cell, and at the end
             reason = " ".join(str(error).split()) or type(error).__name__
-            console.print(f"the board could not be written yet: {reason}", style="red", markup=False)
+            console.print(f"the leaderboard could not be written yet: {reason}", style="red", markup=False)
 
     def _write(self) -> None:
         with self._lock:

@@ -126,6 +126,8 @@ class Runner:
             finished(results[number])
 
         def ended(task: Task, outcome: Outcome) -> None:
+            if pace:
+                pace.ended(task, outcome)
             through = agenda.end(task, outcome)
             self._log_scores(task, outcome, [*agenda.wanting(task)])
             for number in through:
@@ -136,17 +138,15 @@ class Runner:
             while True:
                 while executor.free and (task := agenda.next()) is not None:
                     self._open_logs(task, agenda)
-                    if self._maker.is_stored(task):
-                        ended(task, Outcome(cached=True))
-                        continue
                     if pace:
                         pace.began(task)
-                    executor.begin(task)
+                    if self._maker.is_stored(task):  # it needs no process; another command may have made it
+                        ended(task, Outcome(cached=True))
+                    else:
+                        executor.begin(task)
                 if not agenda.running:
                     return
                 for task, outcome in executor.ended():
-                    if pace:
-                        pace.ended(task, outcome)
                     ended(task, outcome)
                 if pace:
                     pace.drop(agenda.unwanted())
