@@ -84,7 +84,7 @@ def run(part: str, for_pytest: list[str]) -> tuple[int, Tests]:
 def command(part: str) -> list[str]:
     folder = Path(sys.executable).parent
     if part in TESTS:
-        # By files, whose tests share what they make: with pytest 9.2, pytest-xdist does not see marked groups.
+        # By files, whose tests share what they make.
         workers = ["-n", str(min(WORKERS, usable_cores())), "--dist=loadfile"]
         call = [sys.executable, "-m", "pytest", "--durations=20"]
         if part.startswith("slow"):

@@ -29,7 +29,6 @@ from tests.toys import Toy, command_line, third_party
 
 __all__ = ["command_line", "third_party"]  # fixtures
 
-pytestmark = pytest.mark.xdist_group("check")  # one recording for all
 
 METHOD = ["cam"]
 

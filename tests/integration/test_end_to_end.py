@@ -27,7 +27,6 @@ from tests.trees import write_image
 
 __all__ = ["command_line"]  # fixture
 
-pytestmark = pytest.mark.xdist_group("run of all methods")
 
 STANDARD = [name for name, method in all_methods().items() if method.in_all]
 
@@ -72,7 +71,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("mixed precision")
 def test_every_method_trains_in_mixed_precision(tmp_path):
     names = list(all_methods())
     place = ("--output", str(tmp_path / "run"), f"runtime.store={tmp_path / 'store'}")

@@ -16,10 +16,7 @@ from tests.synthetic_runs import HOSTILE, synthetic_run
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (extra: test)")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the path"),
-    pytest.mark.xdist_group("browser"),  # one report and one browser for all
-]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the path")
 
 
 @pytest.fixture(scope="module")

@@ -162,10 +162,7 @@ class Runs:
 
 @pytest.fixture(
     scope="module",
-    params=[
-        pytest.param(case, id=name, marks=[pytest.mark.xdist_group(f"resume {name}"), *marks])
-        for name, (case, marks) in CASES.items()
-    ],
+    params=[pytest.param(case, id=name, marks=marks) for name, (case, marks) in CASES.items()],
 )
 def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     folder, case = tmp_path_factory.mktemp("resume"), request.param

@@ -250,7 +250,6 @@ def test_the_networks_of_the_paper_have_their_sizes() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("full-size networks")  # one at a time: they take up to 16 GB
 def test_a_step_at_paper_scale_on_cpu() -> None:
     """ResNet-50 and ViT-B-32 with random weights: one training step, which sees the present classes' texts alone."""
     config, settings = paper_scale()

@@ -138,7 +138,6 @@ def test_caffes_network_has_one_stride() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("full-size networks")  # one at a time: they take up to 16 GB
 def test_a_step_at_paper_scale_on_cpu(file: Path) -> None:
     """ResNet-101 with three scales' losses and their maximum's: a batch of one, at half the crop of 321."""
     torch.manual_seed(0)

@@ -51,7 +51,6 @@ def paper_step(number: int, crop: int = 448, images: int = 2) -> tuple[float, fl
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("full-size networks")  # one at a time: they take up to 16 GB
 @pytest.mark.parametrize(("phase", "number"), [("warm-up", 0), ("segmentation", -1)])
 def test_a_step_of_the_papers_networks(phase, number):
     """Each in a process of its own, which has freed nothing that another phase took; at half the paper's crop."""

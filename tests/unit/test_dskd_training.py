@@ -132,7 +132,6 @@ def whole() -> dict[str, Path]:
     return {}
 
 
-@pytest.mark.xdist_group("dskd_gc")  # they share the uninterrupted run
 @pytest.mark.parametrize(
     ("name", "stop"),
     [("dskd_gc", s) for s in (1, 2, 4, 5, 7, 8)] + [("toco", s) for s in (3, 7)],

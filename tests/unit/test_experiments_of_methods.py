@@ -32,7 +32,6 @@ def tables_at(scale: str) -> list[Table]:
     return make_tables(find_experiments(names), Options(dataset, scale, "paper", [0], ()))
 
 
-@pytest.mark.xdist_group("experiments")
 def test_no_two_rows_of_all_experiments_are_named_alike() -> None:
     compared = {(method.name, experiment.name) for method, experiment in find_experiments("all")}
     tables = [t for t in tables_at("nano") if (t.method.name, t.experiment.name) in compared]
@@ -118,10 +117,7 @@ def test_every_row_of_every_ablation_of_the_papers_is_a_row_here(paper: str, num
     assert printed <= ours
 
 
-@pytest.mark.parametrize(
-    "scale",
-    [pytest.param(s, marks=[pytest.mark.xdist_group("experiments")] * (s == "nano")) for s in SCALES],
-)
+@pytest.mark.parametrize("scale", SCALES)
 def test_every_row_has_settings_at_every_scale_that_it_names(scale: str) -> None:
     for found in tables_at(scale):
         for row, job in zip(found.experiment.rows, found.jobs, strict=True):

@@ -20,8 +20,6 @@ from tests.unit.toy_experiment import arguments, table, toy
 
 __all__ = ["command_line", "third_party"]  # fixtures
 
-pytestmark = pytest.mark.xdist_group("filled")  # they share a run
-
 
 @pytest.fixture(scope="module")
 def filled(generated: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[CommandLine, Outcome]:

@@ -137,7 +137,6 @@ def test_levels_that_do_not_nest_are_refused_before_a_training(name, stride):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("full-size networks")  # one at a time: they take up to 16 GB
 def test_a_step_at_paper_scale_on_cpu():
     """ResNet-50 at the published crop and radius, with random weights: a batch of one."""
     paper = IRN["paper"]

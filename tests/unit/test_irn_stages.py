@@ -102,13 +102,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return run_refiner(replace(REFINER, irn=replace(NANO, train=training)), tmp_path_factory.mktemp("irn"))
 
 
-@pytest.mark.xdist_group("irn")
 def test_label_maps_have_their_images_size_and_classes(run):
     check_label_maps(run["inter_pixel_label"], {IGNORE})
     check_label_maps(run["pseudo_label"])
 
 
-@pytest.mark.xdist_group("irn")
 def test_training_keeps_its_losses_and_the_mean_displacement(run):
     (history,) = run["inter_pixel"].glob("losses-*.json")
     assert {"affinity_background", "affinity_negative", "displacement_foreground"} <= set(

@@ -21,8 +21,6 @@ from tests.trees import write_deep_colour, write_folder, write_image
 
 __all__ = ["command_line", "third_party"]  # fixtures
 
-pytestmark = pytest.mark.xdist_group("painted")  # they share a run
-
 
 @pytest.fixture
 def photographs(tmp_path: Path) -> Path:

@@ -16,8 +16,6 @@ from tests.toys import CommandLine, Toy, command_line, registered, third_party
 
 __all__ = ["command_line", "third_party"]  # fixtures
 
-pytestmark = pytest.mark.xdist_group("used")  # they share a run
-
 
 @pytest.fixture(scope="module")
 def once(generated: Path, tmp_path_factory: pytest.TempPathFactory) -> CommandLine:

@@ -189,13 +189,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return run_refiner(replace(REFINER, psa=replace(NANO, train=training)), tmp_path_factory.mktemp("psa"))
 
 
-@pytest.mark.xdist_group("psa")
 def test_label_maps_have_their_images_size_and_classes(run):
     check_label_maps(run["affinity_label"], {IGNORE})
     check_label_maps(run["pseudo_label"])
 
 
-@pytest.mark.xdist_group("psa")
 def test_training_keeps_its_losses(run):
     (history,) = run["affinity"].glob("losses-*.json")
     assert {"background", "foreground", "negative"} <= set(json.loads(history.read_text())[-1])

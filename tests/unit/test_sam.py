@@ -209,7 +209,6 @@ def test_the_size_of_vit_b() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("full-size networks")  # one at a time: they take up to 16 GB
 def test_the_full_vit_b_decodes_prompts() -> None:
     """The same network with random weights, through this path on a CPU."""
     sam = load_sam(SamConfig("vit_b", "none"), None)
