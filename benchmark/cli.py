@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from benchmark import cli_data
-from benchmark.arguments import (
+from benchmark.check.command import check
+from benchmark.commands import prepare as cli_data
+from benchmark.commands.arguments import (
     DatasetName,
     Device,
     Methods,
@@ -20,14 +21,14 @@ from benchmark.arguments import (
     print_board,
     run_folder,
 )
-from benchmark.check.command import check
-from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, ConfigError
+from benchmark.commands.prune import prune
+from benchmark.commands.record_times import record_times
+from benchmark.commands.run import run
+from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES
 from benchmark.console import console, duration
 from benchmark.external.command import evaluate
+from benchmark.failures import ConfigError
 from benchmark.folders import check_writable
-from benchmark.prune import prune
-from benchmark.record_times import record_times
-from benchmark.run_command import run
 from benchmark.store import disk_is_full
 from datasets.base import DataError
 from methods.base import MethodError
@@ -100,9 +101,9 @@ def profile(
 ) -> None:
     """Count and measure every method's networks: MACs, parameters, images a second, memory. Needs no training."""
     from benchmark.config import compose
-    from benchmark.profile_table import print_profile
-    from benchmark.profiling import Options, write_profile
-    from benchmark.profiling import profile as measure
+    from benchmark.profiling.profile import Options, write_profile
+    from benchmark.profiling.profile import profile as measure
+    from benchmark.profiling.table import print_profile
 
     if seconds <= 0 or limit <= 0:
         raise ConfigError(f"--seconds {seconds:g} --limit {limit:g}: both must be more than 0")
@@ -167,7 +168,7 @@ def doctor(
     dataset: Annotated[str | None, typer.Option(help="Check this data set only.")] = None,
 ) -> None:
     """Check the environment, GPU, data and weights; each problem with its remedy."""
-    from benchmark.doctor import examine
+    from benchmark.commands.doctor import examine
 
     if not examine(dataset, overrides or []):
         sys.exit(1)
@@ -236,7 +237,7 @@ def predict(
     ] = False,
 ) -> None:
     """Segment unlabelled images, or VOC's test set, with a trained result."""
-    from benchmark.networks import of_run
+    from benchmark.prediction.networks import of_run
 
     if (images is None) == (test is None):
         raise ConfigError("give either --images FOLDER or --test VOCDEVKIT")
@@ -250,12 +251,12 @@ def predict(
     elif method is not None or seed is not None:
         raise ConfigError("--method and --seed choose a network of a run; give --run instead of --weights")
     if test is not None:
-        from benchmark.submission import predict_test
+        from benchmark.prediction.submission import predict_test
 
         archive, count = predict_test(weights, test, output, competition, device, partial)
         console.print(f"{count} images, checked: {archive}", markup=False)
         return
-    from benchmark.predict import predict_folder
+    from benchmark.prediction.predict import predict_folder
 
     assert images is not None
     count, seconds = predict_folder(weights, images, output, device)
@@ -272,7 +273,7 @@ def pretrain(
     ] = Path("results/runs/pretrained"),
 ) -> None:
     """Train a nano-scale miniature again, with its recorded settings, and compare its score."""
-    from methods.miniatures import MINIATURES, pretrain, shipped_card
+    from methods.miniatures.training import MINIATURES, pretrain, shipped_card
 
     if name != "all" and name not in MINIATURES:
         raise ConfigError(f"unknown miniature {name!r}; there are {', '.join(MINIATURES)}")

@@ -20,7 +20,10 @@ from hydra.errors import ConfigCompositionException, HydraException, OverridePar
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from benchmark.config import GROUPS, ConfigError
+from benchmark.failures import ConfigError
+
+GROUPS = {"dataset": "--dataset", "scale": "--scale", "protocol": "--protocol", "method": "--methods"}
+"""Groups whose option an option of the command line chooses."""
 
 
 def overridden(nodes: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import datasets
+from benchmark.failures import ConfigError
 from datasets.base import DatasetConfig
 from datasets.limits import Count, Inside, Natural, OneOf, Within, field_hints, first_fault, suggestion
 from methods.base import UNIFIED, MethodConfig, Shared, preset_key
@@ -44,12 +45,6 @@ PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 """Of trainings, as Lightning Fabric names them; inference is in float32."""
 NO_LOGGER = "none"
 LOGGERS = (NO_LOGGER, "tensorboard", "wandb", "mlflow")
-GROUPS = {"dataset": "--dataset", "scale": "--scale", "protocol": "--protocol", "method": "--methods"}
-"""Groups whose option an option of the command line chooses."""
-
-
-class ConfigError(Exception):
-    """A setting is wrong; the message is one line."""
 
 
 @dataclass

@@ -9,6 +9,10 @@ from datasets.base import DataError
 from methods.base import MethodError
 
 
+class ConfigError(Exception):
+    """A setting is wrong; the message is one line."""
+
+
 def one_line(error: BaseException, store: Path) -> str:
     """A failure as one line: what, where, what to do."""
     if disk_is_full(error):

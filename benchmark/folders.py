@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from benchmark.config import ConfigError
+from benchmark.failures import ConfigError
 from benchmark.store import disk_is_full
 
 

@@ -106,3 +106,8 @@ def cpu_name() -> str:
         return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
     except OSError:
         return platform.processor()
+
+
+def world_size() -> int:
+    """Number of processes of this run; 1 without torchrun."""
+    return int(os.environ.get("WORLD_SIZE", "1"))

@@ -62,7 +62,7 @@ class Store:
         return Entry(path, manifest)
 
     def touch(self, stage: str, key: str) -> None:
-        """Make an artifact young, if it exists: a run is going to read it. See `benchmark.prune`."""
+        """Make an artifact young, if it exists: a run is going to read it. See `benchmark.commands.prune`."""
         with suppress(FileNotFoundError):
             os.utime(self.path(stage, key))
 

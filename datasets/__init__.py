@@ -9,17 +9,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from datasets.base import Dataset, DatasetConfig
-    from datasets.preparing import Request
+    from datasets.files.preparing import Request
 
 _MODULES = {
-    "shapes": "datasets.shapes",
-    "bluefilm": "datasets.bluefilm",
-    "voc2012": "datasets.voc",
-    "coco2014": "datasets.coco",
-    "folder": "datasets.folder",
+    "shapes": "datasets.shapes.dataset",
+    "bluefilm": "datasets.bluefilm.dataset",
+    "voc2012": "datasets.voc.reader",
+    "coco2014": "datasets.coco.reader",
+    "folder": "datasets.folder.reader",
 }
 
-_PREPARERS = {"voc2012": "datasets.prepare_voc", "coco2014": "datasets.prepare_coco"}
+_PREPARERS = {"voc2012": "datasets.voc.prepare", "coco2014": "datasets.coco.prepare"}
 
 
 def names() -> list[str]:

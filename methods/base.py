@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from datasets.loader import Batch, ImageBatch, Normalisation, Recipe
+    from datasets.loading.loader import Batch, ImageBatch, Normalisation, Recipe
     from methods.experiment import Experiment
 
 
@@ -81,7 +81,7 @@ class Stage:
     inputs:     role -> name of the stage that yields it
     yields:     the kind of artifact written
     splits:     splits whose images it reads
-    pretrained: references of weights it starts from (`methods.layers.weights`); their content is in the key
+    pretrained: references of weights it starts from (`methods.layers.weights.files`); their content is in the key
     seeded:     False where the result does not depend on the seed (one artifact serves all seeds)
     fixed_threshold: for a CAM, the method's own background threshold in [0, 1]
     seen_masks: data set whose pixel masks its pretrained weights were trained on, "": none. The board says so, and

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from datasets.images import write_labels
+from datasets.files.images import write_labels
 
 _FOLDER = "pictures"
 _KINDS = "kinds.txt"

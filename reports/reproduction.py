@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,8 +10,7 @@ import pandas as pd
 from reports.tables import TextTable
 from reports.text import MISSING
 from results.aggregate import as_rows
-from results.directions import NOT_REPRODUCED, POINT, RANGE, VERDICTS, read_directions
-from results.experiments import SUMMARY
+from results.directions import NOT_REPRODUCED, POINT, RANGE, VERDICTS
 
 CAPTION = (
     "Each table's best row in the paper against its other rows: difference in points (of mIoU, accuracy and ratios: "
@@ -83,32 +80,3 @@ def directions_table(table: pd.DataFrame) -> TextTable:
         tally += f"; {missing} not reproduced without a diagnosis"
     heads = ["Table", "Compared", "Verdict", "Paper", "Here", "95 % interval", "n", "Remark"]
     return TextTable("reproduction", f"{CAPTION} {tally}.", heads, rows, 3, 1)
-
-
-def write_summary(folder: Path) -> list[Path]:
-    """Write the comparisons of an experiments' folder as `summary.html`, `.md` and `.csv`; none, no files."""
-    from reports.markdown import table as markdown_table
-    from reports.sections import reproduction
-    from reports.templating import environment
-
-    found = read_directions(folder)
-    if found.empty:
-        return []
-    page = (
-        environment()
-        .get_template("summary.html")
-        .render(title=reproduction.TITLE, s=reproduction.data(found))
-    )
-    contents = {
-        "html": page,
-        "md": markdown_table(directions_table(found), reproduction.TITLE),
-        "csv": found.to_csv(index=False),
-    }
-    paths = []
-    for suffix, content in contents.items():
-        path = folder / f"{SUMMARY}.{suffix}"
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_text(content, encoding="utf-8")
-        temporary.replace(path)
-        paths.append(path)
-    return paths

@@ -78,18 +78,18 @@ class CellRecord:
     settings: the resolved configuration; `changes`: what of it is not the default, as in the records
     stages:   one dict a stage: name, key, kind, seconds (of the last part where resumed), cached, resumed, bytes,
               host_memory_mb, on a GPU device_memory_mb, of trainings step_seconds and wait_share, path (of the
-              artifact, from the run's folder); shown (bool), score, losses, details as `benchmark.traces` explains;
-              images: of its splits; machine and threads it was made with; counts: of the network that made the
-              board's CAM or prediction (`benchmark.counts.count_network`), else null;
+              artifact, from the run's folder); shown (bool), score, losses, details as `benchmark.run_folder.traces`
+              explains; images: of its splits; machine and threads it was made with; counts: of the network that made the
+              board's CAM or prediction (`benchmark.profiling.counts.count_network`), else null;
               notes: what its scores were made without or with, a line each; scoring: name, seconds, cached and
-              memory of it, or null; of a profile one a passage (`benchmark.profiling`)
+              memory of it, or null; of a profile one a passage (`benchmark.profiling.profile`)
     provenance: git (commit, dirty), packages, hardware, device and determinism of the last stage; weights: reference
               -> SHA-256 of all pretrained weights it started from; mixed: what was not the same for all stages
               (commit, a package, hardware) -> how it was -> stages; seconds: of all stages and their scoring; finished
     panels:   example images: list of {"id", "labels", "image", "truth", "cam", "pseudo_label", "prediction"}, the
               last five being paths relative to the run folder, or null; "split" and "reasons" (why this image:
-              `benchmark.panels.Example`); "steps": list of {"name", "picture"}, what the method made on the way,
-              of a map of kinds also "legend", list of {"name", "share"} from the second kind on
+              `benchmark.run_folder.panels.Example`); "steps": list of {"name", "picture"}, what the method made on the
+              way, of a map of kinds also "legend", list of {"name", "share"} from the second kind on
     """
 
     dataset: str

@@ -34,7 +34,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 LIST = "tests/faults/faults.yaml"
-LEFT_OUT = "tests/unit/test_faults.py"
+LEFT_OUT = "tests/unit/project/test_faults.py"
 """Not copied: it checks that the code is as the list says, so it would notice every fault."""
 RESULTS = "results/runs/planted-faults"
 SUITE = ("-m", "not slow and not gpu", "-x", "-q")

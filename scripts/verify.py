@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from datasets.cores import usable_cores
+from datasets.files.cores import usable_cores
 
 ROOT = Path(__file__).parents[1]
 JUNIT = Path("results/runs")

@@ -11,6 +11,10 @@ import torch
 from hypothesis import HealthCheck, settings
 from platformdirs import user_cache_path
 
+from tests.helpers.toys import command_line, third_party
+
+__all__ = ["command_line", "third_party"]  # fixtures of every test
+
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("WSSS_SHARED", ROOT.parent / "shared"))
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.arguments import DatasetName, Methods, Protocol, Scale, method_names, parse_seeds
-from benchmark.config import ConfigError, choose
+from benchmark.commands.arguments import DatasetName, Methods, Protocol, Scale, method_names, parse_seeds
+from benchmark.config import choose
 from benchmark.console import console
+from benchmark.failures import ConfigError
 from benchmark.folders import check_writable
 
 if TYPE_CHECKING:

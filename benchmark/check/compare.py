@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmark.check.reference import Run, Values
-from benchmark.config import ConfigError
+from benchmark.failures import ConfigError
 
 TIGHT = {"miou": 0.001, "pixel_accuracy": 0.001, "threshold": 0.0101}
 """Tier 1's tolerances by metric. Other threads, libraries and processors flip single pixels, which means more to one

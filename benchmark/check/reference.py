@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import results
-from benchmark.changes import differences
-from benchmark.config import ConfigError, RunConfig, plain
+from benchmark.config import RunConfig, plain
+from benchmark.failures import ConfigError
+from benchmark.planning.changes import differences
 from datasets.base import Dataset
 
 SCHEMA = 1

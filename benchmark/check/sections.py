@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from benchmark import provenance
-from benchmark.changes import differences
 from benchmark.check.compare import SPREAD_TIER, WEIGHTS_TIER, Difference, compare, unrecorded
 from benchmark.check.reference import Baseline, Reference, Run, Values, section, tier_of
 from benchmark.check.tiers import NO_REFERENCE, SEED, Outcome, apply_weights, train_briefly
-from benchmark.config import ConfigError, RunConfig, plain
-from datasets.cores import usable_cores
+from benchmark.config import RunConfig, plain
+from benchmark.failures import ConfigError
+from benchmark.planning.changes import differences
+from datasets.files.cores import usable_cores
 
 
 @dataclass

@@ -13,10 +13,10 @@ from typing import Any
 
 from benchmark.check.reference import Reference, Values, as_recorded
 from benchmark.config import RunConfig, plain
-from benchmark.plan import Cell, PlannedStage, make_plan
-from benchmark.runner import CellResult, Runner
+from benchmark.execution.runner import CellResult, Runner
+from benchmark.planning.plan import Cell, PlannedStage, make_plan
+from benchmark.run_folder.traces import losses
 from benchmark.store import Store, content_key, file_hash
-from benchmark.traces import losses
 from methods.base import Kind, MethodError
 from methods.layers.config import TrainConfig
 

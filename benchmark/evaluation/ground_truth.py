@@ -9,8 +9,8 @@ import numpy as np
 from benchmark.evaluation.confusion import extend_with_context
 from benchmark.evaluation.scores import Naming
 from datasets.base import IGNORE, DataError, Dataset
-from datasets.images import image_size, read_labels
-from datasets.pascal_context import read_context_map
+from datasets.files.images import image_size, read_labels
+from datasets.voc.pascal_context import read_context_map
 
 
 class GroundTruth:

@@ -10,7 +10,7 @@ import numpy as np
 from benchmark.evaluation.ground_truth import GroundTruth
 from benchmark.evaluation.parallel import map_in_order
 from datasets.base import IGNORE, DataError, Dataset
-from datasets.inspection import first_names
+from datasets.files.inspection import first_names
 
 
 def check_masks(

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import torch
 
-from datasets.cores import usable_cores
+from datasets.files.cores import usable_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

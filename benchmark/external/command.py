@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.arguments import DatasetName, Overrides, parse_seeds, print_board, run_folder
+from benchmark.commands.arguments import DatasetName, Overrides, parse_seeds, print_board, run_folder
 from benchmark.config import PROTOCOLS, SCALES, choose, compose
 from benchmark.console import console
 from benchmark.folders import check_writable
@@ -41,10 +41,10 @@ def evaluate(
     Read are indexed PNGs, and CAMs as published code saves them (the README names the formats). Sorts
     that are given later under the same name join the row; changed files replace it.
     """
-    from benchmark.board import write_board
+    from benchmark.execution.runner import Runner
     from benchmark.external.entry import External, external_config, parse_supervision
-    from benchmark.plan import make_plan
-    from benchmark.runner import Runner
+    from benchmark.planning.plan import make_plan
+    from benchmark.run_folder.leaderboard import write_board
     from datasets.base import DataError
     from methods.base import Kind
     from results.merge import earlier_run

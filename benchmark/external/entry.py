@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from benchmark.config import ConfigError, RunConfig
+from benchmark.config import RunConfig
 from benchmark.external.files import SUFFIXES, content_hash, find_file
 from benchmark.external.stages import ExternalFiles
+from benchmark.failures import ConfigError
 from datasets import open_dataset
 from datasets.base import DataError, Dataset, TrainingView
 from methods.base import Kind, Method, MethodConfig, Shared, Stage, Supervision

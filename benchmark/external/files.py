@@ -22,7 +22,7 @@ from benchmark.evaluation.parallel import map_in_order
 from benchmark.external.pickled_arrays import CONVERT, read_array_file
 from benchmark.store import file_hash
 from datasets.base import DataError, Sample
-from datasets.images import image_size
+from datasets.files.images import image_size
 from methods.artifacts import Cam
 
 SUFFIXES = {"cam": (".npz", ".npy"), "label map": (".png",)}

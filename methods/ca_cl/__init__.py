@@ -15,8 +15,8 @@ from methods.ca_cl.config import (
 from methods.ca_cl.experiments import EXPERIMENTS
 from methods.clims import GUIDED_DEVIATIONS
 from methods.clims.graph import guided_stages
-from methods.layers.clip_config import require_covered
-from methods.layers.words import CLASSES, resolve_texts
+from methods.layers.clip.covered import require_covered
+from methods.layers.clip.words import CLASSES, resolve_texts
 
 DEVIATIONS = (
     Deviation(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from methods.experiment import Claim, Experiment, ExperimentRow
-from methods.layers.words import PROMPTS
+from methods.layers.clip.words import PROMPTS
 
 ORIGAMI = "a clean origami {}."
 _CONTEXTS = {

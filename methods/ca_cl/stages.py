@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from datasets.loader import Batch
+from datasets.loading.loader import Batch
 from methods.base import StageContext
 from methods.ca_cl.config import CaClTrainingConfig
 from methods.ca_cl.losses import background_suppression, image_text_contrast, select_prompts

@@ -8,7 +8,7 @@ from datasets.base import TrainingView
 from methods.base import Deviation, Kind, Method, Shared, Stage, Supervision
 from methods.cam.config import PRESETS, CamConfig, CamStageConfig, ClassifyConfig
 from methods.layers.config import BackboneConfig, TrainConfig
-from methods.layers.released import released_stage
+from methods.layers.weights.released import released_stage
 from methods.pipeline import image_scores_stage, stages_after_cam
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from methods.base import Passage
 from methods.cam.config import CamStageConfig, ClassifyConfig
 from methods.cam.stages import CamNetwork
-from methods.layers.backbones import build_backbone
 from methods.layers.config import BackboneConfig
+from methods.layers.networks.backbones import build_backbone
 from methods.layers.passages import alone, multi_scale_cams
 
 NETWORK = "CAM network"

@@ -10,21 +10,21 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.functional import multilabel_soft_margin_loss
 
-from datasets.loader import Batch
+from datasets.loading.loader import Batch
 from methods.base import StageContext
 from methods.cam.config import CamStageConfig, ClassifyConfig
-from methods.layers.backbones import build_backbone
 from methods.layers.cam_inference import write_multi_scale_cams
 from methods.layers.image_scores import write_classifications
+from methods.layers.networks.backbones import build_backbone
 from methods.layers.optim import build_optimiser, schedule
-from methods.layers.released import (
+from methods.layers.weights.files import load_trained
+from methods.layers.weights.released import (
     CAM_NETWORK,
     ReleasedConfig,
     renamed,
     require_undilated,
     write_released,
 )
-from methods.layers.weights import load_trained
 
 
 class CamNetwork(nn.Module):

@@ -8,8 +8,8 @@ from datasets.base import TrainingView
 from methods.base import Deviation, Method, MethodError, Shared, Stage, Supervision
 from methods.clims.config import CLIMS_TEXT, PRESETS, ClimsConfig, ClimsTrainingConfig
 from methods.clims.graph import guided_stages
-from methods.layers.clip_config import require_covered
-from methods.layers.words import COMMON, TextConfig, Texts, resolve_texts
+from methods.layers.clip.covered import require_covered
+from methods.layers.clip.words import COMMON, TextConfig, Texts, resolve_texts
 
 GUIDED_DEVIATIONS = (
     Deviation(

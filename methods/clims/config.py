@@ -9,7 +9,8 @@ from datasets.limits import NotNegative, OneOf, Share, Similarity
 from datasets.recipe import Recipe
 from methods.base import MethodConfig
 from methods.cam.config import NANO_INFERENCE, NANO_TRAIN, SMALL_INFERENCE, SMALL_TRAIN
-from methods.layers.clip_config import NANO, ClipConfig
+from methods.layers.clip.config import NANO, ClipConfig
+from methods.layers.clip.words import TextConfig, Texts
 from methods.layers.config import (
     COCO,
     COCO_IMAGES,
@@ -18,7 +19,6 @@ from methods.layers.config import (
     SegmenterConfig,
     TrainConfig,
 )
-from methods.layers.words import TextConfig, Texts
 from methods.refiners import IRN, PSA
 from methods.refiners.config import RefinerConfig
 from methods.segmenters import SEGMENTERS

@@ -12,7 +12,7 @@ from methods.clims.config import (
     GuidedConfig,
     GuidedTrainingConfig,
 )
-from methods.layers.released import released_stage
+from methods.layers.weights.released import released_stage
 from methods.pipeline import image_scores_stage, stages_after_cam
 
 

@@ -7,7 +7,7 @@ import torch
 from methods.base import Passage
 from methods.cam.profile import NETWORK, random_network
 from methods.clims.config import GuidedCamConfig, GuidedTrainingConfig
-from methods.layers.clip import load_clip
+from methods.layers.clip.model import load_clip
 from methods.layers.passages import alone, multi_scale_cams
 
 

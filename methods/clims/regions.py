@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from datasets.recipe import Normalisation
-from methods.layers.clip import ClipModel
+from methods.layers.clip.model import ClipModel
 
 
 class Regions(NamedTuple):

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from datasets.loader import Batch
+from datasets.loading.loader import Batch
 from methods.base import StageContext
 from methods.cam.stages import CamNetwork
 from methods.clims.config import ClimsTrainingConfig, GuidedCamConfig, GuidedTrainingConfig
@@ -20,11 +20,11 @@ from methods.clims.losses import (
     object_text_matching,
 )
 from methods.clims.regions import Regions, encode_regions
-from methods.layers.backbones import build_backbone
 from methods.layers.cam_inference import write_multi_scale_cams
-from methods.layers.clip import ClipModel, load_clip
+from methods.layers.clip.model import ClipModel, load_clip
+from methods.layers.networks.backbones import build_backbone
 from methods.layers.optim import build_optimiser, schedule
-from methods.layers.weights import load_trained
+from methods.layers.weights.files import load_trained
 
 
 def guide(context: StageContext, settings: ClimsTrainingConfig) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from methods.base import MethodError
 from methods.dskd_gc.config import DecoderConfig, DistillationConfig, NetworkConfig
-from methods.layers.vit import MultiClassTokenViT, build_vit, whole_patches
+from methods.layers.networks.vit import MultiClassTokenViT, build_vit, whole_patches
 
 
 class Encoded(NamedTuple):

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from datasets.base import IGNORE
-from datasets.images import write_labels
-from datasets.loader import Batch
+from datasets.files.images import write_labels
+from datasets.loading.loader import Batch
 from methods.artifacts import label_map_path
 from methods.base import StageContext
 from methods.dskd_gc.branch import Branch, build_branch
@@ -39,7 +39,7 @@ from methods.layers.image_scores import write_classifications
 from methods.layers.optim import build_optimiser, parameter_groups, schedule
 from methods.layers.token_losses import class_token_contrast, patch_token_contrast, token_labels
 from methods.layers.upsampling import enlarged
-from methods.layers.weights import load_trained
+from methods.layers.weights.files import load_trained
 from methods.refiners.gc.stages import write_corrected
 from methods.segmenters.stages import label_maps
 

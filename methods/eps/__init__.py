@@ -9,8 +9,8 @@ from methods.base import Deviation, Kind, Method, NotRunnable, Shared, Stage, Su
 from methods.cam.config import CamStageConfig
 from methods.eps.config import PRESETS, EpsConfig
 from methods.eps.experiments import EXPERIMENTS
-from methods.layers.released import released_stage
-from methods.layers.saliency_config import resolve
+from methods.layers.saliency.config import resolve
+from methods.layers.weights.released import released_stage
 from methods.pipeline import image_scores_stage, stages_after_cam
 
 DEVIATIONS = (
@@ -122,12 +122,12 @@ class Eps(Method):
         detector = resolve(config.saliency, view)
         saliency = Stage(
             "saliency",
-            "methods.layers.saliency:detect",
+            "methods.layers.saliency.stage:detect",
             detector,
             Kind.SALIENCY,
             pretrained=detector.pretrained,
             seeded=False,
-            profile="methods.layers.saliency_profile:detect",
+            profile="methods.layers.saliency.profile:detect",
         )
         classify = Stage(
             "classify",

@@ -17,7 +17,7 @@ from methods.layers.config import (
     SegmenterConfig,
     TrainConfig,
 )
-from methods.layers.saliency_config import SaliencyConfig
+from methods.layers.saliency.config import SaliencyConfig
 from methods.refiners import IRN, PSA
 from methods.refiners.config import RefinerConfig
 from methods.segmenters import SEGMENTERS

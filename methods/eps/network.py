@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from methods.layers.backbones import Backbone
+from methods.layers.networks.backbones import Backbone
 
 
 class EpsNetwork(nn.Module):

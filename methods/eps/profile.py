@@ -6,8 +6,8 @@ from methods.base import Passage
 from methods.cam.config import CamStageConfig
 from methods.eps.config import JointTrainingConfig
 from methods.eps.network import EpsNetwork
-from methods.layers.backbones import build_backbone
 from methods.layers.config import BackboneConfig
+from methods.layers.networks.backbones import build_backbone
 from methods.layers.passages import alone, multi_scale_cams
 
 NETWORK = "CAM network"

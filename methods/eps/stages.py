@@ -9,19 +9,19 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from datasets.loader import Batch
+from datasets.loading.loader import Batch
 from methods.base import MethodError, StageContext
 from methods.cam.config import CamStageConfig
 from methods.eps.config import JointTrainingConfig
 from methods.eps.losses import classification_loss, saliency_loss
 from methods.eps.network import EpsNetwork
-from methods.layers.backbones import build_backbone
 from methods.layers.cam_inference import write_multi_scale_cams
 from methods.layers.image_scores import write_classifications
+from methods.layers.networks.backbones import build_backbone
 from methods.layers.optim import build_optimiser, schedule
-from methods.layers.released import CAM_NETWORK, ReleasedConfig, renamed, write_released
-from methods.layers.saliency import saliency_companion
-from methods.layers.weights import load_trained
+from methods.layers.saliency.stage import saliency_companion
+from methods.layers.weights.files import load_trained
+from methods.layers.weights.released import CAM_NETWORK, ReleasedConfig, renamed, write_released
 
 
 def classify(context: StageContext, settings: JointTrainingConfig) -> None:

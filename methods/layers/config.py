@@ -40,7 +40,7 @@ class BackboneConfig:
     name:          resnet38d, resnet38d_nano, vgg16, resnet50, resnet50_undilated (IRNet's and CLIMS's, whose last
                    stage does not stride and is not dilated either), resnet101, resnet101_caffe (the network of
                    the DeepLab authors' own weights), or timm/<model name>
-    weights:       reference understood by `methods.layers.weights`: "none" (random initialisation),
+    weights:       reference understood by `methods.layers.weights.files`: "none" (random initialisation),
                    "nano/<name>" (shipped), "timm/<name>", "torchvision/<name>", or a path
     output_stride: input pixels per feature cell
     frozen_stages: number of first stages that are not trained

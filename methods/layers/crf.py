@@ -14,8 +14,8 @@ from types import TracebackType
 
 import numpy as np
 
-from datasets.cores import usable_cores
-from datasets.workers import process_pool
+from datasets.files.cores import usable_cores
+from datasets.loading.workers import process_pool
 from methods.layers.config import CrfConfig
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from datasets.base import TrainingView
 from methods.base import Deviation, Kind, Method, Shared, Stage, Supervision
-from methods.layers.released import released_stage
+from methods.layers.weights.released import released_stage
 from methods.mctformer.config import (
     PRESETS,
     CamStageConfig,

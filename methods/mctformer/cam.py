@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 
 from methods.base import MethodError
-from methods.layers.vit import Attention, whole_patches
+from methods.layers.networks.vit import Attention, whole_patches
 from methods.mctformer.config import AttentionConfig
 from methods.mctformer.network import MctformerNetwork
 

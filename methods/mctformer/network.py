@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import multilabel_soft_margin_loss
 
 from methods.layers.config import VitConfig
-from methods.layers.vit import MultiClassTokenViT, Observer, build_vit
+from methods.layers.networks.vit import MultiClassTokenViT, Observer, build_vit
 
 
 class Output(NamedTuple):

@@ -9,15 +9,15 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from datasets.loader import Batch
+from datasets.loading.loader import Batch
 from methods.base import StageContext
 from methods.layers.cam_inference import write_multi_scale_cams
 from methods.layers.config import VitConfig
 from methods.layers.image_scores import write_classifications
+from methods.layers.networks.vit import whole_patches
 from methods.layers.optim import build_optimiser, schedule
-from methods.layers.released import ReleasedConfig, Rule, renamed, write_released
-from methods.layers.vit import whole_patches
-from methods.layers.weights import load_trained
+from methods.layers.weights.files import load_trained
+from methods.layers.weights.released import ReleasedConfig, Rule, renamed, write_released
 from methods.mctformer.cam import CamStages, cam_stages, min_max
 from methods.mctformer.config import CamStageConfig, ClassifyConfig, PartConfig, ScoresConfig
 from methods.mctformer.network import MctformerNetwork, build_network, classification_losses

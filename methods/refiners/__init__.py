@@ -9,7 +9,7 @@ from datasets.recipe import Recipe
 from methods.base import Kind, MethodError, Stage
 from methods.layers.config import COCO, COCO_IMAGES, BackboneConfig, CrfConfig, TrainConfig
 from methods.layers.nano import NANO_RECIPE
-from methods.layers.released import released_stage
+from methods.layers.weights.released import released_stage
 from methods.refiners.config import REFINERS, ParStageConfig, PseudoLabelConfig, RefinerConfig
 from methods.refiners.deviations import DEVIATIONS
 from methods.refiners.gc.config import GcStageConfig, check_correction

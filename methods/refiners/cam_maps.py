@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from datasets.images import read_image, write_labels
+from datasets.files.images import read_image, write_labels
 from methods.artifacts import Cam, label_map_path
 from methods.layers.cam import resize
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from datasets.images import write_labels
+from datasets.files.images import write_labels
 from methods.artifacts import CamReader, label_map_path
 from methods.base import StageContext
 from methods.layers.crf import CrfPool

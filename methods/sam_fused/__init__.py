@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datasets.base import TrainingView
 from methods.base import Deviation, Kind, Method, MethodError, Shared, Stage, Supervision
 from methods.layers.config import check_crops
-from methods.layers.sam_config import masks_seen, require_covered
+from methods.layers.sam.config import masks_seen, require_covered
 from methods.pipeline import image_scores_stage
 from methods.refiners import refiner_stages
 from methods.refiners.config import PseudoLabelConfig

@@ -5,12 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
-from datasets.limits import Count, Factors, Natural, NotEmpty, NotNegative, OneOf, Positive, Share, Within
+from datasets.limits import (
+    Count,
+    Factors,
+    Natural,
+    NotEmpty,
+    NotNegative,
+    OneOf,
+    Positive,
+    Share,
+    Within,
+)
 from datasets.recipe import Recipe
 from methods.base import MethodConfig
 from methods.layers.config import CamInferenceConfig, SegmenterConfig, TrainConfig, VitConfig
 from methods.layers.nano import NANO_VIT_TRAIN
-from methods.layers.sam_config import NANO, SamConfig
+from methods.layers.sam.config import NANO, SamConfig
 from methods.segmenters import SEGMENTERS
 
 TOKENS = ("present", "all")

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from datasets.base import IGNORE, Sample
-from datasets.loader import Batch
+from datasets.loading.loader import Batch
 from methods.artifacts import CamReader
 from methods.layers.cam import pseudo_labels, resize
 from methods.sam_fused.config import FusionConfig, FusionStageConfig

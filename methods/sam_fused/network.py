@@ -15,8 +15,8 @@ from methods.base import MethodError
 from methods.layers.cam import normalise
 from methods.layers.local_crops import uncertain_crops
 from methods.layers.moving_average import average
+from methods.layers.networks.vit import MultiClassTokenViT, build_vit, whole_patches
 from methods.layers.token_losses import class_token_contrast
-from methods.layers.vit import MultiClassTokenViT, build_vit, whole_patches
 from methods.mctformer.network import Output, classification_losses
 from methods.sam_fused.config import ContrastConfig, NetworkConfig
 

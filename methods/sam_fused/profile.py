@@ -9,7 +9,7 @@ from torch import nn
 
 from methods.base import Passage
 from methods.layers.passages import ALONE, multi_scale_cams
-from methods.layers.sam import decode_prompts, encode, load_sam
+from methods.layers.sam.model import decode_prompts, encode, load_sam
 from methods.sam_fused.config import CamStageConfig, FusionStageConfig, MaskStageConfig, TrainingConfig
 from methods.sam_fused.fusion import FusionNetwork
 from methods.sam_fused.network import build_network

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from methods.layers.sam import NEGATIVE, NO_POINT, POSITIVE
+from methods.layers.sam.model import NEGATIVE, NO_POINT, POSITIVE
 from methods.sam_fused.config import PromptConfig
 
 

@@ -10,16 +10,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from datasets.images import write_labels
-from datasets.loader import Batch
+from datasets.files.images import write_labels
+from datasets.loading.loader import Batch
 from methods.artifacts import Cam, CamReader, label_map_path, write_cams
 from methods.base import StageContext
 from methods.layers.cam import resize
 from methods.layers.cam_inference import write_multi_scale_cams
 from methods.layers.image_scores import write_classifications
 from methods.layers.optim import build_optimiser, schedule
-from methods.layers.sam import POSITIVE, load_sam, masks_of_views, normalisation_of
-from methods.layers.views import View, all_views, draw_views
+from methods.layers.sam.model import POSITIVE, load_sam, masks_of_views, normalisation_of
+from methods.layers.sam.views import View, all_views, draw_views
 from methods.pictures import contact_sheet, write_picture
 from methods.sam_fused.config import (
     CamStageConfig,

@@ -9,7 +9,7 @@ from datasets.recipe import Recipe
 from methods.base import Deviation, Kind, MethodError, Stage
 from methods.layers.config import COCO, BackboneConfig, CrfConfig, SegmenterConfig, TrainConfig
 from methods.layers.nano import NANO_RECIPE
-from methods.layers.released import released_stage
+from methods.layers.weights.released import released_stage
 
 SEGMENTERS: dict[str, SegmenterConfig] = {
     "nano": SegmenterConfig(

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, interpolate
 
 from datasets.base import IGNORE
-from datasets.loader import Batch
+from datasets.loading.loader import Batch
 
 
 class MultiScale(nn.Module):

@@ -9,7 +9,7 @@ from torch import nn
 
 from methods.base import Passage
 from methods.layers.config import SegmenterConfig
-from methods.layers.deeplab import build_segmenter
+from methods.layers.networks.deeplab import build_segmenter
 from methods.layers.passages import CrfFinish, alone, scales_text
 from methods.segmenters.stages import segmentation_probabilities
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import torch
 
 from methods.base import MethodError
-from methods.layers import caffe_resnet
 from methods.layers.config import SegmenterConfig
-from methods.layers.released import RESNET38D, Rule, renamed
+from methods.layers.networks import caffe_resnet
+from methods.layers.weights.released import RESNET38D, Rule, renamed
 
 _DEEPLAB: tuple[Rule, ...] = (
     (r"aspp\.(?:stages\.)?c(\d)\.(.*)", r"head.branches.\1.\2"),

@@ -14,17 +14,17 @@ from torch import nn
 from torch.nn.functional import cross_entropy, interpolate
 
 from datasets.base import IGNORE, Companion
-from datasets.images import read_image, write_labels
-from datasets.loader import Batch, ImageBatch
+from datasets.files.images import read_image, write_labels
+from datasets.loading.loader import Batch, ImageBatch
 from methods.artifacts import label_map_path
 from methods.base import StageContext
 from methods.layers.config import SegmenterConfig
 from methods.layers.crf import CrfPool
-from methods.layers.deeplab import DeepLab, build_segmenter
+from methods.layers.networks.deeplab import DeepLab, build_segmenter
 from methods.layers.optim import build_optimiser, schedule
-from methods.layers.released import ReleasedConfig, write_released
 from methods.layers.upsampling import enlarged
-from methods.layers.weights import load_trained
+from methods.layers.weights.files import load_trained
+from methods.layers.weights.released import ReleasedConfig, write_released
 from methods.segmenters.multi_scale import MultiScale, multi_scale_losses
 from methods.segmenters.released import network_names
 

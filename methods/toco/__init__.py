@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datasets.base import TrainingView
 from methods.base import Deviation, Method, Shared, Stage, Supervision
 from methods.dskd_gc import SHARED_DEVIATIONS, single_stage
-from methods.layers.released import released_stage
+from methods.layers.weights.released import released_stage
 from methods.toco.config import PRESETS, TocoConfig
 from methods.unified import from_imagenet
 

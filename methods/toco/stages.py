@@ -9,7 +9,7 @@ import torch
 from datasets.recipe import IMAGENET
 from methods.base import MethodError, StageContext
 from methods.dskd_gc.branch import build_branch
-from methods.layers.released import ReleasedConfig, Rule, renamed, write_released
+from methods.layers.weights.released import ReleasedConfig, Rule, renamed, write_released
 
 _RULES: tuple[Rule, ...] = (
     (

@@ -16,12 +16,12 @@ from PIL import Image
 
 import datasets
 from datasets.base import IGNORE, Dataset, DatasetConfig
-from datasets.bluefilm import BlueFilmConfig
-from datasets.coco import CocoConfig
-from datasets.folder import FolderConfig
-from datasets.shapes import ShapesConfig
-from datasets.voc import VocConfig
-from tests.trees import write_coco, write_folder, write_voc
+from datasets.bluefilm.dataset import BlueFilmConfig
+from datasets.coco.reader import CocoConfig
+from datasets.folder.reader import FolderConfig
+from datasets.shapes.dataset import ShapesConfig
+from datasets.voc.reader import VocConfig
+from tests.helpers.trees import write_coco, write_folder, write_voc
 
 SPLITS = ("train", "val")
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from benchmark.complexity import passage_complexity
-from benchmark.speed import passing, pictures
+from benchmark.profiling.complexity import passage_complexity
+from benchmark.profiling.speed import passing, pictures
 from datasets.base import TrainingView
-from datasets.voc import CLASSES
+from datasets.voc.reader import CLASSES
 from methods.base import Kind, NotRunnable, Passage, Shared, Stage
 from methods.refiners import REFINERS, refiner_stages
 from methods.refiners.config import RefinerConfig

@@ -11,7 +11,7 @@ import pytest
 
 from benchmark.config import OWN, SCALES, compose, plain
 from datasets.base import TrainingView
-from datasets.voc import CLASSES
+from datasets.voc.reader import CLASSES
 from methods.base import UNIFIED, Kind, NotRunnable, Stage
 from methods.layers.config import CamInferenceConfig
 from methods.refiners.config import REFINERS

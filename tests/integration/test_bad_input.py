@@ -10,11 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 from results.io import read_run
-from tests.tiny import data, sizes
-from tests.toys import CommandLine, Outcome, Toy, command_line, third_party
-from tests.trees import annotation, write_folder, write_image, write_mask, write_voc
-
-__all__ = ["command_line", "third_party"]  # fixtures
+from tests.helpers.tiny import data, sizes
+from tests.helpers.toys import CommandLine, Outcome, Toy
+from tests.helpers.trees import annotation, write_folder, write_image, write_mask, write_voc
 
 LISTS = {
     "train": {f"2007_00000{i}": ["cat" if i % 2 else "dog"] for i in range(1, 5)},

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import benchmark.check.sections
-import benchmark.context
+import benchmark.execution.context
 import methods.cam.stages
 import methods.layers.cam_inference
 import methods.refiners.par
@@ -24,11 +24,8 @@ from benchmark.cli import main
 from benchmark.config import compose
 from datasets.recipe import Normalisation
 from methods.refiners import threshold
-from tests.tiny import sizes
-from tests.toys import Toy, command_line, third_party
-
-__all__ = ["command_line", "third_party"]  # fixtures
-
+from tests.helpers.tiny import sizes
+from tests.helpers.toys import Toy
 
 METHOD = ["cam"]
 
@@ -143,10 +140,10 @@ def cam_normalised_by_the_image(patch: pytest.MonkeyPatch) -> None:
 
 
 def image_not_normalised(patch: pytest.MonkeyPatch) -> None:
-    right: Callable = benchmark.context.image_batches
+    right: Callable = benchmark.execution.context.image_batches
     plain = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     patch.setattr(
-        benchmark.context,
+        benchmark.execution.context,
         "image_batches",
         lambda samples, classes, normalisation, *rest, **named: right(
             samples, classes, plain, *rest, **named

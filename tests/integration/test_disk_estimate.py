@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from benchmark.commands.dry_run import disk_estimate
 from benchmark.config import compose
-from benchmark.dry_run import disk_estimate
-from benchmark.plan import make_plan
+from benchmark.planning.plan import make_plan
 from methods.base import Kind
-from tests.tiny import data, sizes
-from tests.toys import CommandLine, command_line
-
-__all__ = ["command_line"]  # fixture
+from tests.helpers.tiny import data, sizes
+from tests.helpers.toys import CommandLine
 
 METHODS = ["cam", "semantic_modulation"]
 

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.conftest import ROOT
-from tests.tiny import data, sizes
+from tests.helpers.tiny import data, sizes
 
 pytestmark = pytest.mark.slow
 

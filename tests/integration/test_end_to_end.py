@@ -17,16 +17,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from datasets.shapes import Shapes, ShapesConfig
+from datasets.shapes.dataset import Shapes, ShapesConfig
 from methods.registry import all_methods
 from results.schema import COLUMNS, SCHEMA_VERSION
 from tests.conftest import ROOT
-from tests.tiny import data, sizes
-from tests.toys import CommandLine, command_line
-from tests.trees import write_image
-
-__all__ = ["command_line"]  # fixture
-
+from tests.helpers.tiny import data, sizes
+from tests.helpers.toys import CommandLine
+from tests.helpers.trees import write_image
 
 STANDARD = [name for name, method in all_methods().items() if method.in_all]
 

@@ -6,11 +6,9 @@ import pytest
 
 from methods.refiners.config import REFINERS
 from results.io import read_run
-from tests.tiny import SIZES
-from tests.tiny import sizes as tiny_sizes
-from tests.toys import CommandLine, command_line
-
-__all__ = ["command_line"]  # fixture
+from tests.helpers.tiny import SIZES
+from tests.helpers.tiny import sizes as tiny_sizes
+from tests.helpers.toys import CommandLine
 
 NETWORKS = ("largefov", "aspp")
 OF_PROTOCOL = [

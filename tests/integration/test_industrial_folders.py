@@ -8,14 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.folder import Folder, FolderConfig
-from datasets.images import read_labels
+from datasets.files.images import read_labels
+from datasets.folder.reader import Folder, FolderConfig
 from methods.artifacts import CamReader, label_map_path
 from results.io import read_run
-from tests.tiny import SIZES, sizes
-from tests.toys import CommandLine, command_line
-
-__all__ = ["command_line"]  # fixture
+from tests.helpers.tiny import SIZES, sizes
+from tests.helpers.toys import CommandLine
 
 METHODS = ("cam", "sam_fused", "supervised")
 """A network of convolutions, one of attention with a contrast of classes, and one that learns from masks."""

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.coco import Coco2014, CocoConfig
-from datasets.voc import Voc2012, VocConfig
+from datasets.coco.reader import Coco2014, CocoConfig
+from datasets.voc.reader import Voc2012, VocConfig
 from results.io import read_run
-from tests.archives import (
+from tests.helpers.archives import (
     boundaries_archive,
     box,
     coco_archives,
@@ -25,11 +25,9 @@ from tests.archives import (
     voc_archives,
     zip_of,
 )
-from tests.tiny import sizes
-from tests.toys import CommandLine, Outcome, command_line
-from tests.trees import SIZE
-
-__all__ = ["command_line"]  # a fixture
+from tests.helpers.tiny import sizes
+from tests.helpers.toys import CommandLine, Outcome
+from tests.helpers.trees import SIZE
 
 VOC = {
     "train": {f"2007_00000{i}": ["cat" if i % 2 else "dog"] for i in range(1, 5)},
@@ -254,7 +252,7 @@ def test_members_that_lead_out_of_the_folder(command_line, tmp_path):
 
 def test_too_little_space(command_line, voc, tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr("datasets.preparing.shutil.disk_usage", lambda place: usage)
+    monkeypatch.setattr("datasets.files.preparing.shutil.disk_usage", lambda place: usage)
     done = prepare(command_line, "voc2012", voc, tmp_path / "data", "--partial")
     check_one_line(done, "GB are needed and 0.0 GB are free")
 

@@ -10,12 +10,10 @@ from typing import Any
 
 import pytest
 
-from datasets.cores import usable_cores
+from datasets.files.cores import usable_cores
 from results.io import read_run
-from tests.toys import CommandLine, Toy, ToyConfig, command_line, third_party
-from tests.unit.test_loggers import learn
-
-__all__ = ["command_line", "third_party"]  # fixtures
+from tests.helpers.toys import CommandLine, Toy, ToyConfig
+from tests.unit.benchmark.execution.test_loggers import learn
 
 
 def die(context: Any, settings: ToyConfig) -> None:
@@ -35,7 +33,7 @@ def learn_beside(context: Any, settings: ToyConfig) -> None:
 def two(command_line: CommandLine, third_party: Any) -> Any:
     """A run of five methods in two processes, one of which fails, and one of which kills its process."""
     third_party(
-        Toy("fails", "tests.toys:explode"),
+        Toy("fails", "tests.helpers.toys:explode"),
         Toy("dies", "tests.integration.test_processes:die"),
         Toy("first", "tests.integration.test_processes:learn_beside"),
         Toy("same", "tests.integration.test_processes:learn_beside"),

@@ -12,7 +12,7 @@ import pytest
 from reports import html
 from results.aggregate import leaderboard
 from results.io import read_run
-from tests.synthetic_runs import HOSTILE, synthetic_run
+from tests.helpers.synthetic_runs import HOSTILE, synthetic_run
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (extra: test)")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from benchmark.runner import COSTS
+from benchmark.execution.runner import COSTS
 from tests.conftest import ROOT
-from tests.tiny import data, sizes
+from tests.helpers.tiny import data, sizes
 
 BOARD = "board"
 """What the run folder's files are called among the things that are made."""
@@ -33,7 +33,7 @@ whole, killed, chosen = json.loads(sys.argv[1])
 
 # Imported once here, so that the runs below, forked off, start at once.
 import lightning_fabric, pandas, torch
-import benchmark.context, benchmark.evaluation.evaluator, benchmark.board, reports.html
+import benchmark.execution.context, benchmark.evaluation.evaluator, benchmark.run_folder.leaderboard, reports.html
 import methods.eps.stages, methods.refiners.threshold, methods.segmenters.stages
 from benchmark.cli import main
 

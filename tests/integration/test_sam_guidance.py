@@ -10,14 +10,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from datasets.images import read_labels, read_map
+from datasets.files.images import read_labels, read_map
 from methods.artifacts import CamReader, label_map_path
 from methods.pictures import pictures
 from methods.sam_fused import stages
-from tests.tiny import sizes
-from tests.toys import CommandLine, Outcome, command_line
-
-__all__ = ["command_line"]  # fixture
+from tests.helpers.tiny import sizes
+from tests.helpers.toys import CommandLine, Outcome
 
 LABELS = ("pseudo_label_vit", "pseudo_label_sam", "pseudo_label")
 MADE_BY_SAM = ("masks", "pseudo_label_sam", "fusion", "pseudo_label")

@@ -11,7 +11,7 @@ import platform
 
 import pytest
 
-from datasets.cores import usable_cores
+from datasets.files.cores import usable_cores
 from tests.conftest import ROOT
 
 FILE = ROOT / "results" / "runs" / "performance.json"

@@ -18,11 +18,11 @@ import pytest
 from benchmark.evaluation.confusion import pair_counts
 from benchmark.evaluation.counts import IMAGES_PER_GROUP, CountsHeader, CountsWriter
 from benchmark.evaluation.scores import Naming
-from datasets.images import write_labels
+from datasets.files.images import write_labels
 from methods.artifacts import Cam, write_cams
 from tests.conftest import ROOT
-from tests.growth import CLASSES, PARTS, WARM_UP
-from tests.unit.evaluation_data import blocky
+from tests.helpers.evaluation_data import blocky
+from tests.helpers.growth import CLASSES, PARTS, WARM_UP
 
 SIZE = (48, 64)
 FILES = 50
@@ -78,7 +78,7 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
 
 
 def measured(folder: Path, part: str, images: int) -> dict[str, float]:
-    command = [sys.executable, "-m", "tests.growth", str(folder), part, str(images)]
+    command = [sys.executable, "-m", "tests.helpers.growth", str(folder), part, str(images)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])

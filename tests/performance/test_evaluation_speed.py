@@ -16,9 +16,9 @@ from benchmark.evaluation import evaluator
 from benchmark.evaluation.confusion import pair_counts
 from benchmark.evaluation.evaluator import score_cams, score_label_maps
 from benchmark.evaluation.scores import mean_iou
-from datasets.images import read_labels
+from datasets.files.images import read_labels
 from methods.artifacts import Cam, label_map_path, write_cams
-from tests.unit.evaluation_data import TinyDataset, write_label_maps
+from tests.helpers.evaluation_data import TinyDataset, write_label_maps
 
 SIZE = (375, 500)
 CLASSES = tuple(f"class{c}" for c in range(20))

@@ -4,7 +4,7 @@ The published form squares a matrix of 11 750 x 11 750 eight times, 13 000 billi
 minutes on a CPU. So a twentieth of one squaring is timed, a block of rows, and multiplied by 20 and by 8. That
 leaves out the making of the matrix and errs in the published form's favour. The whole of it is run by -m slow. That
 both forms give the same is shown there, on a grid that is small enough for it, and on the golden vectors
-(tests/unit/test_irn_pairs.py).
+(tests/unit/methods/refiners/test_irn_pairs.py).
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ from torchvision.models import resnet50
 from torchvision.transforms import v2
 
 from datasets.base import Sample
-from datasets.cores import usable_cores
-from datasets.loader import IMAGENET, Batch, Recipe, TrainLoader
+from datasets.files.cores import usable_cores
+from datasets.loading.loader import IMAGENET, Batch, Recipe, TrainLoader
 
 WORKERS, BATCH, BATCHES, ROUNDS = 2, 16, 4, 3
 

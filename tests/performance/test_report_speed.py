@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from reports import DEFAULT_FORMATS, build_reports
-from tests.synthetic_runs import many, synthetic_run
+from tests.helpers.synthetic_runs import many, synthetic_run
 
 METHODS, SEEDS, CLASSES, IMAGES = 20, 3, 80, 18
 SIZE = 15e6

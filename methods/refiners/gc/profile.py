@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from methods.base import Passage, Pictures
-from methods.layers.backbones import build_backbone
+from methods.layers.networks.backbones import build_backbone
 from methods.refiners.gc.config import CorrectionConfig, GcStageConfig
 from methods.refiners.gc.correction import gaussian_correction
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from datasets.images import write_labels
+from datasets.files.images import write_labels
 from datasets.recipe import Normalisation
 from methods.artifacts import CamReader, label_map_path
 from methods.base import StageContext
-from methods.layers.backbones import build_backbone
+from methods.layers.networks.backbones import build_backbone
 from methods.pictures import write_kinds
 from methods.refiners.cam_maps import resized_maps
 from methods.refiners.gc.config import CorrectionConfig, GcStageConfig

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from methods.base import MethodError
-from methods.layers.backbones import Backbone
-from methods.layers.resnet38d import ResNet38d
+from methods.layers.networks.backbones import Backbone
+from methods.layers.networks.resnet38d import ResNet38d
 from methods.refiners.affinity_labels import affinity_labels
 from methods.refiners.irn.paths import pair_displacements, path_affinities, path_offsets
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from methods.base import Passage, Pictures
-from methods.layers.backbones import build_backbone
 from methods.layers.cam import resize
+from methods.layers.networks.backbones import build_backbone
 from methods.layers.passages import alone
 from methods.refiners.irn.config import EdgeWalkConfig, InterPixelTrainingConfig
 from methods.refiners.irn.network import InterPixelNetwork

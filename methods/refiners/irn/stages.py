@@ -12,15 +12,16 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from datasets.base import IGNORE, Companion, Sample
-from datasets.images import write_labels
-from datasets.loader import Batch
+from datasets.files.images import write_labels
+from datasets.loading.loader import Batch
 from methods.artifacts import CamReader, label_map_path
 from methods.base import MethodError, StageContext
-from methods.layers.backbones import build_backbone
 from methods.layers.cam import resize
 from methods.layers.crf import CrfPool
+from methods.layers.networks.backbones import build_backbone
 from methods.layers.optim import build_optimiser, schedule
-from methods.layers.released import (
+from methods.layers.weights.files import load_trained
+from methods.layers.weights.released import (
     RESNET50,
     ReleasedConfig,
     Rule,
@@ -28,7 +29,6 @@ from methods.layers.released import (
     require_undilated,
     write_released,
 )
-from methods.layers.weights import load_trained
 from methods.refiners.cam_maps import class_ids, crf_picture, crf_size, resized_maps, write_winners
 from methods.refiners.irn.config import EdgeWalkConfig, InterPixelLabelConfig, InterPixelTrainingConfig
 from methods.refiners.irn.network import InterPixelNetwork, inter_pixel_losses, smallest_crop

@@ -11,8 +11,8 @@ from torch import nn
 
 from datasets.base import IGNORE
 from methods.base import MethodError
-from methods.layers.backbones import Backbone
-from methods.layers.resnet38d import ResNet38d
+from methods.layers.networks.backbones import Backbone
+from methods.layers.networks.resnet38d import ResNet38d
 from methods.refiners.affinity_labels import affinity_labels, cell_labels
 from methods.refiners.random_walk import Offsets
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from methods.base import Passage, Pictures
-from methods.layers.backbones import build_backbone
+from methods.layers.networks.backbones import build_backbone
 from methods.layers.passages import alone
 from methods.refiners.psa.config import AffinityTrainingConfig, WalkConfig
 from methods.refiners.psa.network import AffinityNetwork

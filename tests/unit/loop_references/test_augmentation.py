@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.augment import Axis, Draw, augment, draw, plan
+from datasets.loading.augment import Axis, Draw, augment, draw, plan
 from datasets.recipe import IMAGENET, Recipe
 from tests.unit.loop_references.shared import Grid, close, triangle_weights
 

@@ -14,9 +14,9 @@ from datasets.base import IGNORE
 from methods.artifacts import Cam, CamReader, write_cams
 from methods.layers.config import VitConfig
 from methods.layers.local_crops import uncertain_crops
-from methods.layers.sam import NEGATIVE, POSITIVE
+from methods.layers.sam.model import NEGATIVE, POSITIVE
+from methods.layers.sam.views import Frame, View, placed, placed_points, placed_size, restored, turned
 from methods.layers.token_losses import class_token_contrast
-from methods.layers.views import Frame, View, placed, placed_points, placed_size, restored, turned
 from methods.sam_fused.config import (
     ContrastConfig,
     FusionConfig,

@@ -11,7 +11,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from methods.layers.vit import MultiClassTokenViT
+from methods.layers.networks.vit import MultiClassTokenViT
 from methods.mctformer.cam import cam_stages, min_max
 from methods.mctformer.config import AttentionConfig
 from methods.mctformer.network import MctformerNetwork

@@ -1,0 +1,76 @@
+"""What several commands take from the command line, and where their results go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.config import PROTOCOLS, SCALES, run_name
+from benchmark.console import console
+from benchmark.failures import ConfigError
+
+Methods = Annotated[str, typer.Option(help="Comma-separated names, `all` among them or alone; see `list`.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Settings as key=value, e.g. dataset.root=PATH method.NAME.train.iterations=100",
+        show_default=False,
+    ),
+]
+DatasetName = Annotated[str | None, typer.Option(help="Data set; by default the scale's own.")]
+Scale = Annotated[str, typer.Option(help=f"One of {', '.join(SCALES)}.")]
+Protocol = Annotated[str, typer.Option(help=f"One of {', '.join(PROTOCOLS)}.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+
+
+def names_of(text: str, option: str) -> list[str]:
+    """The names of a comma-separated list, each once; ConfigError if there are none."""
+    names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not names:
+        raise ConfigError(f"{option} names nothing; separate names by commas")
+    return names
+
+
+def method_names(text: str) -> list[str]:
+    """Registry names of a comma-separated list, once each; `all` in it is the board's standard set."""
+    from methods.registry import all_methods, find_method
+
+    standard = [name for name, method in all_methods().items() if method.in_all]
+    names: dict[str, None] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        names |= dict.fromkeys(standard if part == "all" else [find_method(part).name])
+    if not names:
+        raise ConfigError("--methods names no method; see `python -m benchmark list`")
+    return list(names)
+
+
+def part_names(text: str, option: str, known: Iterable[str]) -> list[str]:
+    """Refiners or segmentation networks of a comma-separated list; `all` is every one there is."""
+    return list(known) if text.strip() == "all" else names_of(text, option)
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Seeds of a comma-separated list."""
+    try:
+        seeds = list(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        seeds = []
+    if not seeds or not all(0 <= seed < 2**32 for seed in seeds):
+        raise ConfigError(f"--seeds {text!r}: write whole numbers from 0 separated by commas, e.g. 0,1,2")
+    return seeds
+
+
+def run_folder(dataset: str, scale: str, protocol: str) -> Path:
+    """Where a run's records and reports go by default."""
+    return Path("results/runs") / run_name(dataset, scale, protocol)
+
+
+def print_board(run_dir: Path) -> None:
+    """The leaderboard in the terminal."""
+    from reports.terminal import print_leaderboard
+    from results.io import read_run
+
+    print_leaderboard(read_run(run_dir), console)

@@ -1,0 +1,180 @@
+"""`doctor`: environment, GPU, data and weights; every problem with its remedy."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import datasets
+from benchmark.config import DEFAULT_DATASET, compose
+from benchmark.console import console, size
+from benchmark.failures import ConfigError
+from datasets.base import DataError, DatasetConfig
+from methods.base import MethodError
+
+REQUIRED = (
+    "torch",
+    "torchvision",
+    "timm",
+    "open_clip",
+    "segment_anything",
+    "lightning_fabric",
+    "pydensecrf.densecrf",
+)
+OPTIONAL = {"rembg": "pip install -e '.[saliency]' to detect saliency with U²-Net"}
+MINIMUM_TORCH = (2, 11)
+
+
+def examine(dataset: str | None, overrides: list[str]) -> bool:
+    """Print all findings; True when nothing is broken. `overrides` need `dataset`: they are of one data set."""
+    if overrides and dataset is None:
+        raise ConfigError(
+            f"{overrides[0]}: say of which data set, with --dataset {'|'.join(datasets.names())}"
+        )
+    configs = {
+        name: compose([], name, overrides=overrides).dataset
+        for name in ([dataset] if dataset else datasets.names())
+    }
+    sections = {
+        "Environment": _environment(),
+        "Devices": _devices(),
+        "Weights": _weights(),
+        **{f"Data set {name}": _data(name, config) for name, config in configs.items()},
+    }
+    broken = 0
+    for title, findings in sections.items():
+        console.print(f"\n[bold]{title}[/bold]")
+        for state, text in findings:
+            mark = {"ok": "[green]ok[/green]  ", "note": "[yellow]note[/yellow]", "bad": "[red]BAD[/red] "}[
+                state
+            ]
+            broken += state == "bad"
+            console.print(f"  {mark} ", end="")
+            console.print(text, markup=False)
+    console.print(f"\n{'Nothing is broken.' if not broken else f'{broken} problems; see BAD above.'}")
+    return not broken
+
+
+def _environment() -> Iterator[tuple[str, str]]:
+    yield ("ok" if sys.version_info >= (3, 11) else "bad"), f"Python {sys.version.split()[0]} (3.11 or newer)"
+    for module in REQUIRED:
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            yield "bad", f"import {module} fails: {error}; run pip install -e . again"
+        else:
+            yield "ok", f"import {module}"
+    import torch
+
+    release = tuple(int(x) for x in torch.__version__.split("+")[0].split(".")[:2])
+    if release < MINIMUM_TORCH:
+        yield "bad", f"torch {torch.__version__} is older than 2.11: pip install -U torch torchvision"
+    for module, remedy in OPTIONAL.items():
+        found = importlib.util.find_spec(module) is not None
+        yield ("ok", f"optional {module}") if found else ("note", f"no {module}: {remedy}")
+    yield from _shadowing()
+    yield "note", f"{shutil.disk_usage('.').free / 1e9:.0f} GB free in {Path.cwd()}"
+
+
+def _shadowing() -> Iterator[tuple[str, str]]:
+    try:
+        installed = version("datasets")
+    except PackageNotFoundError:
+        yield "ok", "the folder `datasets` shadows no installed package"
+    else:
+        yield (
+            "note",
+            f"the folder `datasets` shadows Hugging Face's datasets {installed} here; nothing in the benchmark uses "
+            "it. Run code that does from another folder, or use a virtual environment of its own",
+        )
+    try:
+        editable = Path(datasets.__file__).resolve().parent.parent == Path(__file__).resolve().parents[2]
+    except TypeError:
+        editable = False
+    if not editable:
+        yield (
+            "bad",
+            "`datasets` is not this project's folder: install with pip install -e . (editable) and run from the root",
+        )
+
+
+def _devices() -> Iterator[tuple[str, str]]:
+    import psutil
+    import torch
+
+    memory = psutil.virtual_memory().total
+    yield (
+        "ok",
+        f"{os.cpu_count()} CPU cores, {size(memory)} memory, torch uses {torch.get_num_threads()} threads",
+    )
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(index)
+            yield "ok", f"GPU {index}: {properties.name}, {size(properties.total_memory)}"
+    else:
+        yield "note", "no CUDA device: nano and small run on the CPU; paper needs a GPU"
+
+
+def _weights() -> Iterator[tuple[str, str]]:
+    from methods.layers.weights.files import HUBS, file_to_provide, locate
+    from methods.registry import all_methods
+
+    root = os.environ.get("WSSS_WEIGHTS")
+    yield "note", f"WSSS_WEIGHTS = {root or '(not set: weights are fetched by their libraries)'}"
+    for scale in ("nano", "small", "paper"):
+        references: set[str] = set()
+        needed: dict[str, None] = {}
+        for name, method in all_methods().items():
+            for key in method.presets:
+                if key.partition("/")[0] == scale:
+                    try:
+                        references |= _references(name, key)
+                    except MethodError as error:
+                        needed[f"{scale}: {name}: {error}"] = None
+        for reference in sorted(references - {"none"}):
+            path = locate(reference, root)
+            if path is not None:
+                yield "ok", f"{scale}: {reference} at {path}"
+            elif reference.startswith("nano/"):  # the checkout is not whole
+                yield "bad", f"{scale}: {reference} is missing; restore methods/pretrained with git checkout"
+            else:
+                file = f"put {file_to_provide(reference)} into $WSSS_WEIGHTS"
+                fetched = reference.partition("/")[0] in HUBS
+                remedy = f"it is fetched when needed, or {file}" if fetched else file
+                yield "note", f"{scale}: {reference} is not on this machine; {remedy}"
+        yield from (("note", need) for need in needed)
+
+
+def _references(name: str, key: str) -> set[str]:
+    """Pretrained weights of a method's preset. Raises MethodError where it needs more than its preset says."""
+    from datasets.base import TrainingView
+    from methods.base import Shared
+    from methods.registry import find_method
+
+    method = find_method(name)
+    scale, _, dataset = key.partition("/")
+    view = TrainingView(
+        dataset or DEFAULT_DATASET[scale], (), {"train": (), "val": ()}, generated=scale == "nano"
+    )
+    return {r for stage in method.stages(method.presets[key], view, Shared()) for r in stage.pretrained}
+
+
+def _data(name: str, config: DatasetConfig) -> Iterator[tuple[str, str]]:
+    implementation = datasets.dataset_class(name)
+    if config.root is None and not implementation.generated:
+        yield "note", f"not configured: {implementation.needs}; give dataset.root=PATH"
+        return
+    try:
+        dataset = datasets.open_dataset(config)
+        dataset.prepare()
+        for note in dataset.notes():
+            yield "ok", note
+        for problem in dataset.problems():
+            yield "bad" if problem.broken else "note", f"{problem.what}; {problem.remedy}"
+    except DataError as error:
+        yield "bad", str(error)

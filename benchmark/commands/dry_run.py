@@ -1,0 +1,150 @@
+"""`run --dry-run`: the plan in words: cells, stages, what is stored, time and disk needed."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+from benchmark.console import console, size
+from benchmark.execution.processes import process_count
+from benchmark.planning.plan import Plan, PlannedStage
+from benchmark.timing.estimate import time_estimate
+from benchmark.timing.machine_speed import remembered_speed
+from datasets.files.orientation import image_size
+from methods.base import Kind
+from methods.layers.config import BackboneConfig, CamInferenceConfig, VitConfig
+
+LABEL_BYTES_PER_PIXEL = 0.06
+"""Palette PNGs of label maps compress to a few hundredths of a byte a pixel, ragged ones to more."""
+PICTURE_BYTES = 1000
+"""A file's own: the palette is 768 of them."""
+SALIENCY_BYTES_PER_PIXEL = 0.35
+CAM_STRIDE = 8
+"""Pixels a cell of networks that do not say it in their settings."""
+CAM_BYTES_PER_IMAGE = 300
+"""Index and header of a CAM in its file."""
+WEIGHTS_BYTES = {"nano": 3e6, "small": 25e6, "paper": 420e6}
+CHECKPOINTS = 6
+"""Times the weights that a training holds at most: network and two moments of the optimiser, the newest state and the
+one that is being written. They go when it ends."""
+
+
+def print_plan(plan: Plan) -> bool:
+    """Print every cell's stages, marked stored or to do, what would be fetched, and the disk needed.
+
+    Returns whether all cells can run or are not meant to ("not run"); says so where not.
+    """
+    needed = 0.0
+    trainings = []
+    counted = set()
+    for cell in plan.cells:
+        title = f"{plan.config.dataset.name} · {cell.title}"
+        if cell.status != "planned":
+            console.print(f"{title}\n  {cell.status}: {cell.reason}", markup=False)
+            continue
+        console.print(title, markup=False)
+        for planned in cell.stages:
+            stored = plan.store.find(planned.stage.name, planned.key) is not None
+            adds = not stored and planned.key not in counted
+            estimate = disk_estimate(plan, planned) if adds else 0.0
+            if adds and planned.stage.yields == Kind.WEIGHTS:
+                trainings.append(CHECKPOINTS * estimate)
+            state = (
+                "stored"
+                if stored
+                else "shared with an earlier cell"
+                if planned.key in counted
+                else f"to do, about {size(estimate)}"
+            )
+            counted.add(planned.key)
+            needed += estimate
+            key = "after fetch" if planned.provisional else planned.key[:12]
+            console.print(f"  {planned.stage.name:<14} {key:<12}  {state}", markup=False)
+    root = plan.store.root
+    existing = next(p for p in (root, *root.absolute().parents) if p.exists())
+    free = shutil.disk_usage(existing).free
+    for reference in plan.to_fetch():
+        console.print(f"would be fetched first: weights {reference}", markup=False)
+    processes = process_count(plan)
+    time = time_estimate(plan, remembered_speed(plan.store), processes)
+    checkpoints = sum(sorted(trainings)[-processes:])  # those that may be under way at once
+    meanwhile = f", and {size(checkpoints)} while networks are trained" if checkpoints else ""
+    console.print(
+        f"\n{len(plan.cells)} cells, {time.todo} stages to do; about {size(needed)} of disk in {root}{meanwhile}, "
+        f"{size(free)} free",
+        markup=False,
+    )
+    if time.seconds or time.todo:
+        console.print(str(time), markup=False)
+    if needed + checkpoints > free:
+        console.print("Not enough space: point runtime.store to a larger disk.", style="red")
+    failed = [cell for cell in plan.cells if cell.status == "failed"]
+    if failed:
+        names = ", ".join(dict.fromkeys(cell.method.name for cell in failed))
+        console.print(
+            f"{len(failed)} of {len(plan.cells)} cells cannot run ({names}): see above",
+            style="red",
+            markup=False,
+        )
+    return not failed
+
+
+def disk_estimate(plan: Plan, planned: PlannedStage) -> float:
+    """Bytes the stage's artifact will take, on the large side: from image sizes, labels and the stage's settings;
+    for weights, by scale."""
+    kind = planned.stage.yields
+    if kind == Kind.WEIGHTS:
+        return WEIGHTS_BYTES[plan.config.scale.name]
+    if kind == Kind.IMAGE_SCORES:
+        images = sum(len(plan.dataset.ids(split)) for split in planned.stage.splits)
+        return (4.0 * len(plan.dataset.classes) + CAM_BYTES_PER_IMAGE) * images
+    samples = [s for split in planned.stage.splits for s in plan.dataset.samples(split)]
+    probe = samples[:: max(1, len(samples) // 20)]
+    total = 0.0
+    for sample in probe:
+        height, width = image_size(sample.image)
+        if kind == Kind.CAM:
+            values = len(sample.labels) * _cells(planned, height, width)
+            total += planned.stage.cam_folders * (2 * values + CAM_BYTES_PER_IMAGE)
+        else:
+            share = SALIENCY_BYTES_PER_PIXEL if kind == Kind.SALIENCY else LABEL_BYTES_PER_PIXEL
+            total += height * width * share + PICTURE_BYTES
+    return total / len(probe) * len(samples)
+
+
+def _cells(planned: PlannedStage, height: int, width: int) -> int:
+    """Values of one map: cells of the largest scale, or the image's pixels where no scales are set."""
+    if _cuts(planned):
+        return _cells(planned.inputs["cam"], height, width)
+    parts = list(_parts(planned.stage.settings))
+    scales = [scale for part in parts if isinstance(part, CamInferenceConfig) for scale in part.scales]
+    if not scales:
+        return height * width
+    strides = [part.output_stride for part in parts if isinstance(part, BackboneConfig)]
+    patches = [re.search(r"patch(\d+)", part.name) for part in parts if isinstance(part, VitConfig)]
+    strides += [int(found.group(1)) for found in patches if found]
+    stride = min(strides, default=CAM_STRIDE)
+    return math.ceil(height * max(scales) / stride) * math.ceil(width * max(scales) / stride)
+
+
+def _cuts(planned: PlannedStage) -> bool:
+    """Whether the stage is a CAM's that is cut from another's, without a network."""
+    stage = planned.stage
+    return (
+        stage.yields == Kind.CAM
+        and list(stage.inputs) == ["cam"]
+        and not stage.pretrained
+        and not any(isinstance(part, CamInferenceConfig) for part in _parts(stage.settings))
+    )
+
+
+def _parts(settings: Any) -> Iterator[Any]:
+    """The dataclasses that settings are made of, themselves first."""
+    if dataclasses.is_dataclass(settings):
+        yield settings
+        for field in dataclasses.fields(settings):
+            yield from _parts(getattr(settings, field.name))

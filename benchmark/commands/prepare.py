@@ -1,0 +1,39 @@
+"""The command `prepare`: downloads become a data set's layout on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import datasets
+from benchmark.config import choose
+from benchmark.console import console, stage_progress
+from benchmark.folders import check_writable
+
+
+def prepare(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(datasets.preparable())}.")],
+    more: Annotated[list[Path] | None, typer.Argument(metavar="[ARCHIVE]...", help="As --from.")] = None,
+    archives: Annotated[
+        list[Path] | None, typer.Option("--from", help="Downloaded tar and zip archives, as they are.")
+    ] = None,
+    to: Annotated[Path, typer.Option(help="Folder of the result; later dataset.root.")] = Path(),
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Accept fewer images than the full data set has.")
+    ] = False,
+) -> None:
+    """Turn downloads into the layout that runs read, check counts, make masks. Running again resumes."""
+    from datasets.files.preparing import Request
+
+    make = datasets.preparer(choose("data set to prepare", name, datasets.preparable()))
+    check_writable(to, "--to")
+
+    def say(line: str) -> None:
+        console.print(line, markup=False)
+
+    request = Request([*(archives or []), *(more or [])], to, partial, stage_progress, say)
+    for line in make(request):
+        say(line)
+    say(f"Ready: python -m benchmark doctor --dataset {name} dataset.root={to}")

@@ -1,0 +1,146 @@
+"""`prune`: artifacts that no run folder names, and work that nobody went on with."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from filelock import FileLock, Timeout
+
+from benchmark.config import RuntimeConfig
+from benchmark.console import console, size
+from benchmark.failures import ConfigError
+from benchmark.store import Store
+from datasets.base import DataError
+from results.io import CELLS_FILE
+from results.resamples import RESAMPLES_FOLDER, resampled_from
+
+OF_NO_CELL = ("check-masks", "score-references", "count-network")
+"""Artifacts of a data set or a network and no cell's: a few kB, kept."""
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A folder of the store that can go, and its size on disk."""
+
+    path: Path
+    key: str
+    bytes: int
+
+
+def prune(
+    runs: Annotated[
+        Path,
+        typer.Option(help="Folder with all run folders; what they name is kept, what others name is not."),
+    ] = Path("results/runs"),
+    store: Annotated[Path, typer.Option(help="The store, as in runtime.store.")] = Path(RuntimeConfig.store),
+    days: Annotated[
+        float, typer.Option(help="Keep what was made or used later: runs at work are not on a board yet.")
+    ] = 7,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete; without it they are listed only.")] = False,
+) -> None:
+    """List the store's artifacts that no run names, and abandoned work; with --yes, delete them."""
+    if days < 0:
+        raise ConfigError(f"--days {days:g}: must not be negative")
+    if not store.is_dir():
+        raise ConfigError(f"--store {store}: no such folder; give the one that runtime.store named")
+    found = leftovers(Store(store), runs, days)
+    gone = [each for each in found if not yes or _remove(each, store)]
+    for each in gone:
+        console.print(f"{each.path.relative_to(store)}  {size(each.bytes)}", markup=False)
+    total = size(sum(each.bytes for each in gone))
+    if yes:
+        console.print(f"deleted {len(gone)} folders, {total}", markup=False)
+    else:
+        console.print(f"{len(gone)} folders, {total}; --yes deletes them", markup=False)
+
+
+def leftovers(store: Store, runs: Path, days: float) -> list[Leftover]:
+    """Finished and unfinished folders of the store older than `days` that no run under `runs` needs.
+
+    Needed is what a run's cells or resamples name, and what that was made from.
+    Runs at work make theirs young as they go (`Store.touch`).
+    Raises ConfigError if there is no run at all, DataError if one, or a manifest, cannot be read.
+    """
+    needed = _with_inputs(store, set(_named(runs)))
+    before = time.time() - days * 86400
+    return [
+        Leftover(folder, folder.name, held)
+        for part in ("artifacts", "work")
+        for folder in sorted(store.root.glob(f"{part}/*/*"))
+        if part == "work" or (folder.name not in needed and folder.parent.name not in OF_NO_CELL)
+        for held, used in [_size_and_age(folder)]
+        if used < before
+    ]
+
+
+def _size_and_age(folder: Path) -> tuple[int, float]:
+    """Bytes, and when it was last written or used; now, where a run is moving its files this moment."""
+    try:
+        found = [path.stat() for path in (folder, *folder.rglob("*"))]
+    except FileNotFoundError:
+        return 0, time.time()
+    return sum(s.st_size for s in found if stat.S_ISREG(s.st_mode)), max(s.st_mtime for s in found)
+
+
+def _named(runs: Path) -> Iterator[str]:
+    """Keys in the cells and resamples of the run folders, those of experiments included."""
+    cells = sorted(runs.rglob(CELLS_FILE))
+    resamples = sorted(runs.rglob(f"{RESAMPLES_FOLDER}/*.npz"))
+    if not cells and not resamples:
+        raise ConfigError(
+            f"--runs {runs}: no run folder in it, so that all of the store would go; give the folder of the runs"
+        )
+    for file in cells:
+        try:
+            stages = [s for c in json.loads(file.read_text(encoding="utf-8"))["cells"] for s in c["stages"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{file}: damaged ({error}); what its run needs is not known: move its folder away or mend it"
+            ) from error
+        for stage in stages:
+            yield stage["key"]
+            if stage.get("score"):
+                yield stage["score"]["key"]
+    for file in resamples:
+        yield file.stem.partition("-")[0]
+        yield resampled_from(file)
+
+
+def _with_inputs(store: Store, keys: set[str]) -> set[str]:
+    """The keys, and those of all that their artifacts were made from."""
+    made_from: dict[str, Any] = {}
+    for path in store.artifacts("*"):
+        try:
+            manifest = json.loads(path.read_text())
+        except FileNotFoundError:  # another run has just begun to replace it
+            continue
+        except ValueError as error:
+            raise DataError(
+                f"{path}: damaged ({error}); what it was made from is not known: delete its folder"
+            ) from error
+        made_from[manifest["key"]] = manifest.get("inputs", {}).values()
+    todo = list(keys)
+    while todo:
+        new = set(made_from.get(todo.pop(), ())) - keys
+        keys |= new
+        todo += new
+    return keys
+
+
+def _remove(leftover: Leftover, store: Path) -> bool:
+    """Delete a folder unless a run holds its key; the manifest first, so that no half of it is taken for whole."""
+    try:
+        with FileLock(store / "locks" / f"{leftover.key}.lock", timeout=0):
+            (leftover.path / "manifest.json").unlink(missing_ok=True)
+            shutil.rmtree(leftover.path)
+    except Timeout:
+        return False
+    return True

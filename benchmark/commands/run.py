@@ -1,0 +1,170 @@
+"""The command `run`: methods, or a grid of them with refiners and segmentation networks, or the papers' experiments."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from benchmark.commands.arguments import (
+    DatasetName,
+    Device,
+    Overrides,
+    Protocol,
+    Scale,
+    method_names,
+    parse_seeds,
+    part_names,
+    print_board,
+    run_folder,
+)
+from benchmark.config import DEFAULT_DATASET, OWN, SCALES, RunConfig, choose, compose, plain
+from benchmark.console import console
+from benchmark.failures import ConfigError
+from benchmark.folders import check_writable
+
+if TYPE_CHECKING:
+    from benchmark.planning.plan import Job
+
+
+def run(
+    overrides: Overrides = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Comma-separated names, or `all` (the default); see `list`.")
+    ] = None,
+    refiners: Annotated[
+        str | None,
+        typer.Option(
+            help="A grid: each CAM through each of these, or `all`; own: the protocol's, or the method's."
+        ),
+    ] = None,
+    segmenters: Annotated[
+        str | None, typer.Option(help="A grid: pseudo-labels to each of these networks, or `all`, or own.")
+    ] = None,
+    experiment: Annotated[
+        str | None,
+        typer.Option(help="Tables of the papers, METHOD/TABLE (see `list`), or `all`, in place of methods."),
+    ] = None,
+    dataset: DatasetName = None,
+    scale: Scale = "nano",
+    protocol: Protocol = "paper",
+    seeds: Annotated[str, typer.Option(help="Comma-separated, e.g. 0,1,2.")] = "0",
+    device: Device = "auto",
+    until: Annotated[str | None, typer.Option(help="Stop after this: cam, pseudo_label, ...")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder of the records and reports.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")] = False,
+) -> None:
+    """Run methods through every stage, score them and write the board. Running again resumes."""
+    settings = [f"runtime.device={device}", *(overrides or [])]
+    if experiment is not None:
+        given = {"--methods": methods, "--refiners": refiners, "--segmenters": segmenters, "--until": until}
+        for option, value in given.items():
+            if value is not None:
+                raise ConfigError(f"{option} and --experiment exclude each other: its table says what is run")
+        _run_experiments(experiment, dataset, scale, protocol, settings, parse_seeds(seeds), output, dry_run)
+        return
+    configs = grid(methods or "all", dataset, scale, protocol, settings, refiners or OWN, segmenters or OWN)
+    from benchmark.planning.plan import Job
+
+    jobs = [Job(config, parse_seeds(seeds), until) for config in configs]
+    if dry_run:
+        _print_plan(jobs)
+    else:
+        _run_board(jobs, output or run_folder(configs[0].dataset.name, scale, protocol))
+
+
+def grid(
+    methods: str,
+    dataset: str | None,
+    scale: str,
+    protocol: str,
+    settings: list[str],
+    refiners: str,
+    segmenters: str,
+) -> list[RunConfig]:
+    """One configuration for each pair of a refiner and a segmentation network; raises ConfigError."""
+    from methods.refiners.config import REFINERS
+    from methods.segmenters.networks import NETWORKS
+
+    names = method_names(methods)
+    networks = NETWORKS[choose("scale", scale, SCALES)]
+    found: dict[str, RunConfig] = {}  # "own" may be one of the others, too
+    for refiner in part_names(refiners, "--refiners", REFINERS):
+        for segmenter in part_names(segmenters, "--segmenters", networks):
+            config = compose(names, dataset, scale, protocol, settings, refiner=refiner, segmenter=segmenter)
+            found.setdefault(repr(plain(config.protocol)), config)
+    return list(found.values())
+
+
+def _run_experiments(
+    experiment: str,
+    dataset: str | None,
+    scale: str,
+    protocol: str,
+    settings: list[str],
+    seeds: list[int],
+    output: Path | None,
+    dry_run: bool,
+) -> None:
+    from benchmark.experiments.rows import find_experiments, make_tables
+    from benchmark.experiments.run import run_experiments
+    from benchmark.experiments.summary import write_summary
+    from benchmark.experiments.table import Options, all_jobs
+    from results.experiments import EXPERIMENTS_FOLDER
+
+    dataset = dataset or DEFAULT_DATASET[choose("scale", scale, SCALES)]
+    options = Options(dataset, scale, protocol, seeds, settings)
+    tables = make_tables(find_experiments(experiment), options)
+    if dry_run:
+        if jobs := all_jobs(tables):
+            _print_plan(jobs)
+        return
+    run_dir = output or run_folder(dataset, scale, protocol)
+    failures = run_experiments(tables, options, run_dir / EXPERIMENTS_FOLDER)
+    if failures is not None:
+        write_summary(run_dir, [table.name for table in tables])
+        end(failures)
+
+
+def _print_plan(jobs: list[Job]) -> None:
+    from benchmark.commands.dry_run import print_plan
+    from benchmark.planning.plan import plan_jobs
+
+    if not print_plan(plan_jobs(jobs, fetching=False)):
+        sys.exit(1)
+
+
+def _run_board(jobs: list[Job], run_dir: Path) -> None:
+    from benchmark.execution.distributed import form_team
+    from benchmark.execution.runner import Runner, plan_in_team
+    from benchmark.prediction.networks import announce
+    from benchmark.run_folder.leaderboard import GrowingBoard
+    from results.merge import earlier_run
+
+    runtime = jobs[0].config.runtime
+    team = form_team(runtime)
+    if team is None or team.leads:  # said now, not after hours
+        check_writable(run_dir, "--output")
+        check_writable(Path(runtime.store), "runtime.store")
+        earlier_run(run_dir)
+    if (plan := plan_in_team(jobs, team)) is None:
+        return
+    runner = Runner(plan, team)
+    runner.follow_pace()
+    with GrowingBoard(runner, run_dir) as board:
+        results = runner.run(board.add)
+    print_board(run_dir)
+    console.print(f"\nReport: {board.reports['html']}", markup=False)
+    announce(results, run_dir)
+    failures = [f"{r.cell.title.replace(' · ', ' ')}: {r.reason}" for r in results if r.status == "failed"]
+    end(failures + runner.reference_failures)
+
+
+def end(failures: list[str]) -> None:
+    """Say what has failed, a line each, and exit with 1 if anything has."""
+    for failure in failures:
+        console.print(f"failed: {failure}", markup=False)
+    if failures:
+        sys.exit(1)

@@ -1,0 +1,183 @@
+"""The harness's implementation of `methods.base.StageContext`: what a running stage is handed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from benchmark.console import Progress, console
+from benchmark.execution import training
+from benchmark.store import SCRATCH
+from datasets.base import Companion, Dataset, Sample, TrainingView
+from datasets.loading.loader import Batch, ImageBatch, TrainLoader, image_batches
+from datasets.recipe import Normalisation, Recipe
+from methods.base import Artifact, Supervision
+from methods.layers.weights.files import fetch
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from benchmark.config import RuntimeConfig
+
+
+class RunContext:
+    """See `methods.base.StageContext`."""
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        runtime: RuntimeConfig,
+        view: TrainingView,
+        inputs: Mapping[str, Artifact],
+        output: Path,
+        seed: int,
+        progress: Progress,
+        masks: Companion | None,
+        checkpoints: Path | None = None,
+        log_metrics: Callable[[Mapping[str, float], int], None] = lambda values, iteration: None,
+    ) -> None:
+        """checkpoints: folder of the training's newest states; None: the output's own
+        log_metrics: called with the losses by name and the iteration, counted over all of the stage's trainings
+        """
+        self.view, self.inputs, self.output, self.seed = view, inputs, output, seed
+        self.device: torch.device = fabric.device
+        self.processes = fabric.world_size
+        self._fabric, self._runtime, self._progress, self._masks = fabric, runtime, progress, masks
+        self._checkpoints = checkpoints or output / SCRATCH
+        self._log_metrics = log_metrics
+        self._trainings = self._iterations = 0
+        self._loaders: list[TrainLoader] = []
+        self._steps, self._training_seconds = 0, 0.0
+
+    def masks(self) -> Companion:
+        if self._masks is None:
+            raise PermissionError(
+                f"this stage asked for true masks, but its method does not declare Supervision.{Supervision.MASKS.name}"
+            )
+        return self._masks
+
+    def weights_path(self, reference: str) -> Path | None:
+        return fetch(reference, self._runtime.weights_root)
+
+    def train_batches(
+        self,
+        samples: Sequence[Sample],
+        recipe: Recipe,
+        normalisation: Normalisation,
+        batch_size: int,
+        companions: Mapping[str, Companion] | None = None,
+    ) -> Callable[[int, int], Iterator[Batch]]:
+        loader = TrainLoader(
+            samples,
+            len(self.view.classes),
+            recipe,
+            normalisation,
+            batch_size,
+            seed=self.seed,
+            device=self.device,
+            companions=companions or {},
+            workers=self._runtime.workers or None,
+            cache_bytes=self._runtime.cache_mb << 20,
+            rank=self._fabric.global_rank,
+            world_size=self._fabric.world_size,
+        )
+        self._loaders.append(loader)
+        return loader.batches
+
+    def images(
+        self, samples: Sequence[Sample], normalisation: Normalisation, batch_size: int
+    ) -> Iterator[ImageBatch]:
+        for batch in image_batches(
+            samples,
+            len(self.view.classes),
+            normalisation,
+            batch_size,
+            device=self.device,
+            workers=self._runtime.workers or None,
+        ):
+            yield batch
+            self._progress.advance(len(batch.ids))
+
+    def train(
+        self,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        losses: training.Losses,
+        batches: Callable[[int, int], Iterator[Batch]],
+        iterations: int,
+        learning_rate: Callable[[int], float],
+    ) -> None:
+        self._trainings += 1
+        before = self._iterations
+        self._iterations += iterations
+        began = time.perf_counter()
+        self._steps += training.train(
+            self._fabric,
+            network,
+            optimizer,
+            losses,
+            batches,
+            iterations,
+            learning_rate,
+            checkpoint=self._checkpoints / f"checkpoint-{self._trainings}.pt",
+            history=self.output / f"losses-{self._trainings}.json",
+            checkpoint_every=self._runtime.checkpoint_every,
+            progress=self._progress,
+            log=lambda values, iteration: self._log_metrics(values, before + iteration),
+        )
+        self._training_seconds += time.perf_counter() - began
+
+    def training_costs(self) -> dict[str, float]:
+        """Of the stage's trainings, where a step was taken: seconds a step, and the share of waiting for data."""
+        if not self._steps:
+            return {}
+        waited = sum(loader.wait_seconds for loader in self._loaders)
+        return {
+            "step_seconds": round(self._training_seconds / self._steps, 5),
+            "wait_share": round(waited / self._training_seconds, 4),
+        }
+
+    def shards(self, samples: Sequence[Sample]) -> Iterator[tuple[str, Sequence[Sample]]]:
+        size = self._shard_size()
+        parts = [samples[i : i + size] for i in range(0, len(samples), size)]
+        names = [f"shard-{n:05d}" for n in range(len(parts))]
+        marks = [self.output / SCRATCH / f"{name}.done" for name in names]
+        done = sum(len(part) for part, mark in zip(parts, marks) if mark.exists())
+        self._progress.start(len(samples), "img", done=done)
+        for name, part, mark in zip(names, parts, marks):
+            if not mark.exists():
+                yield name, part
+                mark.touch()  # the loop's body has run to its end
+        self._progress.stop()
+
+    def _shard_size(self) -> int:
+        """`runtime.shard`, or what it was when this stage began: its finished shards are of that size."""
+        file = self.output / SCRATCH / "shard-size"
+        if not file.exists():
+            temporary = file.with_suffix(".tmp")
+            temporary.write_text(str(self._runtime.shard))
+            temporary.replace(file)
+        return int(file.read_text())
+
+    def advance(self, images: int) -> None:
+        self._progress.advance(images)
+
+    def log(self, message: str) -> None:
+        console.print(f"  {message}", markup=False)
+
+
+def mask_companion(dataset: Dataset) -> Companion:
+    """True masks as a label companion; only for mask-supervised entries."""
+
+    def path_of(sample_id: str) -> Path:
+        path = dataset.mask_path(sample_id)
+        if path is None:
+            raise FileNotFoundError(f"{dataset.name} has no mask for {sample_id}")
+        return path
+
+    return Companion(path_of, "labels")

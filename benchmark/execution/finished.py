@@ -1,0 +1,54 @@
+"""The leaderboard in the terminal while a run goes on: a line for each cell that is through."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmark.console import console
+from benchmark.execution.runner import CellResult
+from benchmark.planning.plan import Cell
+
+COLUMNS = {"CAM": ("cam", "fixed"), "pseudo": ("pseudo_label", ""), "segm.": ("segmentation", "")}
+"""Heading -> stage and variant of the mean IoU below it; CAMs are at the fixed threshold."""
+WIDTH = 7
+
+
+class FinishedCells:
+    """Prints the line of each finished cell, under a heading."""
+
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        self._total, self._done, self._headed = len(cells), 0, False
+        self._title = max(len(cell.title) for cell in cells)
+
+    def show(self, result: CellResult, left: str = "") -> None:
+        """Print what a cell has scored and taken; nothing of one that has no result, whose reason has been said.
+
+        left: how long the others will take
+        """
+        self._done += 1
+        if not result.stages:
+            return
+        if not self._headed:
+            self._headed = True
+            heading = "".join(f"{name:>{WIDTH}}" for name in COLUMNS)
+            console.print(f"{'mIoU in %':<{self._title}}{heading}", style="bold", markup=False)
+        scores = "".join(f"{_miou(result, *where):>{WIDTH}}" for where in COLUMNS.values())
+        progress = f" · {self._done} of {self._total} through" if self._total > 1 else ""
+        if left and self._done < self._total:
+            progress += f", {left}"
+        console.print(
+            f"{result.cell.title:<{self._title}}{scores}  {result.costs_said()}{progress}", markup=False
+        )
+
+
+def _miou(result: CellResult, stage: str, variant: str) -> str:
+    for _, rows in result.scores:
+        for row in rows:
+            if (row["stage"], row["variant"], row["metric"], row["class_name"]) == (
+                stage,
+                variant,
+                "miou",
+                "",
+            ):
+                return f"{100 * row['value']:.1f}"
+    return "–"

@@ -1,0 +1,315 @@
+"""Makes one artifact of a plan, or its scores, and stores it: what runs in whichever process the runner chooses."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from benchmark import provenance
+from benchmark.config import plain
+from benchmark.console import console, duration, stage_progress
+from benchmark.execution.distributed import Team, make_fabric
+from benchmark.execution.memory import PeakMemory, release_unused
+from benchmark.execution.tasks import Outcome, Task
+from benchmark.failures import one_line
+from benchmark.planning.plan import Cell, Plan, PlannedStage
+from benchmark.store import SCRATCH, Entry, Store
+from benchmark.timing.estimate import megapixels
+from methods.base import Artifact, Kind, MethodError, Supervision
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+LogLosses = Callable[[int, Mapping[str, float], int], None]
+"""(index of the cell, losses by name, iteration)"""
+
+
+class Maker:
+    """Makes what a plan needs; each artifact under its key's lock, so that several processes may share the store."""
+
+    def __init__(
+        self, plan: Plan, team: Team | None = None, log: LogLosses = lambda cell, values, iteration: None
+    ) -> None:
+        """team: the processes of a run under torchrun, of which this one is rank 0; log: told the losses of trainings"""
+        self.plan = plan
+        self._team = team
+        self._fabric: Fabric | None = team.fabric if team else None
+        self._log = log
+        self.reference_failures: list[str] = []
+        """Why reference rows are missing, one line each; filled by `references`."""
+
+    def do(self, task: Task) -> Outcome:
+        """Do a task; a failure is its outcome."""
+        cell = self.plan.cells[task.cell]
+        planned = cell.stages[task.stage]
+        title = f"{cell.title} · {planned.stage.name}"
+        try:
+            if task.scoring:
+                entry, cached = self._scores(planned, f"{title} · scoring")
+            else:
+                entry, cached = self.obtain(
+                    planned.stage.name,
+                    planned.key,
+                    title,
+                    lambda work: self._execute(cell, planned, work, title),
+                )
+            outcome = Outcome(cached, resumed=bool(entry.manifest.get("resumed")))
+        except Exception as error:
+            outcome = Outcome(failure=one_line(error, self.plan.store.root))
+        if not outcome.cached:
+            release_unused()  # the next stage's peak is its own
+        return outcome
+
+    def is_stored(self, task: Task) -> bool:
+        """Whether there is nothing left to do."""
+        planned = self.plan.cells[task.cell].stages[task.stage]
+        name = planned.score_name if task.scoring else planned.stage.name
+        if self.plan.store.find(name, task.key) is None:
+            return False
+        self.plan.store.touch(name, task.key)
+        return True
+
+    def _scores(self, planned: PlannedStage, title: str) -> tuple[Entry, bool]:
+        assert planned.score_key is not None
+        artifact = self.plan.store.find(planned.stage.name, planned.key)
+        assert artifact is not None
+        return self.obtain(
+            planned.score_name,
+            planned.score_key,
+            title,
+            lambda work: self._score(planned, artifact, work, title),
+        )
+
+    def check_masks(self) -> None:
+        """Raises DataError if a mask that will be opened is faulty."""
+        for split in self.plan.splits_with_open_masks():
+            title = f"masks · {split} · checking"
+            self.obtain(
+                "check-masks", self.plan.mask_check_key(split), title, partial(self._look, split, title)
+            )
+
+    def _look(self, split: str, title: str, work: Path) -> Mapping[str, Any]:
+        from benchmark.evaluation.mask_check import check_masks
+
+        progress = stage_progress(title)
+        progress.start(self.plan.dataset.masked(split), "img")
+        try:
+            return {
+                "kind": "check",
+                "masks": check_masks(self.plan.dataset, split, progress=progress.advance),
+            }
+        finally:
+            progress.stop()
+
+    def follow(self) -> None:
+        """What the other processes of a team do: train when rank 0 does."""
+        team, store = self._team, self.plan.store
+        assert team is not None
+        while (order := team.next_stage()) is not None:
+            cell = self.plan.cells[order[0]]
+            planned = cell.stages[order[1]]
+            error = None
+            checkpoints = store.work_path(planned.stage.name, planned.key) / SCRATCH
+            with TemporaryDirectory() as output:
+                (Path(output) / SCRATCH).mkdir()
+                try:
+                    self._call(cell, planned, Path(output), "", checkpoints)
+                except Exception as raised:  # rank 0 makes it the cell's row
+                    error = one_line(raised, store.root)
+            team.agree(error)
+
+    def obtain(
+        self, name: str, key: str, title: str, make: Callable[[Path], Mapping[str, Any]]
+    ) -> tuple[Entry, bool]:
+        """The stored artifact, or a new one made under the key's lock. Returns (entry, was it stored)."""
+        store: Store = self.plan.store
+        if (entry := store.find(name, key)) is not None:
+            store.touch(name, key)
+            return entry, True
+        self._keep_young()
+
+        def waiting() -> None:
+            console.print(f"{title}: another run is at it; waiting for its result", markup=False)
+
+        with store.building(name, key, waiting) as work:
+            if work is None:
+                found = store.find(name, key)
+                assert found is not None
+                return found, True
+            resumed = any((work / SCRATCH).iterdir())
+            began = time.perf_counter()
+            with PeakMemory() as memory:
+                manifest = make(work)
+            seconds = time.perf_counter() - began
+            cost = {
+                "seconds": round(seconds, 3),
+                "resumed": resumed,  # the seconds are then those of the last part alone
+                "host_memory_mb": round(memory.host_mb, 1),
+                "device_memory_mb": memory.device_mb and round(memory.device_mb, 1),
+            }
+            entry = store.commit(name, key, work, {**manifest, **cost})
+        console.print(f"{title}: {duration(seconds)}", markup=False)
+        return entry, False
+
+    def _keep_young(self) -> None:
+        """No board names this run's artifacts before it ends: `prune` is to take none of them meanwhile."""
+        for planned in (planned for cell in self.plan.cells for planned in cell.stages):
+            self.plan.store.touch(planned.stage.name, planned.key)
+            if planned.score_key is not None:
+                self.plan.store.touch(planned.score_name, planned.score_key)
+
+    def _execute(self, cell: Cell, planned: PlannedStage, work: Path, title: str) -> Mapping[str, Any]:
+        """Make an artifact in `work`, with the whole team where it is trained; what its manifest says of it."""
+        if self._team and planned.stage.yields == Kind.WEIGHTS:
+            self._team.begin(self.plan.cells.index(cell), cell.stages.index(planned))
+            try:
+                costs = self._call(cell, planned, work, title)
+            except Exception as error:
+                self._team.agree(one_line(error, self.plan.store.root))
+                raise
+            if (failure := self._team.agree(None)) is not None:
+                raise MethodError(failure)
+        else:
+            costs = self._call(cell, planned, work, title)
+        return {
+            **costs,
+            "kind": planned.stage.yields.value,
+            "run": planned.stage.run,
+            "settings": plain(planned.stage.settings),
+            "settings_type": f"{type(planned.stage.settings).__module__}:{type(planned.stage.settings).__qualname__}",
+            "classes": list(self.plan.dataset.classes),
+            "megapixels": megapixels(self.plan.dataset, planned.stage.splits),
+            "conversion": asdict(self.plan.dataset.conversion()),
+            "inputs": {role: up.key for role, up in planned.inputs.items()},
+            "seed": cell.seed if planned.stage.seeded else None,
+            "provenance": provenance.collect(self._get_fabric().device) | {"weights": planned.weights},
+        }
+
+    def _call(
+        self, cell: Cell, planned: PlannedStage, work: Path, title: str, checkpoints: Path | None = None
+    ) -> dict[str, float]:
+        """The stage's function; arguments as `RunContext`'s. Returns what its trainings took."""
+        from contextlib import nullcontext
+
+        from benchmark.execution.context import RunContext, mask_companion
+        from benchmark.execution.training import seed_everything
+        from datasets.files.guard import masks_closed
+
+        plan, stage = self.plan, planned.stage
+        may_see_masks = Supervision.MASKS in cell.method.supervision
+        inputs = {
+            role: Artifact(plan.store.path(up.stage.name, up.key), up.key, up.stage.yields)
+            for role, up in planned.inputs.items()
+        }
+        seed = cell.seed if stage.seeded else 0
+        index = plan.cells.index(cell)
+        progress = stage_progress(title)
+        context = RunContext(
+            fabric=self._get_fabric(),
+            runtime=plan.config.runtime,
+            view=plan.dataset.training_view(),
+            inputs=inputs,
+            output=work,
+            seed=seed,
+            progress=progress,
+            masks=mask_companion(plan.dataset) if may_see_masks else None,
+            checkpoints=checkpoints,
+            log_metrics=lambda values, iteration: self._log(
+                index, {f"{stage.name}/{name}": value for name, value in values.items()}, iteration
+            ),
+        )
+        module, function = stage.run.split(":")
+        run = getattr(importlib.import_module(module), function)
+        seed_everything(seed)
+        try:
+            with nullcontext() if may_see_masks else masks_closed(plan.dataset.mask_directories()):
+                run(context, stage.settings)
+        finally:
+            progress.stop()  # a bar that a failure left on the screen would break the next one's
+        return context.training_costs()
+
+    def _score(self, planned: PlannedStage, entry: Entry, work: Path, title: str) -> Mapping[str, Any]:
+        from benchmark.evaluation.classifier import score_classifications
+        from benchmark.evaluation.evaluator import score_cams, score_label_maps
+
+        config, dataset, kind = self.plan.config.evaluation, self.plan.dataset, planned.stage.yields
+        progress = stage_progress(title)
+        progress.start(len(dataset.ids(planned.split)), "img")
+        counts = work / "counts.parquet"
+        try:
+            if kind == Kind.IMAGE_SCORES:
+                scores = score_classifications(entry.path, dataset, planned.split, stage=planned.scored_as)
+            elif kind == Kind.CAM:
+                scores = score_cams(
+                    entry.path,
+                    dataset,
+                    planned.split,
+                    planned.stage.fixed_threshold,
+                    stage=planned.scored_as,
+                    counts_path=counts,
+                    held_out_fraction=config.held_out,
+                    sweep_max=config.sweep_max,
+                    boundary_tolerance=config.boundary_tolerance,
+                    progress=progress.advance,
+                )
+            else:
+                scores = score_label_maps(
+                    entry.path,
+                    dataset,
+                    planned.split,
+                    stage=planned.scored_as,
+                    counts_path=counts,
+                    boundary_tolerance=config.boundary_tolerance,
+                    progress=progress.advance,
+                )
+        finally:
+            progress.stop()
+        return {
+            "kind": "scores",
+            "rows": [asdict(row) for row in scores.rows],
+            "notes": scores.notes,
+            "scored": kind.value,
+            "classes": list(dataset.classes),
+            "megapixels": megapixels(dataset, (planned.split,)),
+        }
+
+    def references(self) -> list[dict[str, Any]]:
+        """Metric rows of the reference predictions on every scored split; `reference` names the row.
+
+        What fails (a bad mask) goes to `reference_failures` and costs its own rows only.
+        """
+        plan, rows = self.plan, []
+        for stage, split in (("cam", "train"), ("pseudo_label", "train"), ("segmentation", "val")):
+            if plan.dataset.masked(split):
+                try:
+                    entry, _ = self.obtain(
+                        "score-references",
+                        plan.reference_key(stage, split),
+                        f"references · {split}",
+                        partial(self._reference_rows, stage, split),
+                    )
+                except Exception as error:
+                    reason = f"references · {split}: {one_line(error, plan.store.root)}"
+                    if reason not in self.reference_failures:  # two stages are scored on train
+                        self.reference_failures.append(reason)
+                else:
+                    rows += entry.manifest["rows"]
+        return rows
+
+    def _reference_rows(self, stage: str, split: str, work: Path) -> Mapping[str, Any]:
+        from benchmark.evaluation.reference import reference_rows
+
+        found = reference_rows(self.plan.dataset, split, stage=stage)
+        rows = [{"reference": name, **asdict(row)} for name, scores in found.items() for row in scores.rows]
+        return {"kind": "scores", "rows": rows}
+
+    def _get_fabric(self) -> Fabric:
+        if self._fabric is None:
+            self._fabric = make_fabric(self.plan.config.runtime)
+        return self._fabric

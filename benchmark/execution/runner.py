@@ -1,0 +1,266 @@
+"""Executes a plan: every stage that is not stored, and its scores. One cell's failure never stops others."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmark.console import console, duration
+from benchmark.execution.distributed import Team
+from benchmark.execution.loggers import CellLog, cell_log, overall_scores, require_logger
+from benchmark.execution.making import Maker
+from benchmark.execution.pace import Pace
+from benchmark.execution.processes import Executor, OneByOne, SideBySide, process_count
+from benchmark.execution.tasks import Agenda, Outcome, Task, artifact_name, cell_tasks, scores_name
+from benchmark.planning.plan import Cell, Job, Plan, PlannedStage, plan_jobs
+from benchmark.store import Entry
+from datasets.base import DataError
+
+MEMORY = ("host_memory_mb", "device_memory_mb")
+"""What a stage's manifest says of its peaks; see `PeakMemory`."""
+COSTS = (*MEMORY, "step_seconds", "wait_share")
+"""What it says of its costs beside its seconds, where it can; the last two of trainings, see `RunContext`."""
+
+
+@dataclass
+class CellResult:
+    """What happened to a cell; `scores` holds the metric rows of each scored stage."""
+
+    cell: Cell
+    status: str = "done"
+    reason: str = ""
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    artifacts: dict[str, Entry] = field(default_factory=dict)
+    scores: list[tuple[PlannedStage, list[dict[str, Any]]]] = field(default_factory=list)
+
+    def costs(self) -> list[dict[str, Any]]:
+        """What its stages and their scoring took, a dict each: name, key (of the artifact), seconds, `COSTS`."""
+        return [
+            {"key": stage["key"], **part}
+            for stage in self.stages
+            for part in (stage, stage["scoring"])
+            if part
+        ]
+
+    @property
+    def seconds(self) -> float:
+        """Of all stages and their scoring; stored ones took them when they were made."""
+        return sum(cost["seconds"] for cost in self.costs())
+
+    def costs_said(self) -> str:
+        """What the cell took, for the terminal."""
+        said = duration(self.seconds)
+        for name, what in zip(MEMORY, ("peak memory", "on the GPU")):
+            if peaks := [cost[name] for cost in self.costs() if name in cost]:
+                said += f", {what} {max(peaks):.0f} MB"
+        stored = sum(stage["cached"] for stage in self.stages)
+        return said + (f" ({stored} of {len(self.stages)} stages stored before)" if stored else "")
+
+
+class Runner:
+    """Runs the cells of one plan, in as many processes as `process_count` says."""
+
+    def __init__(self, plan: Plan, team: Team | None = None) -> None:
+        """team: the processes of a run under torchrun; this one is rank 0 if it calls `run`."""
+        self.plan = plan
+        self._team = team
+        require_logger(plan.config.runtime)
+        self._maker = Maker(plan, team, self._log_losses)
+        self._processes = 1 if team else process_count(plan)
+        self._logs: dict[int, CellLog] = {}
+        self._logged: dict[int, list[int]] = {}
+        """Cells that want what is being trained, by the one that its task names."""
+        self.pace: Pace | None = None
+
+    def follow_pace(self) -> None:
+        """Say how long it will take, and go on saying what is left; where there is something to do."""
+        if any(entry is None for _, entry in self.plan.entries()):
+            self.pace = Pace(self.plan, self._processes)
+            self.pace.announce()
+
+    def run(self, finished: Callable[[CellResult], None] = lambda result: None) -> list[CellResult]:
+        """Run every cell; the results are in the order of the plan. What is finished is stored, also when Ctrl-C comes.
+
+        finished: told each result as soon as it is there
+        Raises DataError before anything is computed if a mask that will be opened is faulty.
+        """
+        try:
+            self._maker.check_masks()
+        except DataError:
+            if self._team:
+                self._team.dismiss()
+            raise
+        results = [CellResult(cell) for cell in self.plan.cells]
+        try:
+            self._run_tasks(results, finished)
+        finally:
+            for log in self._logs.values():  # of cells that an interrupt has stopped
+                log.close(failed=True)
+        if self._team:
+            self._team.dismiss()
+        return results
+
+    @property
+    def side_by_side(self) -> bool:
+        """Whether other processes than this one compute."""
+        return self._processes > 1
+
+    def references(self) -> list[dict[str, Any]]:
+        """See `Maker.references`."""
+        return self._maker.references()
+
+    @property
+    def reference_failures(self) -> list[str]:
+        """Why reference rows are missing, one line each."""
+        return self._maker.reference_failures
+
+    def _run_tasks(self, results: Sequence[CellResult], finished: Callable[[CellResult], None]) -> None:
+        pace = self.pace
+        urgency = pace.urgency if pace and self.side_by_side else None
+        agenda = Agenda([cell_tasks(self.plan, number) for number in range(len(results))], urgency)
+        for number in agenda.through:  # said before hours of others' work
+            self._finish(results[number], number, agenda)
+            finished(results[number])
+
+        def ended(task: Task, outcome: Outcome) -> None:
+            if pace:
+                pace.ended(task, outcome)
+            through = agenda.end(task, outcome)
+            self._log_scores(task, outcome, [*agenda.wanting(task)])
+            for number in through:
+                self._finish(results[number], number, agenda)
+                finished(results[number])
+
+        with self._executor() as executor:
+            while True:
+                while executor.free and (task := agenda.next()) is not None:
+                    self._open_logs(task, agenda)
+                    if pace:
+                        pace.began(task)
+                    if self._maker.is_stored(task):  # it needs no process; another command may have made it
+                        ended(task, Outcome(cached=True))
+                    else:
+                        executor.begin(task)
+                if not agenda.running:
+                    return
+                for task, outcome in executor.ended():
+                    ended(task, outcome)
+                if pace:
+                    pace.drop(agenda.unwanted())
+                    pace.say()
+
+    def _executor(self) -> AbstractContextManager[Executor]:
+        if not self.side_by_side:
+            return nullcontext(OneByOne(self._maker))
+        return SideBySide(self.plan, self._processes, self._log_losses)
+
+    def _finish(self, result: CellResult, number: int, agenda: Agenda) -> None:
+        """Gather what the cell's tasks have made."""
+        cell = result.cell
+        if cell.status != "planned":
+            result.status, result.reason = cell.status, cell.reason
+            console.print(f"{cell.title}: {cell.status}: {cell.reason}", markup=False)
+        if (failure := agenda.failures.get(number)) is not None:
+            result.status, result.reason = "failed", failure
+            console.print(f"{cell.title}: FAILED: {failure}", style="red", markup=False)
+        for planned in cell.stages:
+            made = agenda.outcomes.get(artifact_name(planned))
+            if made is not None and not made.failure:
+                own = agenda.tasks[artifact_name(planned)].cell == number
+                self._gather(result, planned, made.cached or not own, agenda)
+        if (log := self._logs.pop(number, None)) is not None:
+            log.close(failed=result.status == "failed")
+
+    def _gather(self, result: CellResult, planned: PlannedStage, cached: bool, agenda: Agenda) -> None:
+        from benchmark.evaluation.evaluator import NO_MASKS
+
+        name, store = planned.stage.name, self.plan.store
+        entry = store.find(name, planned.key)
+        assert entry is not None
+        result.artifacts[name] = entry
+        row = {
+            "name": name,
+            "key": planned.key,
+            "kind": planned.stage.yields.value,
+            "seconds": entry.manifest["seconds"],
+            "cached": cached,
+            "resumed": entry.manifest.get("resumed", False),
+            "bytes": entry.bytes,
+            **_costs(entry),
+            "notes": [],
+            "scoring": None,
+        }
+        result.stages.append(row)
+        if planned.score_key is None:
+            return
+        scored = agenda.outcomes.get(scores_name(planned))
+        if scored is None and planned.needs_masks and not self.plan.dataset.masked(planned.split):
+            row["notes"] = [NO_MASKS]
+        if scored is None or scored.failure:
+            return
+        scores = store.find(planned.score_name, planned.score_key)
+        assert scores is not None
+        result.scores.append((planned, scores.manifest["rows"]))
+        row["notes"] = scores.manifest["notes"]
+        row["scoring"] = {
+            "name": planned.score_name,
+            "seconds": scores.manifest["seconds"],
+            "cached": scored.cached,
+            **_costs(scores),
+        }
+
+    def _open_logs(self, task: Task, agenda: Agenda) -> None:
+        """For all cells that want the task, whose losses are theirs."""
+        self._logged[task.cell] = agenda.wanting(task)
+        for number in self._logged[task.cell]:
+            self._open_log(number)
+
+    def _open_log(self, number: int) -> None:
+        cell = self.plan.cells[number]
+        config = cell.config
+        if number not in self._logs:
+            name = "-".join(part.removeprefix("seed ") for part in cell.title.split(" · "))
+            name = re.sub(r"[^\w.=+-]+", "_", name)  # a folder's for some: no spaces, no slashes
+            if (log := cell_log(config.runtime, config.name, name)) is not None:
+                self._logs[number] = log
+
+    def _log_losses(self, cell: int, values: Mapping[str, float], iteration: int) -> None:
+        for number in self._logged.get(cell, []):
+            if number in self._logs:
+                self._logs[number](values, iteration)
+
+    def _log_scores(self, task: Task, outcome: Outcome, cells: Sequence[int]) -> None:
+        if task.scoring and not outcome.failure:
+            planned = self.plan.cells[task.cell].stages[task.stage]
+            scores = self.plan.store.find(planned.score_name, str(planned.score_key))
+            for cell in cells:
+                if scores is not None and cell in self._logs:
+                    self._logs[cell](overall_scores(scores.manifest["rows"]), None)
+
+
+def _costs(entry: Entry) -> dict[str, float]:
+    """Those of `COSTS` that were recorded of an artifact's making."""
+    return {name: entry.manifest[name] for name in COSTS if entry.manifest.get(name) is not None}
+
+
+def plan_in_team(jobs: Sequence[Job], team: Team | None) -> Plan | None:
+    """The plan; None in the processes of a team that do not lead, which have then trained with rank 0."""
+    if team and not team.leads:
+        team.wait()  # rank 0 has planned, so generated data and fetched weights are there
+        Maker(plan_jobs(jobs), team).follow()
+        return None
+    plan = plan_jobs(jobs)
+    if team:
+        team.wait()
+    return plan
+
+
+def execute(jobs: Sequence[Job], team: Team | None) -> tuple[Runner, list[CellResult]] | None:
+    """Plan and run; None where `plan_in_team` gives none."""
+    if (plan := plan_in_team(jobs, team)) is None:
+        return None
+    runner = Runner(plan, team)
+    return runner, runner.run()

@@ -1,0 +1,146 @@
+"""What a plan comes to: the artifacts and scores to be made, each once, and which of them can be made now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from benchmark.planning.plan import Plan, PlannedStage
+
+
+@dataclass(frozen=True)
+class Task:
+    """An artifact to be made, or its scores.
+
+    name: stage (or scoring) and key, which cells that share an artifact share, too: stages of two names may do the
+          same and have equal keys, and the store keeps an artifact for each
+    cell, stage: indices into the plan, of the first cell that wants it
+    scoring: whether the scores are meant
+    needs: names of the tasks that have to be done before
+    """
+
+    name: str
+    cell: int
+    stage: int
+    scoring: bool = False
+    needs: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Of the artifact or the scores."""
+        return self.name.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task.
+
+    cached: it was stored before; resumed: a part of it was
+    failure: why there is nothing, one line, "" otherwise
+    """
+
+    cached: bool = False
+    failure: str = ""
+    resumed: bool = False
+
+
+def artifact_name(planned: PlannedStage) -> str:
+    return f"{planned.stage.name}/{planned.key}"
+
+
+def scores_name(planned: PlannedStage) -> str:
+    return f"{planned.score_name}/{planned.score_key}"
+
+
+def cell_tasks(plan: Plan, cell: int) -> list[Task]:
+    """The tasks of a cell, what comes first first: each artifact, then its scores.
+
+    What is not among the cell's stages is stored: `check` leaves out what recorded weights were learnt from.
+    """
+    found = []
+    own = {artifact_name(planned) for planned in plan.cells[cell].stages}
+    for number, planned in enumerate(plan.cells[cell].stages):
+        made = artifact_name(planned)
+        needs = tuple(name for name in map(artifact_name, planned.inputs.values()) if name in own)
+        found.append(Task(made, cell, number, needs=needs))
+        scored = planned.score_key is not None
+        if scored and (not planned.needs_masks or plan.dataset.masked(planned.split)):
+            found.append(Task(scores_name(planned), cell, number, scoring=True, needs=(made,)))
+    return found
+
+
+class Agenda:
+    """The tasks of all cells: which is next, and which cells are through.
+
+    Of those that can begin, the one of the largest `urgency` comes first, and among equals the first in the plan.
+    A failed task fails the cells that want it; what they alone want is not begun any more.
+    """
+
+    def __init__(self, cells: Sequence[list[Task]], urgency: Callable[[Task], float] | None = None) -> None:
+        """cells: the tasks of each, in the order of the plan"""
+        self.tasks: dict[str, Task] = {}
+        self.outcomes: dict[str, Outcome] = {}
+        self.failures: dict[int, str] = {}
+        """Why a cell failed, by its index."""
+        self.through = [number for number, own in enumerate(cells) if not own]
+        """Cells that have nothing to do."""
+        for own in cells:
+            for task in own:
+                self.tasks.setdefault(task.name, task)
+        self._wanted = {number: [task.name for task in own] for number, own in enumerate(cells) if own}
+        self._waiting = list(self.tasks.values())
+        if urgency is not None:
+            self._waiting.sort(key=urgency, reverse=True)  # a stable sort
+        self._running: set[str] = set()
+
+    def next(self) -> Task | None:
+        """A task that can begin now, which counts as begun; None if there is none at present."""
+        alive = self._alive()
+        for task in self._waiting:
+            if task.name in alive and all(self._succeeded(name) for name in task.needs):
+                self._waiting.remove(task)
+                self._running.add(task.name)
+                return task
+        return None
+
+    def end(self, task: Task, outcome: Outcome) -> list[int]:
+        """Note what became of a task; returns the cells that are through with it, failed ones at once."""
+        self._running.remove(task.name)
+        self.outcomes[task.name] = outcome
+        through = []
+        for cell in self.wanting(task):
+            if outcome.failure:
+                self.failures[cell] = outcome.failure
+                through.append(cell)
+            elif all(self._succeeded(name) for name in self._wanted[cell]):
+                through.append(cell)
+        return through
+
+    def wanting(self, task: Task) -> list[int]:
+        """Cells that want a task and have not failed."""
+        return [c for c, names in self._wanted.items() if task.name in names and c not in self.failures]
+
+    def unwanted(self) -> list[Task]:
+        """Tasks that have not begun and that only failed cells want, each once."""
+        alive = self._alive()
+        found = [task for task in self._waiting if task.name not in alive]
+        self._waiting = [task for task in self._waiting if task.name in alive]
+        return found
+
+    def _alive(self) -> set[str]:
+        return {name for cell, names in self._wanted.items() if cell not in self.failures for name in names}
+
+    @property
+    def running(self) -> bool:
+        """Whether a task has begun and not ended. Raises RuntimeError where none has and one can never begin."""
+        if not self._running and any(
+            name not in self.outcomes
+            for cell, names in self._wanted.items()
+            for name in names
+            if cell not in self.failures
+        ):
+            raise RuntimeError("tasks wait for what nothing will make")
+        return bool(self._running)
+
+    def _succeeded(self, name: str) -> bool:
+        return name in self.outcomes and not self.outcomes[name].failure

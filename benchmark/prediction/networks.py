@@ -1,0 +1,176 @@
+"""Finding a trained network again: the stage that segmented the validation images with it can segment others.
+
+What a stage needs to run once more is in the manifest of its artifact, so that any method's will do.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark.config import typed
+from benchmark.console import console
+from benchmark.failures import ConfigError
+from benchmark.store import Entry, Store
+from datasets.base import Conversion, DataError
+from methods.base import Artifact, Kind
+
+if TYPE_CHECKING:
+    from benchmark.execution.runner import CellResult
+
+AGAIN = "run the command that made it again"
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A stage that has segmented images, ready to segment others.
+
+    function: "package.module:function", as `Stage.run`; settings: typed, as it was given
+    inputs:   role -> artifact, the trained network among them
+    classes:  names of the object classes it tells apart
+    conversion: what the images it was trained on went through
+    """
+
+    function: str
+    settings: Any
+    inputs: dict[str, Artifact]
+    classes: tuple[str, ...]
+    conversion: Conversion
+    seed: int
+
+
+def trained_networks(result: CellResult) -> Iterator[Path]:
+    """Folders of the networks that a cell's finished predictions were made with."""
+    for planned in result.cell.stages:
+        if planned.stage.yields == Kind.PREDICTION and planned.stage.name in result.artifacts:
+            for upstream in planned.inputs.values():
+                if upstream.stage.yields == Kind.WEIGHTS:
+                    yield result.artifacts[upstream.stage.name].path
+
+
+def announce(results: Sequence[CellResult], run_dir: Path) -> None:
+    """Print where the trained networks lie, and how to segment images with one."""
+    found = [(r.cell, path) for r in results for path in trained_networks(r)]
+    for cell, path in found:
+        console.print(f"network of {cell.title.replace(' · ', ' ')}: {path}", markup=False)
+    if found:
+        first, path = found[0]
+        same = [cell for cell, _ in found if (cell.method, cell.seed) == (first.method, first.seed)]
+        chosen = f"--run {run_dir} --method {first.method.name} --seed {first.seed}"
+        console.print(
+            "To segment your images: python -m benchmark predict "
+            f"{chosen if len(same) == 1 else f'--weights {path}'} --images DIR",
+            markup=False,
+        )
+
+
+def of_run(run_dir: Path, method: str | None, seed: int | None) -> Path:
+    """Folder of the predictions of one cell of a run. Raises ConfigError that says which there are."""
+    from results.io import read_run
+    from results.schema import EXTERNAL
+
+    found = [
+        (cell, next(s for s in reversed(cell["stages"]) if s["kind"] == Kind.PREDICTION))
+        for cell in read_run(run_dir).cells
+        if not cell["method"].startswith(EXTERNAL)  # files, no network
+        and any(s["kind"] == Kind.PREDICTION for s in cell["stages"])
+    ]
+    if not found:
+        raise ConfigError(
+            f"--run {run_dir}: no method has segmented there; its runs failed or stopped before"
+        )
+    for option, key, wanted in (("--method", "method", method), ("--seed", "seed", seed)):
+        there = list(dict.fromkeys(cell[key] for cell, _ in found))
+        named = ", ".join(map(str, there))
+        if wanted is not None and wanted not in there:
+            raise ConfigError(f"{option} {wanted}: {run_dir} has no network of it; there: {named}")
+        if wanted is None and len(there) != 1:
+            raise ConfigError(f"--run {run_dir}: choose a network with {option}; there: {named}")
+        found = [(cell, stage) for cell, stage in found if wanted is None or cell[key] == wanted]
+    paths = [run_dir / stage["path"] for _, stage in found]
+    if len(found) > 1:  # other settings, data or scales
+        named = "; ".join(
+            f"{path} ({cell['dataset']}, {cell['scale']}, {cell['protocol']}, refiner {cell['refiner']}, "
+            f"segmenter {cell['segmenter']}, {cell['changes'] or 'all default'})"
+            for (cell, _), path in zip(found, paths)
+        )
+        raise ConfigError(f"--run {run_dir}: several networks fit; choose one with --weights: {named}")
+    if not paths[0].is_dir():
+        raise ConfigError(f"--run {run_dir}: {paths[0]} is not in the store any more; {AGAIN}")
+    return paths[0]
+
+
+def load(folder: Path) -> Predictor:
+    """The predictor of a finished artifact: predictions, or the network that predictions were made with."""
+    folder = folder.resolve()
+    store = Store(folder.parents[2] if len(folder.parents) > 2 else folder)
+    entry = store.find(folder.parent.name, folder.name)
+    if entry is None:
+        raise ConfigError(
+            f"--weights {folder}: no finished artifact there; give the folder of a trained network, "
+            "e.g. results/runs/store/artifacts/segment/<key>, or use --run"
+        )
+    if entry.manifest.get("kind") != Kind.PREDICTION:
+        entry = _made_with(store, entry)
+    manifest = entry.manifest
+    if manifest.get("inputs") == {}:
+        raise ConfigError(
+            f"--weights {folder}: these predictions came as files; there is no network to segment with"
+        )
+    try:
+        kind = _attribute(manifest["settings_type"])
+        settings = typed(kind, manifest["settings"])
+        inputs = {role: _artifact(store, key) for role, key in manifest["inputs"].items()}
+        return Predictor(
+            manifest["run"],
+            settings,
+            inputs,
+            tuple(manifest["classes"]),
+            Conversion(**manifest["conversion"]),
+            manifest["seed"] or 0,
+        )
+    except (KeyError, TypeError, ValueError, ImportError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"{entry.path}: made by another version of the benchmark or of a plug-in ({reason}); "
+            "remove this folder, then run its command again"
+        ) from error
+
+
+def _made_with(store: Store, network: Entry) -> Entry:
+    """The predictions made with a network."""
+    key = network.manifest["key"]
+    found = [
+        Entry(path.parent, manifest)
+        for path in store.artifacts("*")
+        if (manifest := json.loads(path.read_text())).get("kind") == Kind.PREDICTION
+        and key in manifest["inputs"].values()
+    ]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        named = ", ".join(str(entry.path) for entry in found)
+        raise ConfigError(
+            f"--weights {network.path}: predictions were made with it in several ways; give one of {named}"
+        )
+    raise ConfigError(
+        f"--weights {network.path}: no stage has segmented with it; give a trained segmentation network "
+        "whose run came to its end, or use --run"
+    )
+
+
+def _artifact(store: Store, key: str) -> Artifact:
+    paths: Sequence[Path] = list(store.artifacts(key))
+    if not paths:
+        raise DataError(f"{store.root}: artifact {key} is not in the store any more; {AGAIN}")
+    manifest = json.loads(paths[0].read_text())
+    return Artifact(paths[0].parent, key, Kind(manifest["kind"]))
+
+
+def _attribute(reference: str) -> Any:
+    module, name = reference.split(":")
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,130 @@
+"""What the board says of the networks that make a run's CAMs and predictions: operations, parameters, circumstances.
+
+Each distinct network is counted once, on the meta device, and its counts are kept in the store, so that a board that
+is written anew reads them and needs no torch.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark.config import plain
+from benchmark.console import console
+from benchmark.failures import one_line
+from benchmark.planning.code_version import code_version
+from benchmark.provenance import machine, packages
+from benchmark.store import Entry, content_key
+from methods.base import Kind
+
+if TYPE_CHECKING:
+    from benchmark.planning.plan import Plan
+    from datasets.base import Dataset
+    from methods.base import Stage
+
+NAME = "count-network"
+"""Of the counts in the store."""
+COUNTED = (Kind.CAM, Kind.PREDICTION)
+"""Kinds of artifacts whose networks the board has columns for."""
+LOOKED_AT = 200
+"""Images whose sizes are read to find the most common one."""
+
+_said: set[str] = set()
+"""Keys of networks whose failure was said: a board is written anew after every method."""
+
+
+class Costs:
+    """What the stages of a plan's cells cost beside their seconds and memory."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._size: tuple[int, int] | None = None
+
+    def of(self, stage: Stage, entry: Entry) -> dict[str, Any]:
+        """For the stage's entry in `CellRecord.stages`: images, machine, threads and counts.
+
+        entry: the stage's artifact
+        """
+        dataset = self._plan.dataset
+        hardware = entry.manifest.get("provenance", {}).get("hardware", {})
+        return {
+            "images": sum(len(dataset.ids(split)) for split in stage.splits),
+            "machine": machine(hardware) if hardware else "",
+            "threads": hardware.get("threads"),
+            "counts": self._counts(stage),
+        }
+
+    def _counts(self, stage: Stage) -> dict[str, Any] | None:
+        """Counts of the network that makes the board's CAM or prediction; None of any other stage, and where there
+        is none or it cannot be counted, which is said."""
+        if stage.profile is None or stage.yields not in COUNTED or stage.scored_as is not None:
+            return None
+        store = self._plan.store
+        classes = len(self._plan.dataset.training_view().classes)
+        if self._size is None:
+            self._size = usual_size(self._plan.dataset)
+        parts = {
+            "profile": stage.profile,
+            "settings": plain(stage.settings),
+            "classes": classes,
+            "size": self._size,
+            "code": [
+                code_version(stage.profile.split(":")[0]),
+                code_version("benchmark.profiling.complexity"),
+            ],
+            "packages": packages(),
+        }
+        key = content_key(parts)
+        if (found := store.find(NAME, key)) is not None:
+            store.touch(NAME, key)
+            return found.manifest["counts"]  # type: ignore[no-any-return]
+        try:
+            counts = count_network(stage, classes, self._size)
+        except Exception as error:  # the board is wanted without it, too
+            if key not in _said:
+                _said.add(key)
+                reason = one_line(error, Path(store.root))
+                console.print(f"{stage.name}: its network is not counted: {reason}", markup=False)
+            return None
+        with store.building(NAME, key) as work:
+            if work is not None:
+                store.commit(NAME, key, work, {"kind": "counts", "counts": counts})
+        return counts
+
+
+def count_network(stage: Stage, classes: int, size: tuple[int, int]) -> dict[str, Any] | None:
+    """Of one image as the stage passes it through its network, all scales and mirror images: `name`, `covers`,
+    `height`, `width`, `macs_g`, `macs_attention_g`, `parameters_m` as `results.complexity.METRICS` has them.
+
+    None where it has no network. classes: object classes; size: (H, W) of the image
+    """
+    import torch
+
+    from benchmark.profiling.complexity import passage_complexity, stage_passages
+
+    with torch.device("meta"):
+        passages = [p for p in stage_passages(stage, classes, size) if p.module is not None]
+        if not passages:
+            return None
+        # the last one is the most complete; what follows the network (CRF) is not counted
+        counted = passage_complexity(passages[-1])
+    return {
+        "name": passages[-1].network,
+        "covers": passages[-1].covers,
+        "height": passages[-1].size[0],
+        "width": passages[-1].size[1],
+        "macs_g": counted.layer_macs / 1e9,
+        "macs_attention_g": counted.macs / 1e9,
+        "parameters_m": counted.parameters / 1e6,
+    }
+
+
+def usual_size(dataset: Dataset) -> tuple[int, int]:
+    """(H, W) of most of the first training images. Raises DataError where one cannot be read."""
+    from datasets.files.orientation import image_size
+
+    ids = islice(dataset.ids("train"), LOOKED_AT)
+    sizes = Counter(image_size(dataset.sample(sample_id).image) for sample_id in ids)
+    return sizes.most_common(1)[0][0]

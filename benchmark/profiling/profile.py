@@ -1,0 +1,234 @@
+"""`profile`: operations, parameters, speed and memory of every method's networks, and what follows them.
+
+It needs no trained weights, looks at no stored artifact, and at the data for names and sizes only: networks have
+random weights, which change neither counts nor speed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from benchmark import provenance
+from benchmark.config import RunConfig, plain
+from benchmark.console import console, stage_progress
+from benchmark.execution.distributed import make_fabric
+from benchmark.failures import one_line
+from benchmark.planning.changes import cell_identity
+from benchmark.planning.method_info import method_info
+from benchmark.profiling.complexity import Complexity, passage_complexity, stage_passages
+from benchmark.profiling.counts import usual_size
+from benchmark.profiling.speed import Speed, measure
+from benchmark.store import content_key
+from datasets import open_dataset
+from datasets.base import DataError, TrainingView
+from methods.base import NotRunnable, Passage, Stage
+from methods.registry import find_method
+from results.aggregate import KEYS
+from results.complexity import COUNTS, FOLDER, STAGE
+from results.io import RECORDS_FILE, read_run, write_records
+from results.schema import CellRecord, Record
+
+if TYPE_CHECKING:
+    from datasets.base import Dataset
+
+ASSUMED_SIZE = (375, 500)
+"""Height and width of most VOC images, for data that are not on this machine."""
+WEIGHTS = "random"
+
+
+@dataclass(frozen=True)
+class Options:
+    """counts_only: leave out what depends on the hardware
+    seconds: that the repeats of one measurement take at least
+    limit:   seconds of a pass from which on it is not timed
+    """
+
+    counts_only: bool = False
+    seconds: float = 0.2
+    limit: float = 30.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was found of a passage; its network is gone."""
+
+    passage: Passage
+    key: str
+    complexity: Complexity
+    speed: Speed
+
+
+@dataclass
+class Profile:
+    """Records and cells of a profile, as those of a run; `hardware` names the folder."""
+
+    hardware: str
+    records: list[Record] = field(default_factory=list)
+    cells: list[CellRecord] = field(default_factory=list)
+
+
+def profile(config: RunConfig, options: Options) -> Profile:
+    """Profile the configuration's methods, each with its own refiner and segmentation network.
+
+    Raises DataError where the data set's classes are not known without its files, and these are not there.
+    """
+    dataset = open_dataset(config.dataset)
+    size = image_size_of(dataset)
+    of: dict[str, tuple[()]] = {"train": (), "val": ()}
+    view = TrainingView(config.dataset.name, dataset.classes, of, generated=dataset.generated)
+    device = make_fabric(config.runtime).device
+    found = provenance.collect(device)
+    name = COUNTS if options.counts_only else provenance.hardware_name(found["hardware"])
+    result = Profile(name)
+    meter = Meter(len(view.classes), size, device, options, name)
+    for method_name in config.method:
+        method = find_method(method_name)
+        cell = CellRecord(
+            **cell_identity(config, method_name, -1),
+            status="done",
+            method_info=method_info(method),
+            settings={"method": plain(config.method[method_name]), "protocol": plain(config.protocol)},
+            provenance={**found, "hardware_name": name, "precision": "32-true"},
+        )
+        measured: list[tuple[Stage, Measured]] = []
+        try:
+            stages = method.stages(config.method[method_name], view, config.shared)
+            progress = stage_progress(f"{method_name} · profile")
+            progress.start(len(stages), "stages")
+            try:
+                for stage in stages:
+                    measured += [(stage, passage) for passage in meter.stage(stage)]
+                    progress.advance(1)
+            finally:
+                progress.stop()
+        except NotRunnable as error:
+            cell = replace(cell, status="not run", reason=str(error))
+        except Exception as error:  # one method's failure becomes its row
+            cell = replace(cell, status="failed", reason=one_line(error, Path(config.runtime.store)))
+        result.cells.append(replace(cell, stages=[_description(stage, m) for stage, m in measured]))
+        result.records += [
+            record for _, m in measured for record in _records(cell_identity(config, method_name, -1), m)
+        ]
+    return result
+
+
+class Meter:
+    """Counts and measures stages' passages; what several methods share, once."""
+
+    def __init__(
+        self, classes: int, size: tuple[int, int], device: torch.device, options: Options, hardware: str
+    ) -> None:
+        """hardware: its name, part of the keys"""
+        self._classes, self._size, self._device, self._options = classes, size, device, options
+        self._hardware = hardware
+        self._known: dict[str, list[Measured]] = {}
+
+    def stage(self, stage: Stage) -> list[Measured]:
+        """Everything a stage passes images through; nothing where it has no profile."""
+        if stage.profile is None:
+            return []
+        parts = {
+            "profile": stage.profile,
+            "settings": plain(stage.settings),
+            "classes": self._classes,
+            "size": self._size,
+            "hardware": self._hardware,
+        }
+        key = content_key(parts)
+        if key not in self._known:
+            self._known[key] = self._measure(stage, key)
+        return self._known[key]
+
+    def _measure(self, stage: Stage, key: str) -> list[Measured]:
+        with torch.device("meta"):
+            passages = stage_passages(stage, self._classes, self._size)
+            counts = [passage_complexity(passage) for passage in passages]
+        speeds = [Speed()] * len(counts)
+        if not self._options.counts_only:
+            torch.manual_seed(0)
+            least, limit = self._options.seconds, self._options.limit
+            again = stage_passages(stage, self._classes, self._size)
+            speeds = [measure(p, self._device, least, limit) for p in again]
+        return [
+            Measured(replace(passage, module=None, finish=None), f"{key}-{number}", count, speed)
+            for number, (passage, count, speed) in enumerate(zip(passages, counts, speeds))
+        ]
+
+
+def image_size_of(dataset: Dataset) -> tuple[int, int]:
+    """`usual_size`; `ASSUMED_SIZE`, which is said, where the images are not there.
+
+    Raises DataError where not even the classes are known then.
+    """
+    try:
+        dataset.prepare()
+        return usual_size(dataset)
+    except DataError as error:
+        if not hasattr(dataset, "classes"):
+            raise
+        height, width = ASSUMED_SIZE
+        console.print(f"images of {height}x{width} are assumed: {error}", markup=False)
+        return ASSUMED_SIZE
+
+
+def write_profile(found: Profile, run_dir: Path) -> Path:
+    """Write a profile beside a run; other entries' rows that were measured there before stay. Returns the folder."""
+    folder = run_dir / FOLDER / re.sub(r"[^A-Za-z0-9.]+", "-", found.hardware).strip("-")
+    records, cells = list(found.records), list(found.cells)
+    if (folder / RECORDS_FILE).exists():
+        before, again = read_run(folder), {tuple(getattr(cell, key) for key in KEYS) for cell in cells}
+        cells = [CellRecord(**c) for c in before.cells if tuple(c[key] for key in KEYS) not in again] + cells
+        entries = before.records[KEYS].apply(tuple, axis="columns", result_type="reduce")
+        kept = before.records[~entries.isin(again)]
+        records = [Record(**{str(k): v for k, v in row.items()}) for row in kept.to_dict("records")] + records
+    write_records(folder, records, cells)
+    return folder
+
+
+def _description(stage: Stage, measured: Measured) -> dict[str, Any]:
+    passage, speed = measured.passage, measured.speed
+    return {
+        "name": stage.name,
+        "key": measured.key,
+        "kind": STAGE,
+        "network": passage.network,
+        "covers": passage.covers,
+        "height": passage.size[0],
+        "width": passage.size[1],
+        "weights": WEIGHTS if measured.complexity.parameters else "none",
+        "repeats": speed.repeats,
+        "reason": speed.reason,
+    }
+
+
+def _records(identity: dict[str, Any], measured: Measured) -> list[Record]:
+    count, speed = measured.complexity, measured.speed
+    values: dict[str, float | None] = {}
+    if count.parameters:
+        values |= {"macs_g": count.layer_macs / 1e9, "macs_attention_g": count.macs / 1e9}
+        values["parameters_m"] = count.parameters / 1e6
+    if speed.seconds is not None and speed.batch_seconds is not None:
+        values |= {"seconds": speed.seconds, "seconds_iqr": speed.seconds_iqr}
+        values["images_per_second"] = 1 / speed.seconds
+        values["images_per_second_best"] = speed.batch / speed.batch_seconds
+        values["best_batch"] = speed.batch
+    values |= {"host_memory_mb": speed.host_memory_mb, "device_memory_mb": speed.device_memory_mb}
+    variant = f"{measured.passage.network}: {measured.passage.covers}"
+    return [
+        Record(
+            **identity,
+            stage=STAGE,
+            variant=variant,
+            split="",
+            metric=metric,
+            value=float(value),
+            key=measured.key,
+        )
+        for metric, value in values.items()
+        if value is not None
+    ]

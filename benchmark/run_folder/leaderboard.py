@@ -1,0 +1,213 @@
+"""From a run's results to its folder: records, cells, panels, and the reports made of them."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from benchmark.config import plain
+from benchmark.console import console
+from benchmark.execution.finished import FinishedCells
+from benchmark.execution.runner import COSTS, CellResult, Runner
+from benchmark.planning.changes import cell_identity, data_of
+from benchmark.planning.method_info import method_info
+from benchmark.planning.plan import Plan
+from benchmark.profiling.counts import Costs
+from benchmark.provenance import mixed
+from benchmark.run_folder.panels import illustrate
+from benchmark.run_folder.traces import described_stages
+from results.schema import CellRecord, Record
+
+if TYPE_CHECKING:
+    from results.merge import Identity
+
+PAUSE = 4
+"""Wait at least this many times as long as the last writing took: runs may finish faster than reports are built."""
+
+
+def write_board(
+    plan: Plan,
+    results: Sequence[CellResult],
+    references: Sequence[dict[str, Any]],
+    run_dir: Path,
+    order: Sequence[Identity] = (),
+) -> dict[str, Path]:
+    """Add records, cells and panels of a run to its folder and write its reports; returns these by name.
+
+    Cells that earlier commands left in the folder stay on the board, see `results.merge`; order: `add_records`'
+    """
+    from reports import build_reports
+    from results.merge import add_records, run_lock
+
+    with run_lock(run_dir):
+        records, cells = _rows(plan, results, references, run_dir)
+        for cell in add_records(run_dir, records, cells, order):
+            console.print(
+                f"{cell.method} seed {cell.seed} {cell.status}: the board keeps its earlier result",
+                markup=False,
+            )
+        illustrate(plan, run_dir)
+        return build_reports(run_dir)
+
+
+class GrowingBoard:
+    """The leaderboard in the terminal, the run folder and its reports, extended as runs finish.
+
+    Use it as a context manager; left without an exception, `reports` are complete. Where cells run in other
+    processes it is written in a thread, which they do not wait for.
+    """
+
+    def __init__(self, runner: Runner, run_dir: Path) -> None:
+        from results.merge import earlier_run, identity
+
+        self.reports: dict[str, Path] = {}
+        """The newest reports by name."""
+        self._runner, self._run_dir = runner, run_dir
+        self._lock, self._new = Lock(), list[CellResult]()
+        self._thread = ThreadPoolExecutor(1, "leaderboard")
+        self._took, self._ended = 0.0, -math.inf
+        self._finished = FinishedCells(runner.plan.cells)
+        before = earlier_run(run_dir)
+        known = {identity(cell) for cell in before.cells} if before else set()
+        ours = [identity(cell_identity(c.config, c.method.name, c.seed)) for c in runner.plan.cells]
+        self._order = [name for name in dict.fromkeys(ours) if name not in known]
+
+    def __enter__(self) -> GrowingBoard:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        last = None
+        if kind is None or issubclass(kind, KeyboardInterrupt):
+            last = self._thread.submit(self._write)
+        self._thread.shutdown()
+        if last is not None:
+            last.result()
+
+    def add(self, result: CellResult) -> None:
+        """Add a finished run to the leaderboard."""
+        pace = self._runner.pace
+        self._finished.show(result, pace.left() if pace else "")
+        with self._lock:
+            self._new.append(result)
+        if time.perf_counter() - self._ended < PAUSE * self._took:
+            return  # it comes with the next one, or at the end
+        writing = self._thread.submit(self._try_to_write)
+        if not self._runner.side_by_side:
+            writing.result()  # this process computes: nothing else may change its threads meanwhile
+
+    def _try_to_write(self) -> None:
+        try:
+            self._write()
+        except Exception as error:  # tried again with the next cell, and at the end
+            reason = " ".join(str(error).split()) or type(error).__name__
+            console.print(f"the leaderboard could not be written yet: {reason}", style="red", markup=False)
+
+    def _write(self) -> None:
+        with self._lock:
+            new, self._new = self._new, []
+        if not new:  # they came while the ones before were written
+            return
+        began = time.perf_counter()
+        try:
+            references = self._runner.references()
+            self.reports = write_board(self._runner.plan, new, references, self._run_dir, self._order)
+        except BaseException:
+            with self._lock:
+                self._new = [*new, *self._new]
+            raise
+        self._ended = time.perf_counter()
+        self._took = self._ended - began
+
+
+def _rows(
+    plan: Plan, results: Sequence[CellResult], references: Sequence[dict[str, Any]], run_dir: Path
+) -> tuple[list[Record], list[CellRecord]]:
+    records: list[Record] = []
+    cells: list[CellRecord] = []
+    costs = Costs(plan)
+    for row in references:
+        values = {k: v for k, v in row.items() if k != "reference"}
+        records.append(Record(**cell_identity(plan.config, row["reference"], -1), **values))
+    for result in results:
+        identity = cell_identity(result.cell.config, result.cell.method.name, result.cell.seed)
+        records += cell_records(result)
+        cells.append(_cell_record(plan, result, identity, run_dir, costs))
+        resample_cell(plan, result, run_dir)
+    return records, cells
+
+
+def cell_records(result: CellResult) -> list[Record]:
+    """All numbers of a cell: scores, and time and memory of its stages and their scoring."""
+    identity = cell_identity(result.cell.config, result.cell.method.name, result.cell.seed)
+    scores = [Record(**identity, **row, key=planned.key) for planned, rows in result.scores for row in rows]
+    costs = [
+        Record(
+            **identity,
+            stage=cost["name"],
+            variant="",
+            split="",
+            metric=metric,
+            value=cost[metric],
+            key=cost["key"],
+        )
+        for cost in result.costs()
+        for metric in ("seconds", *COSTS)
+        if metric in cost
+    ]
+    return scores + costs
+
+
+def resample_cell(plan: Plan, result: CellResult, run_dir: Path) -> None:
+    """Leave in the run folder what the reports' intervals and tests need of the per-image counts."""
+    from benchmark.evaluation.bootstrap import write_resamples
+
+    data = data_of(result.cell.config, result.cell.method.name)
+    for planned, rows in result.scores:
+        if planned.score_key is not None and rows:
+            counts = plan.store.path(planned.score_name, planned.score_key) / "counts.parquet"
+            held_out = plan.config.evaluation.held_out
+            write_resamples(run_dir, planned.key, planned.score_key, counts, rows, held_out, data)
+
+
+def _cell_record(
+    plan: Plan, result: CellResult, identity: dict[str, Any], run_dir: Path, costs: Costs
+) -> CellRecord:
+    method = result.cell.method
+    of = {planned.stage.name: planned.stage for planned in result.cell.stages}
+    made = [p for p in result.cell.stages if p.stage.name in result.artifacts]
+    weights = {reference: content for planned in made for reference, content in planned.weights.items()}
+    last = max((e.manifest for e in result.artifacts.values()), key=lambda m: m["created"], default={})
+    return CellRecord(
+        **identity,
+        status=result.status,
+        reason=result.reason,
+        method_info=method_info(method, result.cell),
+        settings={
+            "dataset": plain(plan.config.dataset),
+            "protocol": plain(result.cell.config.protocol),
+            "evaluation": plain(plan.config.evaluation),
+            "method": plain(result.cell.config.method[method.name]),
+        },
+        stages=[
+            s
+            | {"path": os.path.relpath(result.artifacts[s["name"]].path, run_dir)}
+            | costs.of(of[s["name"]], result.artifacts[s["name"]])
+            for s in described_stages(result)
+        ],
+        provenance={
+            **last.get("provenance", {}),
+            "weights": weights,
+            "mixed": mixed({n: e.manifest.get("provenance", {}) for n, e in result.artifacts.items()}),
+            "seconds": round(result.seconds, 3),
+            "finished": last.get("created", ""),
+        },
+    )

@@ -1,0 +1,90 @@
+"""Checks of images and masks on disk that data sets share, for `doctor`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from datasets.base import IGNORE, DataError, Dataset, Problem
+from datasets.files.broken_files import too_large, undecodable
+
+SAMPLED = 50
+"""Images that are decoded; all of a large data set would take minutes."""
+
+
+def first_names(names: Sequence[str], shown: int = 3) -> str:
+    """``a, b, c and 7 more``"""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
+
+
+def as_problem(error: DataError) -> Problem:
+    """Errors read "what, where; remedy"."""
+    what, separator, remedy = str(error).rpartition("; ")
+    return Problem(what, remedy) if separator else Problem(remedy, "see the message")
+
+
+def sampled_problems(dataset: Dataset, splits: Sequence[str] = ("train", "val")) -> list[Problem]:
+    """Decode `SAMPLED` images, evenly spaced over the splits, with their masks: unreadable files, masks of
+    another size or with class ids out of range. Does not raise."""
+    try:
+        ids = [i for split in splits for i in dataset.ids(split)]
+    except DataError as error:
+        return [as_problem(error)]
+    chosen = [ids[k * len(ids) // SAMPLED] for k in range(SAMPLED)] if len(ids) > SAMPLED else ids
+    scope = f"found among {len(chosen)} of {len(ids)} images sampled"
+    found = [problem for i in chosen for problem in _image_problems(dataset, i)]
+    return [Problem(f"{problem.what} ({scope})", problem.remedy) for problem in found]
+
+
+def _image_problems(dataset: Dataset, sample_id: str) -> list[Problem]:
+    from PIL import Image
+
+    from datasets.files.orientation import upright_size
+
+    try:
+        path = dataset.sample(sample_id).image
+        with Image.open(path) as image:
+            size = upright_size(image)
+            image.load()
+    except DataError as error:
+        return [as_problem(error)]
+    except Image.DecompressionBombError:
+        return [as_problem(too_large(path))]
+    except (OSError, ValueError, SyntaxError):
+        return [as_problem(undecodable(path))]
+    mask = dataset.mask_path(sample_id)
+    return mask_problems(mask, size, len(dataset.classes)) if mask is not None else []
+
+
+def mask_problems(path: Path, size: tuple[int, int], classes: int) -> list[Problem]:
+    """All that is wrong with one mask.
+
+    size: (width, height) of its image, pixels; classes: number of object classes (ids 0..classes and 255)
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as mask:
+            if mask.mode not in ("L", "P", "1"):
+                what = f"{path}: mask of mode {mask.mode}, not 8-bit single-channel"
+                return [
+                    Problem(what, f"save class ids 0..{classes} and {IGNORE} as a greyscale or palette PNG")
+                ]
+            values = [v for v, n in enumerate(mask.histogram()[:256]) if n]
+            if mask.mode == "1":  # read as 0 and 1, counted as 0 and 255
+                values = [min(v, 1) for v in values]
+            mask_size = mask.size
+    except Image.DecompressionBombError:
+        return [as_problem(too_large(path))]
+    except (OSError, ValueError, SyntaxError):
+        return [as_problem(undecodable(path))]
+    found = []
+    if mask_size != size:
+        what = f"{path}: mask of {mask_size[0]}x{mask_size[1]} for an image of {size[0]}x{size[1]}"
+        found.append(Problem(what, "masks must have their image's size (width x height)"))
+    wrong = [v for v in values if v > classes and v != IGNORE]
+    if wrong:
+        what = f"{path}: class ids {', '.join(map(str, wrong[:5]))} out of range 0..{classes}"
+        found.append(Problem(what, f"use {IGNORE} for pixels that are not scored, and check the class list"))
+    return found

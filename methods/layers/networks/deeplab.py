@@ -1,0 +1,93 @@
+"""DeepLab segmentation networks: LargeFOV (V1, arXiv:1412.7062) and ASPP (V2, arXiv:1606.00915) heads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from methods.base import MethodError
+from methods.layers.config import SegmenterConfig
+from methods.layers.networks.backbones import Backbone, build_backbone
+
+ASPP_RATES = (6, 12, 18, 24)
+
+
+class LargeFOV(nn.Sequential):
+    """V1's head: a 3x3 convolution of dilation 12, a 1x1, the classifier; `width` 1024 as published.
+
+    norm: batch normalisation in place of dropout, for miniatures
+    """
+
+    def __init__(
+        self, channels: int, outputs: int, width: int, dilation: int = 12, norm: bool = False
+    ) -> None:
+        def after() -> list[nn.Module]:
+            return [nn.BatchNorm2d(width), nn.ReLU()] if norm else [nn.ReLU(), nn.Dropout(0.5)]
+
+        super().__init__(
+            nn.Conv2d(channels, width, 3, padding=dilation, dilation=dilation),
+            *after(),
+            nn.Conv2d(width, width, 1),
+            *after(),
+            nn.Conv2d(width, outputs, 1),
+        )
+
+
+class LargeFOVResNet38d(nn.Sequential):
+    """V1's head on ResNet-38d: two 3x3 convolutions of dilation 12 (MCTformer: 4096 -> 512 -> classes)."""
+
+    def __init__(self, channels: int, outputs: int, width: int, dilation: int = 12) -> None:
+        super().__init__(
+            nn.Conv2d(channels, width, 3, padding=dilation, dilation=dilation),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(width, outputs, 3, padding=dilation, dilation=dilation),
+        )
+
+
+class ASPP(nn.Module):
+    """V2's head: 3x3 convolutions of dilation 6, 12, 18 and 24 side by side, summed."""
+
+    def __init__(self, channels: int, outputs: int) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            nn.Conv2d(channels, outputs, 3, padding=rate, dilation=rate) for rate in ASPP_RATES
+        )
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return torch.stack([branch(features) for branch in self.branches]).sum(0)
+
+
+class DeepLab(nn.Module):
+    """Backbone and head: images (B, 3, H, W) -> logits (B, classes + 1, h, w), background first.
+
+    The settings' head is built for the backbone; the attribute `head` learns at the head's rate.
+    """
+
+    def __init__(self, backbone: Backbone, config: SegmenterConfig, classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        channels, outputs, divisor = backbone.channels, classes + 1, backbone.head_divisor
+        dilation = config.head_dilation
+        if config.head == "largefov":
+            self.head: nn.Module = LargeFOV(channels, outputs, 1024 // divisor, dilation, config.head_norm)
+        elif config.head == "largefov_resnet38d":
+            self.head = LargeFOVResNet38d(channels, outputs, 512 // divisor, dilation)
+        elif config.head == "aspp":
+            self.head = ASPP(channels, outputs)
+        else:
+            raise MethodError(f"unknown head {config.head!r}; choose largefov, largefov_resnet38d or aspp")
+        if not config.head_norm:  # normalised layers keep their default initialisation
+            for module in self.head.modules():
+                if isinstance(module, nn.Conv2d):
+                    nn.init.normal_(module.weight, std=0.01)
+                    nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(self.backbone(images))  # type: ignore[no-any-return]
+
+
+def build_segmenter(config: SegmenterConfig, classes: int, weights_path: Path | None = None) -> DeepLab:
+    """Segmentation network of a configuration; the backbone starts from `weights_path`."""
+    return DeepLab(build_backbone(config.backbone, weights_path), config, classes)

@@ -1,0 +1,15 @@
+"""What `profile` measures of the saliency detector."""
+
+from __future__ import annotations
+
+from methods.base import Passage
+from methods.layers.passages import ALONE
+from methods.layers.saliency.config import SaliencyConfig
+from methods.layers.saliency.nano import SaliencyNet
+
+
+def detect(settings: SaliencyConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
+    """The miniature. Maps in a folder need no network, and rembg's is none of torch's: `run` records its time."""
+    if settings.source != "nano":
+        return []
+    return [Passage("saliency detector", ALONE, size, SaliencyNet().eval())]

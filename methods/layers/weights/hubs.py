@@ -1,0 +1,61 @@
+"""Libraries that serve pretrained weights: what each has, and downloading it. They are imported only when asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from methods.base import MethodError
+from methods.layers.weights.rembg import check_installed
+
+if TYPE_CHECKING:
+    import torch
+
+HUBS = ("timm", "torchvision", "open_clip", "rembg")
+
+
+def check_name(family: str, name: str) -> None:
+    """MethodError, with where to look, if the library has no such model; downloads nothing."""
+    if family == "timm":
+        import timm
+
+        if not timm.is_model(name):
+            raise MethodError(f"timm has no model {name!r}; timm.list_models() names them")
+    elif family == "torchvision":
+        import torchvision
+
+        if name not in torchvision.models.list_models():
+            raise MethodError(
+                f"torchvision has no model {name!r}; torchvision.models.list_models() names them"
+            )
+    elif family == "open_clip":
+        import open_clip
+
+        model, _, tag = name.partition(".")
+        if (model, tag) not in open_clip.list_pretrained():
+            raise MethodError(
+                f"open_clip has no weights {tag!r} of a model {model!r}; write open_clip/<model>.<tag>, "
+                "as open_clip.list_pretrained() names them"
+            )
+    else:
+        check_installed()
+
+
+def from_timm(name: str) -> dict[str, torch.Tensor]:
+    import timm
+
+    return timm.create_model(name, pretrained=True).state_dict()
+
+
+def from_torchvision(name: str) -> dict[str, torch.Tensor]:
+    import torchvision
+
+    # Version 1 of the weights is what the papers of this field started from.
+    weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
+    return dict(weights.get_state_dict(progress=False, check_hash=True))
+
+
+def from_open_clip(name: str) -> dict[str, torch.Tensor]:
+    import open_clip
+
+    model, _, tag = name.partition(".")
+    return open_clip.create_model(model, pretrained=tag).state_dict()  # type: ignore[no-any-return]

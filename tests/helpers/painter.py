@@ -1,0 +1,79 @@
+"""A method whose network is a file of text: it learns a colour and paints images with it. For tests of `predict`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from datasets.base import TrainingView
+from methods.base import Kind, MethodConfig, Shared, Stage
+from tests.helpers.toys import Toy
+
+
+@dataclass(frozen=True)
+class Brush:
+    widths: tuple[int, ...] = (1, 2)
+
+
+@dataclass(frozen=True)
+class PainterConfig(MethodConfig):
+    """colour: class id that is learned and painted."""
+
+    colour: int = 1
+    brush: Brush | None = field(default_factory=Brush)
+
+
+class Painter(Toy):
+    """Learns a colour and paints the validation images with it; its network is a file of text."""
+
+    title = "Painter"
+    config = PainterConfig
+    presets = {"nano": PainterConfig()}  # noqa: RUF012
+
+    def stages(self, config: Any, view: TrainingView, shared: Shared) -> Sequence[Stage]:
+        here = "tests.helpers.painter"
+        learn = Stage("learn", f"{here}:learn", config, Kind.WEIGHTS)
+        paint = Stage(
+            "paint", f"{here}:paint", config, Kind.PREDICTION, {"colour": "learn"}, ("val",), seeded=False
+        )
+        return [learn, paint]
+
+
+class LightPainter(Painter):
+    """Paints what is brighter than half of white, and the rest background."""
+
+    def stages(self, config: Any, view: TrainingView, shared: Shared) -> Sequence[Stage]:
+        learn, paint = super().stages(config, view, shared)
+        return [learn, replace(paint, run="tests.helpers.painter:paint_light")]
+
+
+def learn(context: Any, settings: PainterConfig) -> None:
+    (context.output / "colour.txt").write_text(str(settings.colour))
+
+
+def paint(context: Any, settings: PainterConfig) -> None:
+    from datasets.files import images
+    from methods.artifacts import label_map_path
+
+    assert isinstance(settings.brush, Brush)
+    assert tuple(settings.brush.widths) == (1, 2)
+    colour = int((context.inputs["colour"].path / "colour.txt").read_text())
+    for _, samples in context.shards((*context.view.samples("val"), *context.view.examples())):
+        for sample in samples:
+            labels = np.full(images.image_size(sample.image), colour, np.uint8)
+            images.write_labels(label_map_path(context.output, sample.id), labels)
+            context.advance(1)
+
+
+def paint_light(context: Any, settings: PainterConfig) -> None:
+    from datasets.files import images
+    from methods.artifacts import label_map_path
+
+    for _, samples in context.shards((*context.view.samples("val"), *context.view.examples())):
+        for sample in samples:
+            bright = images.read_image(sample.image).float().mean(0) > 127.5
+            images.write_labels(label_map_path(context.output, sample.id), bright.byte())
+            context.advance(1)

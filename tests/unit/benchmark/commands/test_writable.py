@@ -1,0 +1,78 @@
+"""Folders that cannot be written are said in one line before anything is computed."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from benchmark import folders
+from benchmark.failures import ConfigError
+from benchmark.folders import check_writable
+from tests.helpers.painter import Painter
+from tests.helpers.toys import CommandLine, Toy
+
+
+@pytest.fixture
+def below_a_file(tmp_path: Path) -> Path:
+    (tmp_path / "file").write_text("not a folder")
+    return tmp_path / "file" / "folder"
+
+
+def test_a_folder_that_can_be_written_is_made_and_left_empty(tmp_path: Path) -> None:
+    check_writable(tmp_path / "a" / "b", "--output")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_a_folder_that_may_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(dir: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(dir))
+
+    monkeypatch.setattr(folders, "TemporaryFile", refuse)
+    with pytest.raises(ConfigError, match=r"--output .*: cannot be written \(Permission denied\); choose"):
+        check_writable(tmp_path, "--output")
+
+
+def check(command_line: CommandLine, folder: Path, option: str, *arguments: str) -> None:
+    done = command_line(*arguments)
+    assert done.code == 2
+    assert (
+        done.err == f"error: {option} {folder}: cannot be written (Not a directory); choose another folder\n"
+    )
+    assert not (command_line.folder / "data").exists(), "nothing was begun"
+
+
+@pytest.mark.parametrize("option", ["--output", "runtime.store"])
+def test_run(command_line: CommandLine, third_party, below_a_file: Path, option: str) -> None:
+    third_party(Toy("toy"))
+    bad_output = option == "--output"
+    output = below_a_file if bad_output else command_line.output
+    chosen = command_line.store if bad_output else below_a_file
+    check(
+        command_line, below_a_file, option, "run", "--methods", "toy", "--device", "cpu",
+        "--output", str(output), f"runtime.store={chosen}", f"dataset.root={command_line.folder / 'data'}",
+    )  # fmt: skip
+
+
+def test_experiment(command_line: CommandLine, below_a_file: Path) -> None:
+    check(
+        command_line, below_a_file, "--output", "run", "--experiment", "semantic_modulation/table3",
+        "--device", "cpu", "--output", str(below_a_file), f"runtime.store={command_line.store}",
+        f"dataset.root={command_line.folder / 'data'}",
+    )  # fmt: skip
+
+
+def test_pretrain(command_line: CommandLine, below_a_file: Path) -> None:
+    check(command_line, below_a_file, "--output", "pretrain", "all", "--output", str(below_a_file))
+
+
+def test_predict(command_line: CommandLine, third_party, below_a_file: Path, tmp_path: Path) -> None:
+    third_party(Painter("painter"))
+    command_line.run("painter")
+    images = next(command_line.data.rglob("images"))
+    done = command_line(
+        "predict", "--run", str(command_line.output), "--images", str(images), "--output", str(below_a_file)
+    )
+    assert (done.code, done.out) == (2, "")
+    assert f"--output {below_a_file}: cannot be written (Not a directory)" in done.err

@@ -1,0 +1,130 @@
+"""A grid: any CAM, any refiner, any segmentation network, as entries of one board that share what they can."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmark.commands.run import grid
+from benchmark.config import compose
+from benchmark.planning.changes import cell_identity
+from benchmark.planning.method_info import method_info
+from benchmark.planning.plan import Job, Plan, plan_jobs
+from methods.refiners.deviations import DEVIATIONS
+from methods.registry import find_method
+from methods.segmenters import TEST_CRF, TEST_SCALES, segmentation_stages
+from results.io import read_run
+from tests.helpers.toys import CommandLine, Toy
+
+REFINERS, NETWORKS = ("none", "psa", "irn"), ("largefov", "aspp")
+
+
+@pytest.fixture(scope="module")
+def plan(generated: Path) -> Plan:
+    data = [f"dataset.root={generated}", "dataset.train=4", "dataset.val=2"]
+    configs = grid("cam,dskd_gc,supervised", None, "nano", "paper", data, ",".join(REFINERS), "largefov,aspp")
+    return plan_jobs([Job(config, [0]) for config in configs])
+
+
+def keys(plan: Plan, method: str, refiner: str, network: str) -> dict[str, str]:
+    for cell in plan.cells:
+        identity = cell_identity(cell.config, cell.method.name, cell.seed)
+        if (identity["method"], identity["refiner"], identity["segmenter"]) == (method, refiner, network):
+            return {planned.stage.name: planned.key for planned in cell.stages}
+    raise AssertionError(f"no cell {method} {refiner} {network}")
+
+
+def test_the_board_lists_the_deviations_of_the_parts_a_cell_was_given(plan: Plan) -> None:
+    topics = {}
+    for cell in plan.cells:
+        identity = cell_identity(cell.config, cell.method.name, cell.seed)
+        info = method_info(cell.method, cell)
+        topics[identity["method"], identity["refiner"]] = [d["topic"] for d in info["deviations"]]
+    own = [d.topic for d in find_method("dskd_gc").deviations]
+    assert topics["dskd_gc", "none"] == own
+    assert topics["dskd_gc", "psa"] == own + [d.topic for d in DEVIATIONS["psa"]]
+    assert topics["cam", "irn"][-len(DEVIATIONS["irn"]) :] == [d.topic for d in DEVIATIONS["irn"]]
+
+
+def test_networks_that_are_tested_at_several_scales_carry_their_deviations() -> None:
+    config = compose(["eps"], "voc2012", "paper").method["eps"]
+    predict = segmentation_stages(config.segmenter)[-1]
+    assert predict.deviations == (TEST_SCALES, TEST_CRF)
+    assert segmentation_stages(compose(["eps"]).method["eps"].segmenter)[-1].deviations == ()
+
+
+def test_cells_share_what_they_have_in_common(plan: Plan) -> None:
+    assert len(plan.cells) == 3 * len(REFINERS) * len(NETWORKS)
+    for method, trained in (("cam", "classify"), ("dskd_gc", "train")):
+        found = {(r, n): keys(plan, method, r, n) for r in REFINERS for n in NETWORKS}
+        assert len({cell["cam"] for cell in found.values()}) == 1
+        assert len({cell[trained] for cell in found.values()}) == 1
+        assert len({cell["pseudo_label"] for cell in found.values()}) == len(REFINERS)
+        assert len({cell["segment"] for cell in found.values()}) == len(found)
+        for refiner in REFINERS:
+            assert found[refiner, "aspp"]["pseudo_label"] == found[refiner, "largefov"]["pseudo_label"]
+
+
+def test_the_choices_of_a_grid_are_columns_and_no_changed_settings(plan: Plan) -> None:
+    identities = [cell_identity(cell.config, cell.method.name, cell.seed) for cell in plan.cells]
+    assert {identity["changes"] for identity in identities} == {"dataset.train=4; dataset.val=2"}
+    assert {(i["refiner"], i["segmenter"]) for i in identities} == {
+        (r, n) for r in REFINERS for n in NETWORKS
+    }
+    references = [cell_identity(cell.config, "reference/all-background", -1) for cell in plan.cells]
+    assert all(r == references[0] for r in references)
+    assert references[0]["refiner"] == "own"
+
+
+def test_a_refiner_without_a_cam_is_not_run_and_says_why(plan: Plan) -> None:
+    supervised = [cell for cell in plan.cells if cell.method.name == "supervised"]
+    assert {cell.status for cell in supervised} == {"not run"}
+    assert supervised[2].reason == "refiner psa: supervised has no CAM that it could refine"
+    assert supervised[2].title == "supervised · psa · largefov · seed 0"
+
+
+def test_own_is_the_protocols() -> None:
+    assert len(grid("cam", None, "nano", "unified", [], "own,crf", "own,largefov")) == 1
+    assert len(grid("cam", None, "nano", "paper", [], "own,crf", "own")) == 2
+    assert compose(["cam"], protocol="unified", refiner="psa").protocol.refiner.name == "psa"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ["--refiners", "pas"],
+            "unknown refiner 'pas'; did you mean 'psa'? there are own, none, crf, psa, irn",
+        ),
+        (
+            ["--segmenters", "aspp-vgg16"],
+            "unknown segmentation network of scale nano 'aspp-vgg16'; there are own, largefov, aspp",
+        ),
+        (["--refiners", ","], "--refiners names nothing; separate names by commas"),
+        (["--experiment", "eps/table3", "--methods", "eps"], "--methods and --experiment exclude each other"),
+        (["--experiment", "eps/table3", "--until", "cam"], "--until and --experiment exclude each other"),
+        (["--experiment", "eps/tabel3"], "unknown experiment 'eps/tabel3'; did you mean 'eps/table3'?"),
+        (["--experiment", ","], "unknown experiment ','"),
+    ],
+)
+def test_nonsense_is_one_line(command_line: CommandLine, arguments: list[str], words: str) -> None:
+    done = command_line("run", *arguments)
+    assert done.code == 2
+    assert words in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_entries_stand_on_one_board(command_line: CommandLine, third_party) -> None:
+    third_party(Toy("toy"))
+    assert command_line.run("toy", "--segmenters", "own,aspp").code == 0
+    assert command_line.run("toy", "--refiners", "psa").code == 0
+    run = read_run(command_line.output)
+    cells = {(cell["refiner"], cell["segmenter"]): cell for cell in run.cells}
+    assert set(cells) == {("own", "own"), ("own", "aspp"), ("psa", "own")}
+    assert cells["psa", "own"]["status"] == "not run"
+    assert cells["own", "own"]["stages"][0]["key"] == cells["own", "aspp"]["stages"][0]["key"]
+    references = run.records[run.records["method"].str.startswith("reference/")]
+    assert set(references["refiner"]) == {"own"}
+    one = references[(references["metric"] == "miou") & (references["split"] == "train")]
+    assert not one.duplicated(["method", "stage"]).any()

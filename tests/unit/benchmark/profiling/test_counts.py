@@ -1,0 +1,130 @@
+"""Counts of a run's own networks: what is counted, once, and kept; what cannot be counted costs no board."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from PIL import Image
+from torch import nn
+
+from benchmark.profiling import complexity, counts
+from benchmark.profiling.counts import Costs, usual_size
+from benchmark.store import Entry, Store
+from datasets.base import Sample, TrainingView
+from methods.base import Kind, Passage, Stage
+from tests.helpers.toys import ToyConfig
+
+CLASSES = ("a", "b", "c")
+HEIGHT, WIDTH = 6, 8
+HARDWARE = {"machine": "x86_64", "cpu": "a processor", "cores": 2, "threads": 1}
+ENTRY = Entry(Path(), {"provenance": {"hardware": HARDWARE}})
+PREDICT = Stage(
+    "predict", "nowhere:run", ToyConfig(), Kind.PREDICTION, splits=("val",), profile=f"{__name__}:network"
+)
+
+
+def network(settings: ToyConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
+    """A crop, twice the image, and what follows."""
+    layer = nn.Conv2d(3, classes, 1)
+    crop = Passage("toy", "a crop", (4, 4), layer)
+    twice = Passage("toy", "the image twice", size, layer, lambda module, x: [module(x), module(x)])
+    return [crop, twice, Passage("none", "a CRF", size, None)]
+
+
+def nothing(settings: ToyConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
+    return [Passage("none", "a CRF", size, None)]
+
+
+def faulty(settings: ToyConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
+    raise ValueError("no meta kernel")
+
+
+class Data:
+    """Five training images, of which two are of another size, and two to predict."""
+
+    def __init__(self, folder: Path) -> None:
+        self._files = {str(n): folder / f"{n}.png" for n in range(5)}
+        for n, file in self._files.items():
+            Image.new("RGB", (WIDTH, HEIGHT + 2 * (n in "14"))).save(file)
+
+    def ids(self, split: str) -> tuple[str, ...]:
+        return tuple(self._files) if split == "train" else ("5", "6")
+
+    def sample(self, sample_id: str) -> Sample:
+        return Sample(sample_id, self._files[sample_id], (0,))
+
+    def training_view(self) -> TrainingView:
+        return TrainingView("toy", CLASSES, {})
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Any:
+    return SimpleNamespace(store=Store(tmp_path / "store"), dataset=Data(tmp_path))
+
+
+@pytest.fixture(autouse=True)
+def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """What was counted; and no failure has been said yet."""
+    found: list[str] = []
+    real = complexity.passage_complexity
+
+    def count(passage: Passage) -> complexity.Complexity:
+        found.append(passage.covers)
+        return real(passage)
+
+    monkeypatch.setattr(complexity, "passage_complexity", count)
+    monkeypatch.setattr(counts, "_said", set())
+    return found
+
+
+def test_the_last_network_of_a_stage_is_counted_on_an_image_of_the_usual_size(plan, counted):
+    assert usual_size(plan.dataset) == (HEIGHT, WIDTH)
+    found = Costs(plan).of(PREDICT, ENTRY)
+    assert (found["images"], found["machine"], found["threads"]) == (2, "a processor", 1)
+    macs = 2 * HEIGHT * WIDTH * 3 * len(CLASSES) / 1e9
+    assert found["counts"] == {
+        "name": "toy", "covers": "the image twice", "height": HEIGHT, "width": WIDTH,
+        "macs_g": pytest.approx(macs), "macs_attention_g": pytest.approx(macs),
+        "parameters_m": pytest.approx(4 * len(CLASSES) / 1e6),
+    }  # fmt: skip
+    assert counted == ["the image twice"]
+
+
+def test_a_network_is_counted_once_and_kept(plan, counted):
+    first = Costs(plan).of(PREDICT, ENTRY)
+    for again in (Costs(plan), Costs(plan)):  # of boards that are written later
+        assert again.of(replace(PREDICT, name="segment"), ENTRY) == first
+    assert len(counted) == 1
+    Costs(plan).of(replace(PREDICT, settings=ToyConfig(value=1)), ENTRY)  # may mean another network
+    assert len(counted) == 2
+
+
+def test_only_what_the_board_shows_is_counted(plan, counted):
+    for stage in (
+        replace(PREDICT, yields=Kind.PSEUDO_LABEL),
+        replace(PREDICT, scored_as="on the way"),
+        replace(PREDICT, profile=None),
+        replace(PREDICT, profile=f"{__name__}:nothing"),
+    ):
+        assert Costs(plan).of(stage, ENTRY)["counts"] is None
+    assert counted == []
+    assert Costs(plan).of(replace(PREDICT, yields=Kind.CAM), ENTRY)["counts"] is not None
+
+
+def test_artifacts_of_former_versions_name_no_machine(plan):
+    found = Costs(plan).of(PREDICT, Entry(Path(), {}))
+    assert (found["machine"], found["threads"], found["images"]) == ("", None, 2)
+
+
+def test_what_cannot_be_counted_is_said_once_and_costs_no_board(plan, capsys):
+    broken = replace(PREDICT, profile=f"{__name__}:faulty")
+    for _ in range(2):
+        assert Costs(plan).of(broken, ENTRY)["counts"] is None
+    out = capsys.readouterr().out
+    assert out.count("predict: its network is not counted: ValueError: no meta kernel (test_counts.py:") == 1
+    assert "Traceback" not in out

@@ -1,0 +1,153 @@
+"""The stages that CA-CL's and CLIMS's settings make, what is in their keys, and faulty settings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark.config import compose
+from datasets.base import TrainingView
+from datasets.limits import first_fault
+from datasets.voc.reader import CLASSES
+from methods.base import Kind, MethodError, NotRunnable, Shared
+from methods.ca_cl import METHOD
+from methods.ca_cl.config import PRESETS, LossWeights, SuppressionConfig
+from methods.ca_cl.experiments import EXPERIMENTS
+from methods.clims import METHOD as CLIMS
+from methods.clims.config import PRESETS as CLIMS_PRESETS
+from methods.layers.clip.config import ClipConfig
+from methods.layers.clip.words import PROMPTS, TextConfig
+from tests.helpers.guided import shapes_view
+
+
+def test_the_classifier_is_that_of_cam_and_is_left_out_where_it_is_not_used() -> None:
+    from methods.cam import METHOD as CAM
+    from methods.cam.config import PRESETS as CAM_PRESETS
+
+    (first,) = [s for s in CAM.stages(CAM_PRESETS["nano"], shapes_view(), Shared()) if s.name == "classify"]
+    (second,) = [s for s in METHOD.stages(PRESETS["nano"], shapes_view(), Shared()) if s.name == "classify"]
+    assert first == second
+    bare = METHOD.stages(replace(PRESETS["nano"], initialisation="backbone"), shapes_view(), Shared())
+    assert bare[0].name == "guide"
+    assert bare[0].pretrained == ("nano/resnet38d_nano", "nano/clip")
+
+
+@pytest.mark.parametrize("scale", ["nano", "small", "paper"])
+def test_presets_plan(scale: str) -> None:
+    view = shapes_view() if scale == "nano" else TrainingView("voc2012", CLASSES, {"train": ()})
+    for method, presets in ((METHOD, PRESETS), (CLIMS, CLIMS_PRESETS)):
+        kinds = {s.yields for s in method.stages(presets[scale], view, Shared())}  # type: ignore[attr-defined]
+        assert {Kind.WEIGHTS, Kind.CAM, Kind.PSEUDO_LABEL, Kind.PREDICTION} <= kinds
+
+
+def test_words_are_in_the_key_and_unused_ones_are_not() -> None:
+    def guided(config: Any) -> Any:
+        return next(s.settings for s in METHOD.stages(config, shapes_view(), Shared()) if s.name == "guide")
+
+    fewer = TextConfig(words_per_class=3)
+    assert guided(PRESETS["nano"]) != guided(replace(PRESETS["nano"], text=fewer))
+    bare = replace(PRESETS["nano"], weights=LossWeights(suppression=0.0))
+    assert guided(bare) == guided(replace(bare, text=fewer))
+
+
+def test_a_class_needs_words_where_they_are_suppressed_alone(tmp_path: Path) -> None:
+    words = tmp_path / "words.yaml"
+    words.write_text("common: [oil]\n")
+    text = TextConfig(words=str(words))
+    folder = TrainingView("folder", ("gear",), {"train": ()})
+    clip = ClipConfig("ViT-B-32-quickgelu", "open_clip/ViT-B-32-quickgelu.openai")
+    config = replace(PRESETS["nano"], clip=clip, text=text)
+    with pytest.raises(MethodError, match=r"words\.yaml: no word list \(no `classes`\)"):
+        METHOD.stages(config, folder, Shared())
+    METHOD.stages(replace(config, weights=LossWeights(suppression=0.0)), folder, Shared())
+    one = replace(CLIMS_PRESETS["nano"].text, words=str(words))
+    CLIMS.stages(replace(CLIMS_PRESETS["nano"], clip=clip, text=one), folder, Shared())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prompts": ("a {}.", "the {}.")}, r"^method\.clims\.text\.prompts: 2 prompts, and CLIMS has one"),
+        ({"prompts_file": "three"}, r"^method\.clims\.text\.prompts_file=.*three: 3 prompts"),
+        (
+            {"words_per_class": 3},
+            r"^method\.clims\.text\.words_per_class=3: CLIMS has background words of any",
+        ),
+    ],
+)
+def test_texts_that_clims_has_no_use_for_are_refused(
+    change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    if "prompts_file" in change:
+        file = tmp_path / change["prompts_file"]
+        file.write_text("a {}.\none {}.\nthe {}.\n")
+        change = {"prompts_file": str(file)}
+    text = replace(CLIMS_PRESETS["nano"].text, **change)
+    with pytest.raises(MethodError, match=message):
+        CLIMS.stages(replace(CLIMS_PRESETS["nano"], text=text), shapes_view(), Shared())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"suppression": SuppressionConfig(initial=0.9)}, r"suppression\.initial=0\.9: must lie in"),
+        ({"text": TextConfig(prompts=("no place",))}, r"prompt 'no place' must have \{\} once"),
+    ],
+)
+def test_faulty_settings(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(MethodError, match=message):
+        METHOD.stages(replace(PRESETS["nano"], **change), shapes_view(), Shared())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"initialisation": "best"}, "initialisation=best: there are classifier, backbone"),
+        ({"composition": "sum"}, "composition=sum: there are normalised, pixels"),
+        ({"activation": "tanh"}, "activation=tanh: there are relu, sigmoid"),
+        (
+            {"suppression": SuppressionConfig(gate="sigmod")},
+            "suppression.gate=sigmod: did you mean 'sigmoid'? there are straight_through, sigmoid",
+        ),
+        (
+            {"suppression": SuppressionConfig(reduction="max")},
+            "suppression.reduction=max: there are sum, mean",
+        ),
+        ({"suppression": SuppressionConfig(steepness=0.0)}, "suppression.steepness=0.0: must be above 0"),
+    ],
+)
+def test_settings_out_of_range(change: dict[str, Any], message: str) -> None:
+    assert first_fault(replace(PRESETS["nano"], **change)) == message
+
+
+def test_a_class_without_words_is_named_with_the_file() -> None:
+    with pytest.raises(MethodError, match=r"shapes\.yaml: no background words for class 'dragon'"):
+        METHOD.stages(PRESETS["nano"], shapes_view(("boat", "dragon")), Shared())
+
+
+@pytest.mark.parametrize("method", [METHOD, CLIMS])
+def test_data_that_the_text_does_not_cover_is_not_run(method: Any, tmp_path: Path) -> None:
+    folder = TrainingView("folder", ("gear",), {"train": ()})
+    preset = method.presets["nano"]
+    with pytest.raises(NotRunnable, match="no list of background words for folder"):
+        method.stages(preset, folder, Shared())
+    words = tmp_path / "words.yaml"
+    words.write_text("common: [oil]\nclasses: {gear: {words: [oil, bench, rag, bolt, nut]}}\n")
+    text = replace(preset.text, words=str(words))
+    with pytest.raises(NotRunnable, match="miniature CLIP does not know"):
+        method.stages(replace(preset, text=text), folder, Shared())
+
+
+def test_experiments_settings_are_understood() -> None:
+    by_key = {
+        setting.partition("=")[0]: f"method.ca_cl.{setting}"
+        for experiment in EXPERIMENTS
+        for row in experiment.rows
+        for setting in row.settings
+    }
+    config: Any = compose(["ca_cl"], overrides=list(by_key.values())).method["ca_cl"]
+    METHOD.stages(config, shapes_view(), Shared())
+    assert tuple(config.text.prompts) == (*PROMPTS, "a clean origami {}.")

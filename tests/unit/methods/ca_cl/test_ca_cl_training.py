@@ -1,0 +1,281 @@
+"""CA-CL's training: regions, the record of the network, the losses of a batch, a step at paper scale."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+from torch.testing import assert_close
+
+from benchmark.profiling.complexity import complexity
+from datasets.base import TrainingView
+from datasets.recipe import IMAGENET
+from datasets.voc.reader import CLASSES
+from methods.base import Shared
+from methods.ca_cl import METHOD, stages
+from methods.ca_cl.config import PRESETS, CaClConfig, SuppressionConfig
+from methods.ca_cl.network import GuidedNetwork
+from methods.cam.stages import CamNetwork
+from methods.clims import METHOD as CLIMS
+from methods.clims import stages as clims_stages
+from methods.clims.config import PRESETS as CLIMS_PRESETS
+from methods.clims.regions import Regions, encode_regions
+from methods.layers.clip.config import NANO, ClipConfig
+from methods.layers.clip.model import ClipModel, load_clip
+from methods.layers.config import BackboneConfig
+from methods.layers.networks.backbones import build_backbone
+from tests.helpers.guided import shapes_view
+
+
+@pytest.fixture(scope="module")
+def clip() -> ClipModel:
+    return load_clip(ClipConfig(NANO, "none"))
+
+
+# --- regions ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("composition", ["normalised", "pixels"])
+def test_regions_are_the_products_of_image_and_map(clip: ClipModel, composition: str) -> None:
+    images, maps = torch.randn(2, 3, 40, 40) * 0.3, torch.rand(2, 3, 5, 5)
+    labels = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
+    found = encode_regions(clip, images, maps, labels, IMAGENET, composition)
+    assert list(zip(found.images.tolist(), found.classes.tolist())) == [(0, 0), (0, 2), (1, 1)]
+    mean, std = (torch.tensor(v)[:, None, None] for v in IMAGENET)
+    for n, (i, k) in enumerate([(0, 0), (0, 2), (1, 1)]):
+        pixels = clip.resize((images[i] * std + mean)[None])
+        mask = torch.nn.functional.interpolate(maps[i, k][None, None], clip.image_size, mode="bilinear")
+        for features, share in ((found.foreground, mask), (found.background, 1 - mask)):
+            product = (
+                clip.normalise(pixels * share) if composition == "pixels" else clip.normalise(pixels) * share
+            )
+            assert_close(features[n], clip.encode_normalised(product)[0], rtol=1e-3, atol=1e-4)
+
+
+def test_a_map_of_ones_keeps_the_image_and_its_gradient_reaches_present_classes_alone(
+    clip: ClipModel,
+) -> None:
+    images, labels = torch.randn(1, 3, 40, 40) * 0.3, torch.tensor([[1.0, 0.0]])
+    mean, std = (torch.tensor(v)[:, None, None] for v in IMAGENET)
+    whole = encode_regions(clip, images, torch.ones(1, 2, 5, 5), labels, IMAGENET, "normalised")
+    seen = clip.normalise(clip.resize(images * std + mean))
+    assert_close(whole.foreground, clip.encode_normalised(seen), rtol=1e-3, atol=1e-4)
+    maps = torch.full((1, 2, 5, 5), 0.5, requires_grad=True)
+    found = encode_regions(clip, images, maps, labels, IMAGENET, "normalised")
+    (found.foreground[:, 0].sum() + found.background[:, 1].sum()).backward()
+    assert maps.grad is not None
+    assert maps.grad[:, 0].abs().sum() > 0
+    assert not maps.grad[:, 1].any()
+
+
+# --- the network's record ---------------------------------------------------------------------------------
+
+
+def guided_network() -> GuidedNetwork:
+    backbone = build_backbone(BackboneConfig("resnet38d_nano", "none", 4))
+    return GuidedNetwork(CamNetwork(backbone, backbone.channels, 3), SuppressionConfig(), True, 2, 3)
+
+
+def test_record() -> None:
+    network = guided_network()
+    network.record(torch.tensor([0, 0, 2]), torch.tensor([1, 1, 0]), torch.eye(3) > 0)
+    network.record(torch.tensor([2]), torch.tensor([0]))
+    assert network.prompt_choices.tolist() == [[0, 2], [0, 0], [2, 0]]
+    assert_close(network.thresholds, torch.tensor([0.26, 0.26, 0.0]))
+    assert network.selected.tolist() == [1, 0, 0]
+    other = guided_network()
+    other.load_state_dict(network.state_dict())  # as from a checkpoint
+    assert other.iteration.item() == 2
+
+
+def test_the_threshold_has_a_rate_of_its_own_and_stays_in_its_bounds() -> None:
+    settings = training(PRESETS["nano"])
+    network = guided_network()
+    optimiser = stages.build_guided_optimiser(network, settings)
+    (group,) = [g for g in optimiser.param_groups if any(p is network.threshold for p in g["params"])]
+    assert len(group["params"]) == 1
+    assert (group["lr"], group["weight_decay"]) == (settings.suppression.learning_rate, 0.0)
+    network.threshold.data += 1
+    network.project_threshold()
+    assert_close(network.threshold.item(), network.bounds[1])
+
+
+# --- losses of a batch ------------------------------------------------------------------------------------
+
+
+def training(config: CaClConfig) -> Any:
+    (stage,) = [s for s in METHOD.stages(config, shapes_view(), Shared()) if s.name == "guide"]
+    return stage.settings
+
+
+def test_weighted_losses_are_the_sum_of_the_papers_terms_by_pair(clip: ClipModel) -> None:
+    torch.manual_seed(0)
+    config = replace(PRESETS["nano"], suppression=SuppressionConfig(initial=0.0, lower=-1.0))
+    settings = training(config)
+    network = GuidedNetwork(guided_network().cam, config.suppression, True, 4, 1)
+    images, labels = torch.randn(2, 3, 40, 40) * 0.3, torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
+    guided = network(images)
+    regions = encode_regions(clip, images, guided.maps, labels, IMAGENET, "normalised")
+    classes = normalize(torch.randn(3, 4, regions.foreground.shape[1]), dim=2)
+    words = normalize(torch.randn(3, 20, regions.foreground.shape[1]), dim=2)
+    terms = stages.weighted_losses(network, guided, regions, classes, words, settings)
+    contrast, suppression = 0.0, 0.0
+    for n, k in enumerate(regions.classes.tolist()):
+        foreground, background = regions.foreground[n].detach(), regions.background[n].detach()
+        forward = [float(foreground @ text) for text in classes[k]]
+        best = max(range(4), key=lambda j: forward[j])
+        contrast += max(0.0, 0.5 - forward[best] + float(background @ classes[k, best])) / 3
+        for text in words[k]:
+            similarity = float(foreground @ text)
+            if similarity >= 0.0:
+                suppression -= float(torch.log(torch.tensor(1 - similarity)))
+    expected = {
+        "contrast": 40 * contrast,
+        "suppression": suppression,
+        "area": 0.4 * guided.maps.mean().item(),
+    }
+    for name, value in expected.items():
+        assert_close(terms[name].item(), float(value), rtol=1e-4, atol=1e-5)
+    torch.stack(list(terms.values())).sum().backward()
+    assert network.threshold.grad is not None
+    assert network.threshold.grad != 0
+    assert network.cam.classifier.weight.grad is not None
+    assert network.cam.classifier.weight.grad.abs().sum() > 0
+
+
+def test_a_batch_without_classes_trains_on(clip: ClipModel) -> None:
+    settings = training(PRESETS["nano"])
+    network = GuidedNetwork(guided_network().cam, settings.suppression, True, 4, 1)
+    images = torch.zeros(2, 3, 40, 40)
+    guided = network(images)
+    regions = encode_regions(clip, images, guided.maps, torch.zeros(2, 3), IMAGENET, "normalised")
+    width = regions.foreground.shape[1]
+    terms = stages.weighted_losses(
+        network, guided, regions, torch.ones(3, 4, width), torch.ones(3, 20, width), settings
+    )
+    assert terms["contrast"] == terms["suppression"] == 0
+    torch.stack(list(terms.values())).sum().backward()
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_processes_slices_have_the_suppression_of_their_batch(clip: ClipModel, reduction: str) -> None:
+    """Averaged over two processes, as gradients are, the term and its gradients are those of one process."""
+    torch.manual_seed(0)
+    suppression = SuppressionConfig(initial=0.0, lower=-1.0, reduction=reduction)
+    settings = training(replace(PRESETS["nano"], suppression=suppression))
+    cam = guided_network().cam.eval()
+    images, labels = torch.randn(2, 3, 40, 40) * 0.3, torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
+    width = encode_regions(clip, images, cam(images).sigmoid(), labels, IMAGENET, "normalised").foreground
+    texts = normalize(torch.randn(3, 4, width.shape[1]), dim=2)
+    words = normalize(torch.randn(3, 20, width.shape[1]), dim=2)
+
+    def suppressed(part: slice, processes: int) -> tuple[torch.Tensor, ...]:
+        network = GuidedNetwork(cam, suppression, True, 4, 1)
+        guided = network(images[part])
+        regions = encode_regions(clip, images[part], guided.maps, labels[part], IMAGENET, "normalised")
+        term = stages.weighted_losses(network, guided, regions, texts, words, settings, processes)
+        value = term["suppression"]
+        return value, *torch.autograd.grad(value, (network.threshold, cam.classifier.weight))
+
+    whole = suppressed(slice(None), 1)
+    slices = (suppressed(slice(0, 1), 2), suppressed(slice(1, 2), 2))
+    for expected, first, second in zip(whole, *slices, strict=True):
+        assert expected.abs().sum() > 0
+        assert_close((first + second) / 2, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_processes_slices_have_climss_suppression_of_their_batch() -> None:
+    torch.manual_seed(0)
+    (settings,) = [
+        s.settings for s in CLIMS.stages(CLIMS_PRESETS["nano"], shapes_view(), Shared()) if s.name == "guide"
+    ]
+    settings = replace(settings, threshold=-1.0)
+    features = normalize(torch.randn(6, 8), dim=1)
+    maps = torch.rand(2, 3, 4, 4)
+
+    def suppressed(pairs: list[int], processes: int) -> torch.Tensor:
+        which = torch.tensor(pairs)
+        regions = Regions(which, which, features[which], features[which])
+        terms = clims_stages.weighted_losses(maps, regions, features, features[3:], settings, processes)
+        return terms["co_occurring"]
+
+    whole = suppressed([0, 1, 2], 1)
+    assert whole != 0
+    assert_close((suppressed([0, 1], 2) + suppressed([2], 2)) / 2, whole)
+
+
+# --- paper scale ------------------------------------------------------------------------------------------
+
+
+def paper_scale() -> tuple[CaClConfig, Any]:
+    """The paper's settings without pretrained weights, and those of its guided training on VOC."""
+    paper = PRESETS["paper"]
+    config = replace(
+        paper,
+        backbone=replace(paper.backbone, weights="none"),
+        clip=replace(paper.clip, weights="none"),
+    )
+    view = TrainingView("voc2012", CLASSES, {"train": ()})
+    (settings,) = [s.settings for s in METHOD.stages(config, view, Shared()) if s.name == "guide"]
+    return config, settings
+
+
+def test_the_networks_of_the_paper_have_their_sizes() -> None:
+    """ResNet-50 and ViT-B-32 with all texts of VOC's classes and backgrounds, on the meta device."""
+    config, settings = paper_scale()
+    with torch.device("meta"):
+        backbone = build_backbone(config.backbone)
+        cam = CamNetwork(backbone, backbone.channels, 20).eval()
+        clip = load_clip(config.clip)
+        parts = {
+            "ResNet-50 CAM network at 512": complexity(cam, lambda: cam(torch.zeros(1, 3, 512, 512))),
+            "ViT-B-32 image encoder at 224": complexity(
+                clip.model.visual,  # type: ignore[arg-type]
+                lambda: clip.encode_normalised(torch.zeros(1, 3, 224, 224)),
+            ),
+        }
+    assert stages.text_features(clip, settings.texts.of_classes()).shape == (20, 4, 512)
+    assert stages.text_features(clip, settings.texts.of_backgrounds()).shape == (20, 20, 512)
+    for name, counted in parts.items():
+        print(
+            f"{name}: {counted.layer_macs / 1e9:.3f} G, {counted.macs / 1e9:.3f} G with products, "
+            f"{counted.parameters / 1e6:.3f} M"
+        )
+    cam_network, encoder = parts.values()
+    assert cam_network.parameters == 23_508_032 + 20 * 2048
+    assert encoder.parameters == 87_849_216
+
+
+@pytest.mark.slow
+def test_a_step_at_paper_scale_on_cpu() -> None:
+    """ResNet-50 and ViT-B-32 with random weights: one training step, which sees the present classes' texts alone."""
+    config, settings = paper_scale()
+    clip = load_clip(config.clip)
+    backbone = build_backbone(config.backbone)
+    network = GuidedNetwork(CamNetwork(backbone, backbone.channels, 20), config.suppression, True, 4, 1)
+    optimiser = stages.build_guided_optimiser(network, settings)
+    images = torch.randn(2, 3, 128, 128)
+    labels = torch.zeros(2, 20)
+    labels[0, [3, 14]] = labels[1, 7] = 1
+    guided = network(images)
+    assert guided.maps.shape == (2, 20, 8, 8)
+    regions = encode_regions(clip, images, guided.maps, labels, IMAGENET, config.composition)
+    present = [3, 7, 14]
+
+    def features(texts: list[list[str]]) -> torch.Tensor:
+        found = torch.full((20, len(texts[0]), 512), torch.nan)
+        found[present] = stages.text_features(clip, [texts[k] for k in present])
+        return found
+
+    classes, backgrounds = features(settings.texts.of_classes()), features(settings.texts.of_backgrounds())
+    terms = stages.weighted_losses(network, guided, regions, classes, backgrounds, settings)
+    before = network.cam.classifier.weight.detach().clone()
+    loss = torch.stack(list(terms.values())).sum()
+    assert loss.isfinite()
+    loss.backward()
+    optimiser.step()
+    assert (network.cam.classifier.weight != before).any()
+    assert all(p.grad is None for p in clip.parameters())

@@ -1,0 +1,490 @@
+"""Sections of the HTML report, from made-up records: what they say, and that no name gets out as markup."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reports import html, view
+from reports.sections import (
+    board_sections,
+    classes,
+    complexity,
+    confusion,
+    cost,
+    details,
+    examples,
+    failures,
+    further,
+    gain,
+    leaderboard,
+    methods,
+    provenance,
+    thresholds,
+    training,
+)
+from reports.templating import COLOURS, DASHES, colour, dash
+from results.aggregate import leaderboard as aggregate
+from results.complexity import read_profiles
+from results.io import Run, read_run, records_frame, write_records
+from results.schema import CellRecord, Record
+from tests.conftest import ROOT
+from tests.helpers.synthetic_runs import CLASSES, HOSTILE, METHODS, synthetic_run
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> view.Board:
+    return board_of(synthetic_run(tmp_path_factory.mktemp("run")))
+
+
+def board_of(folder: Path) -> view.Board:
+    run = read_run(folder)
+    return next(view.boards(run, aggregate(run.records, run.cells)))
+
+
+def made_board(values: dict[str, float], metric: str = "miou", **where: Any) -> view.Board:
+    """A board of methods with one segmentation score each."""
+    place = {
+        "dataset": "d",
+        "scale": "nano",
+        "protocol": "paper",
+        "refiner": "own",
+        "segmenter": "own",
+        "seed": 0,
+    }
+    score = {"stage": "segmentation", "variant": "", "split": "val", "metric": metric} | where
+    records = records_frame(Record(**place, **score, method=m, value=v) for m, v in values.items())
+    cells = [CellRecord(**place, method=m, status="done").as_dict() for m in values]
+    table = aggregate(records, cells)
+    return view.Board("board-0", "d", "nano", "paper", table, records, cells, Path())
+
+
+def test_equal_printed_scores_share_a_place() -> None:
+    board = made_board({"a": 0.6111, "b": 0.6109, "c": 0.65, "d": 0.3})
+    rows = {row["title"]: row for row in leaderboard.build(board)["rows"]}
+    assert {title: row["rank"] for title, row in rows.items()} == {"c": 1, "a": 2, "b": 2, "d": 4}
+    assert [row["cells"][0]["best"] for row in rows.values()] == [True, False, False, False]
+
+
+def test_entries_that_do_not_differ_significantly_share_a_place() -> None:
+    board = made_board({"a": 0.61, "b": 0.60, "c": 0.5})
+    keys = {entry.label: entry.key for entry in board.entries}
+    tested = {"segmentation": {keys["a"]: 1, keys["b"]: 1, keys["c"]: 3}}
+    board = replace(board, places=tested)
+    shown = leaderboard.build(board)
+    assert [row["rank"] for row in shown["rows"]] == [1, 1, 3]
+    assert shown["tested"]
+    partly = replace(board, places={"segmentation": {keys["a"]: 1}})
+    assert [row["rank"] for row in leaderboard.build(partly)["rows"]] == [1, 2, 3]
+
+
+def test_leaderboard_knows_what_to_filter_by(board: view.Board) -> None:
+    shown = leaderboard.build(board)
+    assert shown["supervisions"] == ["I", "I+S", "I+SAM", "M"]
+    assert shown["backbones"] == ["resnet38d", "resnet50", "vit"]
+    assert list(shown["stages"]) == ["cam", "pseudo_label", "segmentation"]
+    bound = next(row for row in shown["rows"] if row["title"] == "Supervised")
+    assert bound["rank"] is None
+    assert bound["kind"] == "bound"
+    not_run = next(row for row in shown["rows"] if row["status"] == "not run")
+    assert not not_run["scored"]
+    assert "sam_vit_b" in not_run["reason"]
+
+
+def test_heat_map_has_the_mean_and_every_class(board: view.Board) -> None:
+    tables = {table["score"].name: table for table in classes.build(board)["tables"]}
+    segmentation = tables["segmentation"]
+    assert [row["name"] for row in segmentation["rows"]][:3] == ["mean", "background", "boat"]
+    assert len(segmentation["rows"]) == 12
+    entry = next(e for e in board.entries if e.label == segmentation["heads"][0]["label"])
+    assert segmentation["rows"][0]["cells"][0]["mean"] == pytest.approx(entry.row["segmentation_mean"])
+
+
+def test_no_heat_map_is_of_references_alone(board: view.Board) -> None:
+    of_methods = ~board.records["method"].str.startswith("reference/")
+    few = replace(board, records=board.records[~(of_methods & (board.records["stage"] == "segmentation"))])
+    assert (few.records["stage"] == "segmentation").any()
+    shown = [table["score"].name for table in classes.build(few)["tables"]]
+    assert "pseudo_label" in shown
+    assert "segmentation" not in shown
+
+
+def test_stages_of_a_methods_own_stand_where_its_graph_has_them(board: view.Board) -> None:
+    entry = next(e for e in board.entries if e.label == "EPS")
+    order = ["cam", "pseudo_label_vit", "cam_sam", "pseudo_label", "segmentation"]
+    means = {name: {"mean": 0.1 * k, "std": math.nan, "n": 1} for k, name in enumerate(order, 1)}
+    steps = gain._steps(entry, means)
+    assert [step["title"] for step in steps] == [
+        "CAM",
+        "pseudo label vit",
+        "cam sam",
+        "Pseudo-label",
+        "Segmentation",
+    ]
+    assert [step["gain"] for step in steps] == ["", *["+10.0"] * 4]
+
+
+def test_gain_is_the_difference_of_consecutive_stages(board: view.Board) -> None:
+    rows = {row["label"]: row["steps"] for row in gain.build(board)["rows"]}
+    steps = rows["EPS"]
+    assert [step["title"] for step in steps] == ["CAM", "Pseudo-label", "Segmentation"]
+    entry = next(e for e in board.entries if e.label == "EPS")
+    expected = 100 * (entry.row["pseudo_label_mean"] - entry.row["cam_fixed_mean"])
+    assert steps[1]["gain"] == f"+{expected:.1f}"
+    assert "Supervised" not in rows  # a single stage gains nothing
+
+
+def test_confusion_tables_name_object_and_context(board: view.Board) -> None:
+    tables = confusion.build(board)["tables"]
+    assert [(t["object"], t["context"]) for t in tables] == [("boat", "water"), ("train", "rails")]
+    cells = {row["label"]: row["cells"][0] for row in tables[0]["rows"]}
+    ratio = float(cells["CAM"]["text"])
+    assert cells["CAM"]["share"] == pytest.approx(100 * ratio / (1 + ratio), abs=1)
+
+
+def test_further_scores_have_a_table_each_and_the_classifiers_their_own(board: view.Board) -> None:
+    tables = {table["name"]: table for table in further.build(board)["tables"]}
+    assert list(tables) == ["cam_fixed", "pseudo_label", "segmentation", "classifier"]
+    heads = tables["segmentation"]["heads"]
+    assert heads == ["Boundary recall", "precision", "F1", "Small", "large", "1 class", "3 or more"]
+    rows = {row["label"]: row["cells"] for row in tables["segmentation"]["rows"]}
+    eps = next(e for e in board.entries if e.label == "EPS")
+    recall, small = rows["EPS"][0], rows["EPS"][3]
+    assert recall["text"] == f"{100 * (eps.row['segmentation_mean'] - 0.1):.1f}"
+    assert small["text"] == f"{100 * (eps.row['segmentation_mean'] - 0.2):.1f}"
+    assert (small["n"], small["images"]) == (3, 200)
+    assert tables["classifier"]["heads"] == ["mAP", *CLASSES[1:]]
+    assert "Supervised" not in {row["label"] for row in tables["classifier"]["rows"]}  # it has none
+    assert "Supervised" in rows
+
+
+def test_a_board_without_further_scores_has_no_such_section() -> None:
+    assert further.build(made_board({"a": 0.5})) is None
+
+
+def test_costs_and_times(board: view.Board) -> None:
+    assert [chart["name"] for chart in cost.build(board)["charts"]] == ["training", "time", "macs", "memory"]
+    shown = complexity.build(board)
+    eps = next(row for row in shown["times"] if row["label"] == "EPS")
+    assert eps["total"] == sum(stage["seconds"] for stage in eps["stages"])
+    assert max(sum(s["width"] for s in row["stages"]) for row in shown["times"]) == pytest.approx(100)
+
+
+def test_complexity_says_what_each_figure_covers_and_how_it_was_made(board: view.Board) -> None:
+    (table,) = complexity.build(board)["tables"]
+    assert "linear and convolution layers alone; + products: with those of attention" in table.caption
+    assert "Measured on a machine, random weights, precision 32-true." in table.caption
+    row = dict(zip(table.heads, table.rows[1]))
+    assert (row["Method"], row["Network and what is covered"]) == ("EPS", "CAM network: CRF")
+    assert (row["Size"], row["MACs (G)"], row["+ products"]) == ("96x96", "0.500", "0.600")
+    assert (row["time (ms)"], row["images/s"], row["in batches"]) == ("33.0 ± 1.0", "30.0", "60.0 (4)")
+
+
+def made_profile(folder: Path, cell: CellRecord, hardware: str, values: dict[str, float]) -> None:
+    passage = {"network": "CAM network", "covers": "alone", "height": 9, "width": 9, "weights": "random"}
+    passage |= {
+        "name": "classify",
+        "key": "k",
+        "repeats": 4,
+        "reason": "" if "seconds" in values else "too long",
+    }
+    place = (cell.dataset, cell.method, cell.scale, cell.protocol, cell.refiner, cell.segmenter)
+    records = [
+        Record(*place, -1, "profile", "alone", "", metric, value, key="k", changes=cell.changes)
+        for metric, value in values.items()
+    ]
+    made = replace(cell, seed=-1, stages=[passage], provenance={"hardware_name": hardware})
+    write_records(folder / "profile" / hardware, records, [made])
+
+
+def test_profiles_are_kept_apart_by_hardware_and_by_settings(tmp_path: Path) -> None:
+    plain = CellRecord("d", "m", "nano", "paper", "own", "own", 0, "done")
+    other = replace(plain, changes="backbone.name=vit")
+    write_records(tmp_path, [], [plain, other])
+    made_profile(
+        tmp_path, plain, "cpu", {"macs_g": 2.0, "seconds": 0.1, "seconds_iqr": 0.001, "host_memory_mb": 90.0}
+    )
+    made_profile(tmp_path, plain, "gpu", {"macs_g": 2.0, "host_memory_mb": 900.0})
+    board = board_of(tmp_path)
+    tables = {table.name: table for table in complexity.build(board)["tables"]}
+    assert list(tables) == ["complexity-cpu", "complexity-gpu"]
+    assert tables["complexity-cpu"].rows == [["m", "CAM network: alone", "9x9", "2.00", "100 ± 1", "90.0"]]
+    assert "m, CAM network: alone: too long." in tables["complexity-gpu"].caption
+    assert [entry.row["changes"] for entry in board.entries] == ["", "backbone.name=vit"]
+
+    made_profile(tmp_path, replace(plain, changes="backbone.name=vgg"), "cpu", {"macs_g": 7.0})
+    board = board_of(tmp_path)
+    assert [t.rows[0][0] for t in complexity.build(board)["tables"]] == ["m (backbone.name=vgg)", "m"]
+
+
+def test_what_papers_print_stands_below_what_is_counted(tmp_path: Path) -> None:
+    info = {"title": "SAM-fused", "reported_as": "SAM-fused"}
+    counted = {"macs_g": 3000.0, "parameters_m": 180.0}
+    for scale, more in (("paper", 1), ("nano", 0)):
+        cell = CellRecord("d", "m", scale, "paper", "own", "own", 0, "done", method_info=info)
+        write_records(tmp_path / scale, [], [cell])
+        made_profile(tmp_path / scale, cell, "counts", counted)
+        (table,) = complexity.build(board_of(tmp_path / scale))["tables"]
+        rows = [dict(zip(table.heads, row)) for row in table.rows]
+        assert [row["MACs (G)"] for row in rows] == ["3000", "236"][: 1 + more]
+        assert [row["Params (M)"] for row in rows] == ["180", "58.9"][: 1 + more]
+        assert ("GFLOPs: " in table.caption) == bool(more)
+    assert rows[0]["Method"] == "SAM-fused"
+
+
+def test_threshold_curves_tell_the_best_and_the_fixed_one(board: view.Board) -> None:
+    shown = thresholds.build(board)
+    assert [item["label"] for item in shown["legend"]] == ["EPS", "DSKD-GC", "CA-CL", "CAM"]
+    assert all(item["values"][1:] == ["0.31", "0.25"] for item in shown["legend"])
+    assert shown["svg"].count('class="series"') == 4
+    assert shown["svg"].count('class="mark"') == 4
+
+
+def test_training_curves_of_every_stage_and_their_spread_over_seeds(board: view.Board) -> None:
+    entries = training.build(board)["entries"]
+    assert [entry["label"] for entry in entries] == [e.label for e in board.methods if e.cells[0]["stages"]]
+    chart = entries[0]["charts"][0]
+    assert (chart["stage"], chart["seeds"]) == ("classify", 3)
+    assert 'class="band"' in chart["svg"]
+    assert [item["label"] for item in chart["legend"]] == ["classification"]
+
+
+def test_examples_are_grouped_by_why_they_are_shown(board: view.Board) -> None:
+    shown = examples.build(board)
+    assert [sort["name"] for sort in shown["sorts"]] == ["sample", "best", "worst", "disagreement"]
+    best = next(image for image in shown["images"] if image["sort"] == "best")
+    assert best["reasons"] == ["best on the whole (predictions: mean IoU 93.0)"]
+    assert list(best["views"]) == ["prediction"]
+    assert {entry["label"] for entry in best["entries"]} == {m.title for m in METHODS if m.runs}
+
+
+def test_details_are_shown_whatever_they_are() -> None:
+    content = {
+        "prompts": ["a photo of {}", "a drawing of {}"],
+        "choices": {"boat": [3, 1], "train": [0, 9]},
+        "threshold": {"every": 5, "values": [0.1 * n for n in range(20)]},
+        "final": 0.25,
+        "rates": {"boat": 0.5},
+        "nested": [{"a": 1}],
+        "none": None,
+        "short": [1, 2],
+    }
+    found = {(block["kind"], block["title"]): block for block in details.blocks(content)}
+    rows = found["values", ""]["rows"]
+    assert ("final", "0.25") in rows
+    assert ("none", "–") in rows
+    assert ("short", "1, 2") in rows
+    assert found["table", "choices"]["heads"] == content["prompts"]
+    assert found["table", "choices"]["rows"] == [("boat", ["3", "1"]), ("train", ["0", "9"])]
+    assert found["table", "rates"]["rows"] == [("boat", ["0.5"])]
+    assert (
+        ">95<" in found["chart", "threshold"]["svg"] or "from 0 to 1.9" in found["chart", "threshold"]["svg"]
+    )
+    assert '"a": 1' in found["text", "nested"]["text"]
+    assert details.blocks([1, "x"]) == [{"kind": "text", "title": "", "text": '[\n  1,\n  "x"\n]'}]
+
+
+def test_page_wide_sections(board: view.Board) -> None:
+    shown = {m["name"]: m for m in methods.build([board])["methods"]}
+    assert len(shown["eps"]["deviations"]) == 1
+    assert [file["title"] for file in shown["eps"]["details"]] == ["classify/guidance.json"]
+    failed = failures.build([board])["rows"]
+    assert [(row["label"], row["seeds"], row["status"]) for row in failed] == [
+        ("SAM-Fused", [0, 1, 2], "not run")
+    ]
+    entries = provenance.build([board])["groups"][0]["entries"]
+    eps = next(entry for entry in entries if entry["label"] == "EPS")
+    assert ['"epochs": 4' in cell["settings"] for cell in eps["cells"]] == [True, False, False]
+
+
+def test_a_methods_deviations_are_those_of_all_its_cells(board: view.Board) -> None:
+    entry = next(entry for entry in board.methods if entry.row["method"] == "eps")
+    another: dict[str, object] = dict.fromkeys(("topic", "paper", "code", "ours", "why"), "of its refiner")
+    entry.cells[-1]["method_info"]["deviations"] = [another]
+    shown = {m["name"]: m for m in methods.build([board])["methods"]}
+    assert another in shown["eps"]["deviations"]
+    assert len(shown["eps"]["deviations"]) == 2
+
+
+def test_an_empty_board_has_only_its_leaderboard(tmp_path: Path) -> None:
+    write_records(tmp_path, [], [CellRecord("d", "m", "nano", "paper", "own", "own", 0, "failed", "why")])
+    assert [section.name for section in board_sections(board_of(tmp_path))] == ["leaderboard"]
+
+
+class _Tags(HTMLParser):
+    """Tags with attributes, and all text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def shape(page: str) -> list[tuple[str, tuple[str, ...]]]:
+    """Tags and their attributes' names: what hostile names must not change."""
+    return [(tag, tuple(sorted(attrs))) for tag, attrs in _Tags(page).tags]
+
+
+PLACEHOLDER = "xPLACEHOLDERx"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A small run with the placeholder wherever a name or a text can stand."""
+    folder = tmp_path_factory.mktemp("names")
+    two, few = METHODS[:2], CLASSES[:4]
+    return read_run(synthetic_run(folder, 1, PLACEHOLDER, methods=two, classes=few, images=2))
+
+
+def rendered(run: Run, name: str) -> str:
+    """The page with a name in the placeholder's stead, in the profiles too."""
+    named = renamed(run, name)
+    profiles = [renamed(profile, name) for profile in read_profiles(run.path)]
+    with mock.patch.object(view, "read_profiles", return_value=profiles):
+        return html.render(named, aggregate(named.records, named.cells))
+
+
+def renamed(run: Run, name: str) -> Run:
+    records = run.records.copy()
+    for column in records.select_dtypes(exclude="number"):
+        records[column] = records[column].str.replace(PLACEHOLDER, name, regex=False)
+    cells = json.loads(json.dumps(run.cells).replace(PLACEHOLDER, json.dumps(name)[1:-1]))
+    return Run(records, cells, run.path)
+
+
+@pytest.fixture(scope="module")
+def tame(run: Run) -> list[tuple[str, tuple[str, ...]]]:
+    return shape(rendered(run, "x"))
+
+
+HOSTILE_TEXT = st.text(
+    alphabet=st.one_of(
+        st.sampled_from("<>&\"'/=`{}%#;|\\ -!"), st.characters(codec="utf-8", categories=["L", "N"])
+    ),
+    min_size=1,
+    max_size=25,
+)
+
+
+@settings(max_examples=12)
+@given(HOSTILE_TEXT)
+def test_no_name_changes_the_pages_structure(run: Run, tame: Any, name: str) -> None:
+    assert shape(rendered(run, "x" + name)) == tame
+
+
+@pytest.mark.parametrize("name", [HOSTILE, '"><img src=x onerror=alert(1)>', "{{ 7*7 }}", "--></style><!--"])
+def test_known_attacks_stay_text(run: Run, tame: Any, name: str) -> None:
+    page = rendered(run, "x" + name)
+    assert shape(page) == tame
+    assert name in _Tags(page).text
+
+
+def test_every_image_and_chart_has_an_alternative_text(run: Run) -> None:
+    tags = _Tags(rendered(run, "x")).tags
+    assert all(attrs.get("alt") for tag, attrs in tags if tag == "img")
+    charts = [attrs for tag, attrs in tags if tag == "svg"]
+    assert charts
+    assert all(attrs["role"] == "img" and attrs["aria-label"] for attrs in charts)
+    ids = [attrs["id"] for _, attrs in tags if attrs.get("id")]
+    assert len(ids) == len(set(ids))
+    targets = [str(attrs["href"])[1:] for tag, attrs in tags if tag == "a"]
+    assert set(targets) <= set(ids)
+
+
+# Machado, Oliveira and Fernandes, A physiologically-based model for simulation of color vision deficiency, 2009, Tab. 1
+VISIONS = {
+    "usual": np.eye(3),
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+
+
+def themes() -> dict[str, dict[str, str]]:
+    """Colours of the style sheet's two themes by variable name."""
+    sheet = (ROOT / "reports" / "templates" / "css" / "page.css").read_text()
+    parts = sheet.split("prefers-color-scheme: dark")
+    found = [dict(re.findall(r"--([a-z]+(?:-\w+)?): (#[0-9a-f]{6})", part)) for part in parts]
+    return {"light": found[0], "dark": found[1]}
+
+
+def linear(hexadecimal: str) -> np.ndarray:
+    srgb = np.array([int(hexadecimal[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb: np.ndarray) -> np.ndarray:
+    """CIE Lab of linear sRGB, D65."""
+    to_xyz = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750],
+                       [0.0193339, 0.1191920, 0.9503041]])  # fmt: skip
+    t = to_xyz @ rgb / np.array([0.95047, 1, 1.08883])
+    f = np.where(t > 216 / 24389, np.cbrt(t), (24389 / 27 * t + 16) / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+def contrast(a: str, b: str) -> float:
+    """WCAG's contrast ratio."""
+    low, high = sorted(float(np.array([0.2126, 0.7152, 0.0722]) @ linear(c)) for c in (a, b))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("vision", VISIONS)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_series_are_told_apart_with_any_colour_vision(theme: str, vision: str) -> None:
+    colours = [themes()[theme][f"series-{n}"] for n in range(COLOURS)]
+    seen = [lab(np.clip(np.array(VISIONS[vision]) @ linear(c), 0, 1)) for c in colours]
+    assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 25
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_contrast_is_enough_to_read(theme: str) -> None:
+    colours = themes()[theme]
+    for text in ("ink", "muted", "accent", "bad", "warn", "good"):
+        assert contrast(colours[text], colours["paper"]) >= 4.5, text
+    for number in range(COLOURS):
+        assert contrast(colours[f"series-{number}"], colours["paper"]) >= 2.95, number
+
+
+def test_twenty_four_series_differ_in_colour_or_dash() -> None:
+    assert len({(colour(n), dash(n)) for n in range(COLOURS * DASHES)}) == 24
+
+
+def test_a_board_without_segmentation_still_shows_what_it_has() -> None:
+    board = made_board({"a": 0.5, "b": 0.4}, stage="cam", variant="fixed", split="train")
+    assert [entry.label for entry in board.entries] == ["a", "b"]
+    shown = leaderboard.build(board)
+    assert shown["main"] == "cam_fixed"
+    assert [row["rank"] for row in shown["rows"]] == [1, 2]
+    assert isinstance(board.table, pd.DataFrame)
