@@ -151,7 +151,7 @@ def _run_board(jobs: list[Job], run_dir: Path) -> None:
         earlier_run(run_dir)
     if (plan := plan_in_team(jobs, team)) is None:
         return
-    runner = Runner(plan, team)
+    runner = Runner(plan, team, run_dir)
     runner.follow_pace()
     with GrowingBoard(runner, run_dir) as board:
         results = runner.run(board.add)

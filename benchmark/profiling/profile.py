@@ -17,7 +17,7 @@ from benchmark import provenance
 from benchmark.config import RunConfig, plain
 from benchmark.console import console, stage_progress
 from benchmark.execution.distributed import make_fabric
-from benchmark.failures import one_line
+from benchmark.failures import one_line, packages_of
 from benchmark.planning.changes import cell_identity
 from benchmark.planning.method_info import method_info
 from benchmark.profiling.complexity import Complexity, passage_complexity, stage_passages
@@ -109,7 +109,8 @@ def profile(config: RunConfig, options: Options) -> Profile:
         except NotRunnable as error:
             cell = replace(cell, status="not run", reason=str(error))
         except Exception as error:  # one method's failure becomes its row
-            cell = replace(cell, status="failed", reason=one_line(error, Path(config.runtime.store)))
+            reason = one_line(error, Path(config.runtime.store), packages_of(method))
+            cell = replace(cell, status="failed", reason=reason)
         result.cells.append(replace(cell, stages=[_description(stage, m) for stage, m in measured]))
         result.records += [
             record for _, m in measured for record in _records(cell_identity(config, method_name, -1), m)

@@ -14,6 +14,7 @@ from benchmark.planning import code_version, plan
 from benchmark.planning.plan import Plan, make_plan
 from datasets.drawing.generated import load_pixels, save_pixels
 from methods.registry import all_methods
+from tests.helpers.toys import Toy
 from tests.helpers.trees import write_folder
 
 DATA = ("dataset.train=4", "dataset.val=2")
@@ -204,3 +205,29 @@ def test_mask_supervision_without_masks_is_not_run(tmp_path, root):
         "not run",
         "needs true masks of the training images; 1 of 2 have none",
     )
+
+
+class Misdeclared(Toy):
+    """A method whose own code fails while it declares its stages."""
+
+    def stages(self, *arguments):
+        return [{}["no such stage"]]
+
+
+def test_a_misspelt_stage_function_or_a_faulty_declaration_fails_while_planning(root, third_party):
+    toys = "tests.helpers.toys"
+    third_party(
+        Toy("misspelt", f"{toys}:fil"),
+        Misdeclared("misdeclared"),
+        Toy("sound", f"{toys}:fill"),
+    )
+    cells = planned(root, methods=("misspelt", "misdeclared", "sound")).cells
+    misspelt, misdeclared, sound = cells
+    assert [cell.status for cell in cells] == ["failed", "failed", "planned"]
+    assert misspelt.reason.startswith(
+        f"method misspelt, stage labels: module {toys} has no 'fil'; did you mean 'fill'? it has "
+    )
+    assert misdeclared.reason.startswith(
+        "method misdeclared, stages: KeyError: 'no such stage' (test_plan.py:"
+    )
+    assert sound.stages
