@@ -191,6 +191,7 @@ class Maker:
             "megapixels": megapixels(self.plan.dataset, planned.stage.splits),
             "conversion": asdict(self.plan.dataset.conversion()),
             "inputs": {role: up.key for role, up in planned.inputs.items()},
+            "max_iterations": self.plan.config.runtime.max_iterations,
             "seed": cell.seed if planned.stage.seeded else None,
             "provenance": provenance.collect(self._get_fabric().device) | {"weights": planned.weights},
         }

@@ -284,6 +284,7 @@ class _Keys:
             "code": [code_version(stage.run.split(":")[0]), *self._harness],
             "precision": runtime.precision,
             "deterministic": runtime.deterministic,
+            **({"max_iterations": runtime.max_iterations} if runtime.max_iterations else {}),
             "world_size": self._world_size,
         }
         return content_key(parts)

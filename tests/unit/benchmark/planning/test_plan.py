@@ -93,6 +93,7 @@ def test_how_it_is_computed_is_not_in_the_keys(root, override):
         ("method.eps.segmenter.train.iterations=3", {"segment", "predict", "score-predict"}),
         ("method.eps.backbone.weights=none", TRAINED | SCORES),
         ("runtime.precision=bf16-mixed", TRAINED | {"saliency"} | SCORES),
+        ("runtime.max_iterations=3", TRAINED | {"saliency"} | SCORES),
         ("evaluation.held_out=0.3", MASK_SCORES),
         ("evaluation.boundary_tolerance=0.01", MASK_SCORES),
     ],
