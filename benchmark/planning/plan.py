@@ -15,7 +15,14 @@ from benchmark.console import console
 from benchmark.failures import one_line, packages_of
 from benchmark.planning.changes import parts
 from benchmark.planning.code_version import code_version, function_fault
-from benchmark.planning.graph import SCORED, check_masks_unseen, check_refiner, until_kind, until_scores
+from benchmark.planning.graph import (
+    SCORED,
+    check_masks_unseen,
+    check_order,
+    check_refiner,
+    until_kind,
+    until_scores,
+)
 from benchmark.provenance import world_size
 from benchmark.store import Entry, Store, content_key
 from datasets import open_dataset
@@ -219,14 +226,16 @@ def _plan_cell(job: Job, method: Method, seed: int, view: TrainingView, keys: _K
 
 
 def _own_stages(job: Job, method: Method, view: TrainingView) -> list[Stage]:
-    """What the method declares; MethodError with its author's line where it raises anything else."""
+    """What the method declares; MethodError where it raises anything else, and where stages do not follow each other."""
     try:
-        return list(method.stages(job.config.method[method.name], view, job.config.shared))
+        stages = list(method.stages(job.config.method[method.name], view, job.config.shared))
     except MethodError:
         raise
     except Exception as error:
         said = one_line(error, Path(job.config.runtime.store), packages_of(method))
         raise MethodError(f"method {method.name}, stages: {said}") from error
+    check_order(stages, method.name)
+    return stages
 
 
 def _require_functions(stages: Sequence[Stage], method: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -232,3 +233,27 @@ def test_a_misspelt_stage_function_or_a_faulty_declaration_fails_while_planning(
         "method misdeclared, stages: KeyError: 'no such stage' (test_plan.py:"
     )
     assert sound.stages
+
+
+@pytest.mark.parametrize(
+    ("names", "inputs", "words"),
+    [
+        (
+            ("before", "after"),
+            {"labels": "befor"},
+            "its input 'befor' is no stage before it; there are before",
+        ),
+        (("first", "second"), {"labels": "second"}, "stage second: its input 'second' is no stage before it"),
+        (("labels", "labels"), {}, "two stages are called 'labels'; rename one"),
+    ],
+)
+def test_stages_that_do_not_follow_each_other_fail_while_planning(root, third_party, names, inputs, words):
+    class Disordered(Toy):
+        def stages(self, *arguments):
+            (stage,) = super().stages(*arguments)
+            return [replace(stage, name=names[0]), replace(stage, name=names[1], inputs=inputs)]
+
+    third_party(Disordered("toy"))
+    (cell,) = planned(root, methods=("toy",), until="pseudo_label").cells
+    assert cell.status == "failed"
+    assert words in cell.reason
