@@ -21,8 +21,8 @@ _UNINFORMATIVE = ("started", "finished", "seconds")
 class RunComparison:
     """Differences of run `b` from run `a`.
 
-    scores:   `KEYS`, `score`, `before`, `after`, `difference` (fractions), `p` (NaN where the images differ or a
-              run has no resamples), `n_before`, `n_after`; entries and scores that both have
+    scores:   `KEYS`, `score`, `before`, `after`, `difference` (fractions), `p` (NaN where the images differ, or a
+              run has no resamples or one seed), `n_before`, `n_after`; entries and scores that both have
     settings: `KEYS`, `setting`, `before`, `after` as text; the same for `versions` without entries
     only_a, only_b: entries (`KEYS`) that one run alone has
     states:   `KEYS`, `before`, `after`: status and reason where they changed
