@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
 from datasets.base import DataError, Sample
 from datasets.files.inspection import first_names
-from datasets.folder.label_file import class_index, object_classes, read_class_file, read_label_file
+from datasets.folder.label_file import (
+    ClassList,
+    class_index,
+    object_classes,
+    read_class_file,
+    read_label_file,
+)
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 OTHER_SUFFIXES = (".bmp", ".tif", ".tiff", ".gif")
@@ -43,8 +49,8 @@ class Listing:
     remarks: tuple[str, ...] = field(default=())
 
 
-def declared_classes(root: Path, given: str) -> tuple[str, ...] | None:
-    """Class names as set (a file under `root`, or names separated by commas), of classes.txt, or None."""
+def declared_classes(root: Path, given: str) -> ClassList | None:
+    """The classes as set (a file under `root`, or names separated by commas), those of classes.txt, or None."""
     if not given:
         file = root / "classes.txt"
         return read_class_file(file) if file.is_file() else None
@@ -54,6 +60,18 @@ def declared_classes(root: Path, given: str) -> tuple[str, ...] | None:
         raise DataError(f"folder: no class file {root / given}; correct dataset.classes")
     names = [name.strip() for name in given.split(",")]
     return object_classes([name for name in names if name], f"dataset.classes={given}")
+
+
+def without_unused_void(listing: Listing, declared: ClassList | None) -> Listing:
+    """`declared`'s remark added; a ``void`` at its end that no image is labelled with is VOC's 255 and no class."""
+    if declared is None:
+        return listing
+    used = {label for sample in listing.samples.values() for label in sample.labels}
+    classes, left_out = listing.classes, declared.left_out
+    if declared.unsure and len(classes) - 1 not in used:
+        classes, left_out = classes[:-1], (*left_out, declared.unsure)
+    remark = replace(declared, left_out=left_out).remark
+    return replace(listing, classes=classes, remarks=(*listing.remarks, *([remark] if remark else [])))
 
 
 # ---------------------------------------------------------------- a label file

@@ -21,6 +21,7 @@ from datasets.folder.layouts import (
     from_label_file,
     has_class_folders,
     has_mask_folders,
+    without_unused_void,
 )
 from datasets.limits import Inside, Within, first_fault
 
@@ -36,8 +37,8 @@ class FolderConfig(DatasetConfig):
              is a path under `images`, with or without its ending. Several labels are separated by ``;``,
              ``,``, ``|`` or spaces; a name of several words needs one of the first three, be it at its end
              (``pitted surface;``), or its line in `classes`
-    classes: a file under root (a name a line, perhaps numbered, perhaps ``background`` first), or names
-             separated by commas. Empty: ``classes.txt`` where it exists, else all names found, sorted
+    classes: a file under root (a name a line, perhaps numbered, perhaps ``background`` first, in any tool's
+             spelling, CVAT's labelmap.txt included), or names separated by commas. Empty: ``classes.txt`` where it exists, else all names found, sorted
     images:  folder of images under root (JPEG, PNG, WebP)
     masks:   folder of masks under root, optional. With a label file ``<id>.png``: 0 background, i the i-th
              class, 255 ignored. With class folders see `Folder`
@@ -208,8 +209,11 @@ class Folder(Dataset):
 
     @cached_property
     def _listing(self) -> Listing:
+        declared = declared_classes(self.root, self.settings.classes)
+        return without_unused_void(self._listed(declared.names if declared else None), declared)
+
+    def _listed(self, classes: tuple[str, ...] | None) -> Listing:
         settings = self.settings
-        classes = declared_classes(self.root, settings.classes)
         self._require_mask_folder()
         for name in (settings.labels, *(["index.csv"] if settings.labels == FolderConfig.labels else [])):
             if (file := self.root / name).is_file():
