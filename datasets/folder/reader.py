@@ -37,8 +37,9 @@ class FolderConfig(DatasetConfig):
              is a path under `images`, with or without its ending. Several labels are separated by ``;``,
              ``,``, ``|`` or spaces; a name of several words needs one of the first three, be it at its end
              (``pitted surface;``), or its line in `classes`
-    classes: a file under root (a name a line, perhaps numbered, perhaps ``background`` first, in any tool's
-             spelling, CVAT's labelmap.txt included), or names separated by commas. Empty: ``classes.txt`` where it exists, else all names found, sorted
+    classes: a file under root (a name a line, perhaps numbered, perhaps ``background`` first, as any tool spells it;
+             or CVAT's labelmap.txt), or names separated by commas. Empty: ``classes.txt`` where it exists, else all
+             names found, sorted
     images:  folder of images under root (JPEG, PNG, WebP)
     masks:   folder of masks under root, optional. With a label file ``<id>.png``: 0 background, i the i-th
              class, 255 ignored. With class folders see `Folder`
