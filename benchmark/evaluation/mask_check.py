@@ -12,6 +12,7 @@ from benchmark.evaluation.parallel import map_in_order
 from datasets.base import IGNORE, DataError, Dataset
 from datasets.files.label_check import label_problems
 from datasets.files.listing import first_names
+from datasets.files.palette import palette_problem, shown_colours
 
 
 def check_masks(
@@ -42,7 +43,11 @@ def check_masks(
     if faults:
         count = f"{len(faults)} of {len(masked)} masks of {split} are faulty ({first_names(list(faults))}): "
         raise DataError(f"{count if len(faults) > 1 else ''}{next(iter(faults.values()))}")
-    for problem in label_problems(dataset, held, f"{dataset.name}: {split}"):
+    where = f"{dataset.name}: {split}"
+    paths = {i: path for i in masked if (path := dataset.mask_path(i)) is not None}
+    if paths and (problem := palette_problem(where, shown_colours(held, paths), paths[masked[0]].parent)):
+        raise DataError(f"{problem.what}; {problem.remedy}")
+    for problem in label_problems(dataset, held, where):
         if problem.broken:
             raise DataError(f"{problem.what}; {problem.remedy}")
         note(f"{problem.what}; {problem.remedy}")

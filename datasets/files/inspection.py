@@ -9,6 +9,7 @@ from datasets.base import IGNORE, DataError, Dataset, Problem
 from datasets.files.broken_files import too_large, undecodable
 from datasets.files.label_check import label_problems, mask_values
 from datasets.files.listing import first_names as first_names
+from datasets.files.palette import palette_problem, save_ids, shown_colours
 
 SAMPLED = 50
 """Images that are decoded; all of a large data set would take minutes."""
@@ -42,10 +43,15 @@ def _evenly(ids: Sequence[str], count: int) -> Sequence[str]:
 
 def _sampled_labels(dataset: Dataset, split: str) -> list[Problem]:
     paths = {i: path for i in dataset.ids(split) if (path := dataset.mask_path(i)) is not None}
+    if not paths:
+        return []
     chosen = _evenly(list(paths), MASKS_SAMPLED)
     scope = f" ({len(chosen)} of {len(paths)} masks sampled)" if len(chosen) < len(paths) else ""
     held = {i: values for i in chosen if (values := mask_values(paths[i]))}
-    found = label_problems(dataset, held, f"{dataset.name}: {split}")
+    where = f"{dataset.name}: {split}"
+    found = label_problems(dataset, held, where)
+    if problem := palette_problem(where, shown_colours(held, paths), next(iter(paths.values())).parent):
+        found.insert(0, problem)
     return [Problem(f"{problem.what}{scope}", problem.remedy, problem.broken) for problem in found]
 
 
@@ -79,10 +85,8 @@ def mask_problems(path: Path, size: tuple[int, int], classes: int) -> list[Probl
     try:
         with Image.open(path) as mask:
             if mask.mode not in ("L", "P", "1"):
-                what = f"{path}: mask of mode {mask.mode}, not 8-bit single-channel"
-                return [
-                    Problem(what, f"save class ids 0..{classes} and {IGNORE} as a greyscale or palette PNG")
-                ]
+                what = f"{path}: mask of mode {mask.mode}, not 8-bit single-channel or indexed"
+                return [Problem(what, save_ids(path.parent))]
             values = [v for v, n in enumerate(mask.histogram()[:256]) if n]
             if mask.mode == "1":  # read as 0 and 1, counted as 0 and 255
                 values = [min(v, 1) for v in values]
