@@ -14,7 +14,6 @@ from datasets.files.fingerprints import dataset_fingerprint
 from datasets.files.inspection import as_problem, first_names, sampled_problems
 from datasets.folder.copies import MaskJob, convert, copy_masks, empty_masks
 from datasets.folder.layouts import (
-    MASK_FOLDERS,
     Listing,
     declared_classes,
     from_class_folders,
@@ -295,7 +294,7 @@ class Folder(Dataset):
             if mask.parent in folders:
                 raise DataError(
                     f"folder: {mask.parent} holds masks and images; move the masks into a folder of their own"
-                    f" ({', '.join(MASK_FOLDERS)}, or dataset.masks)"
+                    " (masks, ground_truth, or dataset.masks)"
                 )
 
 
