@@ -210,12 +210,24 @@ def from_class_folders(
             splits[sample_id] = split
             names_of[sample_id] = (folder, path.relative_to(folder).with_suffix("").as_posix())
     require_no_masks([s.image for s in samples.values()])
+    remark += _inner_splits(splits, names_of)
     split_by = None if None in splits.values() else "folders"
     roots = [root, *([beside] if beside else [])]
     masks = _find_masks(roots, samples, names_of, mask_folder)
     if _TEST_LEFT_OUT not in remark:  # whose masks they may be
         remark += _unused_masks(roots, masks, mask_folder)
     return Listing(root, classes, samples, splits, split_by, masks, binary=True, remarks=remark)
+
+
+def _inner_splits(splits: dict[str, str | None], names_of: dict[str, tuple[Path, str]]) -> tuple[str, ...]:
+    """A remark where class folders hold split folders, which say nothing there."""
+    named = {name.split("/")[0] for i, (_, name) in names_of.items() if splits[i] is None and "/" in name}
+    inner = sorted(name for name in named if name.lower() in (*_TRAIN, *_VAL, *_TEST))
+    if not inner:
+        return ()
+    return (
+        f"folders {', '.join(inner)} in class folders are pooled, split drawn; for theirs, train/<class>",
+    )
 
 
 def _class_folders(root: Path, mask_folder: str) -> tuple[list[tuple[str | None, Path]], tuple[str, ...]]:

@@ -13,29 +13,11 @@ from PIL import Image
 from datasets.base import DataError
 from datasets.folder.spellings import folded
 
-WORDS = frozenset(
-    [
-        "mask",
-        "masks",
-        "groundtruth",
-        "groundtruths",
-        "gt",
-        "gts",
-        "label",
-        "labels",
-        "annotation",
-        "annotations",
-        "anno",
-        "annos",
-        "seg",
-        "segs",
-        "segmentation",
-        "segmentations",
-        "segmask",
-        "binarymask",
-        "labelmap",
-    ]
-)
+_WORDS = """
+    mask masks groundtruth groundtruths gt gts label labels labelmap annotation annotations anno annos seg segs segmask
+    segmentation segmentations binarymask
+"""
+WORDS = frozenset(_WORDS.split())
 """What folders of masks, and beginnings and ends of masks' names, are called; `folded`."""
 LOOKED_AT = 3
 """Files of one manner of naming that are decoded: two values in each are no accident."""

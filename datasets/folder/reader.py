@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from datasets.base import Conversion, DataError, Dataset, DatasetConfig, Problem, Sample
+from datasets.files.duplicates import duplicate_problems
 from datasets.files.fingerprints import dataset_fingerprint
 from datasets.files.inspection import as_problem, first_names, sampled_problems
 from datasets.folder.copies import MaskJob, convert, copy_masks, empty_masks
@@ -185,7 +186,8 @@ class Folder(Dataset):
                 what = f"{len(missing)} of {len(ids)} {split} images have no mask ({first_names(missing)})"
                 name = "<class>/<name>.png" if self._listing.binary else "<id>.png"
                 found.append(Problem(f"folder: {what}", f"add them under {masks}, named {name}"))
-        return found + sampled_problems(self)
+        images = {split: {i: self.sample(i).image for i in ids} for split, ids in self._splits.items()}
+        return found + duplicate_problems(self.name, images) + sampled_problems(self)
 
     def notes(self) -> list[str]:
         """What was found, for `doctor`: counts, where labels, classes and split come from, what was copied."""
