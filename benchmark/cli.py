@@ -122,7 +122,7 @@ def list_() -> None:
     """List methods, data sets, scales and protocols: one line each, and what each needs."""
     import datasets
     from methods.refiners.config import REFINER_SUMMARIES
-    from methods.registry import all_methods
+    from methods.registry import all_methods, broken_methods
     from methods.segmenters.networks import NETWORKS
 
     def section(title: str, rows: list[tuple[str, str, str]]) -> None:
@@ -135,6 +135,8 @@ def list_() -> None:
         "Methods (* in --methods all)",
         [(f"{m.name}{' *' if m.in_all else ''}", m.summary, m.needs) for m in all_methods().values()],
     )
+    for reason in broken_methods().values():
+        console.print(f"  broken: {reason}", style="red", markup=False)
     section(
         "Data sets", [(c.name, c.summary, c.needs) for c in map(datasets.dataset_class, datasets.names())]
     )
