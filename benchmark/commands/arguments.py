@@ -43,7 +43,7 @@ def method_names(text: str) -> list[str]:
     for part in filter(None, map(str.strip, text.split(","))):
         names |= dict.fromkeys(standard if part == "all" else [find_method(part).name])
     if not names:
-        raise ConfigError("--methods names no method; see `python -m benchmark list`")
+        raise ConfigError("--methods names no method; see `wsss list`")
     return list(names)
 
 
