@@ -29,6 +29,7 @@ from benchmark.console import console, duration
 from benchmark.external.command import evaluate
 from benchmark.failures import ConfigError
 from benchmark.folders import check_writable
+from benchmark.provenance import release
 from benchmark.store import disk_is_full
 from datasets.base import DataError
 from methods.base import MethodError
@@ -36,7 +37,6 @@ from reports import DEFAULT_FORMATS, FORMATS
 
 app = typer.Typer(
     name="benchmark",
-    help="Reproducible comparison of weakly supervised semantic segmentation methods.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -79,6 +79,22 @@ def fail(message: str) -> None:
     """Print one line on stderr and exit with 2."""
     print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
+
+
+def show_version(wanted: bool) -> None:
+    """Print the installed version and stop, where it is wanted."""
+    if wanted:
+        print(release())
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Reproducible comparison of weakly supervised semantic segmentation methods."""
 
 
 app.command()(run)
