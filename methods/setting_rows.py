@@ -179,7 +179,9 @@ def written(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, (list, tuple)):
         return f"[{','.join(map(written, value))}]"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value) if re.fullmatch(r"[\w./+:-]+", str(value)) else f"'{value}'"
 
 
 def _sources(method: Method, keys: Sequence[str]) -> dict[str, str]:

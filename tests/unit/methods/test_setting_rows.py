@@ -103,9 +103,9 @@ def test_a_row_says_type_range_default_and_meaning() -> None:
 
 
 def test_defaults_are_written_as_overrides_are() -> None:
-    values = [None, True, 1e-5, 3.0, ("a", 2), ()]
+    values = [None, True, 1e-5, 3.0, ("a", 2), (), "", "nano/sam", ("a photo of {}.", "b")]
     texts = [written(value) for value in values]
-    assert texts == ["null", "true", "1e-05", "3", "[a,2]", "[]"]
+    assert texts == [*("null", "true", "1e-05", "3", "[a,2]", "[]", "''", "nano/sam", "['a photo of {}.',b]")]
     read = OmegaConf.to_object(OmegaConf.from_dotlist([f"x{i}={text}" for i, text in enumerate(texts)]))
     assert read == {f"x{i}": list(v) if isinstance(v, tuple) else v for i, v in enumerate(values)}
 
