@@ -102,7 +102,7 @@ class _Field:
 def _fields(config: Any, prefix: str = "", above: tuple[int, ...] = ()) -> Iterator[tuple[_Field, str]]:
     """The settings of a preset with their values; of a part that may be null, that it is there comes first."""
     meanings = field_meanings(type(config))
-    for position, (name, hint) in enumerate(field_hints(type(config)).items()):
+    for position, (name, hint) in enumerate(field_hints(type(config)).items()):  # type: ignore[arg-type]
         value, key, place = getattr(config, name), f"{prefix}{name}", (*above, position)
         part = dataclasses.is_dataclass(value)
         if not part or NoneType in get_args(hint):
