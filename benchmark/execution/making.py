@@ -99,13 +99,14 @@ class Maker:
 
         progress = stage_progress(title)
         progress.start(self.plan.dataset.masked(split), "img")
+        notes: list[str] = []
         try:
-            return {
-                "kind": "check",
-                "masks": check_masks(self.plan.dataset, split, progress=progress.advance),
-            }
+            masks = check_masks(self.plan.dataset, split, progress=progress.advance, note=notes.append)
+            return {"kind": "check", "masks": masks}
         finally:
             progress.stop()
+            for text in notes:
+                console.print(f"note: {text}", markup=False)
 
     def follow(self) -> None:
         """What the other processes of a team do: train when rank 0 does."""
