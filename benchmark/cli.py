@@ -134,8 +134,20 @@ def profile(
 
 
 @app.command("list")
-def list_() -> None:
+def list_(
+    settings: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METHOD", help="Instead: a method's settings, with type, range, defaults and meaning."
+        ),
+    ] = None,
+) -> None:
     """List methods, data sets, scales and protocols: one line each, and what each needs."""
+    if settings is not None:
+        from benchmark.commands.settings import print_settings
+
+        print_settings(settings)
+        return
     import datasets
     from methods.refiners.config import REFINER_SUMMARIES
     from methods.registry import all_methods, broken_methods
