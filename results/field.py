@@ -55,6 +55,7 @@ class Conditions:
     """How a number was made; each "unknown" where it was not found.
 
     cam_backbone, cam_pretraining: of the classifier ("ResNet-38d", "ImageNet-1k"); "none" where nothing is trained
+    refiner:        between CAM and pseudo-label ("PSA", "IRN", "CRF", "none")
     segmenter:      "DeepLab V1", "DeepLab V2", "DeepLab V3+", "UPerNet", or the decoder of a single-stage method
     segmenter_backbone, segmenter_initialisation: its trunk, and the weights that it starts from ("ImageNet-1k",
                     "ImageNet-21k", "COCO masks")
@@ -63,6 +64,7 @@ class Conditions:
 
     cam_backbone: str = UNKNOWN
     cam_pretraining: str = UNKNOWN
+    refiner: str = UNKNOWN
     segmenter: str = UNKNOWN
     segmenter_backbone: str = UNKNOWN
     segmenter_initialisation: str = UNKNOWN
@@ -77,7 +79,8 @@ _ALLOWED = {"test_scales": ("one", "several"), "test_mirror": ("yes", "no"), "te
 
 @dataclass(frozen=True)
 class Number:
-    """A printed mIoU. value: in percent; of: the paper that prints it where that is not the method's own"""
+    """A printed mIoU. value: in percent; of: the paper that prints it where that is not the method's own; note: what
+    is odd about it"""
 
     score: str
     value: float
@@ -86,6 +89,7 @@ class Number:
     read: datetime.date
     readings: int
     of: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -219,7 +223,7 @@ def _result(where: str, part: Any) -> Result:
 
 def _number(where: str, part: Any) -> Number:
     second_hand = isinstance(part, Mapping) and part.get("source") == SOURCES[-1]
-    _require(where, part, (*_NUMBER_KEYS, *(["of"] if second_hand else [])))
+    _require(where, part, (*_NUMBER_KEYS, *(["of"] if second_hand else [])), ("note",))
     if part["score"] not in SCORES:
         raise DataError(f"{where}: score {part['score']!r}; one of {', '.join(SCORES)}")
     if part["source"] not in SOURCES:
@@ -236,7 +240,14 @@ def _number(where: str, part: Any) -> Number:
         if not isinstance(part[key], str) or not part[key].strip():
             raise DataError(f"{where}: {key} {part[key]!r}; name the table, section, abstract or file")
     return Number(
-        part["score"], float(value), part["source"], part["where"], read, part["readings"], part.get("of", "")
+        part["score"],
+        float(value),
+        part["source"],
+        part["where"],
+        read,
+        part["readings"],
+        part.get("of", ""),
+        part.get("note", ""),
     )
 
 
