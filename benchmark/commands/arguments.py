@@ -46,7 +46,7 @@ def method_names(text: str) -> list[str]:
         for reason in broken_methods().values() if part == "all" else ():  # it may be one of them
             print(f"warning: {reason}", file=sys.stderr)
     if not names:
-        raise ConfigError("--methods names no method; see `python -m benchmark list`")
+        raise ConfigError("--methods names no method; see `wsss list`")
     return list(names)
 
 

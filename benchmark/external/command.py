@@ -38,7 +38,7 @@ def evaluate(
 ) -> None:
     """Score CAMs, pseudo-labels or predictions from files, as a row of a run's board marked external.
 
-    Read are indexed PNGs, and CAMs as published code saves them (the README names the formats). Sorts
+    Read are indexed PNGs, and CAMs as published code saves them (docs/guide/usage.md names the formats). Sorts
     that are given later under the same name join the row; changed files replace it.
     """
     from benchmark.execution.runner import Runner

@@ -18,7 +18,7 @@ from benchmark.planning.plan import Plan, PlannedStage
 from benchmark.timing.reference_times import ReferenceTimes, Timed, reference_times
 from benchmark.timing.remaining import Remaining
 from datasets.base import Dataset
-from datasets.files.orientation import image_size
+from datasets.files.decoding import image_size
 from methods.base import Kind
 
 PROBED = 20

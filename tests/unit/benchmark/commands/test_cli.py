@@ -115,3 +115,13 @@ def test_columns_of_the_list_are_straight_however_long_a_name_is(command_line, t
         if line.split()[:1] == [name]
     }
     assert columns == {len("  a_method_with_a_name_of_some_length  ")}
+
+
+def test_the_settings_of_a_method_are_listed_with_what_there_is_to_know(command_line):
+    lines = [line.strip() for line in command_line("list", "--settings", "eps").out.splitlines()]
+    start = lines.index("method.eps.overlap_threshold  float, [0, 1]")
+    assert lines[start + 1 : start + 4] == ["default 0.4", "τ of Eq. 2, in [0, 1]", "source: paper: τ = .4"]
+
+
+def test_settings_of_an_unknown_method_are_one_line(command_line):
+    assert "did you mean 'eps'?" in command_line("list", "--settings", "epss").err
