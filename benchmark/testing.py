@@ -1,5 +1,7 @@
 """What every method keeps, as a test class. With pytest, a method's own tests are two lines:
 
+    from wsss_benchmark.testing import MethodContract
+
     class TestMine(MethodContract):
         method = "mine"
 

@@ -1,0 +1,5 @@
+from wsss_benchmark.testing import MethodContract
+
+
+class TestMinimal(MethodContract):
+    method = "minimal"
