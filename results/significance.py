@@ -80,10 +80,11 @@ class SeedNoise:
     freedom: np.ndarray
 
     def shrunk(self, pooled: SeedNoise) -> SeedNoise:
-        """Towards a pooled variance, which counts for `PRIOR` degrees of freedom; as it is where either is unknown."""
+        """Towards a pooled variance (its own is in it), which counts for `PRIOR` degrees of freedom, but together for
+        no more than the pool has; as it is where either is unknown."""
         known = (self.freedom > 0) & (pooled.freedom > 0)
-        freedom = np.where(known, self.freedom + PRIOR, self.freedom)
-        variance = (self.freedom * self.variance + PRIOR * pooled.variance) / np.maximum(freedom, PRIOR)
+        variance = (self.freedom * self.variance + PRIOR * pooled.variance) / (self.freedom + PRIOR)
+        freedom = np.where(known, np.minimum(self.freedom + PRIOR, pooled.freedom), self.freedom)
         return SeedNoise(np.where(known, variance, self.variance), freedom)
 
 
