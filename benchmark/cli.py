@@ -219,6 +219,9 @@ def report(
     formats: Annotated[
         str, typer.Option(help=f"Comma-separated: {', '.join(FORMATS)}, or `all`.")
     ] = ",".join(DEFAULT_FORMATS),
+    baseline: Annotated[
+        str, typer.Option(help="A method: test differences from it alone, in place of all pairs and ranks.")
+    ] = "",
     compare: Annotated[
         Path | None,
         typer.Option(help="Another run's folder: print what changed from it to RUN_DIR, and nothing else."),
@@ -236,8 +239,8 @@ def report(
     from reports import build_reports
 
     chosen = list(FORMATS) if formats == "all" else [name.strip() for name in formats.split(",")]
-    files = build_reports(run_dir, output, chosen)
-    print_board(run_dir)
+    files = build_reports(run_dir, output, chosen, baseline)
+    print_board(run_dir, baseline)
     for name, path in files.items():
         console.print(f"{name}: {path}", markup=False)
 

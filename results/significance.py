@@ -240,6 +240,7 @@ class Significance:
     pairs:     `KEYS[:3]`, `score`, `class_name`, `a` and `b` (each a tuple of `KEYS`), difference a - b, low,
                high, p, p_holm (adjusted over the pairs of a board, for one score and class), n
     resolution: `KEYS[:3]`, `data`, `score`, and what a leaderboard's tests of the mIoU can tell apart (`Resolution`)
+    baseline:  the method that all pairs have in common, "" where all pairs were tested
 
     They lack what the run folder holds no resamples of.
     """
@@ -247,6 +248,7 @@ class Significance:
     standings: pd.DataFrame
     pairs: pd.DataFrame
     resolution: pd.DataFrame
+    baseline: str = ""
 
 
 def significance(run: Run, board: pd.DataFrame, baseline: str = "") -> Significance:
@@ -296,6 +298,7 @@ def significance(run: Run, board: pd.DataFrame, baseline: str = "") -> Significa
         pd.DataFrame(
             resolutions, columns=[*KEYS[:3], "data", "score", *(f.name for f in fields(Resolution))]
         ),
+        baseline,
     )
 
 
