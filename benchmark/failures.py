@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from benchmark.store import disk_is_full
 from datasets.base import DataError
 from methods.base import MethodError
+
+_COLOUR_CODES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 
 
 class ConfigError(Exception):
@@ -14,7 +17,11 @@ class ConfigError(Exception):
 
 
 def one_line(error: BaseException, store: Path) -> str:
-    """A failure as one line: what, where, what to do."""
+    """A failure as one line: what, where, what to do; without the codes by which terminals colour."""
+    return _COLOUR_CODES.sub("", _said(error, store))
+
+
+def _said(error: BaseException, store: Path) -> str:
     if disk_is_full(error):
         return f"the disk with {store} is full; free some space and run the same command again: it resumes"
     if isinstance(error, (DataError, MethodError)):
