@@ -7,13 +7,17 @@ holds a CPU tensor, on which the operations are carried out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes, return_and_correct_aliasing
+from torch.utils._python_dispatch import (
+    TorchDispatchMode,
+    _disable_current_modes,
+    return_and_correct_aliasing,
+)
 from torch.utils._pytree import tree_leaves, tree_map
 
 from datasets.loading import loader
@@ -53,8 +57,12 @@ def simulated_cuda() -> Iterator[torch.device]:
         _Mode(),
     ):
         try:
-            torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device="cuda") is made on the CPU first
-            torch.__future__.set_swap_module_params_on_conversion(True)  # Module.to cannot change the data in place
+            torch._C._set_only_lift_cpu_tensors(
+                True
+            )  # torch.tensor(..., device="cuda") is made on the CPU first
+            torch.__future__.set_swap_module_params_on_conversion(
+                True
+            )  # Module.to cannot change the data in place
             yield DEVICE
         finally:
             torch._C._set_only_lift_cpu_tensors(lifted)
@@ -89,7 +97,11 @@ class CudaTensor(torch.Tensor):
 
     @classmethod
     def __torch_dispatch__(
-        cls, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+        cls,
+        func: Any,
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         return _dispatch(func, args, kwargs or {})
 
@@ -123,7 +135,11 @@ class _Mode(TorchDispatchMode):
         self._mode_key = torch._C._TorchDispatchModeKey.FAKE  # torch then looks for no driver
 
     def __torch_dispatch__(
-        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         if _is_composite(func):
             with self:
