@@ -21,6 +21,7 @@ from benchmark.commands.arguments import (
     print_board,
     run_folder,
 )
+from benchmark.commands.field import field
 from benchmark.commands.prune import prune
 from benchmark.commands.record_times import record_times
 from benchmark.commands.run import run
@@ -134,11 +135,23 @@ def profile(
 
 
 @app.command("list")
-def list_() -> None:
+def list_(
+    settings: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METHOD", help="Instead: a method's settings, with type, range, defaults and meaning."
+        ),
+    ] = None,
+) -> None:
     """List methods, data sets, scales and protocols: one line each, and what each needs."""
+    if settings is not None:
+        from benchmark.commands.settings import print_settings
+
+        print_settings(settings)
+        return
     import datasets
     from methods.refiners.config import REFINER_SUMMARIES
-    from methods.registry import all_methods
+    from methods.registry import all_methods, broken_methods
     from methods.segmenters.networks import NETWORKS
 
     def section(title: str, rows: list[tuple[str, str, str]]) -> None:
@@ -151,6 +164,8 @@ def list_() -> None:
         "Methods (* in --methods all)",
         [(f"{m.name}{' *' if m.in_all else ''}", m.summary, m.needs) for m in all_methods().values()],
     )
+    for reason in broken_methods().values():
+        console.print(f"  broken: {reason}", style="red", markup=False)
     section(
         "Data sets", [(c.name, c.summary, c.needs) for c in map(datasets.dataset_class, datasets.names())]
     )
@@ -193,6 +208,7 @@ def doctor(
 app.command()(cli_data.prepare)
 app.command()(check)
 app.command()(prune)
+app.command()(field)
 app.command(hidden=True)(record_times)
 
 
