@@ -1,4 +1,4 @@
-# The benchmark in a container, for CPU (default) or CUDA; docs/containers.md says how it is used.
+# The benchmark in a container, for CPU (default) or CUDA; docs/guide/containers.md says how it is used.
 #   docker build -t wsss .
 #   docker build -t wsss:cuda --build-arg DEVICE=cuda .
 FROM debian:bookworm-slim AS build
