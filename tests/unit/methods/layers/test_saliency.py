@@ -200,7 +200,7 @@ def test_without_rembg_the_extra_is_named(
     tmp_path: Path, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rembg_models.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MethodError, match=r"pip install -e '\.\[saliency\]'"):
+    with pytest.raises(MethodError, match=r"pip install 'rembg\[cpu\]'"):
         detect(Context(samples, tmp_path), SaliencyConfig(source="rembg"))
 
 

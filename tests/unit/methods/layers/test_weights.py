@@ -231,7 +231,7 @@ def test_rembg_keeps_its_models_itself(tmp_path: Path, monkeypatch: pytest.Monke
 def test_without_rembg_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rembg_models.importlib.util, "find_spec", lambda name: None)
     for ask in (weights.fetch, weights.check_served):
-        with pytest.raises(MethodError, match=r"pip install -e '\.\[saliency\]'"):
+        with pytest.raises(MethodError, match=r"pip install 'rembg\[cpu\]'"):
             ask("rembg/u2netp")
 
 
