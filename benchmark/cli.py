@@ -151,7 +151,7 @@ def list_(
         return
     import datasets
     from methods.refiners.config import REFINER_SUMMARIES
-    from methods.registry import all_methods, broken_methods
+    from methods.registry import all_experiments, all_methods, broken_methods
     from methods.segmenters.networks import NETWORKS
 
     def section(title: str, rows: list[tuple[str, str, str]]) -> None:
@@ -169,10 +169,13 @@ def list_(
     section(
         "Data sets", [(c.name, c.summary, c.needs) for c in map(datasets.dataset_class, datasets.names())]
     )
+    experiments, faulty = all_experiments()
     section(
         "Experiments (run --experiment)",
-        [(f"{m.name}/{e.name}", e.title, "") for m in all_methods().values() for e in m.experiments],
+        [(name, experiment.title, "") for name, (_, experiment) in experiments.items()],
     )
+    for reason in faulty.values():
+        console.print(f"  broken: {reason}", style="red", markup=False)
     section("Refiners (--refiners)", [(n, s, "") for n, s in REFINER_SUMMARIES.items()])
     section(
         "Segmentation networks by scale (--segmenters)",

@@ -230,6 +230,9 @@ def _own_stages(job: Job, method: Method, view: TrainingView) -> list[Stage]:
     """What the method declares; MethodError where it raises anything else, and where stages do not follow each other."""
     try:
         stages = list(method.stages(job.config.method[method.name], view, job.config.shared))
+        _ = (
+            method.deviations
+        )  # the leaderboard reads them, and a faulty file is to fail before hours of training
     except MethodError:
         raise
     except Exception as error:
