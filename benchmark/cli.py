@@ -21,6 +21,7 @@ from benchmark.commands.arguments import (
     print_board,
     run_folder,
 )
+from benchmark.commands.field import field
 from benchmark.commands.prune import prune
 from benchmark.commands.record_times import record_times
 from benchmark.commands.run import run
@@ -29,6 +30,7 @@ from benchmark.console import console, duration
 from benchmark.external.command import evaluate
 from benchmark.failures import ConfigError
 from benchmark.folders import check_writable
+from benchmark.provenance import release
 from benchmark.store import disk_is_full
 from datasets.base import DataError
 from methods.base import MethodError
@@ -36,7 +38,6 @@ from reports import DEFAULT_FORMATS, FORMATS
 
 app = typer.Typer(
     name="benchmark",
-    help="Reproducible comparison of weakly supervised semantic segmentation methods.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -81,6 +82,22 @@ def fail(message: str) -> None:
     sys.exit(2)
 
 
+def show_version(wanted: bool) -> None:
+    """Print the installed version and stop, where it is wanted."""
+    if wanted:
+        print(release())
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Reproducible comparison of weakly supervised semantic segmentation methods."""
+
+
 app.command()(run)
 
 
@@ -118,11 +135,23 @@ def profile(
 
 
 @app.command("list")
-def list_() -> None:
+def list_(
+    settings: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METHOD", help="Instead: a method's settings, with type, range, defaults and meaning."
+        ),
+    ] = None,
+) -> None:
     """List methods, data sets, scales and protocols: one line each, and what each needs."""
+    if settings is not None:
+        from benchmark.commands.settings import print_settings
+
+        print_settings(settings)
+        return
     import datasets
     from methods.refiners.config import REFINER_SUMMARIES
-    from methods.registry import all_methods
+    from methods.registry import all_methods, broken_methods
     from methods.segmenters.networks import NETWORKS
 
     def section(title: str, rows: list[tuple[str, str, str]]) -> None:
@@ -135,6 +164,8 @@ def list_() -> None:
         "Methods (* in --methods all)",
         [(f"{m.name}{' *' if m.in_all else ''}", m.summary, m.needs) for m in all_methods().values()],
     )
+    for reason in broken_methods().values():
+        console.print(f"  broken: {reason}", style="red", markup=False)
     section(
         "Data sets", [(c.name, c.summary, c.needs) for c in map(datasets.dataset_class, datasets.names())]
     )
@@ -177,6 +208,7 @@ def doctor(
 app.command()(cli_data.prepare)
 app.command()(check)
 app.command()(prune)
+app.command()(field)
 app.command(hidden=True)(record_times)
 
 

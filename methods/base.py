@@ -5,10 +5,12 @@ Light to import (no torch): planning a run reads every method's declaration.
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
@@ -188,11 +190,28 @@ class Method(ABC):
     unified: ClassVar[Mapping[str, MethodConfig]] = {}
     """Those of the protocol `unified`, at scales where `presets` start from weights of another family than ImageNet's
     1000 classes, which all share there."""
-    deviations: ClassVar[Sequence[Deviation]] = ()
-    """The method's own; those of parts that methods share are `Stage.deviations`."""
     reported_as: ClassVar[str] = ""
     """`method` of its published numbers in `results/reported`; "": none."""
-    experiments: ClassVar[Sequence[Experiment]] = ()
+
+    @property
+    def folder(self) -> Path | None:
+        """Of the method's module, where its YAML is; None where it has no file."""
+        source = getattr(sys.modules[type(self).__module__], "__file__", None)
+        return Path(source).parent if source else None
+
+    @cached_property
+    def deviations(self) -> Sequence[Deviation]:
+        """The method's own, of `deviations.yaml`; those of parts that methods share are `Stage.deviations`."""
+        from methods.declared import deviations_in
+
+        return deviations_in(self.folder) if self.folder else ()
+
+    @cached_property
+    def experiments(self) -> Sequence[Experiment]:
+        """Of `experiments.yaml`. Read when asked for, so that a faulty file stops nothing else."""
+        from methods.declared import experiments_in
+
+        return experiments_in(self.folder) if self.folder else ()
 
     def preset(self, scale: str, protocol: str, dataset: str = "") -> MethodConfig:
         """The settings of a scale, protocol and data set, before any override."""
@@ -214,7 +233,15 @@ class Artifact:
 
 
 class StageContext(Protocol):
-    """What the harness hands to a running stage."""
+    """What the harness hands to a running stage.
+
+    Stages run with gradients on. Under `torch.inference_mode` run only the functions that are handed to
+    `methods.layers.cam_inference.write_multi_scale_cams` and `methods.layers.image_scores.write_classifications`, and
+    those of a `Passage` while `profile` measures it. One that needs gradients there, as Grad-CAM does, leaves it:
+
+        with torch.inference_mode(False), torch.enable_grad():
+            images = images.clone()  # what was made under inference mode takes no part in gradients
+    """
 
     view: TrainingView
     inputs: Mapping[str, Artifact]

@@ -10,6 +10,7 @@ import pandas as pd
 from reports import view
 from reports.sections import board_sections, page_sections, summary
 from reports.templating import environment
+from reports.text import has_several_seeds
 from results.io import Run
 
 
@@ -32,6 +33,7 @@ def render(run: Run, board: pd.DataFrame, standings: pd.DataFrame | None = None)
             choices={name: values for name, values in choices.items() if len(values) > 1},
             sections=page_sections(boards),
             finished=_finished(run.cells),
+            several_seeds=has_several_seeds(board),
         )
     )
 

@@ -14,13 +14,16 @@ from reports.latex import PACKAGES, document, escape, floating, label, row, scor
 from reports.tables import TextTable, board_tables, experiment_table
 from reports.text import (
     MISSING,
+    ONE_SEED,
     deviation_text,
     entry_key,
     entry_label,
     footnotes,
+    has_several_seeds,
     percent,
     score_text,
     seeds_label,
+    untested_statement,
 )
 from results.aggregate import CONFUSION, KEYS, SCORES, Score, as_rows, confusion_pairs, per_class_iou, varying
 from results.comparison import compare_with_papers
@@ -37,7 +40,7 @@ _CLASSES_A_BLOCK = 22
 
 _MARKS = (
     "Bold: best without mask supervision and what does not differ from it significantly (bootstrap over images, "
-    f"paired, and variance over seeds, pooled; Holm-corrected over all pairs, {100 * LEVEL:g}\\,\\%); "
+    f"paired, and variance over seeds; Holm-corrected over all pairs, {100 * LEVEL:g}\\,\\%); "
     "underlined: the same among the rest."
 )
 _NO_MARKS = (
@@ -104,8 +107,14 @@ def leaderboard_table(part: pd.DataFrame, groups: Groups) -> str:
     where = ", ".join(escape(part.iloc[0][key]) for key in KEYS[:3])
     caption = (
         f"{where} protocol: mIoU in \\%, mean $\\pm$ sample standard deviation over {_n_statement(part)}. "
-        + (_MARKS if groups else _NO_MARKS)
+        if has_several_seeds(part)
+        else f"{where} protocol: mIoU in \\%, {ONE_SEED}."
     )
+    if has_several_seeds(part):
+        marked = any(
+            groups.get((entry_key(entry), score.name, "")) for entry in as_rows(part) for score in scores
+        )
+        caption += " ".join(filter(None, (_MARKS if marked else _NO_MARKS, untested_statement(part))))
     if pairs:
         caption += " Right: context confusion ratio at the fixed threshold, lower is better."
     caption += "".join(f" {escape(note)}." for note in footnotes(part))
@@ -154,8 +163,12 @@ def per_class_table(part: pd.DataFrame, per_class: pd.DataFrame, score: Score, g
         blocks.append(tabular("l" + "r" * len(block), [row(heads)], lines))
     where = ", ".join(escape(part.iloc[0][key]) for key in KEYS[:3])
     caption = (
-        f"{where} protocol, {escape(score.title)} ({escape(score.split)}): IoU of every class in \\%, mean over "
-        f"{_n_statement(part)}. Marked class by class as the main table."
+        f"{where} protocol, {escape(score.title)} ({escape(score.split)}): IoU of every class in \\%, "
+        + (
+            f"mean over {_n_statement(part)}. Marked class by class as the main table."
+            if has_several_seeds(part)
+            else f"{ONE_SEED}."
+        )
     )
     name = label("per-class", score.name, *_board_names(part))
     return floating("\n\\\\[1ex]\n".join(blocks), caption, name)
@@ -217,9 +230,10 @@ def _n_statement(part: pd.DataFrame) -> str:
 def document_of(run: Run, board: pd.DataFrame) -> str:
     """A document that reads `tables.tex` and shows the figures that lie beside it."""
     figures = []
-    for identity, _ in board.groupby(KEYS[:3], sort=False):
+    for identity, part in board.groupby(KEYS[:3], sort=False):
         where = ", ".join(map(str, identity))
         for kind, what in FIGURES.items():
+            what += "; bars: the deviation over seeds" if kind == "stages" and has_several_seeds(part) else ""
             figures.append((f"{FOLDER}/{figure_name(kind, identity)}.pdf", escape(f"{where}: {what}.")))
     finished = max((str(cell["provenance"].get("finished", "")) for cell in run.cells), default="")
     return document(f"Run {run.path.resolve().name}", finished, figures)

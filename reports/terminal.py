@@ -14,13 +14,16 @@ from rich.text import Text
 
 from reports.entry_costs import cost_notes, figure, of_board, shown_columns
 from reports.text import (
+    ONE_SEED,
     entry_key,
     entry_label,
     footnotes,
+    has_several_seeds,
     mean_and_deviation,
     points,
     score_text,
     seeds_label,
+    untested_statement,
 )
 from results.aggregate import (
     CHOSEN_WITH_MASKS,
@@ -90,11 +93,13 @@ def render(
     groups = {(entry_key(row), row["score"]): int(row["group"]) for row in as_rows(total)}
     for (dataset, scale, protocol), part in board.groupby(["dataset", "scale", "protocol"], sort=False):
         yield Text(f"{dataset} · {scale} · {protocol} protocol", style="bold")
-        yield Text("mIoU in %, mean±SD over n seeds; segmentation on val, the rest on train", style="dim")
+        given = "mean±SD over n seeds" if has_several_seeds(part) else ONE_SEED
+        yield Text(f"mIoU in %, {given}; segmentation on val, the rest on train", style="dim")
         if shared := shared_changes(part):
             yield Text(f"with {', '.join(shared)}", style="dim")
-        if any(groups.values()):
-            yield Text("bold: the best, and what does not differ from it significantly", style="dim")
+        if any(groups.get((entry_key(row), score.name)) for row in as_rows(part) for score in SCORES):
+            said = "bold: the best, and what does not differ from it significantly."
+            yield Text(f"{said} {untested_statement(part)}".rstrip(". "), style="dim")
         yield _table(part, groups, width)
         for row in as_rows(part[part["reason"] != ""]):
             style = "red" if row["status"] == "failed" else "yellow"

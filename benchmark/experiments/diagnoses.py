@@ -12,7 +12,6 @@ text by column. They are of the tables as set: what runs with other settings has
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,8 +32,7 @@ Diagnoses = dict[tuple[str, str, str, str], str]
 
 def diagnoses_of(method: Method) -> Diagnoses:
     """By place, experiment, row and column; empty without a file. Raises ConfigError: the file and the key."""
-    source = getattr(sys.modules[type(method).__module__], "__file__", None)
-    path = Path(source).with_name(FILE) if source else None
+    path = method.folder / FILE if method.folder else None
     if path is None or not path.is_file():
         return {}
     return read_diagnoses(path, {experiment.name: experiment for experiment in method.experiments})

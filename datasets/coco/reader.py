@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from datasets.base import DataError, Dataset, DatasetConfig, Problem, Sample
 from datasets.coco.annotations import CLASSES, CocoImage, read_images
+from datasets.files.duplicates import duplicate_problems
 from datasets.files.fingerprints import dataset_fingerprint
 from datasets.files.inspection import as_problem, first_names, sampled_problems
 from datasets.files.listing import names_in
@@ -22,7 +23,7 @@ IMAGES = {"train": 82783, "val": 40504}
 """Images of the full data set."""
 OFFICIAL = {"train": 82081, "val": 40137}
 """Those of them that hold an object, which are the protocol."""
-PREPARE = "python -m benchmark prepare coco2014 --from ARCHIVES --to PATH"
+PREPARE = "wsss prepare coco2014 --from ARCHIVES --to PATH"
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,10 @@ class Coco2014(Dataset):
             found = [*missing, *self._subsets(), *self._without_masks()]
         except DataError as error:
             return [as_problem(error)]
-        return found if missing else found + sampled_problems(self)
+        if missing:
+            return found
+        images = {split: {i: s.image for i, s in samples.items()} for split, samples in self._samples.items()}
+        return found + duplicate_problems(self.name, images) + sampled_problems(self)
 
     def notes(self) -> list[str]:
         """What was found, for `doctor`. Raises DataError."""
@@ -138,6 +142,13 @@ class Coco2014(Dataset):
                 raise DataError(
                     f"{annotation_file(self.folder, split)}: no image holds an object; get it again"
                 )
+        numbers = [{image.number for image in images} for images in self._images.values()]
+        if both := sorted(set.intersection(*numbers)):
+            files = " and ".join(str(annotation_file(self.folder, split)) for split in SPLITS)
+            raise DataError(
+                f"{files}: {len(both)} images are in both ({first_names(list(map(str, both)))}); take both from"
+                " annotations_trainval2014.zip again"
+            )
         return samples
 
     @cached_property

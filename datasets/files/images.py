@@ -11,20 +11,7 @@ from PIL import Image
 from datasets.base import DataError
 from datasets.files.decoding import image_size as image_size  # of the header alone, which needs no torch
 from datasets.files.decoding import opened_whole, rgb
-
-
-def _voc_palette() -> bytes:
-    """The colour map of PASCAL VOC: the bits of the class id, three by three, from the highest bit down."""
-    ids = np.arange(256)
-    colours = np.zeros((256, 3), np.uint8)
-    for bit in range(8):
-        for channel in range(3):
-            colours[:, channel] |= (((ids >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
-    return colours.tobytes()
-
-
-VOC_PALETTE = _voc_palette()
-"""256 RGB triples: PASCAL VOC's colours of the class ids."""
+from datasets.files.palette import VOC_PALETTE, save_ids
 
 
 def read_image(path: Path) -> torch.Tensor:
@@ -57,10 +44,9 @@ def read_map(path: Path) -> torch.Tensor:
 def _read_single_channel(path: Path, modes: tuple[str, ...], convert: str | None = None) -> torch.Tensor:
     with opened_whole(path) as image:
         if image.mode not in modes:
-            raise DataError(
-                f"{path}: expected an 8-bit single-channel or palette image, found mode {image.mode}; "
-                "convert it to 8-bit greyscale PNG"
-            )
+            what = "a map in 8 bits" if convert else "class ids in an 8-bit single-channel or indexed PNG"
+            remedy = "save it as 8-bit greyscale PNG" if convert else save_ids(path.parent)
+            raise DataError(f"{path}: expected {what}, found mode {image.mode}; {remedy}")
         pixels = np.array(image.convert(convert) if convert else image)
     return torch.from_numpy(pixels.astype(np.uint8, copy=False))
 

@@ -21,6 +21,7 @@ from datasets.base import IGNORE, Conversion, DataError
 from datasets.files.cores import usable_cores
 from datasets.files.decoding import PHOTOS, is_deep, opened, opened_whole, orientation, rgb, upright_size
 from datasets.files.fingerprints import file_digests
+from datasets.files.palette import save_ids
 
 _VERSION = 2
 """Of the conversion of images, in the names of copies: to be raised where other pixels come of it."""
@@ -153,7 +154,7 @@ def copy_masks(jobs: Sequence[MaskJob], classes: int) -> dict[Path, Path]:
 
     def make(path: Path, target: Path) -> None:
         job = by_path[path]
-        mask = _mask_pixels(path)
+        mask = _mask_pixels(path, job.value is not None)
         if mask.shape != job.image_size[::-1]:
             found = f"{mask.shape[1]}x{mask.shape[0]}"
             wanted = f"{job.image_size[0]}x{job.image_size[1]}"
@@ -234,13 +235,20 @@ def _pixels(path: Path, longest_side: int = 0) -> np.ndarray:
         return np.asarray(upright.convert("L" if upright.mode in ("1", "L", "LA") else "RGB"))
 
 
-def _mask_pixels(path: Path) -> np.ndarray:
+def _mask_pixels(path: Path, binary: bool) -> np.ndarray:
+    """Values (H, W) of a mask; binary: black is 0 and every other colour a value, whatever a palette says."""
     with opened_whole(path) as image:
-        if image.mode not in ("L", "P", "1"):
+        coloured = image.mode in ("RGB", "RGBA", "P")
+        if image.mode not in (("L", "P", "1", "RGB", "RGBA") if binary else ("L", "P", "1")):
             raise DataError(
-                f"{path}: mask of mode {image.mode}, not 8-bit single-channel; save it as a greyscale PNG"
+                f"{path}: mask of mode {image.mode}, not 8-bit single-channel or indexed; {save_ids(path.parent)}"
             )
-        return np.asarray(image).astype(np.uint8)
+        if not (binary and coloured):
+            return np.asarray(image).astype(np.uint8)
+        pixels = np.asarray(image.convert("RGB")).astype(np.uint32)
+    coded = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
+    colours, values = np.unique(coded, return_inverse=True)
+    return (values.reshape(coded.shape) + int(colours[0] != 0)).clip(max=IGNORE).astype(np.uint8)
 
 
 def _save(image: Image.Image, target: Path) -> None:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
 from datasets.base import DataError, Sample
 from datasets.files.inspection import first_names
-from datasets.folder.label_file import class_index, object_classes, read_class_file, read_label_file
+from datasets.folder.label_file import (
+    ClassList,
+    class_index,
+    object_classes,
+    read_class_file,
+    read_label_file,
+)
+from datasets.folder.mask_like import is_mask_word, require_no_masks
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 OTHER_SUFFIXES = (".bmp", ".tif", ".tiff", ".gif")
 """Images that the decoder does not read: found, to say so."""
 
 GOOD = "good"
-MASK_FOLDERS = ("masks", "mask", "ground_truth")
 _TRAIN, _VAL, _TEST = ("train", "training"), ("val", "valid", "validation"), ("test",)
 _TEST_LEFT_OUT = "images of the folder test are left out"
 
@@ -43,8 +49,8 @@ class Listing:
     remarks: tuple[str, ...] = field(default=())
 
 
-def declared_classes(root: Path, given: str) -> tuple[str, ...] | None:
-    """Class names as set (a file under `root`, or names separated by commas), of classes.txt, or None."""
+def declared_classes(root: Path, given: str) -> ClassList | None:
+    """The classes as set (a file under `root`, or names separated by commas), those of classes.txt, or None."""
     if not given:
         file = root / "classes.txt"
         return read_class_file(file) if file.is_file() else None
@@ -54,6 +60,18 @@ def declared_classes(root: Path, given: str) -> tuple[str, ...] | None:
         raise DataError(f"folder: no class file {root / given}; correct dataset.classes")
     names = [name.strip() for name in given.split(",")]
     return object_classes([name for name in names if name], f"dataset.classes={given}")
+
+
+def without_unused_void(listing: Listing, declared: ClassList | None) -> Listing:
+    """`declared`'s remark added; a ``void`` at its end that no image is labelled with is VOC's 255 and no class."""
+    if declared is None:
+        return listing
+    used = {label for sample in listing.samples.values() for label in sample.labels}
+    classes, left_out = listing.classes, declared.left_out
+    if declared.unsure and len(classes) - 1 not in used:
+        classes, left_out = classes[:-1], (*left_out, declared.unsure)
+    remark = replace(declared, left_out=left_out).remark
+    return replace(listing, classes=classes, remarks=(*listing.remarks, *([remark] if remark else [])))
 
 
 # ---------------------------------------------------------------- a label file
@@ -89,6 +107,7 @@ def from_label_file(
         first_row[sample_id] = row.number
         samples[sample_id] = Sample(sample_id, path, row.labels)
         splits[sample_id] = row.split
+    require_no_masks([s.image for s in samples.values()])
     left_out = (f"{labels.left_out} images of a split named test are left out",) if labels.left_out else ()
     split_by = f"column {labels.split_column}" if labels.split_column else None
     found = _masks_by_id(masks)
@@ -158,9 +177,10 @@ def from_class_folders(
     folder, ``test`` is it), and MVTec AD's, whose train folder has good images only: its train and test images
     are pooled, and the split is drawn. Ids are paths below `root` without their endings.
 
-    Masks are PNG, 0 where there is no defect and one other value where there is, under `mask_folder`, "masks",
-    "mask" or "ground_truth" (in any case), named as the image or with ``_mask`` appended:
-    ``masks/<id>.png``, ``masks/<class>/<name>.png`` (as MVTec AD's) or ``<class>/masks/<name>.png``.
+    Masks are PNG, 0 where there is no defect and one other value where there is, under `mask_folder` or a folder
+    whose name says so (`mask_like.WORDS`: masks, ground_truth, GT, label, annotations, ...), named as the image or
+    with ``_mask`` appended: ``masks/<id>.png``, ``masks/<class>/<name>.png`` (as MVTec AD's) or
+    ``<class>/masks/<name>.png``. Masks among the pictures are refused.
 
     classes: names in the order of their mask values, or None: the folders' names, sorted
     beside:  another folder whose folders of masks count
@@ -189,12 +209,25 @@ def from_class_folders(
             samples[sample_id] = Sample(sample_id, path, labels)
             splits[sample_id] = split
             names_of[sample_id] = (folder, path.relative_to(folder).with_suffix("").as_posix())
+    require_no_masks([s.image for s in samples.values()])
+    remark += _inner_splits(splits, names_of)
     split_by = None if None in splits.values() else "folders"
     roots = [root, *([beside] if beside else [])]
     masks = _find_masks(roots, samples, names_of, mask_folder)
-    if not masks and _TEST_LEFT_OUT not in remark:  # whose masks they may be
-        _require_none(roots, {folder for _, folder in folders}, mask_folder)
+    if _TEST_LEFT_OUT not in remark:  # whose masks they may be
+        remark += _unused_masks(roots, masks, mask_folder)
     return Listing(root, classes, samples, splits, split_by, masks, binary=True, remarks=remark)
+
+
+def _inner_splits(splits: dict[str, str | None], names_of: dict[str, tuple[Path, str]]) -> tuple[str, ...]:
+    """A remark where class folders hold split folders, which say nothing there."""
+    named = {name.split("/")[0] for i, (_, name) in names_of.items() if splits[i] is None and "/" in name}
+    inner = sorted(name for name in named if name.lower() in (*_TRAIN, *_VAL, *_TEST))
+    if not inner:
+        return ()
+    return (
+        f"folders {', '.join(inner)} in class folders are pooled, split drawn; for theirs, train/<class>",
+    )
 
 
 def _class_folders(root: Path, mask_folder: str) -> tuple[list[tuple[str | None, Path]], tuple[str, ...]]:
@@ -232,7 +265,7 @@ def _subfolders(folder: Path, mask_folder: str) -> list[Path]:
 
 
 def _is_mask_folder(name: str, mask_folder: str) -> bool:
-    return name.lower() in (*MASK_FOLDERS, mask_folder.lower())
+    return is_mask_word(name) or name.lower() == mask_folder.lower()
 
 
 def _in_masks(path: Path, mask_folder: str) -> bool:
@@ -272,13 +305,25 @@ def _find_masks(
     return found
 
 
-def _require_none(roots: list[Path], class_folders: set[Path], mask_folder: str) -> None:
-    """DataError where a folder of masks holds images, of which none fits."""
-    searched = {*roots, *class_folders, *(class_folder.parent for class_folder in class_folders)}
-    for folder in (d for parent in sorted(searched) for d in _mask_folders(parent, mask_folder)):
-        if files := _images_below(folder):
-            remedy = "save each as PNG under its image's name, with or without _mask at its end, or move the folder"
-            raise _none_is_a_mask(folder, files, f"{remedy} elsewhere")
+def _unused_masks(roots: list[Path], masks: dict[str, Path], mask_folder: str) -> tuple[str, ...]:
+    """A remark on files in folders of masks that fit no image; DataError where none in any of them does."""
+    used = set(masks.values())
+    unused: dict[Path, list[Path]] = {}
+    for root in roots:
+        for path in _images_below(root):
+            place = next((p for p in path.parents if _is_mask_folder(p.name, mask_folder)), root)
+            if place.is_relative_to(root) and place != root and path not in used:
+                unused.setdefault(place, []).append(path)
+    if not unused:
+        return ()
+    folder, files = next(iter(unused.items()))
+    if not used:
+        remedy = (
+            "save each as PNG under its image's name, with or without _mask at its end, or move the folder"
+        )
+        raise _none_is_a_mask(folder, files, f"{remedy} elsewhere")
+    count = sum(map(len, unused.values()))
+    return (f"{count} files in folders of masks belong to no image ({files[0]}, ...)",)
 
 
 def _mask_folders(folder: Path, mask_folder: str) -> list[Path]:

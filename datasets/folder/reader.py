@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from datasets.base import Conversion, DataError, Dataset, DatasetConfig, Problem, Sample
+from datasets.files.duplicates import duplicate_problems
 from datasets.files.fingerprints import dataset_fingerprint
 from datasets.files.inspection import as_problem, first_names, sampled_problems
 from datasets.folder.copies import MaskJob, convert, copy_masks, empty_masks
 from datasets.folder.layouts import (
-    MASK_FOLDERS,
     Listing,
     declared_classes,
     from_class_folders,
     from_label_file,
     has_class_folders,
     has_mask_folders,
+    without_unused_void,
 )
 from datasets.limits import Inside, Within, first_fault
 
@@ -36,8 +37,9 @@ class FolderConfig(DatasetConfig):
              is a path under `images`, with or without its ending. Several labels are separated by ``;``,
              ``,``, ``|`` or spaces; a name of several words needs one of the first three, be it at its end
              (``pitted surface;``), or its line in `classes`
-    classes: a file under root (a name a line, perhaps numbered, perhaps ``background`` first), or names
-             separated by commas. Empty: ``classes.txt`` where it exists, else all names found, sorted
+    classes: a file under root (a name a line, perhaps numbered, perhaps ``background`` first, as any tool spells it;
+             or CVAT's labelmap.txt), or names separated by commas. Empty: ``classes.txt`` where it exists, else all
+             names found, sorted
     images:  folder of images under root (JPEG, PNG, WebP)
     masks:   folder of masks under root, optional. With a label file ``<id>.png``: 0 background, i the i-th
              class, 255 ignored. With class folders see `Folder`
@@ -184,7 +186,8 @@ class Folder(Dataset):
                 what = f"{len(missing)} of {len(ids)} {split} images have no mask ({first_names(missing)})"
                 name = "<class>/<name>.png" if self._listing.binary else "<id>.png"
                 found.append(Problem(f"folder: {what}", f"add them under {masks}, named {name}"))
-        return found + sampled_problems(self)
+        images = {split: {i: self.sample(i).image for i in ids} for split, ids in self._splits.items()}
+        return found + duplicate_problems(self.name, images) + sampled_problems(self)
 
     def notes(self) -> list[str]:
         """What was found, for `doctor`: counts, where labels, classes and split come from, what was copied."""
@@ -208,8 +211,11 @@ class Folder(Dataset):
 
     @cached_property
     def _listing(self) -> Listing:
+        declared = declared_classes(self.root, self.settings.classes)
+        return without_unused_void(self._listed(declared.names if declared else None), declared)
+
+    def _listed(self, classes: tuple[str, ...] | None) -> Listing:
         settings = self.settings
-        classes = declared_classes(self.root, settings.classes)
         self._require_mask_folder()
         for name in (settings.labels, *(["index.csv"] if settings.labels == FolderConfig.labels else [])):
             if (file := self.root / name).is_file():
@@ -290,7 +296,7 @@ class Folder(Dataset):
             if mask.parent in folders:
                 raise DataError(
                     f"folder: {mask.parent} holds masks and images; move the masks into a folder of their own"
-                    f" ({', '.join(MASK_FOLDERS)}, or dataset.masks)"
+                    " (masks, ground_truth, or dataset.masks)"
                 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datasets.base import TrainingView
-from methods.base import Deviation, Kind, Method, Shared, Stage, Supervision
+from methods.base import Kind, Method, Shared, Stage, Supervision
 from methods.cam.config import PRESETS, CamConfig, CamStageConfig, ClassifyConfig
 from methods.layers.config import BackboneConfig, TrainConfig
 from methods.layers.weights.released import released_stage
@@ -38,15 +38,6 @@ class CamMethod(Method):
     in_all = True
     config = CamConfig
     presets = PRESETS
-    deviations = (
-        Deviation(
-            "background",
-            "none: the paper draws boxes from 20 % of the maximum",
-            "a constant background score, swept on the scored set",
-            "a constant background score; fixed, tuned and oracle are all shown",
-            "the sweep on the scored set is an oracle",
-        ),
-    )
     reported_as = "CAM"
 
     def stages(self, config: CamConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:

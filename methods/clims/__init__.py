@@ -5,49 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datasets.base import TrainingView
-from methods.base import Deviation, Method, MethodError, Shared, Stage, Supervision
+from methods.base import Method, MethodError, Shared, Stage, Supervision
 from methods.clims.config import CLIMS_TEXT, PRESETS, ClimsConfig, ClimsTrainingConfig
 from methods.clims.graph import guided_stages
 from methods.layers.clip.covered import require_covered
 from methods.layers.clip.words import COMMON, TextConfig, Texts, resolve_texts
-
-GUIDED_DEVIATIONS = (
-    Deviation(
-        "CLIP's normalisation",
-        "not stated",
-        "CLIMS hands over images normalised with ImageNet's statistics",
-        "CLIP's own; clip.normalise=imagenet for the code's",
-        "CLIP was trained with its own",
-    ),
-    Deviation(
-        "resampling of image and map to CLIP's input",
-        "not stated",
-        "bilinear with aligned corners, not smoothed, then multiplied",
-        "bilinear without aligned corners, the image smoothed when shrunk, then multiplied",
-        "CLIP was trained on smoothed images; aligned corners shift map against image",
-    ),
-    Deviation(
-        "multiplied image",
-        "X P",
-        "the normalised image: what a map leaves out becomes the mean colour",
-        "the normalised image; composition=pixels makes it black",
-        "the paper does not say; the code's",
-    ),
-    Deviation(
-        "CAM at inference",
-        "sigmoid",
-        "ReLU of the logits, summed over scales and mirror images, / maximum",
-        "the code's; activation=sigmoid for the paper's",
-        "the code produced the published numbers",
-    ),
-    Deviation(
-        "last block of ResNet-50 at stride 16",
-        "not stated",
-        "stride removed, not dilated",
-        "stride removed, dilated by 2",
-        "keeps the pretrained filters' field of view; torchvision's option",
-    ),
-)
 
 
 class Clims(Method):
@@ -61,37 +23,6 @@ class Clims(Method):
     supervision = frozenset({Supervision.LABELS, Supervision.TEXT})
     config = ClimsConfig
     presets = PRESETS
-    deviations = (
-        *GUIDED_DEVIATIONS,
-        Deviation(
-            "momentum of SGD",
-            "not stated",
-            "PolyOptimizer passes the weight decay 1e-4 in momentum's place",
-            "paper scale: momentum 1e-4; nano and small: AdamW",
-            "the code's reading produced CLIMS's numbers; short schedules need real momentum",
-        ),
-        Deviation(
-            "lengths on COCO",
-            "not stated",
-            "weights 2, 14, 1.25 and .2 and the threshold .285 are COCO's own",
-            "those; VOC's epochs (5 and 15), counted on COCO's 82 081 images with an object; segmentation 100 000",
-            "equal passes over the data",
-        ),
-        Deviation(
-            "common background words",
-            "one set for all classes",
-            "10 words for VOC, 87 for COCO",
-            "VOC's 10; for COCO 40 of our own, reviewed; text.words=FILE for others",
-            "the words are data of the method, kept with the class names",
-        ),
-        Deviation(
-            "class names",
-            "the class's name",
-            '"player" for person',
-            "paper scale: the code's; text.names for others",
-            "the code produced the published numbers",
-        ),
-    )
     reported_as = "CLIMS"
 
     def stages(self, config: ClimsConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datasets.base import TrainingView
-from methods.base import Deviation, Kind, Method, MethodError, Shared, Stage, Supervision
+from methods.base import Kind, Method, MethodError, Shared, Stage, Supervision
 from methods.dskd_gc.config import (
     PRESETS,
     CamStageConfig,
@@ -13,202 +13,12 @@ from methods.dskd_gc.config import (
     DskdConfig,
     PredictConfig,
 )
-from methods.dskd_gc.experiments import EXPERIMENTS
 from methods.layers.config import check_crops
 from methods.pipeline import image_scores_stage
 from methods.refiners import refiner_stages, uncorrected_stage
 from methods.refiners.gc.config import check_correction
 from methods.segmenters import segmentation_stages
 from methods.unified import from_imagenet
-
-SHARED_DEVIATIONS = (
-    Deviation(
-        "image sides that are no multiple of the patch",
-        "not stated",
-        "ToCo's: validation images are resized to 448²",
-        "resized to the nearest multiple",
-        "keeps the image's shape, and CAM and image aligned",
-    ),
-    Deviation(
-        "scales of the test, and of the CAM",
-        "not stated",
-        "ToCo's: maximum over mirror images, sum over scales; CRF at test",
-        "mean of the softmax at test, sum for CAMs; the same scales, the same CRF",
-        "one inference serves all methods",
-    ),
-    Deviation(
-        "initial weights",
-        "ViT-B, ImageNet",
-        "ToCo's: jx_vit_base_p16_224, timm's vit_base_patch16_224.orig_in21k_ft_in1k",
-        "that file, by its timm name",
-        "the bare timm name is another file today; ToCo reports 69.8 with DeiT-B's weights and 71.1 with these",
-    ),
-)
-DEVIATIONS = (
-    Deviation(
-        "exponential average of the student",
-        "Eq. 6: student = β teacher + (1 − β) student; .996 to 1 is called the teacher's momentum",
-        "not published",
-        "student = m student + (1 − m) teacher; distillation.average=literal for the printed one",
-        "with β = .996 the printed one is a copy of the teacher",
-    ),
-    Deviation(
-        "classification loss",
-        "of the class token (Eq. 8)",
-        "ToCo's: of the max-pooled patch tokens",
-        "both, by one classifier; weights.patch_classification=0 for the printed one",
-        "the CAM is made of patch tokens, on which the class token's weights alone were never trained",
-    ),
-    Deviation(
-        "pooling of patch tokens",
-        "not stated",
-        "ToCo's: the maximum",
-        "the maximum at paper scale, the mean at nano and small",
-        "the maximum trains one token a channel at a time; not compared at the present nano schedule",
-    ),
-    Deviation(
-        "loss of the auxiliary classifier",
-        "not in the total (Eq. 23)",
-        "ToCo's: 1.0 x binary cross-entropy of the pooled tokens",
-        "ToCo's",
-        "without it the auxiliary CAM, which labels the tokens, is never trained",
-    ),
-    Deviation(
-        "patch contrast",
-        "cos; both means in full (Eq. 4)",
-        "ToCo's: |cos|, half of either mean, one added to the number of pairs; one label a class",
-        "ToCo's; contrast.absolute=false for cos",
-        "λ1 = .2 is ToCo's, for its form",
-    ),
-    Deviation(
-        "β_l, β_h of the token labels",
-        "not stated",
-        "ToCo's: .25, .70",
-        "ToCo's; contrast.low, contrast.high",
-        "the contrast is ToCo's",
-    ),
-    Deviation(
-        "ToCo's class token contrast, energy loss and PAR",
-        "built on ToCo; neither in the total (Eq. 23) nor in a table",
-        "not published",
-        "left out; weights.class_contrast and labels.refinement=par bring the first and the last back",
-        "Eq. 23 is complete, and the correction takes PAR's place",
-    ),
-    Deviation(
-        "labels before the correction",
-        "of the CAM; its background threshold is not stated",
-        "ToCo's: .5 for scores; .25 and .70, between which pixels are ignored, for the decoder",
-        ".5, for the decoder (labels.background_threshold) and for the pseudo-labels (background_threshold)",
-        "not compared; where it lies decides what the correction finds",
-    ),
-    Deviation(
-        "network that gives CAM, pseudo-labels and predictions",
-        "not stated",
-        "not published",
-        "the teacher; which=student for the other",
-        "the decoder learns in the teacher; the student's is its average",
-    ),
-    Deviation(
-        "projector",
-        "DINO's head; its widths are not stated",
-        "DINO's: 2048, 2048, 256 and 65 536 outputs",
-        "2048, 2048, 256 and 8 192; narrower at nano and small",
-        "each token has a projection, not each image: 65 536 outputs of a batch of 4 are .8 GB a tensor",
-    ),
-    Deviation(
-        "short trainings (nano, small)",
-        "λ4 = .1; L_seg over all labelled pixels; warm-up of a tenth",
-        "ToCo's decoder has no normalisation",
-        "λ4 = 1, half of L_seg for the objects, a warm-up of .35 and .25, a narrower decoder with batch "
-        "normalisation; at small a rate of 1e-5, 600 times that for the heads (paper: 6e-5, ToCo's code: 10 times)",
-        "hundreds of iterations instead of 20 000",
-    ),
-    Deviation(
-        "which losses act when, and on whom",
-        "not stated; in the warm-up both networks are trained",
-        "not published",
-        "on the teacher: classification, auxiliary and patch contrast throughout; similarity in the warm-up; "
-        "distillation, correction and segmentation after it, which start together. On the student: similarity in "
-        "the warm-up, which reaches its transformer up to the auxiliary layer, and nothing else",
-        "the order of the paper's Sec. 1.2; its only loss of the student is Eq. 7, of the middle tokens, and labels "
-        "of a CAM that has hardly been trained would be noise",
-    ),
-    Deviation(
-        "labels of the shared network under `unified`",
-        "there is no such protocol",
-        "not published",
-        "the refiner that all methods share makes them of the method's CAM; its own corrected labels train that "
-        "network under `paper` with --segmenters, and any CAM's, corrected by a pretrained network's tokens, under "
-        "`unified` with --refiners gc",
-        "one refiner for all tells what the CAM is worth; the correction is a refiner, too",
-    ),
-    Deviation(
-        "mirroring after the warm-up",
-        "the teacher sees the mirror image in the warm-up; not said afterwards",
-        "not published",
-        "throughout",
-        "the two views of Eq. 10 would else be one",
-    ),
-    Deviation(
-        "temperatures of the projected tokens",
-        "softmax, without any (Eq. 10)",
-        "DINO's, whose projector it is: .1 and .04",
-        "DINO's; settings distillation.temperatures",
-        "projections are cosines: over thousands of them a plain softmax is all but even",
-    ),
-    Deviation(
-        "centring of the student's projections",
-        "not stated",
-        "DINO's: their moving average is taken off, momentum .9",
-        "DINO's; distillation.centring=null for none",
-        "without it the loss soon fell to almost nothing at nano, as where all projections are one",
-    ),
-    Deviation(
-        "τ",
-        "not stated",
-        "not published",
-        ".5",
-        "half-way between what patch contrast drives tokens to: 1 within an object, 0 across its border",
-    ),
-    Deviation(
-        "mixture of the noise",
-        "of the CAM's confidences; not said of which pixels, nor whether an image's or a class's",
-        "not published",
-        "an image's highest CAM where above .01; correction.scope, correction.min_confidence",
-        "zeros after the ReLU, most of an image, would be a component of their own; they stay background",
-    ),
-    Deviation(
-        "noise of the CAM's peak",
-        "the posterior of the component with the lower mean (Eq. 17)",
-        "not published",
-        "as printed; correction.posterior=capped takes confidences above the upper component's mean as that mean",
-        "where the lower component is broad and the upper one narrow, the printed one rises again above the upper "
-        "mean: of N(.25, .2) and N(.75, .05), weighted .7 and .3, it is .03 at .75 and .99 at 1, so an object's core "
-        "is relabelled as noise",
-    ),
-    Deviation(
-        "features of the neighbours",
-        "of pixels; resolution not stated",
-        "not published",
-        "last patch tokens, neighbours one token apart; similarities are interpolated to pixels",
-        "pixels within one patch have the same feature",
-    ),
-    Deviation(
-        "degenerate mixtures",
-        "not stated",
-        "not published",
-        "equal values, an empty component or no class leave the labels as they are",
-        "there is no noise to tell apart",
-    ),
-    Deviation(
-        "batch size, weight decay, learning rate's warm-up",
-        "not stated",
-        "ToCo's: 4, .01, 1 500 iterations; heads x10",
-        "ToCo's, with the paper's cosine; on COCO too, over 80 000 iterations",
-        "the method is built on it",
-    ),
-    *SHARED_DEVIATIONS,
-)
 
 
 def single_stage(name: str, config: DskdConfig, shared: Shared) -> list[Stage]:
@@ -352,9 +162,7 @@ class DskdGc(Method):
     config = DskdConfig
     presets = PRESETS
     unified = from_imagenet(PRESETS)
-    deviations = DEVIATIONS
     reported_as = "DSKD + GC"
-    experiments = EXPERIMENTS
 
     def stages(self, config: DskdConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
         return single_stage(self.name, config, shared)

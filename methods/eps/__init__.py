@@ -5,79 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datasets.base import TrainingView
-from methods.base import Deviation, Kind, Method, NotRunnable, Shared, Stage, Supervision
+from methods.base import Kind, Method, NotRunnable, Shared, Stage, Supervision
 from methods.cam.config import CamStageConfig
 from methods.eps.config import PRESETS, EpsConfig
-from methods.eps.experiments import EXPERIMENTS
 from methods.layers.saliency.config import resolve
 from methods.layers.weights.released import released_stage
 from methods.pipeline import image_scores_stage, stages_after_cam
-
-DEVIATIONS = (
-    Deviation(
-        "momentum of SGD",
-        "not stated",
-        "PolyOptimizer passes the weight decay 5e-4 in momentum's place; the parameter groups keep their decay",
-        "paper scale: momentum 5e-4, weight decay 5e-4; nano and small: AdamW",
-        "the code's reading produced the paper's numbers; short schedules need real momentum",
-    ),
-    Deviation(
-        "overlap ratio",
-        "|B_i ∩ B_s| / |B_i| with B = value > .5 (Eq. 2)",
-        "Σ round(p)·round(s) / Σ (round(p) + 1e-4)",
-        "the code's",
-        "they differ for maps that never pass .5: the code's ratio is 0, the paper's undefined",
-    ),
-    Deviation(
-        "multi-scale sum",
-        "scales .5, 1, 1.5, 2, not said at which size they are added",
-        "each scale is upsampled to the image before adding",
-        "added at the resolution of the largest scale, upsampled once when scored",
-        "a fraction of the memory and disk for maps that agree to interpolation error",
-    ),
-    Deviation(
-        "saliency detector",
-        "PFAN, trained on DUTS",
-        "maps to download",
-        "a folder of maps; U²-Net through rembg at small; a miniature detector at nano",
-        "the maps are not redistributable; the detector is named in the settings",
-    ),
-    Deviation(
-        "recipe of the segmentation networks",
-        "in the supplement: DeepLab V1 and V2 on VGG16 and ResNet-101",
-        "deeplab-pytorch: V2 on ResNet-101, batch 10, losses at 3 scales and of their maximum; V1 learns at one scale",
-        "that recipe for all four, V1 and VGG16 too: 20 000 iterations of 10 at 2.5e-4",
-        "the networks then differ in head and backbone alone",
-    ),
-    Deviation(
-        "scales of the segmentation networks' test",
-        "not stated; CRF",
-        "V2: the maximum of the logits at .5, .75 and 1; V1: one scale; no mirror images",
-        "mean of the softmax at .5, .75, 1, 1.25 and 1.5, with mirror images; deeplab-pytorch's CRF",
-        "the shared network's test; segmenter.test_scales and segmenter.test_flip set another",
-    ),
-    Deviation(
-        "DeepLab V2's branches on VGG16",
-        "Chen et al.: fc6, fc7 and fc8 in each of the four (ASPP-L), 1 024 wide, from the pretrained fc6 and fc7",
-        "as printed",
-        "one 3x3 convolution in each, as on ResNet-101",
-        "one head serves all backbones",
-    ),
-    Deviation(
-        "segmentation network on COCO",
-        "DeepLab V2 on VGG16; its length is not stated",
-        "not published",
-        "100 000 iterations, the shared network's on COCO",
-        "deeplab-pytorch's length on COCO's images",
-    ),
-    Deviation(
-        "colour jitter",
-        "not stated",
-        "torchvision's jitter: hue in HSV, a clamp after each step",
-        "one affine colour matrix a sample: hue as a rotation of chroma, one clamp at the end",
-        "batched on the device; ranges are the code's",
-    ),
-)
 
 
 class Eps(Method):
@@ -92,9 +25,7 @@ class Eps(Method):
     in_all = True
     config = EpsConfig
     presets = PRESETS
-    deviations = DEVIATIONS
     reported_as = "EPS"
-    experiments = EXPERIMENTS
 
     def stages(self, config: EpsConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
         if config.classifier_checkpoint is None:

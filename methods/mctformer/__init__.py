@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datasets.base import TrainingView
-from methods.base import Deviation, Kind, Method, Shared, Stage, Supervision
+from methods.base import Kind, Method, Shared, Stage, Supervision
 from methods.layers.weights.released import released_stage
 from methods.mctformer.config import (
     PRESETS,
@@ -17,67 +17,6 @@ from methods.mctformer.config import (
 )
 from methods.pipeline import image_scores_stage, stages_after_cam
 from methods.unified import from_imagenet
-
-DEVIATIONS = (
-    Deviation(
-        "augmentation",
-        "resize to 256, crop 224, random scaling, flip, colour jitter",
-        "RandomResizedCrop, RandAugment, random erasing",
-        "paper scale: RandomResizedCrop (area .08 to 1), flip, colour jitter .4",
-        "the shared loader has neither RandAugment nor erasing, and all methods share it",
-    ),
-    Deviation(
-        "learning rate",
-        "Adam, 5e-4",
-        "AdamW, 5e-4 x batch / 512, weight decay .05, cosine to 1e-5, warm-up 5 epochs",
-        "the code's",
-        "the code produced the published weights",
-    ),
-    Deviation(
-        "last LayerNorm",
-        "not stated",
-        "none: the last block's tokens are classified as they are",
-        "none; small scale has DINOv2's (vit.final_norm), but not under the unified protocol, on DeiT-S",
-        "DINOv2's tokens mean something after their LayerNorm",
-    ),
-    Deviation(
-        "side of the patch-to-patch product",
-        "semantic modulation prints CAM · p2p (Eq. 6)",
-        "MCTformer: p2p @ CAM, each patch gathers by its own attention",
-        "MCTformer's at small and paper scale; the printed one at nano (attention.patch_to_patch_side)",
-        "the miniature's background attends to objects nearly as much as objects do, so gathering floods the "
-        "background (CAM 31 mIoU against 45 on a tuning seed); attention received gathers on objects",
-    ),
-    Deviation(
-        "image sides that are no multiple of the patch",
-        "not stated",
-        "the rest is cut off, and the CAM is stretched over the whole image",
-        "resized to the nearest multiple",
-        "keeps CAM and image aligned",
-    ),
-    Deviation(
-        "size at which scales are added and the min-max normalisation is taken",
-        "not stated",
-        "after upsampling to the image",
-        "at the network's resolution; upsampled once when scored",
-        "a fraction of the memory and disk for maps that agree to interpolation error",
-    ),
-    Deviation(
-        "segmentation's initial weights",
-        "ResNet-38 pretrained on ImageNet",
-        "PSA's res38_cls.pth, already trained on VOC's image labels",
-        "ImageNet; theirs with segmenter.backbone.weights=resnet38d/res38_cls",
-        "the two are different files; the setting records which",
-    ),
-    Deviation(
-        "lengths and thresholds on COCO",
-        "not stated",
-        "has settings for COCO, which are not taken over",
-        "VOC's epochs (60, and 30 of the segmentation), counted on COCO's 82 081 images with an object; VOC's "
-        "thresholds",
-        "equal passes over the data",
-    ),
-)
 
 
 def transformer_stages(
@@ -142,7 +81,6 @@ class Mctformer(Method):
     config = MctformerConfig
     presets = PRESETS
     unified = from_imagenet(PRESETS)
-    deviations = DEVIATIONS
     reported_as = "MCTformer"
 
     def stages(self, config: MctformerConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:

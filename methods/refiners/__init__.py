@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from datasets.recipe import Recipe
 from methods.base import Kind, MethodError, Stage
+from methods.declared import deviations_of_parts
 from methods.layers.config import COCO, COCO_IMAGES, BackboneConfig, CrfConfig, TrainConfig
 from methods.layers.nano import NANO_RECIPE
 from methods.layers.weights.released import released_stage
 from methods.refiners.config import REFINERS, ParStageConfig, PseudoLabelConfig, RefinerConfig
-from methods.refiners.deviations import DEVIATIONS
 from methods.refiners.gc.config import GcStageConfig, check_correction
 from methods.refiners.irn.config import IrnConfig
 from methods.refiners.psa.config import PsaConfig
@@ -233,5 +234,5 @@ def _pseudo_label_stage(name: str, settings: object, cam: Stage) -> Stage:
         splits=cam.splits,
         seeded=False,
         profile=PROFILES.get(name),
-        deviations=DEVIATIONS.get(name, ()),
+        deviations=deviations_of_parts(Path(__file__).parent).get(name, ()),
     )

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from datasets.recipe import Recipe
-from methods.base import Deviation, Kind, MethodError, Stage
+from methods.base import Kind, MethodError, Stage
+from methods.declared import deviations_of_parts
 from methods.layers.config import COCO, BackboneConfig, CrfConfig, SegmenterConfig, TrainConfig
 from methods.layers.nano import NANO_RECIPE
 from methods.layers.weights.released import released_stage
@@ -75,20 +76,6 @@ SEGMENTERS[COCO] = replace(
 
 COCO_MASKS = "coco-masks"
 """`SegmenterConfig.init` of weights that have seen pixel masks."""
-TEST_SCALES = Deviation(
-    "segmentation network: scales of the test",
-    "not said how they are joined",
-    "deeplab-pytorch: maximum of the logits over the scales; MCTformer: maximum of the softmax",
-    "mean of the softmax over scales and mirror images",
-    "one segmentation stage serves all methods",
-)
-TEST_CRF = Deviation(
-    "segmentation network: CRF of the test",
-    "parameters not stated, or a family's",
-    "over all classes; deeplab-pytorch hands it an image that wraps around in uint8",
-    "over the image itself, predicted classes and background alone; parameters in the settings",
-    "the others cannot win and cost time; the wrapped image is a mistake, not a protocol",
-)
 PSEUDO_LABELS, MASKS = "pseudo-labels", "masks"
 """`SegmenterConfig.init` of a checkpoint: what the network was trained with."""
 
@@ -182,7 +169,8 @@ def masks_seen(config: SegmenterConfig) -> str:
 
 def predict_stage(config: SegmenterConfig) -> Stage:
     """Predict the validation images with the weights of stage `segment`."""
-    several = len(config.test_scales) > 1
+    differs = deviations_of_parts(Path(__file__).parent)
+    parts = ["test_scales"] * (len(config.test_scales) > 1) + ["test_crf"] * (config.test_crf is not None)
     return Stage(
         "predict",
         "methods.segmenters.stages:predict",
@@ -192,5 +180,5 @@ def predict_stage(config: SegmenterConfig) -> Stage:
         splits=("val",),
         seeded=False,
         profile="methods.segmenters.profile:predict",
-        deviations=(TEST_SCALES,) * several + (TEST_CRF,) * (config.test_crf is not None),
+        deviations=tuple(deviation for part in parts for deviation in differs[part]),
     )

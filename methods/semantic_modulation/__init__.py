@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datasets.base import TrainingView
-from methods.base import Deviation, Method, Shared, Stage, Supervision
-from methods.mctformer import DEVIATIONS, transformer_stages
+from methods.base import Method, Shared, Stage, Supervision
+from methods.mctformer import transformer_stages
 from methods.semantic_modulation.config import (
     PRESETS,
     ModulatedCamConfig,
     SemanticModulationConfig,
 )
-from methods.semantic_modulation.experiments import EXPERIMENTS
 from methods.unified import from_imagenet
 
 
@@ -29,25 +28,7 @@ class SemanticModulation(Method):
     config = SemanticModulationConfig
     presets = PRESETS
     unified = from_imagenet(PRESETS)
-    deviations = (
-        Deviation(
-            "attention maps",
-            "Eq. 2 prints no softmax",
-            "MCTformer takes attention after the softmax",
-            "after the softmax",
-            "the method builds on MCTformer's code",
-        ),
-        Deviation(
-            "ranking of related patches",
-            "not said which layers' affinity ranks, nor whether a patch is related to itself",
-            "not published",
-            "the summed affinity that also refines the CAM; a patch may be related to itself",
-            "one affinity for both uses; settings modulation.ranking, modulation.include_self",
-        ),
-        *DEVIATIONS,
-    )
     reported_as = "Semantic modulation"
-    experiments = EXPERIMENTS
 
     def stages(self, config: SemanticModulationConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
         settings = ModulatedCamConfig(

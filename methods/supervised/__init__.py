@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from datasets.base import TrainingView
-from methods.base import Deviation, Kind, Method, MethodConfig, Shared, Stage, Supervision
+from methods.base import Kind, Method, MethodConfig, Shared, Stage, Supervision
 from methods.layers.config import SegmenterConfig
 from methods.segmenters import MASKS, SEGMENTERS, check_init, checkpoint_stage, masks_seen, predict_stage
 
@@ -29,29 +29,6 @@ class Supervised(Method):
     supervision = frozenset({Supervision.MASKS})
     in_all = True
     config = SupervisedConfig
-    deviations = (
-        Deviation(
-            "initial weights",
-            "DeepLab V2's best row starts from MS COCO's masks",
-            "deeplab-pytorch: COCO's or ImageNet's",
-            "ImageNet's",
-            "the methods whose bound it is see no masks, and start from the same file",
-        ),
-        Deviation(
-            "training images",
-            "train_aug; trainval_aug for the test server",
-            "train_aug",
-            "those that every method here is trained on",
-            "labels are then all that differs",
-        ),
-        Deviation(
-            "CRF of the test",
-            "with a CRF",
-            "with and without",
-            "without; segmenter.test_crf sets one",
-            "the shared network's test, as the unified protocol gives it to all",
-        ),
-    )
     presets = {scale: SupervisedConfig(segmenter) for scale, segmenter in SEGMENTERS.items()}  # noqa: RUF012
 
     def stages(self, config: SupervisedConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datasets.base import TrainingView
-from methods.base import Deviation, Method, Shared, Stage, Supervision
-from methods.dskd_gc import SHARED_DEVIATIONS, single_stage
+from methods.base import Method, Shared, Stage, Supervision
+from methods.dskd_gc import single_stage
 from methods.layers.weights.released import released_stage
 from methods.toco.config import PRESETS, TocoConfig
 from methods.unified import from_imagenet
@@ -24,31 +24,6 @@ class Toco(Method):
     config = TocoConfig
     presets = PRESETS
     unified = from_imagenet(PRESETS)
-    deviations = (
-        Deviation(
-            "energy loss",
-            "a regularisation of the decoder (weight .05)",
-            "dense energy over colour and position, in C++",
-            "left out",
-            "PAR already carries the labels to colour edges; what DSKD-GC builds on has none either",
-        ),
-        Deviation(
-            "views of the class token contrast",
-            "two global views, local crops",
-            "global views: two more random crops, with blur and solarisation; 10 local crops of 96 of one of them",
-            "global views: the training image and its mirror image; local crops of the training image, as many and as "
-            "large at paper scale; 4 of 56 at 168 at small, 4 of 32 at nano",
-            "the shared loader gives one crop of an image; the tokens compared are of the same kinds",
-        ),
-        Deviation(
-            "length on COCO",
-            "trains on COCO, too; how long is not taken over",
-            "thresholds .65 and .25 and background .45 are COCO's own",
-            "those; DSKD-GC's 80 000 iterations, the decoder learning from 5 000 on",
-            "the method that is compared with it says these",
-        ),
-        *SHARED_DEVIATIONS,
-    )
     reported_as = "ToCo"
 
     def stages(self, config: TocoConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:

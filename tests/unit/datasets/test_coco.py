@@ -114,3 +114,21 @@ def test_problems_name_subsets_and_missing_masks(root: Path) -> None:
     assert (some.broken, none.broken) == (True, False)
     assert "prepare coco2014" in some.remedy
     assert any("val has 1 images with an object: a subset of the official 40137" in what for what in found)
+
+
+@pytest.mark.parametrize(("key", "value"), [("id", 9), ("file_name", "COCO_train2014_000000000009.jpg")])
+def test_images_listed_twice_are_refused(tmp_path: Path, key: str, value: object) -> None:
+    write_coco(tmp_path, {"train": {9: [1], 25: [2]}, "val": {42: [3]}})
+    file = tmp_path / "annotations" / "instances_train2014.json"
+    content = json.loads(file.read_text())
+    content["images"][1][key] = value
+    content["annotations"] = content["annotations"][:1]
+    file.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=f"1 images are listed twice, {key} {value} first"):
+        Coco2014(CocoConfig(root=str(tmp_path))).prepare()
+
+
+def test_annotation_files_that_share_images_are_refused(tmp_path: Path) -> None:
+    write_coco(tmp_path, {"train": {9: [1], 25: [2]}, "val": {25: [3]}})
+    with pytest.raises(DataError, match=r"1 images are in both \(25\); take both from"):
+        Coco2014(CocoConfig(root=str(tmp_path))).prepare()

@@ -11,9 +11,10 @@ from benchmark.config import compose
 from benchmark.planning.changes import cell_identity
 from benchmark.planning.method_info import method_info
 from benchmark.planning.plan import Job, Plan, plan_jobs
-from methods.refiners.deviations import DEVIATIONS
+from methods import refiners as refiners_package
+from methods.declared import deviations_of_parts
 from methods.registry import find_method
-from methods.segmenters import TEST_CRF, TEST_SCALES, segmentation_stages
+from methods.segmenters import segmentation_stages
 from results.io import read_run
 from tests.helpers.toys import CommandLine, Toy
 
@@ -42,15 +43,22 @@ def test_the_board_lists_the_deviations_of_the_parts_a_cell_was_given(plan: Plan
         info = method_info(cell.method, cell)
         topics[identity["method"], identity["refiner"]] = [d["topic"] for d in info["deviations"]]
     own = [d.topic for d in find_method("dskd_gc").deviations]
+    refiners = {
+        k: [d.topic for d in v]
+        for k, v in deviations_of_parts(Path(refiners_package.__file__).parent).items()
+    }
     assert topics["dskd_gc", "none"] == own
-    assert topics["dskd_gc", "psa"] == own + [d.topic for d in DEVIATIONS["psa"]]
-    assert topics["cam", "irn"][-len(DEVIATIONS["irn"]) :] == [d.topic for d in DEVIATIONS["irn"]]
+    assert topics["dskd_gc", "psa"] == own + refiners["psa"]
+    assert topics["cam", "irn"][-len(refiners["irn"]) :] == refiners["irn"]
 
 
 def test_networks_that_are_tested_at_several_scales_carry_their_deviations() -> None:
     config = compose(["eps"], "voc2012", "paper").method["eps"]
     predict = segmentation_stages(config.segmenter)[-1]
-    assert predict.deviations == (TEST_SCALES, TEST_CRF)
+    assert [d.topic.partition(": ")[2] for d in predict.deviations] == [
+        "scales of the test",
+        "CRF of the test",
+    ]
     assert segmentation_stages(compose(["eps"]).method["eps"].segmenter)[-1].deviations == ()
 
 

@@ -182,7 +182,7 @@ def test_drawn_split_is_stable(tmp_path: Path) -> None:
 )
 def test_class_files(tmp_path: Path, text: str) -> None:
     (tmp_path / "classes.txt").write_text(text)
-    assert read_class_file(tmp_path / "classes.txt") == ("rust", "dent")
+    assert read_class_file(tmp_path / "classes.txt").names == ("rust", "dent")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from datasets.voc.reader import CLASSES
 from methods.base import Kind, MethodError, NotRunnable, Shared
 from methods.ca_cl import METHOD
 from methods.ca_cl.config import PRESETS, LossWeights, SuppressionConfig
-from methods.ca_cl.experiments import EXPERIMENTS
 from methods.clims import METHOD as CLIMS
 from methods.clims.config import PRESETS as CLIMS_PRESETS
 from methods.layers.clip.config import ClipConfig
@@ -144,7 +143,7 @@ def test_data_that_the_text_does_not_cover_is_not_run(method: Any, tmp_path: Pat
 def test_experiments_settings_are_understood() -> None:
     by_key = {
         setting.partition("=")[0]: f"method.ca_cl.{setting}"
-        for experiment in EXPERIMENTS
+        for experiment in METHOD.experiments
         for row in experiment.rows
         for setting in row.settings
     }
