@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from datasets.base import DataError
+from results.csv_cells import read_csv, to_csv
 from results.significance import Sampled, SeedNoise, score_of
 
 if TYPE_CHECKING:
@@ -261,7 +262,7 @@ def write_directions(folder: Path, name: str, found: Sequence[Direction]) -> Pat
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     columns = [field.name for field in fields(Direction)]
-    pd.DataFrame([asdict(each) for each in found], columns=columns).to_csv(temporary, index=False)
+    to_csv(pd.DataFrame([asdict(each) for each in found], columns=columns), temporary)
     temporary.replace(path)
     return path
 
@@ -275,7 +276,7 @@ def read_directions(folder: Path) -> pd.DataFrame:
     parts = []
     for path in sorted((folder / DIRECTIONS_FOLDER).glob("*.csv")):
         try:
-            table = pd.read_csv(path, keep_default_na=False, na_values={name: [""] for name in numbers})
+            table = read_csv(path, numbers)
             if "place" not in table:  # of a version that did not tell them apart
                 table["place"] = ""
             parts.append(table[columns].astype(dict.fromkeys(numbers, float) | {"n": int}))
