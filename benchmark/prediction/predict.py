@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import shutil
 import time
 from collections import Counter
@@ -71,11 +72,11 @@ def scratch(output: Path) -> Iterator[Path]:
 
 def image_files(images: Path, output: Path) -> list[Path]:
     """Images below a folder, without what an earlier call has written there."""
-    written = [(output / name).resolve() for name in (LABELS, OVERLAYS, WORK)]
+    written = [os.path.realpath(output / name) + os.sep for name in (LABELS, OVERLAYS, WORK)]
     return sorted(
         path
         for path in images.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not any(w in path.resolve().parents for w in written)
+        if path.suffix.lower() in SUFFIXES and not os.path.realpath(path).startswith(tuple(written))
     )
 
 
@@ -91,6 +92,7 @@ def _readable(
 
     samples, shown = [], []
     names = Counter(path.relative_to(images).with_suffix("") for path in paths)
+    names.update(path.relative_to(images) for path in paths)
     for path in paths:
         try:
             image_size(path)

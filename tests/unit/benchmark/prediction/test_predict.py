@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -273,3 +274,23 @@ def test_settings_of_every_prediction_come_back_typed(scale: str, protocol: str)
             assert plain(again) == plain(settings)
             seen += 1
     assert seen
+
+
+def test_odd_files_among_the_images(command_line: CommandLine, painted: None, tmp_path: Path) -> None:
+    """Names that are alike keep apart; what is no image is named and skipped, and waited for is nothing."""
+    new, output = tmp_path / "new", tmp_path / "out"
+    for name in ("a.jpg", "a.png", "a.jpg.png", "x.tmp.png", "folder.tmp/b.png"):
+        write_image(new / name, 1, (24, 16))
+    (new / "loop.png").symlink_to(new / "loop.png")
+    (new / "device.png").symlink_to("/dev/zero")
+    (new / "folder.png").mkdir()
+    os.mkfifo(new / "pipe.png")
+    done = predict(command_line, new, "--run", str(command_line.output), "--output", str(output))
+    assert done.code == 2
+    said = " ".join(done.out.split())
+    for name in ("loop", "device", "folder", "pipe"):
+        assert f"skipped: {new / name}.png: " in said
+    assert done.err.startswith("error: 4 of 9 images could not be used")
+    assert {p.relative_to(output / "labels").as_posix() for p in (output / "labels").rglob("*.png")} == {
+        "a.jpg.png", "a.png.png", "a.jpg.png.png", "x.tmp.png", "folder.tmp/b.png"
+    }  # fmt: skip
