@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
@@ -58,8 +59,12 @@ def locate(reference: str, root: str | Path | None = None) -> Path | None:
     if as_path.suffix in FILE_SUFFIXES:
         if as_path.is_file():
             return as_path
+        what = "is a folder; name the file in it" if as_path.is_dir() else "does not exist; correct the path"
+        raise MethodError(f"weight file {reference} {what} in the setting that names it")
+    if as_path.is_file():
         raise MethodError(
-            f"weight file {reference} does not exist; correct the path of the setting that names it"
+            f"weight file {reference}: files ending in {as_path.suffix or 'nothing'} are not read; convert it, or rename "
+            f"it if it is one of {', '.join(sorted(FILE_SUFFIXES))}"
         )
     folders = [SHIPPED] if family == "nano" else _folders(family, root)
     for folder in folders:
@@ -119,8 +124,15 @@ def load_state(path: Path) -> dict[str, torch.Tensor]:
             content: Any = readers[path.suffix](path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # torch's own words advise to load it all the same
+        raise MethodError(
+            f"cannot read weights {path}: damaged, or it holds more than tensors, which could run code and is not "
+            "loaded; fetch it again, or export model.state_dict() alone"
+        ) from error
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        if (path.suffix not in readers and not isinstance(error, OSError)) or len(reason.split()) < 2:
+            reason = f"damaged, or no file of tensors ({type(error).__name__})"
         raise MethodError(f"cannot read weights {path}: {reason}; fetch or export the file again") from error
     for wrapper in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
