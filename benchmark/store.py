@@ -75,7 +75,8 @@ class Store:
         """
         path = self.path(stage, key)
         if path not in self._verified and path.is_dir() and (fault := _fault(path)):
-            return self._set_aside(stage, key, fault)
+            self._set_aside(stage, key, fault)
+            return None
         self._verified.add(path)
         return self.find(stage, key)
 

@@ -218,10 +218,13 @@ class _Pictures:
         what: str,
         draw: Callable[[], np.ndarray | None],
     ) -> str | None:
+        from reports.panels import is_as_saved
+
         parts = {"artifact": stage["key"], "id": sample.id, "code": self._code}
         name = f"{what.replace(' ', '-')}-{content_key(parts)}"
-        if (path := _path(name, self._run_dir)).exists():
-            return str(path.relative_to(self._run_dir))
+        for path in (self._run_dir / FOLDER).glob(f"{name}-*.webp"):
+            if is_as_saved(path):
+                return str(path.relative_to(self._run_dir))
         picture = draw()
         return None if picture is None else _save(picture, name, self._run_dir)
 
@@ -279,16 +282,12 @@ def _image(sample: Sample) -> np.ndarray:
     return read_image(sample.image).permute(1, 2, 0).numpy()
 
 
-def _path(name: str, run_dir: Path) -> Path:
-    return run_dir / FOLDER / f"{name}.webp"
-
-
 def _save(picture: np.ndarray, name: str, run_dir: Path) -> str:
-    from reports.panels import save_panel
+    from reports.panels import named_by_content, save_panel
 
-    path = _path(name, run_dir)
+    path = run_dir / FOLDER / f"{name}.webp"
     save_panel(path, picture, LONGEST)
-    return str(path.relative_to(run_dir))
+    return str(named_by_content(path).relative_to(run_dir))
 
 
 def _delete_unnamed(cells: Sequence[dict[str, Any]], run_dir: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,24 +11,8 @@ import pytest
 from benchmark.store import Store
 from datasets.base import DataError
 from results.io import read_run
+from tests.helpers.damage import DAMAGE, flip
 from tests.helpers.toys import Toy
-
-
-def flip(path: Path) -> None:
-    """One byte in the middle, with size and times as before."""
-    content, times = bytearray(path.read_bytes()), path.stat()
-    content[len(content) // 2] ^= 0x01
-    path.write_bytes(content)
-    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-
-
-DAMAGE: dict[str, Callable[[Path], object]] = {
-    "flipped": flip,
-    "truncated": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
-    "emptied": lambda path: path.write_bytes(b""),
-    "removed": lambda path: path.unlink(),
-}
-"""How a file may be damaged."""
 
 
 def numbers(folder: Path) -> list[tuple]:
@@ -148,3 +131,32 @@ def test_a_run_makes_damaged_artifacts_again_with_equal_numbers(command_line, th
         assert ("damaged (" in done.out) == (kind != "removed" or file.name != "manifest.json")
         assert numbers(command_line.output) == first
         assert json.loads((file.parent / "manifest.json").read_text())["files"] is not None
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damaged_pictures_are_drawn_again(command_line, third_party, kind):
+    third_party(Toy("sound"))
+    assert command_line.run("sound").code == 0
+    pictures = {p: p.read_bytes() for p in (command_line.output / "panels").glob("*.webp")}
+    assert pictures
+    for path in pictures:
+        DAMAGE[kind](path)
+    done = command_line("report", str(command_line.output))
+    assert done.code == 0, done.err
+    assert "Traceback" not in done.out + done.err
+    done = command_line.run("sound")
+    assert done.code == 0, done.err
+    assert {p: p.read_bytes() for p in (command_line.output / "panels").glob("*.webp")} == pictures
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damaged_resamples_are_made_again(command_line, third_party, kind):
+    third_party(Toy("sound"))
+    assert command_line.run("sound").code == 0
+    files = list((command_line.output / "resamples").glob("*.npz"))
+    assert files
+    for path in files:
+        DAMAGE[kind](path)
+    done = command_line.run("sound")
+    assert done.code == 0, done.err
+    assert command_line("report", str(command_line.output)).code == 0
