@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import shutil
 import time
 from collections import Counter
@@ -73,8 +74,8 @@ def scratch(output: Path) -> Iterator[Path]:
 def image_files(images: Path, output: Path) -> list[Path]:
     """Pictures below a folder, those in formats that are not read among them, without hidden files and what an
     earlier call has written there; what is no picture is named."""
-    written = {(output / name).resolve() for name in (LABELS, OVERLAYS, WORK, LEGEND)}
-    files = [p for p in files_below(images) if written.isdisjoint((p.resolve(), *p.resolve().parents))]
+    written = tuple(os.path.realpath(output / name) + os.sep for name in (LABELS, OVERLAYS, WORK, LEGEND))
+    files = [p for p in files_below(images) if not (os.path.realpath(p) + os.sep).startswith(written)]
     pictures = [path for path in files if path.suffix.lower() in PICTURES | UNREAD]
     if others := [
         path.relative_to(images).as_posix() for path in files if path.suffix.lower() not in PICTURES | UNREAD
@@ -95,6 +96,7 @@ def _readable(
 
     samples, shown = [], []
     names = Counter(path.relative_to(images).with_suffix("") for path in paths)
+    names.update(path.relative_to(images) for path in paths)
     for path in paths:
         try:
             if path.suffix.lower() in UNREAD:
