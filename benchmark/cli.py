@@ -29,6 +29,7 @@ from benchmark.console import console, duration
 from benchmark.external.command import evaluate
 from benchmark.failures import ConfigError
 from benchmark.folders import check_writable
+from benchmark.provenance import release
 from benchmark.store import disk_is_full
 from datasets.base import DataError
 from methods.base import MethodError
@@ -36,7 +37,6 @@ from reports import DEFAULT_FORMATS, FORMATS
 
 app = typer.Typer(
     name="benchmark",
-    help="Reproducible comparison of weakly supervised semantic segmentation methods.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -79,6 +79,22 @@ def fail(message: str) -> None:
     """Print one line on stderr and exit with 2."""
     print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
+
+
+def show_version(wanted: bool) -> None:
+    """Print the installed version and stop, where it is wanted."""
+    if wanted:
+        print(release())
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Reproducible comparison of weakly supervised semantic segmentation methods."""
 
 
 app.command()(run)
@@ -134,7 +150,7 @@ def list_(
         return
     import datasets
     from methods.refiners.config import REFINER_SUMMARIES
-    from methods.registry import all_methods
+    from methods.registry import all_methods, broken_methods
     from methods.segmenters.networks import NETWORKS
 
     def section(title: str, rows: list[tuple[str, str, str]]) -> None:
@@ -147,6 +163,8 @@ def list_(
         "Methods (* in --methods all)",
         [(f"{m.name}{' *' if m.in_all else ''}", m.summary, m.needs) for m in all_methods().values()],
     )
+    for reason in broken_methods().values():
+        console.print(f"  broken: {reason}", style="red", markup=False)
     section(
         "Data sets", [(c.name, c.summary, c.needs) for c in map(datasets.dataset_class, datasets.names())]
     )

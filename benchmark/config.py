@@ -43,6 +43,8 @@ OWN = "own"
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 """Of trainings, as Lightning Fabric names them; inference is in float32."""
+SMOKE = ("dataset.subset=16", "runtime.max_iterations=10")
+"""Settings of a trial that only shows whether a method runs; images a split, steps a training."""
 NO_LOGGER = "none"
 LOGGERS = (NO_LOGGER, "tensorboard", "wandb", "mlflow")
 
@@ -83,7 +85,8 @@ class EvaluationConfig:
 
 @dataclass
 class RuntimeConfig:
-    """Everything that does not change what is computed, except `precision` and `deterministic` (in the keys).
+    """Everything that does not change what is computed, except `precision`, `deterministic` and `max_iterations`, which
+    are in the keys.
 
     store: folder of the artifacts; weights_root: folder with pretrained files (default: $WSSS_WEIGHTS)
     device: auto, cpu, cuda; workers: decoding threads (0: one a core)
@@ -93,6 +96,8 @@ class RuntimeConfig:
     processes: worker processes that make artifacts side by side on a CPU, the cores shared among them (0: one for
     each cell of the plan, at most one a core and for every 2 GB of memory, and eight). It decides the threads of
     each, and with them the last bits of numbers
+    max_iterations: steps after which every training stops, whatever its settings say (0: none); for trials, whose
+    rows on the leaderboard say so
     logger: where losses and scores are shown as they come: none, tensorboard, wandb or mlflow; the last three are
     extras of the same names. log_dir: folder of its files
     """
@@ -102,6 +107,7 @@ class RuntimeConfig:
     device: Annotated[str, OneOf(DEVICES)] = "auto"
     precision: Annotated[str, OneOf(PRECISIONS)] = "32-true"
     deterministic: bool = True
+    max_iterations: Natural = 0
     workers: Natural = 0
     processes: Natural = 0
     checkpoint_every: Count = 100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -36,14 +37,16 @@ def names_of(text: str, option: str) -> list[str]:
 
 def method_names(text: str) -> list[str]:
     """Registry names of a comma-separated list, once each; `all` in it is the board's standard set."""
-    from methods.registry import all_methods, find_method
+    from methods.registry import all_methods, broken_methods, find_method
 
     standard = [name for name, method in all_methods().items() if method.in_all]
     names: dict[str, None] = {}
     for part in filter(None, map(str.strip, text.split(","))):
         names |= dict.fromkeys(standard if part == "all" else [find_method(part).name])
+        for reason in broken_methods().values() if part == "all" else ():  # it may be one of them
+            print(f"warning: {reason}", file=sys.stderr)
     if not names:
-        raise ConfigError("--methods names no method; see `python -m benchmark list`")
+        raise ConfigError("--methods names no method; see `wsss list`")
     return list(names)
 
 

@@ -17,16 +17,17 @@ from benchmark.failures import ConfigError
 from datasets.base import DataError, DatasetConfig
 from methods.base import MethodError
 
-REQUIRED = (
-    "torch",
-    "torchvision",
-    "timm",
-    "open_clip",
-    "segment_anything",
-    "lightning_fabric",
-    "pydensecrf.densecrf",
-)
-OPTIONAL = {"rembg": "pip install -e '.[saliency]' to detect saliency with U²-Net"}
+REQUIRED = {
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "timm": "timm",
+    "open_clip": "open_clip_torch",
+    "segment_anything": "segment-anything",
+    "lightning_fabric": "lightning-fabric",
+    "pydensecrf.densecrf": "pydensecrf2",
+}
+"""Modules, and the packages that pip installs them with."""
+OPTIONAL = {"rembg": "pip install 'rembg[cpu]' to detect saliency with U²-Net"}
 MINIMUM_TORCH = (2, 11)
 
 
@@ -62,11 +63,11 @@ def examine(dataset: str | None, overrides: list[str]) -> bool:
 
 def _environment() -> Iterator[tuple[str, str]]:
     yield ("ok" if sys.version_info >= (3, 11) else "bad"), f"Python {sys.version.split()[0]} (3.11 or newer)"
-    for module in REQUIRED:
+    for module, package in REQUIRED.items():
         try:
             importlib.import_module(module)
         except Exception as error:
-            yield "bad", f"import {module} fails: {error}; run pip install -e . again"
+            yield "bad", f"import {module} fails: {error}; pip install --force-reinstall {package}"
         else:
             yield "ok", f"import {module}"
     import torch
@@ -85,21 +86,12 @@ def _shadowing() -> Iterator[tuple[str, str]]:
     try:
         installed = version("datasets")
     except PackageNotFoundError:
-        yield "ok", "the folder `datasets` shadows no installed package"
+        yield "ok", "the package `datasets` shadows no installed package"
     else:
         yield (
             "note",
-            f"the folder `datasets` shadows Hugging Face's datasets {installed} here; nothing in the benchmark uses "
-            "it. Run code that does from another folder, or use a virtual environment of its own",
-        )
-    try:
-        editable = Path(datasets.__file__).resolve().parent.parent == Path(__file__).resolve().parents[2]
-    except TypeError:
-        editable = False
-    if not editable:
-        yield (
-            "bad",
-            "`datasets` is not this project's folder: install with pip install -e . (editable) and run from the root",
+            f"the package `datasets` shadows Hugging Face's datasets {installed} in this process; nothing in the "
+            "benchmark uses it. Other programs import theirs, unless they run in the root of a checkout",
         )
 
 
@@ -140,8 +132,11 @@ def _weights() -> Iterator[tuple[str, str]]:
             path = locate(reference, root)
             if path is not None:
                 yield "ok", f"{scale}: {reference} at {path}"
-            elif reference.startswith("nano/"):  # the checkout is not whole
-                yield "bad", f"{scale}: {reference} is missing; restore methods/pretrained with git checkout"
+            elif reference.startswith("nano/"):  # the installation is not whole
+                yield (
+                    "bad",
+                    f"{scale}: {reference} is missing; restore methods/pretrained with git checkout, or install again",
+                )
             else:
                 file = f"put {file_to_provide(reference)} into $WSSS_WEIGHTS"
                 fetched = reference.partition("/")[0] in HUBS

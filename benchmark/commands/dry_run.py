@@ -14,7 +14,7 @@ from benchmark.execution.processes import process_count
 from benchmark.planning.plan import Plan, PlannedStage
 from benchmark.timing.estimate import time_estimate
 from benchmark.timing.machine_speed import remembered_speed
-from datasets.files.orientation import image_size
+from datasets.files.decoding import image_size
 from methods.base import Kind
 from methods.layers.config import BackboneConfig, CamInferenceConfig, VitConfig
 

@@ -36,4 +36,4 @@ def prepare(
     request = Request([*(archives or []), *(more or [])], to, partial, stage_progress, say)
     for line in make(request):
         say(line)
-    say(f"Ready: python -m benchmark doctor --dataset {name} dataset.root={to}")
+    say(f"Ready: wsss doctor --dataset {name} dataset.root={to}")

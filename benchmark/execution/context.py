@@ -112,6 +112,7 @@ class RunContext:
         iterations: int,
         learning_rate: Callable[[int], float],
     ) -> None:
+        iterations = min(iterations, self._runtime.max_iterations or iterations)
         self._trainings += 1
         before = self._iterations
         self._iterations += iterations

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from traceback import format_exception
 from typing import TYPE_CHECKING, Any
 
 from benchmark import provenance
@@ -17,9 +18,9 @@ from benchmark.console import console, duration, stage_progress
 from benchmark.execution.distributed import Team, make_fabric
 from benchmark.execution.memory import PeakMemory, release_unused
 from benchmark.execution.tasks import Outcome, Task
-from benchmark.failures import one_line
+from benchmark.failures import one_line, packages_of
 from benchmark.planning.plan import Cell, Plan, PlannedStage
-from benchmark.store import SCRATCH, Entry, Store
+from benchmark.store import SCRATCH, Entry, Store, disk_is_full
 from benchmark.timing.estimate import megapixels
 from methods.base import Artifact, Kind, MethodError, Supervision
 
@@ -61,7 +62,9 @@ class Maker:
                 )
             outcome = Outcome(cached, resumed=bool(entry.manifest.get("resumed")))
         except Exception as error:
-            outcome = Outcome(failure=one_line(error, self.plan.store.root))
+            failure = one_line(error, self.plan.store.root, packages_of(cell.method, planned.stage.run))
+            full = disk_is_full(error)  # then its traceback would not fit either
+            outcome = Outcome(failure=failure, traceback="" if full else "".join(format_exception(error)))
         if not outcome.cached:
             release_unused()  # the next stage's peak is its own
         return outcome
@@ -122,7 +125,7 @@ class Maker:
                 try:
                     self._call(cell, planned, Path(output), "", checkpoints)
                 except Exception as raised:  # rank 0 makes it the cell's row
-                    error = one_line(raised, store.root)
+                    error = one_line(raised, store.root, packages_of(cell.method, planned.stage.run))
             team.agree(error)
 
     def obtain(
@@ -172,7 +175,8 @@ class Maker:
             try:
                 costs = self._call(cell, planned, work, title)
             except Exception as error:
-                self._team.agree(one_line(error, self.plan.store.root))
+                said = one_line(error, self.plan.store.root, packages_of(cell.method, planned.stage.run))
+                self._team.agree(said)
                 raise
             if (failure := self._team.agree(None)) is not None:
                 raise MethodError(failure)
@@ -188,6 +192,7 @@ class Maker:
             "megapixels": megapixels(self.plan.dataset, planned.stage.splits),
             "conversion": asdict(self.plan.dataset.conversion()),
             "inputs": {role: up.key for role, up in planned.inputs.items()},
+            "max_iterations": self.plan.config.runtime.max_iterations,
             "seed": cell.seed if planned.stage.seeded else None,
             "provenance": provenance.collect(self._get_fabric().device) | {"weights": planned.weights},
         }

@@ -52,7 +52,7 @@ def run_experiments(tables: Sequence[Table], options: Options, folder: Path) -> 
     for table in tables:
         console.print(f"[bold]{table.name}[/bold] · {table.experiment.title}", highlight=False)
         own = all_jobs([table])
-        done = execute(own, team) if own else None
+        done = execute(own, team, folder) if own else None
         if leads:
             found, failed = _write(table, done, options, folder)
             write_directions(folder, table.file_name, explained(table, found, diagnoses[table.name]))

@@ -63,7 +63,7 @@ def evaluate(
     check_writable(run_dir, "--output")
     check_writable(Path(config.runtime.store), "runtime.store")
     earlier_run(run_dir)
-    runner = Runner(make_plan(config, [seed], methods=[method]))
+    runner = Runner(make_plan(config, [seed], methods=[method]), folder=run_dir)
     (result,) = runner.run()
     if result.status != "done":  # the board's other rows are not touched
         raise DataError(result.reason)

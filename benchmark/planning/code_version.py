@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from datasets.limits import suggestion
+
 PACKAGES = ("methods", "datasets", "benchmark", "results")
 SILENT = frozenset({"benchmark.console"})
 """Modules that only show progress: rewording a line retrains nothing."""
@@ -38,6 +40,48 @@ def reached_modules(module: str) -> set[str]:
             seen.add(name)
             todo += [m for m in _imports(name) if m.split(".")[0] in packages and _file(m) is not None]
     return seen - SILENT
+
+
+def function_fault(address: str) -> str:
+    """Why "package.module:function" leads to no function, one line; "" where it does, as far as its source tells."""
+    module, _, function = address.partition(":")
+    if not module or not function.isidentifier():
+        return f'{address!r} is not of the form "package.module:function"'
+    if _file(module) is None and not _importable(module):
+        return f"there is no module {module!r}"
+    names = _defined(module)
+    if names is None or function in names:
+        return ""
+    known = ", ".join(sorted(name for name in names if not name.startswith("_")))
+    return f"module {module} has no {function!r}; {suggestion(function, sorted(names))}it has {known or 'nothing'}"
+
+
+def _importable(module: str) -> bool:
+    """Whether there is a module without a source, a compiled one; imports its parents."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _defined(module: str) -> set[str] | None:
+    """Names that a module's source binds at its top level; None where that cannot be told without importing it."""
+    tree = _tree(module)
+    if tree is None:
+        return None
+    names: set[str] = set()
+    todo: list[ast.AST] = [tree]
+    while todo:
+        for node in ast.iter_child_nodes(todo.pop()):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                names.add(node.name)
+                continue  # what is bound inside is not the module's
+            if isinstance(node, ast.alias):
+                names.add((node.asname or node.name).split(".")[0])
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                names.add(node.id)
+            todo.append(node)
+    return None if names & {"*", "__getattr__"} else names
 
 
 @cache

@@ -12,9 +12,17 @@ from pathlib import Path
 
 from benchmark.config import RunConfig, choose, plain, protocol_defaults
 from benchmark.console import console
+from benchmark.failures import one_line, packages_of
 from benchmark.planning.changes import parts
-from benchmark.planning.code_version import code_version
-from benchmark.planning.graph import SCORED, check_masks_unseen, check_refiner, until_kind, until_scores
+from benchmark.planning.code_version import code_version, function_fault
+from benchmark.planning.graph import (
+    SCORED,
+    check_masks_unseen,
+    check_order,
+    check_refiner,
+    until_kind,
+    until_scores,
+)
 from benchmark.provenance import world_size
 from benchmark.store import Entry, Store, content_key
 from datasets import open_dataset
@@ -217,8 +225,29 @@ def _plan_cell(job: Job, method: Method, seed: int, view: TrainingView, keys: _K
         return replace(cell, status="failed", reason=str(error))
 
 
+def _own_stages(job: Job, method: Method, view: TrainingView) -> list[Stage]:
+    """What the method declares; MethodError where it raises anything else, and where stages do not follow each other."""
+    try:
+        stages = list(method.stages(job.config.method[method.name], view, job.config.shared))
+    except MethodError:
+        raise
+    except Exception as error:
+        said = one_line(error, Path(job.config.runtime.store), packages_of(method))
+        raise MethodError(f"method {method.name}, stages: {said}") from error
+    check_order(stages, method.name)
+    return stages
+
+
+def _require_functions(stages: Sequence[Stage], method: str) -> None:
+    """MethodError where a stage's function is not there: said now, not after hours of training."""
+    for stage in stages:
+        for address in filter(None, (stage.run, stage.profile)):
+            if fault := function_fault(address):
+                raise MethodError(f"method {method}, stage {stage.name}: {fault}")
+
+
 def _plan_stages(job: Job, method: Method, seed: int, view: TrainingView, keys: _Keys) -> list[PlannedStage]:
-    stages = list(method.stages(job.config.method[method.name], view, job.config.shared))
+    stages = _own_stages(job, method, view)
     check_refiner(job.config, stages, method.name)
     if job.until is not None:
         stages = until_kind(stages, Kind(job.until), method.name)
@@ -226,6 +255,7 @@ def _plan_stages(job: Job, method: Method, seed: int, view: TrainingView, keys: 
         stages = until_scores(stages, job.scores, method.name)
     if Supervision.MASKS not in method.supervision:
         check_masks_unseen(job.config.dataset.name, stages, method.name)
+    _require_functions(stages, method.name)
     planned: dict[str, PlannedStage] = {}
     for stage in stages:
         inputs = {role: planned[name] for role, name in stage.inputs.items()}
@@ -263,6 +293,7 @@ class _Keys:
             "code": [code_version(stage.run.split(":")[0]), *self._harness],
             "precision": runtime.precision,
             "deterministic": runtime.deterministic,
+            **({"max_iterations": runtime.max_iterations} if runtime.max_iterations else {}),
             "world_size": self._world_size,
         }
         return content_key(parts)

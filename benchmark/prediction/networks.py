@@ -62,7 +62,7 @@ def announce(results: Sequence[CellResult], run_dir: Path) -> None:
         same = [cell for cell, _ in found if (cell.method, cell.seed) == (first.method, first.seed)]
         chosen = f"--run {run_dir} --method {first.method.name} --seed {first.seed}"
         console.print(
-            "To segment your images: python -m benchmark predict "
+            "To segment your images: wsss predict "
             f"{chosen if len(same) == 1 else f'--weights {path}'} --images DIR",
             markup=False,
         )

@@ -23,7 +23,7 @@ IMAGES = {"train": 82783, "val": 40504}
 """Images of the full data set."""
 OFFICIAL = {"train": 82081, "val": 40137}
 """Those of them that hold an object, which are the protocol."""
-PREPARE = "python -m benchmark prepare coco2014 --from ARCHIVES --to PATH"
+PREPARE = "wsss prepare coco2014 --from ARCHIVES --to PATH"
 
 
 @dataclass(frozen=True)

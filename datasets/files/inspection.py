@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datasets.base import IGNORE, DataError, Dataset, Problem
-from datasets.files.broken_files import too_large, undecodable
 from datasets.files.label_check import label_problems, mask_values
 from datasets.files.listing import first_names as first_names
 from datasets.files.palette import palette_problem, save_ids, shown_colours
@@ -56,21 +55,14 @@ def _sampled_labels(dataset: Dataset, split: str) -> list[Problem]:
 
 
 def _image_problems(dataset: Dataset, sample_id: str) -> list[Problem]:
-    from PIL import Image
-
-    from datasets.files.orientation import upright_size
+    from datasets.files.decoding import PHOTOS, opened_whole, upright_size
 
     try:
-        path = dataset.sample(sample_id).image
-        with Image.open(path) as image:
+        with opened_whole(dataset.sample(sample_id).image, PHOTOS) as image:
             size = upright_size(image)
             image.load()
     except DataError as error:
         return [as_problem(error)]
-    except Image.DecompressionBombError:
-        return [as_problem(too_large(path))]
-    except (OSError, ValueError, SyntaxError):
-        return [as_problem(undecodable(path))]
     mask = dataset.mask_path(sample_id)
     return mask_problems(mask, size, len(dataset.classes)) if mask is not None else []
 
@@ -80,10 +72,10 @@ def mask_problems(path: Path, size: tuple[int, int], classes: int) -> list[Probl
 
     size: (width, height) of its image, pixels; classes: number of object classes (ids 0..classes and 255)
     """
-    from PIL import Image
+    from datasets.files.decoding import opened_whole
 
     try:
-        with Image.open(path) as mask:
+        with opened_whole(path) as mask:
             if mask.mode not in ("L", "P", "1"):
                 what = f"{path}: mask of mode {mask.mode}, not 8-bit single-channel or indexed"
                 return [Problem(what, save_ids(path.parent))]
@@ -91,10 +83,8 @@ def mask_problems(path: Path, size: tuple[int, int], classes: int) -> list[Probl
             if mask.mode == "1":  # read as 0 and 1, counted as 0 and 255
                 values = [min(v, 1) for v in values]
             mask_size = mask.size
-    except Image.DecompressionBombError:
-        return [as_problem(too_large(path))]
-    except (OSError, ValueError, SyntaxError):
-        return [as_problem(undecodable(path))]
+    except DataError as error:
+        return [as_problem(error)]
     found = []
     if mask_size != size:
         what = f"{path}: mask of {mask_size[0]}x{mask_size[1]} for an image of {size[0]}x{size[1]}"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from benchmark.planning.graph import without_profile
 from benchmark.profiling.complexity import passage_complexity
 from benchmark.profiling.speed import passing, pictures
 from datasets.base import TrainingView
@@ -48,19 +49,10 @@ def passages(stage: Stage, scale: str) -> list[Passage]:
     return list(hand_out(stage.settings, len(view_of(scale).classes), SIZES[scale]))
 
 
-def has_network(stage: Stage, stages: Sequence[Stage]) -> bool:
-    """It trains one, is handed trained weights, or starts from pretrained ones, and not for evaluation alone."""
-    if stage.yields == Kind.IMAGE_SCORES:
-        return False
-    by_name = {s.name: s for s in stages}
-    given = any(by_name[name].yields == Kind.WEIGHTS for name in stage.inputs.values())
-    return stage.yields == Kind.WEIGHTS or given or bool(stage.pretrained)
-
-
 @pytest.mark.parametrize(("name", "scale"), CASES)
 def test_stages_with_a_network_have_a_profile(name: str, scale: str) -> None:
     stages = stages_of(name, scale)
-    assert [s.name for s in stages if has_network(s, stages) and s.profile is None] == []
+    assert without_profile(stages) == []
 
 
 @pytest.mark.parametrize(("name", "scale"), CASES)
@@ -103,7 +95,7 @@ def test_refiners(refiner: str) -> None:
     stages = refiner_stages(chosen, cam)
     profiled = [s for s in stages if s.profile is not None]
     assert bool(profiled) == (refiner != "none")
-    assert not any(has_network(s, [cam, *stages]) and s.profile is None for s in stages)
+    assert [s for s in without_profile([*stages_of("cam", "nano"), *stages]) if s in stages] == []
     last = [p for stage in profiled for p in passages(stage, "nano")][-1:]
     for passage in last:
         assert passage.finish is not None

@@ -6,8 +6,6 @@ import pytest
 
 from benchmark.commands.arguments import method_names, parse_seeds
 from benchmark.failures import ConfigError
-from methods import registry
-from methods.base import MethodError
 from methods.registry import all_methods
 from tests.helpers.toys import Toy
 
@@ -105,26 +103,6 @@ def test_the_dry_run_says_what_would_be_done_and_does_nothing(command_line, thir
 def test_a_device_set_as_override_holds(command_line, third_party):
     third_party(Toy("one"))
     assert "runtime.device=tpu: " in command_line("run", "--methods", "one", "runtime.device=tpu").err
-
-
-def test_a_broken_plug_in_is_named_and_left_out(command_line, monkeypatch, capsys):
-    class Broken:
-        value = "theirs:METHOD"
-
-        def load(self):
-            raise ImportError("no module named theirs")
-
-    monkeypatch.setattr(registry, "entry_points", lambda group: [Broken()])
-    all_methods.cache_clear()
-    assert "cam" in all_methods()
-    assert "plug-in theirs:METHOD does not load: no module named theirs" in capsys.readouterr().err
-    all_methods.cache_clear()
-
-
-def test_a_plug_in_may_not_take_a_name(third_party):
-    third_party(Toy("cam"))
-    with pytest.raises(MethodError, match="takes the name 'cam'"):
-        all_methods()
 
 
 def test_columns_of_the_list_are_straight_however_long_a_name_is(command_line, third_party):

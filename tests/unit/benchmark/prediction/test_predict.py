@@ -54,7 +54,7 @@ def test_the_run_says_where_the_networks_are_and_its_hint_works(
     third_party(Painter("painter"), Toy("toy"))
     command_line, ran = once
     (hint,) = [line for line in ran.out.splitlines() if line.startswith("To segment your images: ")]
-    arguments = hint.partition(" -m benchmark ")[2].replace("DIR", str(photographs)).split()
+    arguments = hint.partition(" wsss ")[2].replace("DIR", str(photographs)).split()
     output = tmp_path / "out"
     done = command_line(*arguments, "--output", str(output), "--device", "cpu")
     assert done.code == 0, done.err
