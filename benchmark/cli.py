@@ -21,6 +21,7 @@ from benchmark.commands.arguments import (
     print_board,
     run_folder,
 )
+from benchmark.commands.field import field
 from benchmark.commands.prune import prune
 from benchmark.commands.record_times import record_times
 from benchmark.commands.run import run
@@ -207,6 +208,7 @@ def doctor(
 app.command()(cli_data.prepare)
 app.command()(check)
 app.command()(prune)
+app.command()(field)
 app.command(hidden=True)(record_times)
 
 
