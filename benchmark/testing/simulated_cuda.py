@@ -93,7 +93,7 @@ class CudaTensor(torch.Tensor):
                 cls,
                 value.shape,
                 dtype=value.dtype,
-                device="meta",
+                device=torch.device("meta"),
                 **place,  # type: ignore[arg-type]
             )
         tensor.value = value
