@@ -17,7 +17,7 @@ import datasets
 from benchmark.failures import ConfigError
 from datasets.base import DatasetConfig
 from datasets.limits import Count, Inside, Natural, OneOf, Within, field_hints, first_fault, suggestion
-from methods.base import UNIFIED, MethodConfig, Shared, preset_key
+from methods.base import UNIFIED, MethodConfig, Shared, function_of, preset_key
 from methods.layers.config import CamInferenceConfig, SegmenterConfig
 from methods.refiners import IRN, PSA
 from methods.refiners.config import REFINERS, RefinerConfig
@@ -147,15 +147,22 @@ def plain(value: Any) -> Any:
     return value
 
 
-def typed(kind: type, values: Mapping[str, Any]) -> Any:
-    """A dataclass of `kind` from the plain data that `plain` made of one."""
-    from omegaconf import OmegaConf
+def types_of(value: Any, key: str = "") -> dict[str, str]:
+    """ "package.module:Class" of a dataclass and of those in its fields, by dotted key, "" for itself."""
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return {}
+    found = {key: f"{type(value).__module__}:{type(value).__qualname__}"}
+    for each in dataclasses.fields(value):
+        found |= types_of(getattr(value, each.name), f"{key}.{each.name}".strip("."))
+    return found
 
-    from benchmark.composing import open_parts, writable
 
-    node = writable(OmegaConf.structured(kind))
-    open_parts(node, values)
-    return OmegaConf.to_object(OmegaConf.merge(node, values))
+def restored(value: Any, types: Mapping[str, str], key: str = "") -> Any:
+    """The dataclass that `plain` made `value` of, and `types_of` the `types`. Fails as calls of functions do."""
+    if key not in types:
+        return value
+    values = {n: restored(each, types, f"{key}.{n}".strip(".")) for n, each in value.items()}
+    return settled(function_of(types[key])(**values))
 
 
 def settled(value: Any, declared: Any = None) -> Any:

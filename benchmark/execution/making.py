@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -12,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from benchmark import provenance
-from benchmark.config import plain
+from benchmark.config import plain, types_of
 from benchmark.console import console, duration, stage_progress
 from benchmark.execution.distributed import Team, make_fabric
 from benchmark.execution.memory import PeakMemory, release_unused
@@ -21,7 +20,7 @@ from benchmark.failures import one_line
 from benchmark.planning.plan import Cell, Plan, PlannedStage
 from benchmark.store import SCRATCH, Entry, Store
 from benchmark.timing.estimate import megapixels
-from methods.base import Artifact, Kind, MethodError, Supervision
+from methods.base import Artifact, Kind, MethodError, Supervision, function_of
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -182,7 +181,7 @@ class Maker:
             "kind": planned.stage.yields.value,
             "run": planned.stage.run,
             "settings": plain(planned.stage.settings),
-            "settings_type": f"{type(planned.stage.settings).__module__}:{type(planned.stage.settings).__qualname__}",
+            "settings_types": types_of(planned.stage.settings),
             "classes": list(self.plan.dataset.classes),
             "megapixels": megapixels(self.plan.dataset, planned.stage.splits),
             "conversion": asdict(self.plan.dataset.conversion()),
@@ -204,7 +203,7 @@ class Maker:
         plan, stage = self.plan, planned.stage
         may_see_masks = Supervision.MASKS in cell.method.supervision
         inputs = {
-            role: Artifact(plan.store.path(up.stage.name, up.key), up.key, up.stage.yields)
+            role: Artifact(plan.store.path(up.stage.name, up.key), up.key, up.stage.yields, up.stage.settings)
             for role, up in planned.inputs.items()
         }
         seed = cell.seed if stage.seeded else 0
@@ -224,8 +223,7 @@ class Maker:
                 index, {f"{stage.name}/{name}": value for name, value in values.items()}, iteration
             ),
         )
-        module, function = stage.run.split(":")
-        run = getattr(importlib.import_module(module), function)
+        run = function_of(stage.run)
         seed_everything(seed)
         try:
             with nullcontext() if may_see_masks else masks_closed(plan.dataset.mask_directories()):

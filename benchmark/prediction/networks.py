@@ -5,14 +5,13 @@ What a stage needs to run once more is in the manifest of its artifact, so that 
 
 from __future__ import annotations
 
-import importlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.config import typed
+from benchmark.config import restored
 from benchmark.console import console
 from benchmark.failures import ConfigError
 from benchmark.store import Entry, Store
@@ -122,8 +121,7 @@ def load(folder: Path) -> Predictor:
             f"--weights {folder}: these predictions came as files; there is no network to segment with"
         )
     try:
-        kind = _attribute(manifest["settings_type"])
-        settings = typed(kind, manifest["settings"])
+        settings = _settings(manifest)
         inputs = {role: _artifact(store, key) for role, key in manifest["inputs"].items()}
         return Predictor(
             manifest["run"],
@@ -168,9 +166,8 @@ def _artifact(store: Store, key: str) -> Artifact:
     if not paths:
         raise DataError(f"{store.root}: artifact {key} is not in the store any more; {AGAIN}")
     manifest = json.loads(paths[0].read_text())
-    return Artifact(paths[0].parent, key, Kind(manifest["kind"]))
+    return Artifact(paths[0].parent, key, Kind(manifest["kind"]), _settings(manifest))
 
 
-def _attribute(reference: str) -> Any:
-    module, name = reference.split(":")
-    return getattr(importlib.import_module(module), name)
+def _settings(manifest: Mapping[str, Any]) -> Any:
+    return restored(manifest["settings"], manifest["settings_types"])

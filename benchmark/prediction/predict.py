@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import shutil
 import time
 from collections import Counter
@@ -18,7 +17,7 @@ from benchmark.folders import check_writable
 from benchmark.prediction.networks import Predictor, load
 from benchmark.store import SCRATCH, disk_is_full
 from datasets.base import Conversion, DataError, Sample, TrainingView
-from methods.base import MethodError
+from methods.base import MethodError, function_of
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 LABELS, OVERLAYS, WORK = "labels", "overlays", ".work"
@@ -125,8 +124,7 @@ def segment(predictor: Predictor, samples: Sequence[Sample], work: Path, device:
         progress=progress,
         masks=None,
     )
-    module, function = predictor.function.split(":")
-    run = getattr(importlib.import_module(module), function)
+    run = function_of(predictor.function)
     try:
         run(context, predictor.settings)
     except (DataError, MethodError):

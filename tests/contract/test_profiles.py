@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
 
-from benchmark.profiling.complexity import passage_complexity
+from benchmark.profiling.complexity import passage_complexity, stage_passages
 from benchmark.profiling.speed import passing, pictures
 from datasets.base import TrainingView
 from datasets.voc.reader import CLASSES
-from methods.base import Kind, NotRunnable, Passage, Shared, Stage
+from methods.base import Kind, NotRunnable, Passage, Shared, Stage, settings_of_inputs
 from methods.refiners import REFINERS, refiner_stages
 from methods.refiners.config import RefinerConfig
 from methods.registry import all_methods, find_method
@@ -41,11 +40,9 @@ def stages_of(name: str, scale: str) -> Sequence[Stage]:
     return method.stages(method.presets[scale], view_of(scale), Shared())
 
 
-def passages(stage: Stage, scale: str) -> list[Passage]:
-    assert stage.profile is not None
-    module, function = stage.profile.split(":")
-    hand_out = getattr(importlib.import_module(module), function)
-    return list(hand_out(stage.settings, len(view_of(scale).classes), SIZES[scale]))
+def passages(stage: Stage, scale: str, stages: Sequence[Stage]) -> list[Passage]:
+    inputs = settings_of_inputs(stage, stages)
+    return list(stage_passages(stage, inputs, len(view_of(scale).classes), SIZES[scale]))
 
 
 def has_network(stage: Stage, stages: Sequence[Stage]) -> bool:
@@ -65,11 +62,12 @@ def test_stages_with_a_network_have_a_profile(name: str, scale: str) -> None:
 
 @pytest.mark.parametrize(("name", "scale"), CASES)
 def test_networks_are_counted_on_the_meta_device(name: str, scale: str) -> None:
-    stages = [s for s in stages_of(name, scale) if s.profile is not None]
+    every = stages_of(name, scale)
+    stages = [s for s in every if s.profile is not None]
     labels = []
     with torch.device("meta"):
         for stage in stages:
-            found = passages(stage, scale)
+            found = passages(stage, scale, every)
             # maps in a folder, or of a detector that is no network of torch's
             assert found or stage.yields == Kind.SALIENCY, stage.name
             for passage in found:
@@ -84,8 +82,9 @@ def test_networks_are_counted_on_the_meta_device(name: str, scale: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name, scale in CASES if scale == "nano"])
 def test_images_pass_and_what_follows_takes_it(name: str) -> None:
-    for stage in stages_of(name, "nano"):
-        for passage in passages(stage, "nano") if stage.profile is not None else ():
+    stages = stages_of(name, "nano")
+    for stage in stages:
+        for passage in passages(stage, "nano", stages) if stage.profile is not None else ():
             batch = pictures(2, passage.size, torch.device("cpu"))
             assert passage.module is not None
             assert not passage.module.training
@@ -104,7 +103,7 @@ def test_refiners(refiner: str) -> None:
     profiled = [s for s in stages if s.profile is not None]
     assert bool(profiled) == (refiner != "none")
     assert not any(has_network(s, [cam, *stages]) and s.profile is None for s in stages)
-    last = [p for stage in profiled for p in passages(stage, "nano")][-1:]
+    last = [p for stage in profiled for p in passages(stage, "nano", [cam, *stages])][-1:]
     for passage in last:
         assert passage.finish is not None
         passing(passage, pictures(2, passage.size, torch.device("cpu")))()

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.config import PROTOCOLS, SCALES, compose, plain, typed
+from benchmark.config import PROTOCOLS, SCALES, compose, plain, restored, types_of
 from benchmark.prediction.networks import load
 from datasets.base import TrainingView
-from methods.base import Kind, NotRunnable
+from methods.base import NotRunnable
 from methods.registry import all_methods
 from results.io import read_run
 from tests.helpers.painter import LightPainter, Painter, PainterConfig
@@ -193,7 +193,7 @@ def test_settings_of_another_version_are_one_line(
 ) -> None:
     (artifact,) = command_line.store.glob("artifacts/paint/*")
     manifest = json.loads((artifact / "manifest.json").read_text())
-    for change in ({"settings_type": "tests.helpers.painter:Gone"}, {"settings": {"hue": 1}}):
+    for change in ({"settings_types": {"": "tests.helpers.painter:Gone"}}, {"settings": {"hue": 1}}):
         (artifact / "manifest.json").write_text(json.dumps(manifest | change))
         done = predict(command_line, photographs, "--run", str(command_line.output))
         assert done.code == 2
@@ -214,9 +214,9 @@ def test_settings_of_every_prediction_come_back_typed(scale: str, protocol: str)
             stages = method.stages(config.method[name], view, config.shared)
         except NotRunnable:
             continue
-        for settings in (s.settings for s in stages if s.yields == Kind.PREDICTION):
-            again = typed(type(settings), plain(settings))
+        for settings in (s.settings for s in stages):
+            again = restored(plain(settings), types_of(settings))
             assert type(again) is type(settings)
-            assert plain(again) == plain(settings)
+            assert again == settings
             seen += 1
     assert seen
