@@ -1,0 +1,1 @@
+import wsss_benchmark  # noqa: F401  puts this project's `datasets` before Hugging Face's

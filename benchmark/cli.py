@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -19,16 +21,19 @@ from benchmark.commands.arguments import (
     Scale,
     method_names,
     print_board,
+    require_values,
     run_folder,
 )
+from benchmark.commands.field import field
 from benchmark.commands.prune import prune
 from benchmark.commands.record_times import record_times
 from benchmark.commands.run import run
 from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES
 from benchmark.console import console, duration
 from benchmark.external.command import evaluate
-from benchmark.failures import ConfigError
+from benchmark.failures import ConfigError, one_line
 from benchmark.folders import check_writable
+from benchmark.provenance import release
 from benchmark.store import disk_is_full
 from datasets.base import DataError
 from methods.base import MethodError
@@ -36,7 +41,6 @@ from reports import DEFAULT_FORMATS, FORMATS
 
 app = typer.Typer(
     name="benchmark",
-    help="Reproducible comparison of weakly supervised semantic segmentation methods.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -45,13 +49,16 @@ app = typer.Typer(
 
 COMPETITION = "comp6"
 """VOC's, of segmentation with any training pictures."""
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
+INTERRUPTED, TERMINATED = 130, 143
+"""Exit codes after Ctrl-C and SIGTERM, as shells have them."""
+_was_terminated = threading.Event()
 
 
 def main() -> None:
     """Run the command line; every expected failure is one line on stderr and an exit code."""
+    signal.signal(signal.SIGTERM, _terminated)
     try:
+        require_values(sys.argv[1:])
         app(standalone_mode=True)
     except (ConfigError, DataError, MethodError) as error:
         fail(str(error))
@@ -66,19 +73,42 @@ def main() -> None:
             fail("the disk is full; free some space and run the same command again: it resumes")
         if not isinstance(error, OSError):
             raise
-        fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        fail(one_line(error, Path.cwd()))
 
 
 def stopped() -> None:
-    """Say that Ctrl-C has been heard, and exit."""
+    """Say that Ctrl-C or SIGTERM has been heard, and exit."""
     console.print("\nStopped. Everything finished is stored; the same command resumes.")
-    sys.exit(INTERRUPTED)
+    sys.exit(TERMINATED if _was_terminated.is_set() else INTERRUPTED)
+
+
+def _terminated(number: int, frame: object) -> None:
+    """SIGTERM stops as Ctrl-C does: workers end, what is finished stays."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _was_terminated.set()
+    raise KeyboardInterrupt
 
 
 def fail(message: str) -> None:
     """Print one line on stderr and exit with 2."""
     print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
+
+
+def show_version(wanted: bool) -> None:
+    """Print the installed version and stop, where it is wanted."""
+    if wanted:
+        print(release())
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Reproducible comparison of weakly supervised semantic segmentation methods."""
 
 
 app.command()(run)
@@ -118,11 +148,23 @@ def profile(
 
 
 @app.command("list")
-def list_() -> None:
+def list_(
+    settings: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METHOD", help="Instead: a method's settings, with type, range, defaults and meaning."
+        ),
+    ] = None,
+) -> None:
     """List methods, data sets, scales and protocols: one line each, and what each needs."""
+    if settings is not None:
+        from benchmark.commands.settings import print_settings
+
+        print_settings(settings)
+        return
     import datasets
     from methods.refiners.config import REFINER_SUMMARIES
-    from methods.registry import all_methods
+    from methods.registry import all_experiments, all_methods, broken_methods
     from methods.segmenters.networks import NETWORKS
 
     def section(title: str, rows: list[tuple[str, str, str]]) -> None:
@@ -135,13 +177,18 @@ def list_() -> None:
         "Methods (* in --methods all)",
         [(f"{m.name}{' *' if m.in_all else ''}", m.summary, m.needs) for m in all_methods().values()],
     )
+    for reason in broken_methods().values():
+        console.print(f"  broken: {reason}", style="red", markup=False)
     section(
         "Data sets", [(c.name, c.summary, c.needs) for c in map(datasets.dataset_class, datasets.names())]
     )
+    experiments, faulty = all_experiments()
     section(
         "Experiments (run --experiment)",
-        [(f"{m.name}/{e.name}", e.title, "") for m in all_methods().values() for e in m.experiments],
+        [(name, experiment.title, "") for name, (_, experiment) in experiments.items()],
     )
+    for reason in faulty.values():
+        console.print(f"  broken: {reason}", style="red", markup=False)
     section("Refiners (--refiners)", [(n, s, "") for n, s in REFINER_SUMMARIES.items()])
     section(
         "Segmentation networks by scale (--segmenters)",
@@ -166,17 +213,24 @@ app.command()(evaluate)
 def doctor(
     overrides: Overrides = None,
     dataset: Annotated[str | None, typer.Option(help="Check this data set only.")] = None,
+    hash_: Annotated[
+        bool,
+        typer.Option(
+            "--hash", help="Also list the SHA-256 of its files, in its root: runs say what changes."
+        ),
+    ] = False,
 ) -> None:
     """Check the environment, GPU, data and weights; each problem with its remedy."""
     from benchmark.commands.doctor import examine
 
-    if not examine(dataset, overrides or []):
+    if not examine(dataset, overrides or [], hash_):
         sys.exit(1)
 
 
 app.command()(cli_data.prepare)
 app.command()(check)
 app.command()(prune)
+app.command()(field)
 app.command(hidden=True)(record_times)
 
 
@@ -187,6 +241,9 @@ def report(
     formats: Annotated[
         str, typer.Option(help=f"Comma-separated: {', '.join(FORMATS)}, or `all`.")
     ] = ",".join(DEFAULT_FORMATS),
+    baseline: Annotated[
+        str, typer.Option(help="A method: test differences from it alone, in place of all pairs and ranks.")
+    ] = "",
     compare: Annotated[
         Path | None,
         typer.Option(help="Another run's folder: print what changed from it to RUN_DIR, and nothing else."),
@@ -204,8 +261,8 @@ def report(
     from reports import build_reports
 
     chosen = list(FORMATS) if formats == "all" else [name.strip() for name in formats.split(",")]
-    files = build_reports(run_dir, output, chosen)
-    print_board(run_dir)
+    files = build_reports(run_dir, output, chosen, baseline)
+    print_board(run_dir, baseline)
     for name, path in files.items():
         console.print(f"{name}: {path}", markup=False)
 

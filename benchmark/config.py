@@ -17,7 +17,7 @@ import datasets
 from benchmark.failures import ConfigError
 from datasets.base import DatasetConfig
 from datasets.limits import Count, Inside, Natural, OneOf, Within, field_hints, first_fault, suggestion
-from methods.base import UNIFIED, MethodConfig, Shared, function_of, preset_key
+from methods.base import UNIFIED, MethodConfig, Shared, preset_key
 from methods.layers.config import CamInferenceConfig, SegmenterConfig
 from methods.refiners import IRN, PSA
 from methods.refiners.config import REFINERS, RefinerConfig
@@ -43,6 +43,8 @@ OWN = "own"
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 """Of trainings, as Lightning Fabric names them; inference is in float32."""
+SMOKE = ("dataset.subset=16", "runtime.max_iterations=10")
+"""Settings of a trial that only shows whether a method runs; images a split, steps a training."""
 NO_LOGGER = "none"
 LOGGERS = (NO_LOGGER, "tensorboard", "wandb", "mlflow")
 
@@ -83,7 +85,8 @@ class EvaluationConfig:
 
 @dataclass
 class RuntimeConfig:
-    """Everything that does not change what is computed, except `precision` and `deterministic` (in the keys).
+    """Everything that does not change what is computed, except `precision`, `deterministic` and `max_iterations`, which
+    are in the keys.
 
     store: folder of the artifacts; weights_root: folder with pretrained files (default: $WSSS_WEIGHTS)
     device: auto, cpu, cuda; workers: decoding threads (0: one a core)
@@ -93,6 +96,8 @@ class RuntimeConfig:
     processes: worker processes that make artifacts side by side on a CPU, the cores shared among them (0: one for
     each cell of the plan, at most one a core and for every 2 GB of memory, and eight). It decides the threads of
     each, and with them the last bits of numbers
+    max_iterations: steps after which every training stops, whatever its settings say (0: none); for trials, whose
+    rows on the leaderboard say so
     logger: where losses and scores are shown as they come: none, tensorboard, wandb or mlflow; the last three are
     extras of the same names. log_dir: folder of its files
     """
@@ -102,6 +107,7 @@ class RuntimeConfig:
     device: Annotated[str, OneOf(DEVICES)] = "auto"
     precision: Annotated[str, OneOf(PRECISIONS)] = "32-true"
     deterministic: bool = True
+    max_iterations: Natural = 0
     workers: Natural = 0
     processes: Natural = 0
     checkpoint_every: Count = 100
@@ -147,22 +153,15 @@ def plain(value: Any) -> Any:
     return value
 
 
-def types_of(value: Any, key: str = "") -> dict[str, str]:
-    """ "package.module:Class" of a dataclass and of those in its fields, by dotted key, "" for itself."""
-    if not dataclasses.is_dataclass(value) or isinstance(value, type):
-        return {}
-    found = {key: f"{type(value).__module__}:{type(value).__qualname__}"}
-    for each in dataclasses.fields(value):
-        found |= types_of(getattr(value, each.name), f"{key}.{each.name}".strip("."))
-    return found
+def typed(kind: type, values: Mapping[str, Any]) -> Any:
+    """A dataclass of `kind` from the plain data that `plain` made of one."""
+    from omegaconf import OmegaConf
 
+    from benchmark.composing import open_parts, writable
 
-def restored(value: Any, types: Mapping[str, str], key: str = "") -> Any:
-    """The dataclass that `plain` made `value` of, and `types_of` the `types`. Fails as calls of functions do."""
-    if key not in types:
-        return value
-    values = {n: restored(each, types, f"{key}.{n}".strip(".")) for n, each in value.items()}
-    return settled(function_of(types[key])(**values))
+    node = writable(OmegaConf.structured(kind))
+    open_parts(node, values)
+    return OmegaConf.to_object(OmegaConf.merge(node, values))
 
 
 def settled(value: Any, declared: Any = None) -> Any:
@@ -229,6 +228,11 @@ def compose(
     )
     if fault := first_fault(config):
         raise ConfigError(fault)
+    folders = {"dataset.root": config.dataset.root} | {
+        f"runtime.{name}": getattr(config.runtime, name) for name in ("store", "weights_root", "log_dir")
+    }
+    if empty := [name for name, folder in folders.items() if folder is not None and not folder.strip()]:
+        raise ConfigError(f"{empty[0]} is empty; name a folder")  # else it would be the working folder
     return config
 
 

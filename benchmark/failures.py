@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import errno
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.store import disk_is_full
 from datasets.base import DataError
-from methods.base import MethodError
+from methods.base import Method, MethodError
+from methods.failures import raised_at
+
+_COLOUR_CODES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 
 
 class ConfigError(Exception):
     """A setting is wrong; the message is one line."""
 
 
-def one_line(error: BaseException, store: Path) -> str:
-    """A failure as one line: what, where, what to do."""
+def one_line(error: BaseException, store: Path, packages: Sequence[str] = ()) -> str:
+    """A failure as one line: what, where, what to do; without the codes by which terminals colour.
+
+    packages: whose line is named, see `raised_at`
+    """
+    return _COLOUR_CODES.sub("", _said(error, store, packages))
+
+
+def _said(error: BaseException, store: Path, packages: Sequence[str]) -> str:
     if disk_is_full(error):
         return f"the disk with {store} is full; free some space and run the same command again: it resumes"
     if isinstance(error, (DataError, MethodError)):
@@ -23,9 +36,14 @@ def one_line(error: BaseException, store: Path) -> str:
         return f"out of memory: {str(error).splitlines()[0] if str(error) else ''}; lower the batch size"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    where = error.__traceback__
-    while where is not None and where.tb_next is not None:
-        where = where.tb_next
-    place = f" ({Path(where.tb_frame.f_code.co_filename).name}:{where.tb_lineno})" if where else ""
+    if isinstance(error, OSError) and error.errno == errno.EFBIG:
+        return f"{store}: a file there would grow beyond what `ulimit -f` allows; raise it and run the same command again"
+    place = raised_at(error, packages)
     message = " ".join(str(error).split()) or type(error).__name__
-    return f"{type(error).__name__}: {message}{place}"
+    return f"{type(error).__name__}: {message}" + (f" ({place})" if place else "")
+
+
+def packages_of(method: Method, run: str = "") -> list[str]:
+    """Where a method's author wrote, for `one_line`: the method's folder or package, then that of a stage's `run`."""
+    modules = [type(method).__module__, run.split(":")[0]]
+    return [".".join(name.split(".")[: 2 if name.startswith("methods.") else 1]) for name in modules if name]

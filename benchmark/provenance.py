@@ -20,18 +20,29 @@ PACKAGES = ("torch", "torchvision", "timm", "open_clip_torch", "segment-anything
 
 @cache
 def git() -> dict[str, Any]:
-    """Commit and whether the work tree differs from it; empty outside a checkout."""
-    root = Path(__file__).parent
+    """Commit and whether the work tree differs from it; outside a checkout, the installed version."""
+
+    def ask(*arguments: str) -> str:
+        command = ["git", *arguments]
+        return subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
     try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True
-        ).stdout.strip()
-        dirty = subprocess.run(
-            ["git", "status", "--porcelain", "-uno"], cwd=root, capture_output=True, text=True, check=True
-        ).stdout.strip()
+        ask(
+            "ls-files", "--error-unmatch", Path(__file__).name
+        )  # else the repository is one that holds a .venv
+        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain", "-uno"))}
     except (OSError, subprocess.CalledProcessError):
-        return {}
-    return {"commit": commit, "dirty": bool(dirty)}
+        return {"version": release()}
+
+
+def release() -> str:
+    """Version of this project as it was installed; "unknown" where it was not."""
+    try:
+        return version("wsss-benchmark")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 @cache
@@ -96,7 +107,8 @@ def mixed(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, list[s
 
 
 def _commit(git: Mapping[str, Any]) -> str:
-    return git.get("commit", "unknown")[:10] + (" with changes" if git.get("dirty") else "")
+    found: str = git["commit"][:10] if "commit" in git else git.get("version", "unknown")
+    return found + (" with changes" if git.get("dirty") else "")
 
 
 @cache

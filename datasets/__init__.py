@@ -1,4 +1,4 @@
-"""Data sets of the benchmark. (This folder shadows Hugging Face's `datasets` when run from the root.)"""
+"""Data sets of the benchmark. `wsss_benchmark` puts this package before Hugging Face's of the same name."""
 
 from __future__ import annotations
 

@@ -266,7 +266,15 @@ class Artifact:
 
 
 class StageContext(Protocol):
-    """What the harness hands to a running stage."""
+    """What the harness hands to a running stage.
+
+    Stages run with gradients on. Under `torch.inference_mode` run only the functions that are handed to
+    `methods.layers.cam_inference.write_multi_scale_cams` and `methods.layers.image_scores.write_classifications`, and
+    those of a `Passage` while `profile` measures it. One that needs gradients there, as Grad-CAM does, leaves it:
+
+        with torch.inference_mode(False), torch.enable_grad():
+            images = images.clone()  # what was made under inference mode takes no part in gradients
+    """
 
     view: TrainingView
     inputs: Mapping[str, Artifact]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 FOLDER = "figures"
 FIGURES = {
-    "stages": "mIoU from stage to stage, with the deviation over seeds; CAMs at the oracle threshold",
+    "stages": "mIoU from stage to stage; CAMs at the oracle threshold",
     "cost": "segmentation mIoU against the time of all trainings, CAM mIoU at the fixed threshold against the CAM "
     "network's multiply-accumulates; areas grow with the parameters of the network",
 }

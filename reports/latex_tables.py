@@ -10,17 +10,21 @@ import pandas as pd
 
 from reports.entry_costs import costs_table
 from reports.figure_files import FIGURES, FOLDER, figure_name
+from reports.headline import Headline, headline
 from reports.latex import PACKAGES, document, escape, floating, label, row, score_cell, tabular
 from reports.tables import TextTable, board_tables, experiment_table
 from reports.text import (
     MISSING,
+    ONE_SEED,
     deviation_text,
     entry_key,
     entry_label,
     footnotes,
+    has_several_seeds,
     percent,
     score_text,
     seeds_label,
+    untested_statement,
 )
 from results.aggregate import CONFUSION, KEYS, SCORES, Score, as_rows, confusion_pairs, per_class_iou, varying
 from results.comparison import compare_with_papers
@@ -28,7 +32,7 @@ from results.complexity import complexity_table, read_profiles
 from results.costs import costs
 from results.experiments import read_experiments
 from results.io import Run
-from results.significance import LEVEL
+from results.significance import LEVEL, Significance
 
 _LONGEST_NAME = 40
 """Characters from which on a column of names wraps: a wider table would be shrunk beyond reading."""
@@ -37,7 +41,7 @@ _CLASSES_A_BLOCK = 22
 
 _MARKS = (
     "Bold: best without mask supervision and what does not differ from it significantly (bootstrap over images, "
-    f"paired, and variance over seeds, pooled; Holm-corrected over all pairs, {100 * LEVEL:g}\\,\\%); "
+    f"paired, and variance over seeds; Holm-corrected over all pairs, {100 * LEVEL:g}\\,\\%); "
     "underlined: the same among the rest."
 )
 _NO_MARKS = (
@@ -48,11 +52,12 @@ Groups = Mapping[tuple[tuple[str, ...], str, str], int]
 """Group of significance by entry (`KEYS`), score and class."""
 
 
-def tables(run: Run, board: pd.DataFrame, standings: pd.DataFrame) -> str:
+def tables(run: Run, board: pd.DataFrame, found: Significance) -> str:
     """All tables of a run, to be read by `\\input`.
 
-    board: its leaderboard; standings: `Significance.standings`
+    board: its leaderboard
     """
+    standings = found.standings
     groups = {
         (entry_key(r), r["score"], r["class_name"]): int(r["group"])
         for r in as_rows(standings[standings["group"] > 0])
@@ -61,7 +66,7 @@ def tables(run: Run, board: pd.DataFrame, standings: pd.DataFrame) -> str:
     cost = costs(run, complexity_table(read_profiles(run.path)))
     parts = [f"% Needs {PACKAGES}."]
     for identity, part in board.groupby(KEYS[:3], sort=False):
-        parts.append(leaderboard_table(part, groups))
+        parts.append(leaderboard_table(part, groups, headline(part, found)))
         if (table := costs_table(cost, part)) is not None:
             parts.append(text_table(table, *map(str, identity)))
         here = per_class[(per_class[KEYS[:3]] == list(identity)).all(axis=1)]
@@ -69,12 +74,12 @@ def tables(run: Run, board: pd.DataFrame, standings: pd.DataFrame) -> str:
             chosen = here[here["score"] == score.name]
             if not chosen.empty:
                 parts.append(per_class_table(part, chosen, score, groups))
-        parts += [text_table(table, *map(str, identity)) for table in board_tables(run, part, papers)]
+        parts += [text_table(table, *map(str, identity)) for table in board_tables(run, part, papers, found)]
     parts += [text_table(experiment_table(experiment)) for experiment in read_experiments(run.path)]
     return "\n\n".join(parts) + "\n"
 
 
-def leaderboard_table(part: pd.DataFrame, groups: Groups) -> str:
+def leaderboard_table(part: pd.DataFrame, groups: Groups, lead: Headline | None = None) -> str:
     """The main comparison of one (data set, scale, protocol)."""
     extra, pairs = varying(part), confusion_pairs(part)
     scores = [score for score in SCORES if (part[f"{score.name}_n"] > 0).any()]
@@ -104,8 +109,16 @@ def leaderboard_table(part: pd.DataFrame, groups: Groups) -> str:
     where = ", ".join(escape(part.iloc[0][key]) for key in KEYS[:3])
     caption = (
         f"{where} protocol: mIoU in \\%, mean $\\pm$ sample standard deviation over {_n_statement(part)}. "
-        + (_MARKS if groups else _NO_MARKS)
+        if has_several_seeds(part)
+        else f"{where} protocol: mIoU in \\%, {ONE_SEED}."
     )
+    if has_several_seeds(part):
+        marked = any(
+            groups.get((entry_key(entry), score.name, "")) for entry in as_rows(part) for score in scores
+        )
+        caption += " ".join(filter(None, (_MARKS if marked else _NO_MARKS, untested_statement(part))))
+    if lead is not None:
+        caption += "".join(f" {escape(note)}" for note in lead.notes if has_several_seeds(part))
     if pairs:
         caption += " Right: context confusion ratio at the fixed threshold, lower is better."
     caption += "".join(f" {escape(note)}." for note in footnotes(part))
@@ -154,8 +167,12 @@ def per_class_table(part: pd.DataFrame, per_class: pd.DataFrame, score: Score, g
         blocks.append(tabular("l" + "r" * len(block), [row(heads)], lines))
     where = ", ".join(escape(part.iloc[0][key]) for key in KEYS[:3])
     caption = (
-        f"{where} protocol, {escape(score.title)} ({escape(score.split)}): IoU of every class in \\%, mean over "
-        f"{_n_statement(part)}. Marked class by class as the main table."
+        f"{where} protocol, {escape(score.title)} ({escape(score.split)}): IoU of every class in \\%, "
+        + (
+            f"mean over {_n_statement(part)}. Marked class by class as the main table."
+            if has_several_seeds(part)
+            else f"{ONE_SEED}."
+        )
     )
     name = label("per-class", score.name, *_board_names(part))
     return floating("\n\\\\[1ex]\n".join(blocks), caption, name)
@@ -217,9 +234,10 @@ def _n_statement(part: pd.DataFrame) -> str:
 def document_of(run: Run, board: pd.DataFrame) -> str:
     """A document that reads `tables.tex` and shows the figures that lie beside it."""
     figures = []
-    for identity, _ in board.groupby(KEYS[:3], sort=False):
+    for identity, part in board.groupby(KEYS[:3], sort=False):
         where = ", ".join(map(str, identity))
         for kind, what in FIGURES.items():
+            what += "; bars: the deviation over seeds" if kind == "stages" and has_several_seeds(part) else ""
             figures.append((f"{FOLDER}/{figure_name(kind, identity)}.pdf", escape(f"{where}: {what}.")))
     finished = max((str(cell["provenance"].get("finished", "")) for cell in run.cells), default="")
     return document(f"Run {run.path.resolve().name}", finished, figures)

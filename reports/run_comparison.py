@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from reports.tables import TextTable
-from reports.text import percent, points
+from reports.text import ONE_SEED, percent, points
 from results.aggregate import KEYS, SCORES, as_rows
 from results.io import read_run
 from results.run_comparison import RunComparison, compare_runs
@@ -42,6 +42,9 @@ def change_tables(changes: RunComparison) -> list[TextTable]:
 
 def _scores(scores: pd.DataFrame) -> TextTable:
     changed = [row for row in as_rows(scores) if row["difference"]]
+    tested = any(math.isfinite(row["p"]) for row in changed)
+    single = any(min(row["n_before"], row["n_after"]) == 1 for row in changed)
+    reason = f"{ONE_SEED.capitalize()}." if single else "Not tested: without resamples of the same images."
     rows = [
         [
             _entry(row),
@@ -49,17 +52,19 @@ def _scores(scores: pd.DataFrame) -> TextTable:
             percent(row["before"]),
             percent(row["after"]),
             points(row["difference"]),
-            f"{row['p']:.3f}" if math.isfinite(row["p"]) else "–",
+            *([f"{row['p']:.3f}" if math.isfinite(row["p"]) else "–"] if tested else []),
             f"{row['n_before']}, {row['n_after']}",
         ]
         for row in changed
     ]
     same = len(scores) - len(changed)
     caption = (
-        f"Scores that differ (mIoU in percent); {same} are equal. p: paired bootstrap over images and variance over "
-        "seeds, not corrected for the number of rows."
+        f"Scores that differ (mIoU in percent); {same} are equal. "
+        "p: paired bootstrap over images and variance over seeds, not corrected for the number of rows."
+        if tested
+        else f"Scores that differ (mIoU in percent); {same} are equal. {reason}"
     )
-    heads = ["Entry", "Score", "Before", "After", "Difference", "p", "n"]
+    heads = ["Entry", "Score", "Before", "After", "Difference", *(["p"] if tested else []), "n"]
     return TextTable("scores", caption, heads, rows, 2)
 
 

@@ -20,6 +20,7 @@ from results.aggregate import (
 )
 
 MISSING = "–"
+ONE_SEED = "one seed: not tested"
 
 
 def percent(value: float) -> str:
@@ -78,6 +79,22 @@ def seeds_label(row: Mapping[str, Any]) -> str:
     return f"n={row['seeds']}" if row["seeds"] else str(row["status"])
 
 
+def has_several_seeds(part: pd.DataFrame) -> bool:
+    """Whether any entry of a board has a score of more than one seed."""
+    return bool((part[[f"{score.name}_n" for score in SCORES]] > 1).any(axis=None))
+
+
+def spread_statement(part: pd.DataFrame) -> str:
+    """What stands in a board's cells; of one seed there is no deviation, and nothing is tested."""
+    return "mean ± sample standard deviation over n seeds" if has_several_seeds(part) else ONE_SEED
+
+
+def untested_statement(part: pd.DataFrame) -> str:
+    """That some entries have no place, where others have one; "" where all have several seeds."""
+    single = part["seeds"].eq(1) & part["status"].ne("reference") & ~part["mask_supervised"]
+    return "What has one seed is not tested." if single.any() and has_several_seeds(part) else ""
+
+
 def footnotes(part: pd.DataFrame) -> list[str]:
     """What a reader should know of one board's scores, a line each, equal ones together.
 
@@ -120,9 +137,7 @@ def markdown_leaderboard(board: pd.DataFrame, standings: pd.DataFrame | None = N
     """
     total = [] if standings is None else as_rows(standings[standings["class_name"] == ""])
     ranks = {(entry_key(row), row["score"]): int(row["rank"]) for row in total if row["rank"]}
-    explained = (
-        " In brackets the rank, which entries share that do not differ significantly." if ranks else ""
-    )
+    explained = "In brackets the rank, which entries share that do not differ significantly." if ranks else ""
     parts = []
     for (dataset, scale, protocol), part in board.groupby(["dataset", "scale", "protocol"], sort=False):
         pairs = confusion_pairs(part)
@@ -136,7 +151,10 @@ def markdown_leaderboard(board: pd.DataFrame, standings: pd.DataFrame | None = N
         ]
         heads += [f"Confusion {pair}" for pair in pairs]
         lines = [f"## {markdown_text(f'{dataset}, {scale}, {protocol} protocol')}", ""]
-        lines += ["mIoU in percent, mean ± sample standard deviation over n seeds." + explained, ""]
+        said = filter(
+            None, (f"mIoU in percent, {spread_statement(part)}.", explained, untested_statement(part))
+        )
+        lines += [" ".join(said), ""]
         lines += [markdown_row(heads), "|---|---|---|---|---:" + "|---:" * (len(heads) - 5) + "|"]
         notes = []
         for row in as_rows(part):

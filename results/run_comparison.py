@@ -21,8 +21,8 @@ _UNINFORMATIVE = ("started", "finished", "seconds")
 class RunComparison:
     """Differences of run `b` from run `a`.
 
-    scores:   `KEYS`, `score`, `before`, `after`, `difference` (fractions), `p` (NaN where the images differ or a
-              run has no resamples), `n_before`, `n_after`; entries and scores that both have
+    scores:   `KEYS`, `score`, `before`, `after`, `difference` (fractions), `p` (NaN where the images differ, or a
+              run has no resamples or one seed), `n_before`, `n_after`; entries and scores that both have
     settings: `KEYS`, `setting`, `before`, `after` as text; the same for `versions` without entries
     only_a, only_b: entries (`KEYS`) that one run alone has
     states:   `KEYS`, `before`, `after`: status and reason where they changed
@@ -102,7 +102,8 @@ def _scores(
     rows = []
     for score in SCORES:
         sampled = [
-            sampled_entries(run, [found[key] for key in both], score)[0] for run, found in zip(runs, entries)
+            {k: _miou(own) for k, own in sampled_entries(run, [of[key] for key in both], score)[0].items()}
+            for run, of in zip(runs, entries)
         ]
         noise = seed_noise([*sampled[0].values(), *sampled[1].values()])
         for position, key in enumerate(both):
@@ -119,6 +120,14 @@ def _scores(
             )
     columns = [*KEYS, "score", "before", "after", "difference", "p", "n_before", "n_after"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _miou(entry: Sampled) -> Sampled:
+    """Its mIoU alone: two runs may differ in their classes."""
+    values, resamples = (
+        {seed: of[..., :1] for seed, of in each.items()} for each in (entry.values, entry.resamples)
+    )
+    return Sampled(values, resamples, entry.images)
 
 
 def _p(after: Sampled | None, before: Sampled | None, noise: Any) -> float:

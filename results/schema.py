@@ -83,9 +83,10 @@ class CellRecord:
               board's CAM or prediction (`benchmark.profiling.counts.count_network`), else null;
               notes: what its scores were made without or with, a line each; scoring: name, seconds, cached and
               memory of it, or null; of a profile one a passage (`benchmark.profiling.profile`)
-    provenance: git (commit, dirty), packages, hardware, device and determinism of the last stage; weights: reference
-              -> SHA-256 of all pretrained weights it started from; mixed: what was not the same for all stages
-              (commit, a package, hardware) -> how it was -> stages; seconds: of all stages and their scoring; finished
+    provenance: git (commit, dirty; or version), packages, hardware, device and determinism of the last stage;
+              weights: reference -> SHA-256 of all pretrained weights it started from; mixed: what was not the same for
+              all stages (commit, a package, hardware) -> how it was -> stages; seconds: of all stages and their
+              scoring; finished
     panels:   example images: list of {"id", "labels", "image", "truth", "cam", "pseudo_label", "prediction"}, the
               last five being paths relative to the run folder, or null; "split" and "reasons" (why this image:
               `benchmark.run_folder.panels.Example`); "steps": list of {"name", "picture"}, what the method made on the

@@ -64,7 +64,7 @@ def install(torch: str) -> None:
     run(
         f"installing torch, torchvision and about 140 other packages with {'uv' if add[0] == 'uv' else 'pip'}: "
         "about 3 to 5 minutes and 7 GB where nothing is there yet",
-        [*add, *([torch] if torch else []), "-e", ".[test,saliency]"],
+        [*add, *([torch] if torch else []), "-e", ".[test,saliency,docs]"],
     )
     UNFINISHED.unlink(missing_ok=True)
     STAMP.write_text(torch)

@@ -19,7 +19,7 @@ from datasets.files.cores import usable_cores
 ROOT = Path(__file__).parents[1]
 JUNIT = Path("results/runs")
 SPEED = "tests/performance"
-DEFAULT = ("lint", "format", "types", "suite", "performance")
+DEFAULT = ("lint", "format", "types", "docs", "suite", "performance")
 SLOW = ("slow", "slow-performance")
 PARTS = (*DEFAULT, *SLOW, "check")
 TESTS = ("suite", "performance", *SLOW)
@@ -98,6 +98,7 @@ def command(part: str) -> list[str]:
         "lint": [str(folder / "ruff"), "check", "."],
         "format": [str(folder / "ruff"), "format", "--check", "."],
         "types": [str(folder / "mypy")],
+        "docs": [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "docs", str(JUNIT / "docs")],
         "check": [sys.executable, "-m", "benchmark", "check", "--junit", str(JUNIT / "check.xml")],
     }[part]
 

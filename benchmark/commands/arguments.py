@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +28,24 @@ Protocol = Annotated[str, typer.Option(help=f"One of {', '.join(PROTOCOLS)}.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
 
+def require_values(arguments: Sequence[str]) -> None:
+    """ConfigError for an option or setting without a value, as an unset variable of the shell leaves it."""
+    before = "command line"
+    for argument in arguments:
+        if not argument.strip():
+            raise ConfigError(
+                f"{before}: an empty value (an unset variable of the shell?); give one, or leave it out"
+            )
+        if re.fullmatch(r"(--[\w-]+|[~+\w./@-]+)=\s*", argument):
+            text = (
+                "" if argument.startswith("--") else f", or write \"{argument.strip()}''\" for an empty text"
+            )
+            raise ConfigError(
+                f"{argument.strip()} has no value (an unset variable of the shell?); give one{text}"
+            )
+        before = argument
+
+
 def names_of(text: str, option: str) -> list[str]:
     """The names of a comma-separated list, each once; ConfigError if there are none."""
     names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
@@ -36,14 +56,16 @@ def names_of(text: str, option: str) -> list[str]:
 
 def method_names(text: str) -> list[str]:
     """Registry names of a comma-separated list, once each; `all` in it is the board's standard set."""
-    from methods.registry import all_methods, find_method
+    from methods.registry import all_methods, broken_methods, find_method
 
     standard = [name for name, method in all_methods().items() if method.in_all]
     names: dict[str, None] = {}
     for part in filter(None, map(str.strip, text.split(","))):
         names |= dict.fromkeys(standard if part == "all" else [find_method(part).name])
+        for reason in broken_methods().values() if part == "all" else ():  # it may be one of them
+            print(f"warning: {reason}", file=sys.stderr)
     if not names:
-        raise ConfigError("--methods names no method; see `python -m benchmark list`")
+        raise ConfigError("--methods names no method; see `wsss list`")
     return list(names)
 
 
@@ -68,9 +90,9 @@ def run_folder(dataset: str, scale: str, protocol: str) -> Path:
     return Path("results/runs") / run_name(dataset, scale, protocol)
 
 
-def print_board(run_dir: Path) -> None:
+def print_board(run_dir: Path, baseline: str = "") -> None:
     """The leaderboard in the terminal."""
     from reports.terminal import print_leaderboard
     from results.io import read_run
 
-    print_leaderboard(read_run(run_dir), console)
+    print_leaderboard(read_run(run_dir), console, baseline)

@@ -15,23 +15,30 @@ from benchmark.config import DEFAULT_DATASET, compose
 from benchmark.console import console, size
 from benchmark.failures import ConfigError
 from datasets.base import DataError, DatasetConfig
+from datasets.files.hash_list import changed_files, write_hashes
 from methods.base import MethodError
 
-REQUIRED = (
-    "torch",
-    "torchvision",
-    "timm",
-    "open_clip",
-    "segment_anything",
-    "lightning_fabric",
-    "pydensecrf.densecrf",
-)
-OPTIONAL = {"rembg": "pip install -e '.[saliency]' to detect saliency with U²-Net"}
+REQUIRED = {
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "timm": "timm",
+    "open_clip": "open_clip_torch",
+    "segment_anything": "segment-anything",
+    "lightning_fabric": "lightning-fabric",
+    "pydensecrf.densecrf": "pydensecrf2",
+}
+"""Modules, and the packages that pip installs them with."""
+OPTIONAL = {"rembg": "pip install 'rembg[cpu]' to detect saliency with U²-Net"}
 MINIMUM_TORCH = (2, 11)
 
 
-def examine(dataset: str | None, overrides: list[str]) -> bool:
-    """Print all findings; True when nothing is broken. `overrides` need `dataset`: they are of one data set."""
+def examine(dataset: str | None, overrides: list[str], hashes: bool = False) -> bool:
+    """Print all findings; True when nothing is broken. `overrides` need `dataset`: they are of one data set.
+
+    hashes: write the list of its files' hashes, see `datasets.files.hash_list`
+    """
+    if hashes and dataset is None:
+        raise ConfigError(f"--hash: say of which data set, with --dataset {'|'.join(datasets.names())}")
     if overrides and dataset is None:
         raise ConfigError(
             f"{overrides[0]}: say of which data set, with --dataset {'|'.join(datasets.names())}"
@@ -44,7 +51,7 @@ def examine(dataset: str | None, overrides: list[str]) -> bool:
         "Environment": _environment(),
         "Devices": _devices(),
         "Weights": _weights(),
-        **{f"Data set {name}": _data(name, config) for name, config in configs.items()},
+        **{f"Data set {name}": _data(name, config, hashes) for name, config in configs.items()},
     }
     broken = 0
     for title, findings in sections.items():
@@ -62,11 +69,11 @@ def examine(dataset: str | None, overrides: list[str]) -> bool:
 
 def _environment() -> Iterator[tuple[str, str]]:
     yield ("ok" if sys.version_info >= (3, 11) else "bad"), f"Python {sys.version.split()[0]} (3.11 or newer)"
-    for module in REQUIRED:
+    for module, package in REQUIRED.items():
         try:
             importlib.import_module(module)
         except Exception as error:
-            yield "bad", f"import {module} fails: {error}; run pip install -e . again"
+            yield "bad", f"import {module} fails: {error}; pip install --force-reinstall {package}"
         else:
             yield "ok", f"import {module}"
     import torch
@@ -85,21 +92,12 @@ def _shadowing() -> Iterator[tuple[str, str]]:
     try:
         installed = version("datasets")
     except PackageNotFoundError:
-        yield "ok", "the folder `datasets` shadows no installed package"
+        yield "ok", "the package `datasets` shadows no installed package"
     else:
         yield (
             "note",
-            f"the folder `datasets` shadows Hugging Face's datasets {installed} here; nothing in the benchmark uses "
-            "it. Run code that does from another folder, or use a virtual environment of its own",
-        )
-    try:
-        editable = Path(datasets.__file__).resolve().parent.parent == Path(__file__).resolve().parents[2]
-    except TypeError:
-        editable = False
-    if not editable:
-        yield (
-            "bad",
-            "`datasets` is not this project's folder: install with pip install -e . (editable) and run from the root",
+            f"the package `datasets` shadows Hugging Face's datasets {installed} in this process; nothing in the "
+            "benchmark uses it. Other programs import theirs, unless they run in the root of a checkout",
         )
 
 
@@ -138,16 +136,32 @@ def _weights() -> Iterator[tuple[str, str]]:
                         needed[f"{scale}: {name}: {error}"] = None
         for reference in sorted(references - {"none"}):
             path = locate(reference, root)
-            if path is not None:
+            if path is not None and (fault := _fault(path)):
+                yield "bad", f"{scale}: {fault}"
+            elif path is not None:
                 yield "ok", f"{scale}: {reference} at {path}"
-            elif reference.startswith("nano/"):  # the checkout is not whole
-                yield "bad", f"{scale}: {reference} is missing; restore methods/pretrained with git checkout"
+            elif reference.startswith("nano/"):  # the installation is not whole
+                yield (
+                    "bad",
+                    f"{scale}: {reference} is missing; restore methods/pretrained with git checkout, or install again",
+                )
             else:
                 file = f"put {file_to_provide(reference)} into $WSSS_WEIGHTS"
                 fetched = reference.partition("/")[0] in HUBS
                 remedy = f"it is fetched when needed, or {file}" if fetched else file
                 yield "note", f"{scale}: {reference} is not on this machine; {remedy}"
         yield from (("note", need) for need in needed)
+
+
+def _fault(path: Path) -> str | None:
+    """What is wrong with a weight file, as far as its header says."""
+    from methods.layers.weights.contents import read_shapes
+
+    try:
+        read_shapes(path)
+    except MethodError as error:
+        return str(error)
+    return None
 
 
 def _references(name: str, key: str) -> set[str]:
@@ -164,7 +178,7 @@ def _references(name: str, key: str) -> set[str]:
     return {r for stage in method.stages(method.presets[key], view, Shared()) for r in stage.pretrained}
 
 
-def _data(name: str, config: DatasetConfig) -> Iterator[tuple[str, str]]:
+def _data(name: str, config: DatasetConfig, hashes: bool) -> Iterator[tuple[str, str]]:
     implementation = datasets.dataset_class(name)
     if config.root is None and not implementation.generated:
         yield "note", f"not configured: {implementation.needs}; give dataset.root=PATH"
@@ -176,5 +190,12 @@ def _data(name: str, config: DatasetConfig) -> Iterator[tuple[str, str]]:
             yield "ok", note
         for problem in dataset.problems():
             yield "bad" if problem.broken else "note", f"{problem.what}; {problem.remedy}"
+        if config.root is not None:
+            root = Path(config.root).expanduser()
+            if hashes:
+                path, count = write_hashes(dataset, root)
+                yield "ok", f"SHA-256 of {count} files in {path}"
+            for line in changed_files(dataset, root):
+                yield "note", line
     except DataError as error:
         yield "bad", str(error)

@@ -69,7 +69,7 @@ def record_times(
 def whole(entry: Entry | None, what: str) -> dict[str, Any]:
     """The manifest of what was made in one go; ConfigError for what was not."""
     if entry is None:
-        raise ConfigError(f"{what} is not stored; first run: python -m benchmark run --methods all")
+        raise ConfigError(f"{what} is not stored; first run: wsss run --methods all")
     if entry.manifest["resumed"]:
         raise ConfigError(
             f"{what} was resumed, so its seconds are those of a part; run it anew in another store"

@@ -20,13 +20,15 @@ from benchmark.commands.arguments import (
     print_board,
     run_folder,
 )
-from benchmark.config import DEFAULT_DATASET, OWN, SCALES, RunConfig, choose, compose, plain
+from benchmark.config import DEFAULT_DATASET, OWN, SCALES, SMOKE, RunConfig, choose, compose, plain
 from benchmark.console import console
 from benchmark.failures import ConfigError
 from benchmark.folders import check_writable
 
 if TYPE_CHECKING:
     from benchmark.planning.plan import Job
+
+SMOKE_FOLDER = "results/runs/smoke"
 
 
 def run(
@@ -54,10 +56,19 @@ def run(
     device: Device = "auto",
     until: Annotated[str | None, typer.Option(help="Stop after this: cam, pseudo_label, ...")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder of the records and reports.")] = None,
+    smoke: Annotated[
+        bool,
+        typer.Option(
+            "--smoke",
+            help=f"A trial in {SMOKE_FOLDER}: does it run? Its numbers say nothing: {' '.join(SMOKE)}.",
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")] = False,
 ) -> None:
     """Run methods through every stage, score them and write the board. Running again resumes."""
-    settings = [f"runtime.device={device}", *(overrides or [])]
+    settings = [f"runtime.device={device}", *(SMOKE if smoke else ()), *(overrides or [])]
+    if smoke and output is None:
+        output = Path(SMOKE_FOLDER)
     if experiment is not None:
         given = {"--methods": methods, "--refiners": refiners, "--segmenters": segmenters, "--until": until}
         for option, value in given.items():
@@ -151,7 +162,7 @@ def _run_board(jobs: list[Job], run_dir: Path) -> None:
         earlier_run(run_dir)
     if (plan := plan_in_team(jobs, team)) is None:
         return
-    runner = Runner(plan, team)
+    runner = Runner(plan, team, run_dir)
     runner.follow_pace()
     with GrowingBoard(runner, run_dir) as board:
         results = runner.run(board.add)

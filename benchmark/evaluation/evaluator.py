@@ -33,6 +33,11 @@ from methods.artifacts import Cam, CamReader, label_map_path
 
 NO_MASKS = "no masks, nothing is scored"
 
+FLAT = 0.05
+"""Range of values below which a map is called constant: it locates nothing."""
+NOTED = 0.1
+"""Share of the maps from which on empty or constant ones are noted; some images have a class that is not found."""
+
 Progress = Callable[[int], object]
 """Called with the number of images finished since the last call."""
 
@@ -156,6 +161,7 @@ def score_cams(
         workers,
         progress,
     )
+    notes += _flatness(counted.maps)
     tuning, remaining = (matrices_at_thresholds(group) for group in counted.histograms)
     everything = tuning + remaining
     found_tuning, found_remaining = (counts_above(group) for group in counted.found)
@@ -208,11 +214,13 @@ class _CamSums(NamedTuple):
     histograms: two (G, P, T + 1), by ground truth, highest class and bin
     found: two (P, T + 1), those on the diagonal, over the images whose context is labelled
     tally: of all images at the fixed threshold; empty where there is none
+    maps: (3,) how many there are, how many of them are empty, how many constant
     """
 
     histograms: tuple[np.ndarray, np.ndarray]
     found: tuple[np.ndarray, np.ndarray]
     tally: Tally
+    maps: np.ndarray
 
 
 def _count_cams(
@@ -229,7 +237,7 @@ def _count_cams(
 ) -> _CamSums:
     """One pass over CAMs and masks."""
 
-    def count(item: tuple[str, Cam]) -> tuple[str, CamCounts, np.ndarray | None]:
+    def count(item: tuple[str, Cam]) -> tuple[str, CamCounts, np.ndarray | None, np.ndarray]:
         sample_id, cam = item
         _require_valid(sample_id, cam, directory, len(truth.dataset.classes))
         mask = truth.read(sample_id)
@@ -239,17 +247,19 @@ def _count_cams(
             prediction = label_map(highest, cam.classes, fixed_threshold)
             plain = truth.without_context(mask)
             boundary = boundary_counts(plain[None], prediction[None], boundary_tolerance)[0]
-        return sample_id, cam_counts(cam, mask, bins, highest), boundary
+        return sample_id, cam_counts(cam, mask, bins, highest), boundary, _flat_maps(cam)
 
     shape = (truth.gt_classes, truth.pred_classes, len(bins.thresholds) + 1)
     sums = _CamSums(
         (np.zeros(shape, np.int64), np.zeros(shape, np.int64)),
         (np.zeros(shape[1:], np.int64), np.zeros(shape[1:], np.int64)),
         Tally(len(truth.dataset.classes)),
+        np.zeros(3, np.int64),
     )
     header = CountsHeader(truth.naming, tuple(float(t) for t in bins.thresholds))
     with CountsWriter(counts_path, header) as writer:
-        for sample_id, counts, boundary in map_in_order(count, _cams_of(directory, ids), workers):
+        for sample_id, counts, boundary, maps in map_in_order(count, _cams_of(directory, ids), workers):
+            sums.maps[:] += maps
             group = 0 if sample_id in held_out else 1
             sums.histograms[group][counts.gt, counts.pred, counts.bin] += (
                 counts.pixels
@@ -263,6 +273,30 @@ def _count_cams(
             writer.add(sample_id, *counts)
             progress(1)
     return sums
+
+
+def _flat_maps(cam: Cam) -> np.ndarray:
+    """(3,) numbers of maps: all, those that are 0 everywhere, and others that hardly vary."""
+    if not cam.classes:
+        return np.zeros(3, np.int64)
+    flat = cam.maps.reshape(len(cam.classes), -1).astype(np.float32)
+    empty = flat.max(1) == 0
+    constant = ~empty & (np.ptp(flat, 1) < FLAT)
+    return np.array([len(flat), empty.sum(), constant.sum()])
+
+
+def _flatness(maps: np.ndarray) -> list[str]:
+    """Notes on maps that locate nothing, where they are many."""
+    total, empty, constant = (int(count) for count in maps)
+    found = {
+        "empty (0 everywhere)": empty,
+        f"nearly constant (their values differ by less than {FLAT:g})": constant,
+    }
+    return [
+        f"{count} of {total} maps are {what}, so they locate nothing"
+        for what, count in found.items()
+        if total and count >= NOTED * total
+    ]
 
 
 def _matrix_above(counts: CamCounts, bin_: int, shape: tuple[int, int]) -> np.ndarray:

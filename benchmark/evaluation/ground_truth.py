@@ -80,6 +80,12 @@ class GroundTruth:
 def read_label_map(path: Path, what: str, classes: int) -> np.ndarray:
     """Label map (H, W) uint8 with ids 0..classes or 255; DataError on anything else. `what` names it."""
     labels = _read(path, what)
+    require_ids(labels, path, what, classes)
+    return labels
+
+
+def require_ids(labels: np.ndarray, path: Path, what: str, classes: int) -> None:
+    """Raise DataError unless ids are 0..classes or 255; labels: (H, W) uint8."""
     # adding 1 wraps 255 round to 0, so that one maximum finds every id out of range
     if labels.size and int(np.max(labels + np.uint8(1))) > classes + 1:
         values = np.unique(labels)
@@ -88,7 +94,6 @@ def read_label_map(path: Path, what: str, classes: int) -> np.ndarray:
             f"{what} {path} holds id {wrong}, but ids are 0..{classes} and {IGNORE} (ignored);"
             " check the class list it was made with"
         )
-    return labels
 
 
 def _read(path: Path, what: str) -> np.ndarray:

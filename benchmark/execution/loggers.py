@@ -27,7 +27,7 @@ def require_logger(runtime: RuntimeConfig) -> None:
     """ConfigError with the remedy if the chosen logger's package is missing."""
     kind = runtime.logger
     if kind != NO_LOGGER and importlib.util.find_spec(kind) is None:
-        raise ConfigError(f"runtime.logger={kind} needs the package {kind}; pip install -e '.[{kind}]'")
+        raise ConfigError(f"runtime.logger={kind} needs the package {kind}; pip install {kind}")
 
 
 class CellLog:

@@ -8,18 +8,20 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from traceback import format_exception
 from typing import TYPE_CHECKING, Any
 
 from benchmark import provenance
-from benchmark.config import plain, types_of
+from benchmark.config import plain
 from benchmark.console import console, duration, stage_progress
 from benchmark.execution.distributed import Team, make_fabric
 from benchmark.execution.memory import PeakMemory, release_unused
 from benchmark.execution.tasks import Outcome, Task
-from benchmark.failures import one_line
+from benchmark.failures import one_line, packages_of
 from benchmark.planning.plan import Cell, Plan, PlannedStage
-from benchmark.store import SCRATCH, Entry, Store
+from benchmark.store import SCRATCH, Entry, Store, disk_is_full
 from benchmark.timing.estimate import megapixels
+from datasets.base import DataError
 from methods.base import Artifact, Kind, MethodError, Supervision, function_of
 
 if TYPE_CHECKING:
@@ -60,7 +62,9 @@ class Maker:
                 )
             outcome = Outcome(cached, resumed=bool(entry.manifest.get("resumed")))
         except Exception as error:
-            outcome = Outcome(failure=one_line(error, self.plan.store.root))
+            failure = one_line(error, self.plan.store.root, packages_of(cell.method, planned.stage.run))
+            full = disk_is_full(error)  # then its traceback would not fit either
+            outcome = Outcome(failure=failure, traceback="" if full else "".join(format_exception(error)))
         if not outcome.cached:
             release_unused()  # the next stage's peak is its own
         return outcome
@@ -69,21 +73,29 @@ class Maker:
         """Whether there is nothing left to do."""
         planned = self.plan.cells[task.cell].stages[task.stage]
         name = planned.score_name if task.scoring else planned.stage.name
-        if self.plan.store.find(name, task.key) is None:
+        if self.plan.store.intact(name, task.key) is None:
             return False
         self.plan.store.touch(name, task.key)
         return True
 
     def _scores(self, planned: PlannedStage, title: str) -> tuple[Entry, bool]:
         assert planned.score_key is not None
-        artifact = self.plan.store.find(planned.stage.name, planned.key)
-        assert artifact is not None
+        artifact = self._input(planned)
         return self.obtain(
             planned.score_name,
             planned.score_key,
             title,
             lambda work: self._score(planned, artifact, work, title),
         )
+
+    def _input(self, planned: PlannedStage) -> Entry:
+        """An artifact that something is going to be made from."""
+        if (entry := self.plan.store.intact(planned.stage.name, planned.key)) is None:
+            path = self.plan.store.path(planned.stage.name, planned.key)
+            raise DataError(
+                f"{path}: not there any more, or damaged; run the same command again: it makes it anew"
+            )
+        return entry
 
     def check_masks(self) -> None:
         """Raises DataError if a mask that will be opened is faulty."""
@@ -98,13 +110,14 @@ class Maker:
 
         progress = stage_progress(title)
         progress.start(self.plan.dataset.masked(split), "img")
+        notes: list[str] = []
         try:
-            return {
-                "kind": "check",
-                "masks": check_masks(self.plan.dataset, split, progress=progress.advance),
-            }
+            masks = check_masks(self.plan.dataset, split, progress=progress.advance, note=notes.append)
+            return {"kind": "check", "masks": masks}
         finally:
             progress.stop()
+            for text in notes:
+                console.print(f"note: {text}", markup=False)
 
     def follow(self) -> None:
         """What the other processes of a team do: train when rank 0 does."""
@@ -120,7 +133,7 @@ class Maker:
                 try:
                     self._call(cell, planned, Path(output), "", checkpoints)
                 except Exception as raised:  # rank 0 makes it the cell's row
-                    error = one_line(raised, store.root)
+                    error = one_line(raised, store.root, packages_of(cell.method, planned.stage.run))
             team.agree(error)
 
     def obtain(
@@ -128,7 +141,7 @@ class Maker:
     ) -> tuple[Entry, bool]:
         """The stored artifact, or a new one made under the key's lock. Returns (entry, was it stored)."""
         store: Store = self.plan.store
-        if (entry := store.find(name, key)) is not None:
+        if (entry := store.intact(name, key)) is not None:
             store.touch(name, key)
             return entry, True
         self._keep_young()
@@ -170,7 +183,8 @@ class Maker:
             try:
                 costs = self._call(cell, planned, work, title)
             except Exception as error:
-                self._team.agree(one_line(error, self.plan.store.root))
+                said = one_line(error, self.plan.store.root, packages_of(cell.method, planned.stage.run))
+                self._team.agree(said)
                 raise
             if (failure := self._team.agree(None)) is not None:
                 raise MethodError(failure)
@@ -181,11 +195,12 @@ class Maker:
             "kind": planned.stage.yields.value,
             "run": planned.stage.run,
             "settings": plain(planned.stage.settings),
-            "settings_types": types_of(planned.stage.settings),
+            "settings_type": f"{type(planned.stage.settings).__module__}:{type(planned.stage.settings).__qualname__}",
             "classes": list(self.plan.dataset.classes),
             "megapixels": megapixels(self.plan.dataset, planned.stage.splits),
             "conversion": asdict(self.plan.dataset.conversion()),
             "inputs": {role: up.key for role, up in planned.inputs.items()},
+            "max_iterations": self.plan.config.runtime.max_iterations,
             "seed": cell.seed if planned.stage.seeded else None,
             "provenance": provenance.collect(self._get_fabric().device) | {"weights": planned.weights},
         }
@@ -203,7 +218,7 @@ class Maker:
         plan, stage = self.plan, planned.stage
         may_see_masks = Supervision.MASKS in cell.method.supervision
         inputs = {
-            role: Artifact(plan.store.path(up.stage.name, up.key), up.key, up.stage.yields, up.stage.settings)
+            role: Artifact(self._input(up).path, up.key, up.stage.yields, up.stage.settings)
             for role, up in planned.inputs.items()
         }
         seed = cell.seed if stage.seeded else 0

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from benchmark.console import console, duration
@@ -19,6 +20,8 @@ from benchmark.planning.plan import Cell, Job, Plan, PlannedStage, plan_jobs
 from benchmark.store import Entry
 from datasets.base import DataError
 
+TRACEBACKS = "tracebacks"
+"""Folder in a run's, with a file for each failure."""
 MEMORY = ("host_memory_mb", "device_memory_mb")
 """What a stage's manifest says of its peaks; see `PeakMemory`."""
 COSTS = (*MEMORY, "step_seconds", "wait_share")
@@ -63,9 +66,12 @@ class CellResult:
 class Runner:
     """Runs the cells of one plan, in as many processes as `process_count` says."""
 
-    def __init__(self, plan: Plan, team: Team | None = None) -> None:
-        """team: the processes of a run under torchrun; this one is rank 0 if it calls `run`."""
+    def __init__(self, plan: Plan, team: Team | None = None, folder: Path | None = None) -> None:
+        """team: the processes of a run under torchrun; this one is rank 0 if it calls `run`
+        folder: the run's, for the tracebacks of failures; None keeps none
+        """
         self.plan = plan
+        self._tracebacks = folder and folder / TRACEBACKS
         self._team = team
         require_logger(plan.config.runtime)
         self._maker = Maker(plan, team, self._log_losses)
@@ -164,8 +170,9 @@ class Runner:
             result.status, result.reason = cell.status, cell.reason
             console.print(f"{cell.title}: {cell.status}: {cell.reason}", markup=False)
         if (failure := agenda.failures.get(number)) is not None:
-            result.status, result.reason = "failed", failure
-            console.print(f"{cell.title}: FAILED: {failure}", style="red", markup=False)
+            result.status, result.reason = "failed", failure[0]
+            console.print(f"{cell.title}: FAILED: {failure[0]}", style="red", markup=False)
+        self._keep_traceback(cell, failure[1] if failure else "")
         for planned in cell.stages:
             made = agenda.outcomes.get(artifact_name(planned))
             if made is not None and not made.failure:
@@ -212,6 +219,18 @@ class Runner:
             **_costs(scores),
         }
 
+    def _keep_traceback(self, cell: Cell, traceback: str) -> None:
+        """In the run's folder; "" removes that of an earlier command."""
+        if self._tracebacks is None:
+            return
+        path = self._tracebacks / f"{_file_name(cell)}.txt"
+        if traceback:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(traceback)
+            console.print(f"{cell.title}: its traceback is in {path}", markup=False)
+        else:
+            path.unlink(missing_ok=True)
+
     def _open_logs(self, task: Task, agenda: Agenda) -> None:
         """For all cells that want the task, whose losses are theirs."""
         self._logged[task.cell] = agenda.wanting(task)
@@ -221,11 +240,9 @@ class Runner:
     def _open_log(self, number: int) -> None:
         cell = self.plan.cells[number]
         config = cell.config
-        if number not in self._logs:
-            name = "-".join(part.removeprefix("seed ") for part in cell.title.split(" · "))
-            name = re.sub(r"[^\w.=+-]+", "_", name)  # a folder's for some: no spaces, no slashes
-            if (log := cell_log(config.runtime, config.name, name)) is not None:
-                self._logs[number] = log
+        name = _file_name(cell)
+        if number not in self._logs and (log := cell_log(config.runtime, config.name, name)) is not None:
+            self._logs[number] = log
 
     def _log_losses(self, cell: int, values: Mapping[str, float], iteration: int) -> None:
         for number in self._logged.get(cell, []):
@@ -239,6 +256,12 @@ class Runner:
             for cell in cells:
                 if scores is not None and cell in self._logs:
                     self._logs[cell](overall_scores(scores.manifest["rows"]), None)
+
+
+def _file_name(cell: Cell) -> str:
+    """A cell's title as the name of a file or folder: no spaces, no slashes."""
+    name = "-".join(part.removeprefix("seed ") for part in cell.title.split(" · "))
+    return re.sub(r"[^\w.=+-]+", "_", name)
 
 
 def _costs(entry: Entry) -> dict[str, float]:
@@ -258,9 +281,9 @@ def plan_in_team(jobs: Sequence[Job], team: Team | None) -> Plan | None:
     return plan
 
 
-def execute(jobs: Sequence[Job], team: Team | None) -> tuple[Runner, list[CellResult]] | None:
-    """Plan and run; None where `plan_in_team` gives none."""
+def execute(jobs: Sequence[Job], team: Team | None, folder: Path) -> tuple[Runner, list[CellResult]] | None:
+    """Plan and run; None where `plan_in_team` gives none. folder: see `Runner`."""
     if (plan := plan_in_team(jobs, team)) is None:
         return None
-    runner = Runner(plan, team)
+    runner = Runner(plan, team, folder)
     return runner, runner.run()

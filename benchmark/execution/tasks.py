@@ -30,6 +30,11 @@ class Task:
         """Of the artifact or the scores."""
         return self.name.rpartition("/")[2]
 
+    @property
+    def title(self) -> str:
+        """ "stage cam" or "stage score-cam"."""
+        return f"stage {self.name.split('/')[0]}"
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -37,11 +42,13 @@ class Outcome:
 
     cached: it was stored before; resumed: a part of it was
     failure: why there is nothing, one line, "" otherwise
+    traceback: in full, where an exception was why
     """
 
     cached: bool = False
     failure: str = ""
     resumed: bool = False
+    traceback: str = ""
 
 
 def artifact_name(planned: PlannedStage) -> str:
@@ -80,8 +87,8 @@ class Agenda:
         """cells: the tasks of each, in the order of the plan"""
         self.tasks: dict[str, Task] = {}
         self.outcomes: dict[str, Outcome] = {}
-        self.failures: dict[int, str] = {}
-        """Why a cell failed, by its index."""
+        self.failures: dict[int, tuple[str, str]] = {}
+        """Why a cell failed, by its index: the stage and its failure in one line; the traceback."""
         self.through = [number for number, own in enumerate(cells) if not own]
         """Cells that have nothing to do."""
         for own in cells:
@@ -110,7 +117,7 @@ class Agenda:
         through = []
         for cell in self.wanting(task):
             if outcome.failure:
-                self.failures[cell] = outcome.failure
+                self.failures[cell] = f"{task.title}: {outcome.failure}", outcome.traceback
                 through.append(cell)
             elif all(self._succeeded(name) for name in self._wanted[cell]):
                 through.append(cell)

@@ -38,7 +38,7 @@ def evaluate(
 ) -> None:
     """Score CAMs, pseudo-labels or predictions from files, as a row of a run's board marked external.
 
-    Read are indexed PNGs, and CAMs as published code saves them (the README names the formats). Sorts
+    Read are indexed PNGs, and CAMs as published code saves them (docs/guide/usage.md names the formats). Sorts
     that are given later under the same name join the row; changed files replace it.
     """
     from benchmark.execution.runner import Runner
@@ -63,7 +63,7 @@ def evaluate(
     check_writable(run_dir, "--output")
     check_writable(Path(config.runtime.store), "runtime.store")
     earlier_run(run_dir)
-    runner = Runner(make_plan(config, [seed], methods=[method]))
+    runner = Runner(make_plan(config, [seed], methods=[method]), folder=run_dir)
     (result,) = runner.run()
     if result.status != "done":  # the board's other rows are not touched
         raise DataError(result.reason)

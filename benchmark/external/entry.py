@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from glob import escape
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,9 +15,12 @@ from benchmark.external.stages import ExternalFiles
 from benchmark.failures import ConfigError
 from datasets import open_dataset
 from datasets.base import DataError, Dataset, TrainingView
+from datasets.files.palette import VOC_COLOURS, reference_palette
 from methods.base import Kind, Method, MethodConfig, Shared, Stage, Supervision
 from results.schema import EXTERNAL
 
+PALETTES = 8
+"""Masks that are looked at for the colours of the class ids."""
 _NAME = re.compile(r"\w[\w .+-]{0,39}")
 
 
@@ -132,8 +136,17 @@ def _look_through(dataset: Dataset, kind: Kind, folder: Path, split: str) -> Ext
         )
     if missing := [i for i in scored if i not in found]:
         names = " or ".join(f"{missing[0]}{suffix}" for suffix in SUFFIXES[sort.files])
+        if unread := sorted(p.name for p in folder.glob(f"{escape(missing[0])}.*")):
+            names += f" ({unread[0]} is there, which is not read)"
         raise DataError(
             f"{sort.option} {folder}: lacks {len(missing)} of the {len(scored)} scored images of {split}, {names} "
             "first; name the files by image id, or choose the other split with --split"
         )
-    return ExternalFiles(str(folder.resolve()), split, len(found), content_hash(found.items()))
+    files = ExternalFiles(str(folder.resolve()), split, len(found), content_hash(found.items()))
+    if sort.files == "cam":
+        return files
+    shown = [path for i in scored[:: max(1, len(scored) // PALETTES)] if (path := dataset.mask_path(i))]
+    colours = reference_palette(shown)
+    if colours == VOC_COLOURS:
+        return files
+    return replace(files, colours=bytes(part for colour in colours for part in colour).hex())

@@ -4,6 +4,7 @@ CAMs, one file an image, `ID.npy` or `ID.npz`, classes from 0, maps in [0, 1] at
 - a dictionary class -> map, or in an .npz one array a class, named "0", "1", ...
 - a dictionary or an .npz with "keys" (classes) and maps under one of `MAPS`
 Label maps: `ID.png`, 8-bit with one channel or a palette; 0 is the background, class i has i + 1, 255 is ignored.
+Where a palette has the data set's colours in another order, ids are those of the colours.
 """
 
 from __future__ import annotations
@@ -11,18 +12,20 @@ from __future__ import annotations
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmark.evaluation.ground_truth import read_label_map
+from benchmark.evaluation.ground_truth import require_ids
 from benchmark.evaluation.parallel import map_in_order
 from benchmark.external.pickled_arrays import CONVERT, read_array_file
 from benchmark.store import file_hash
 from datasets.base import DataError, Sample
-from datasets.files.images import image_size
+from datasets.files.archives import MOST_TIMES, SMALL
+from datasets.files.images import image_size, read_labels
+from datasets.files.palette import Colour, ids_by_colour, palette_of, save_ids
 from methods.artifacts import Cam
 
 SUFFIXES = {"cam": (".npz", ".npy"), "label map": (".png",)}
@@ -79,15 +82,33 @@ def read_cam(path: Path, sample: Sample, classes: int) -> Cam:
     return Cam(np.clip(maps, 0, 1).astype(np.float16), tuple(keys), size)
 
 
-def check_label_map(path: Path, sample: Sample, classes: int) -> None:
-    """Raise DataError for what is no label map of an image; classes: number of object classes."""
-    labels = read_label_map(path, "label map", classes)
+def read_labels_by_colour(
+    path: Path, sample: Sample, classes: int, reference: Sequence[Colour]
+) -> tuple[np.ndarray, bool]:
+    """Class ids (H, W) uint8 of a label map, and whether its palette has the ids' colours in another order.
+
+    classes: number of object classes; reference: colours of the ids. Raises DataError for what is no label map of
+    the image.
+    """
+    values = np.asarray(read_labels(path))
+    palette = palette_of(path)
+    labels = values if palette is None else ids_by_colour(values, palette, reference, classes)
+    if labels is None:
+        assert palette is not None
+        odd = next(int(v) for v in np.unique(values) if v >= len(palette) or palette[v] != reference[v])
+        shown = f"colour {palette[odd]}" if odd < len(palette) else "no colour"
+        raise DataError(
+            f"{path}: its palette gives value {odd} {shown}, the data set {reference[odd]}, so its values may be no"
+            f" class ids; {save_ids(path.parent)}, with --keep if they are"
+        )
+    require_ids(labels, path, "label map", classes)
     size = image_size(sample.image)
     if labels.shape != size:
         raise DataError(
             f"label map {path} is {labels.shape[1]}x{labels.shape[0]}, image {sample.image} is {size[1]}x{size[0]} "
             "(width x height); save it at its image's size, without interpolation between ids"
         )
+    return labels, labels is not values
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -95,6 +116,12 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
     if not zipfile.is_zipfile(path):
         raise damaged
     try:
+        with zipfile.ZipFile(path) as packed:
+            size = sum(member.file_size for member in packed.infolist())
+        if size > max(SMALL, MOST_TIMES * path.stat().st_size):
+            raise DataError(
+                f"{path}: {size / 1e6:.0f} MB of arrays in {path.stat().st_size / 1e6:.1f} MB; save CAMs alone"
+            )
         with np.load(path, allow_pickle=False) as file:
             return dict(file)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:

@@ -7,9 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmark.console import console
 from benchmark.evaluation.parallel import map_in_order
-from benchmark.external.files import check_label_map, find_file, read_cam
+from benchmark.external.files import find_file, read_cam, read_labels_by_colour
 from datasets.base import Sample
+from datasets.files.images import write_labels
+from datasets.files.palette import VOC_PALETTE, colours_of
 from methods.artifacts import label_map_path, write_cams
 from methods.base import StageContext
 
@@ -22,12 +25,14 @@ class ExternalFiles:
     """Files made elsewhere.
 
     folder: where they lie; images: of how many images of the split; sha256: of their contents
+    colours: of the class ids in the data set's masks, three hexadecimal bytes each; empty for VOC's
     """
 
     folder: str
     split: str
     images: int
     sha256: str
+    colours: str = ""
 
 
 def cams(context: StageContext, settings: ExternalFiles) -> None:
@@ -46,19 +51,32 @@ def cams(context: StageContext, settings: ExternalFiles) -> None:
 
 
 def label_maps(context: StageContext, settings: ExternalFiles) -> None:
-    """Copy label maps."""
+    """Copy label maps; those whose palettes have the ids' colours in another order are written anew, which is said."""
     classes = len(context.view.classes)
+    reference = colours_of(bytes.fromhex(settings.colours) or VOC_PALETTE)
 
-    def copy(item: tuple[Sample, Path]) -> None:
+    def copy(item: tuple[Sample, Path]) -> bool:
         sample, path = item
-        check_label_map(path, sample, classes)
+        labels, by_colour = read_labels_by_colour(path, sample, classes, reference)
         target = label_map_path(context.output, sample.id)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
+        if by_colour:
+            write_labels(target, labels)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+        return by_colour
 
+    mapped = 0
     for _, shard in context.shards(context.view.samples(settings.split)):
-        for _ in map_in_order(copy, _files(settings, shard, "label map")):
+        for by_colour in map_in_order(copy, _files(settings, shard, "label map")):
+            mapped += by_colour
             context.advance(1)
+    if mapped:
+        console.print(
+            f"note: {settings.folder}: {mapped} label maps have the data set's colours in another order of their"
+            " palettes; their ids are those of the colours",
+            markup=False,
+        )
 
 
 def _files(settings: ExternalFiles, samples: Sequence[Sample], sort: str) -> Iterator[tuple[Sample, Path]]:

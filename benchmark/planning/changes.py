@@ -23,7 +23,7 @@ from results.changes import data_changes
 from results.schema import CHANGES_SEPARATOR, EXTERNAL
 
 EVALUATION = ("held_out", "sweep_max", "boundary_tolerance")
-RUNTIME = ("precision", "deterministic")
+RUNTIME = ("precision", "deterministic", "max_iterations")
 """Those settings of `evaluation` and `runtime` that decide numbers; they are in the keys as well."""
 
 

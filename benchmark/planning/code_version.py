@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from datasets.limits import suggestion
+
 PACKAGES = ("methods", "datasets", "benchmark", "results")
 SILENT = frozenset({"benchmark.console"})
 """Modules that only show progress: rewording a line retrains nothing."""
@@ -38,6 +40,93 @@ def reached_modules(module: str) -> set[str]:
             seen.add(name)
             todo += [m for m in _imports(name) if m.split(".")[0] in packages and _file(m) is not None]
     return seen - SILENT
+
+
+def function_fault(address: str) -> str:
+    """Why "package.module:function" or "package.module:Class.function" leads to no function, one line; "" where it
+    does, as far as sources tell."""
+    module, _, name = address.partition(":")
+    first, *rest = name.split(".")
+    if not module or len(rest) > 1 or not all(part.isidentifier() for part in (first, *rest)):
+        return f'{address!r} is not of the form "package.module:function"'
+    if _file(module) is None and not _importable(module):
+        return f"there is no module {module!r}"
+    known = _defined(module)
+    if known is not None and first not in known:
+        return f"module {module} {_lacks(first, known)}"
+    packages = (*PACKAGES, module.split(".")[0])
+    members = _members(module, first, packages) if rest and known is not None else None
+    if members is not None and rest[0] not in members:
+        return f"{module}:{first} {_lacks(rest[0], members)}"
+    return ""
+
+
+def _lacks(name: str, known: set[str]) -> str:
+    public = sorted(each for each in known if not each.startswith("_"))
+    return f"has no {name!r}; {suggestion(name, public)}it has {', '.join(public) or 'nothing'}"
+
+
+def _importable(module: str) -> bool:
+    """Whether there is a module without a source, a compiled one; imports its parents."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _defined(module: str) -> set[str] | None:
+    """Names that a module's source binds at its top level; None where that cannot be told without importing it."""
+    tree = _tree(module)
+    names = set(_bindings(tree)) if tree is not None else {"*"}
+    return None if names & {"*", "__getattr__"} else names
+
+
+def _members(module: str, name: str, packages: tuple[str, ...]) -> set[str] | None:
+    """Names that a class and its bases bind; None where what is called `name` is no class, as far as sources tell.
+
+    Bases from other packages than these, torch's say, count as binding nothing: no library has functions of stages.
+    """
+    tree, file = _tree(module), _file(module)
+    if module.split(".")[0] not in packages or tree is None or file is None:
+        return set()
+    bound = _bindings(tree)
+    node = bound.get(name)
+    if isinstance(node, ast.ImportFrom):
+        original = next(a.name for a in node.names if name in (a.asname, a.name))
+        return _members(_absolute(node, module, file.name == "__init__.py"), original, packages)
+    if not isinstance(node, ast.ClassDef):
+        return None
+    found = set(_bindings(node))
+    for base in node.bases:
+        inherited: set[str] | None = set()  # of a built-in class, or one with parameters
+        if isinstance(base, ast.Name) and base.id in bound:
+            inherited = _members(module, base.id, packages)
+        elif isinstance(base, ast.Attribute) and isinstance(base.value, ast.Name):
+            source = next((m for m in _imports(module) if m.split(".")[-1] == base.value.id), "")
+            inherited = _members(source, base.attr, packages)
+        if inherited is None:
+            return None
+        found |= inherited
+    return found
+
+
+def _bindings(tree: ast.Module | ast.ClassDef) -> dict[str, ast.AST]:
+    """What a module or a class binds itself, also in branches: name -> the statement, or the name, that does."""
+    found: dict[str, ast.AST] = {}
+    todo: list[ast.AST] = [*tree.body]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found[node.name] = node  # what is bound inside is its own
+            continue
+        if isinstance(node, ast.ImportFrom):
+            found |= {alias.asname or alias.name: node for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.asname or alias.name.split(".")[0]: node for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found[node.id] = node
+        todo += ast.iter_child_nodes(node)
+    return found
 
 
 @cache

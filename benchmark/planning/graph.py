@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from benchmark.config import RunConfig, protocol_defaults
 from methods.base import Kind, MethodError, NotRunnable, Stage
 
@@ -12,6 +14,36 @@ SCORED = {
     Kind.IMAGE_SCORES: "classifier",
 }
 """Artifact kinds the evaluator scores, and what their scores are called."""
+
+
+def without_profile(stages: Sequence[Stage]) -> list[Stage]:
+    """Stages that run a network and do not say which, so that nothing of it can be counted.
+
+    A stage runs one that trains it, is handed trained weights or starts from pretrained ones. What only serves
+    evaluation needs no profile.
+    """
+    yields = {stage.name: stage.yields for stage in stages}
+
+    def has_network(stage: Stage) -> bool:
+        given = any(yields[name] == Kind.WEIGHTS for name in stage.inputs.values())
+        return stage.yields == Kind.WEIGHTS or given or bool(stage.pretrained)
+
+    return [s for s in stages if s.profile is None and s.yields != Kind.IMAGE_SCORES and has_network(s)]
+
+
+def check_order(stages: Sequence[Stage], method: str) -> None:
+    """MethodError where a stage's input is no stage before it, or two stages have one name."""
+    before: list[str] = []
+    for stage in stages:
+        if stage.name in before:
+            raise MethodError(f"method {method}: two stages are called {stage.name!r}; rename one")
+        for name in stage.inputs.values():
+            if name not in before:
+                known = ", ".join(before) or "none"
+                raise MethodError(
+                    f"method {method}, stage {stage.name}: its input {name!r} is no stage before it; there are {known}"
+                )
+        before.append(stage.name)
 
 
 def check_refiner(config: RunConfig, stages: list[Stage], method: str) -> None:

@@ -12,13 +12,23 @@ from pathlib import Path
 
 from benchmark.config import RunConfig, choose, plain, protocol_defaults
 from benchmark.console import console
+from benchmark.failures import one_line, packages_of
 from benchmark.planning.changes import parts
-from benchmark.planning.code_version import code_version
-from benchmark.planning.graph import SCORED, check_masks_unseen, check_refiner, until_kind, until_scores
+from benchmark.planning.code_version import code_version, function_fault
+from benchmark.planning.graph import (
+    SCORED,
+    check_masks_unseen,
+    check_order,
+    check_refiner,
+    until_kind,
+    until_scores,
+)
+from benchmark.planning.weights import check_weights
 from benchmark.provenance import world_size
 from benchmark.store import Entry, Store, content_key
 from datasets import open_dataset
 from datasets.base import Dataset
+from datasets.files.hash_list import changed_files
 from methods.base import Kind, Method, MethodError, NotRunnable, Stage, Supervision, TrainingView
 from methods.layers.weights.files import check_served, fetch, fingerprint
 from methods.registry import find_method
@@ -191,6 +201,9 @@ def plan_jobs(jobs: Sequence[Job], *, fetching: bool = True) -> Plan:
     config = jobs[0].config
     dataset = open_dataset(config.dataset)
     dataset.prepare()
+    if config.dataset.root is not None:
+        for line in changed_files(dataset, Path(config.dataset.root).expanduser()):
+            console.print(line, style="yellow", markup=False)
     store = Store(Path(config.runtime.store))
     keys = _Keys(config, dataset, world_size(), fetching)
     view = dataset.training_view()
@@ -217,8 +230,32 @@ def _plan_cell(job: Job, method: Method, seed: int, view: TrainingView, keys: _K
         return replace(cell, status="failed", reason=str(error))
 
 
+def _own_stages(job: Job, method: Method, view: TrainingView) -> list[Stage]:
+    """What the method declares; MethodError where it raises anything else, and where stages do not follow each other."""
+    try:
+        stages = list(method.stages(job.config.method[method.name], view, job.config.shared))
+        _ = (
+            method.deviations
+        )  # the leaderboard reads them, and a faulty file is to fail before hours of training
+    except MethodError:
+        raise
+    except Exception as error:
+        said = one_line(error, Path(job.config.runtime.store), packages_of(method))
+        raise MethodError(f"method {method.name}, stages: {said}") from error
+    check_order(stages, method.name)
+    return stages
+
+
+def _require_functions(stages: Sequence[Stage], method: str) -> None:
+    """MethodError where a stage's function is not there: said now, not after hours of training."""
+    for stage in stages:
+        for address in filter(None, (stage.run, stage.profile)):
+            if fault := function_fault(address):
+                raise MethodError(f"method {method}, stage {stage.name}: {fault}")
+
+
 def _plan_stages(job: Job, method: Method, seed: int, view: TrainingView, keys: _Keys) -> list[PlannedStage]:
-    stages = list(method.stages(job.config.method[method.name], view, job.config.shared))
+    stages = _own_stages(job, method, view)
     check_refiner(job.config, stages, method.name)
     if job.until is not None:
         stages = until_kind(stages, Kind(job.until), method.name)
@@ -226,10 +263,12 @@ def _plan_stages(job: Job, method: Method, seed: int, view: TrainingView, keys: 
         stages = until_scores(stages, job.scores, method.name)
     if Supervision.MASKS not in method.supervision:
         check_masks_unseen(job.config.dataset.name, stages, method.name)
+    _require_functions(stages, method.name)
     planned: dict[str, PlannedStage] = {}
     for stage in stages:
         inputs = {role: planned[name] for role, name in stage.inputs.items()}
         weights = {reference: keys.weights(reference) for reference in stage.pretrained}
+        check_weights(stage, job.config.runtime.weights_root)
         key = keys.stage(stage, inputs, weights, seed, Supervision.MASKS in method.supervision)
         split = stage.splits[0]
         score_key = keys.score(key, stage, split) if stage.yields in SCORED else None
@@ -263,6 +302,7 @@ class _Keys:
             "code": [code_version(stage.run.split(":")[0]), *self._harness],
             "precision": runtime.precision,
             "deterministic": runtime.deterministic,
+            **({"max_iterations": runtime.max_iterations} if runtime.max_iterations else {}),
             "world_size": self._world_size,
         }
         return content_key(parts)

@@ -128,7 +128,7 @@ def count_network(
 
 def usual_size(dataset: Dataset) -> tuple[int, int]:
     """(H, W) of most of the first training images. Raises DataError where one cannot be read."""
-    from datasets.files.orientation import image_size
+    from datasets.files.decoding import image_size
 
     ids = islice(dataset.ids("train"), LOOKED_AT)
     sizes = Counter(image_size(dataset.sample(sample_id).image) for sample_id in ids)

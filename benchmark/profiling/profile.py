@@ -7,7 +7,7 @@ random weights, which change neither counts nor speed.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,9 @@ from benchmark import provenance
 from benchmark.config import RunConfig, plain
 from benchmark.console import console, stage_progress
 from benchmark.execution.distributed import make_fabric
-from benchmark.failures import one_line
+from benchmark.failures import one_line, packages_of
 from benchmark.planning.changes import cell_identity
+from benchmark.planning.graph import without_profile
 from benchmark.planning.method_info import method_info
 from benchmark.profiling.complexity import Complexity, passage_complexity, stage_passages
 from benchmark.profiling.counts import usual_size
@@ -97,6 +98,7 @@ def profile(config: RunConfig, options: Options) -> Profile:
             provenance={**found, "hardware_name": name, "precision": "32-true"},
         )
         measured: list[tuple[Stage, Measured]] = []
+        stages: Sequence[Stage] = ()
         try:
             stages = method.stages(config.method[method_name], view, config.shared)
             progress = stage_progress(f"{method_name} · profile")
@@ -111,8 +113,11 @@ def profile(config: RunConfig, options: Options) -> Profile:
         except NotRunnable as error:
             cell = replace(cell, status="not run", reason=str(error))
         except Exception as error:  # one method's failure becomes its row
-            cell = replace(cell, status="failed", reason=one_line(error, Path(config.runtime.store)))
-        result.cells.append(replace(cell, stages=[_description(stage, m) for stage, m in measured]))
+            reason = one_line(error, Path(config.runtime.store), packages_of(method))
+            cell = replace(cell, status="failed", reason=reason)
+        described = [_not_counted(stage, size) for stage in without_profile(stages)]
+        described += [_description(stage, m) for stage, m in measured]
+        result.cells.append(replace(cell, stages=described))
         result.records += [
             record for _, m in measured for record in _records(cell_identity(config, method_name, -1), m)
         ]
@@ -209,6 +214,22 @@ def _description(stage: Stage, measured: Measured) -> dict[str, Any]:
         "weights": WEIGHTS if measured.complexity.parameters else "none",
         "repeats": speed.repeats,
         "reason": speed.reason,
+    }
+
+
+def _not_counted(stage: Stage, size: tuple[int, int]) -> dict[str, Any]:
+    """A row without figures, so that those of the method's other networks are not taken for all of it."""
+    return {
+        "name": stage.name,
+        "key": f"not-counted-{stage.name}",
+        "kind": STAGE,
+        "network": f"network of stage {stage.name}",
+        "covers": "not counted",
+        "height": size[0],
+        "width": size[1],
+        "weights": "none",
+        "repeats": 0,
+        "reason": "its stage has no `profile`, see `Stage` in methods/base.py",
     }
 
 

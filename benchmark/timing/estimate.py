@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,10 +14,11 @@ from benchmark.config import plain
 from benchmark.console import duration
 from benchmark.planning.changes import differences
 from benchmark.planning.plan import Plan, PlannedStage
+from benchmark.store import read_manifest
 from benchmark.timing.reference_times import ReferenceTimes, Timed, reference_times
 from benchmark.timing.remaining import Remaining
 from datasets.base import Dataset
-from datasets.files.orientation import image_size
+from datasets.files.decoding import image_size
 from methods.base import Kind
 
 PROBED = 20
@@ -134,7 +134,8 @@ class Estimates:
     def described(self, planned: PlannedStage) -> tuple[str, float, frozenset[str]]:
         """A stage's function, work and settings."""
         settings = plain(planned.stage.settings)
-        work = work_of(planned.stage.yields, settings, self.megapixels(planned.stage.splits))
+        most = self.plan.config.runtime.max_iterations
+        work = work_of(planned.stage.yields, settings, self.megapixels(planned.stage.splits), most)
         return planned.stage.run, work, leaves(settings)
 
     def described_scoring(self, planned: PlannedStage) -> tuple[str, float]:
@@ -168,8 +169,8 @@ class Estimates:
         found: dict[str, list[Timed]] = {}
         for path in sorted(self.plan.store.root.glob(f"artifacts/{name}/*/manifest.json")):
             try:
-                manifest = json.loads(path.read_text())
-            except (OSError, json.JSONDecodeError):  # being written, or pruned meanwhile
+                manifest = read_manifest(path)
+            except (OSError, ValueError):  # being written, pruned meanwhile, or damaged
                 continue
             if manifest.get("resumed") or manifest.get("classes") != self._classes:
                 continue
@@ -179,7 +180,8 @@ class Estimates:
                 timed = Timed(size, frozenset(), manifest["seconds"])
                 found.setdefault(scoring_of(manifest["scored"]), []).append(timed)
             else:
-                work = work_of(manifest["kind"], manifest["settings"], size)
+                most = manifest.get("max_iterations", 0)
+                work = work_of(manifest["kind"], manifest["settings"], size, most)
                 timed = Timed(work, leaves(manifest["settings"]), manifest["seconds"])
                 found.setdefault(manifest["run"], []).append(timed)
         return found
@@ -198,15 +200,18 @@ def nearest(timed: Sequence[Timed], work: float, settings: frozenset[str]) -> fl
     return statistics.median(t.seconds * work / t.work for t in timed if distance(t) == least)
 
 
-def work_of(kind: str, settings: Mapping[str, Any], megapixels: float) -> float:
+def work_of(kind: str, settings: Mapping[str, Any], megapixels: float, most: int = 0) -> float:
     """What a stage's time is proportional to, as far as one knows without running it: megapixels that the steps of
     its trainings take in, or those of the images that it goes through.
 
-    settings: as plain data; megapixels: of the images of its splits
+    settings: as plain data; megapixels: of the images of its splits; most: `runtime.max_iterations`
     """
     if kind != Kind.WEIGHTS:
         return megapixels
-    steps = sum(t["iterations"] * t["batch_size"] * t["recipe"]["crop"] ** 2 for t in _trainings(settings))
+    steps = sum(
+        min(t["iterations"], most or t["iterations"]) * t["batch_size"] * t["recipe"]["crop"] ** 2
+        for t in _trainings(settings)
+    )
     return steps / 1e6 or 1.0  # none: a checkpoint is read in a training's place
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -132,6 +133,11 @@ def _images(content: Any) -> tuple[CocoImage, ...]:
             raise ValueError(f"annotation {annotation['id']} has category {category}, which is not listed")
         labels[number].add(CLASS_OF[category])
     found = []
+    for key in ("id", "file_name"):
+        if twice := [
+            value for value, count in Counter(e[key] for e in content["images"]).items() if count > 1
+        ]:
+            raise ValueError(f"{len(twice)} images are listed twice, {key} {twice[0]} first")
     for entry in content["images"]:
         number, name = entry["id"], entry["file_name"]
         if not _PLAIN_NAME.fullmatch(name):

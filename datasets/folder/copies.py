@@ -15,17 +15,14 @@ from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
-from PIL.PngImagePlugin import PngImageFile
 from platformdirs import user_cache_path
 
 from datasets.base import IGNORE, Conversion, DataError
-from datasets.files.broken_files import too_large, undecodable
 from datasets.files.cores import usable_cores
+from datasets.files.decoding import PHOTOS, is_deep, opened, opened_whole, orientation, rgb, upright_size
 from datasets.files.fingerprints import file_digests
-from datasets.files.orientation import orientation, upright_size
+from datasets.files.palette import save_ids
 
-_DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I")
-"""Pillow's modes of greyscale with 16 bits."""
 _VERSION = 2
 """Of the conversion of images, in the names of copies: to be raised where other pixels come of it."""
 _SAMPLED = 8
@@ -94,26 +91,8 @@ def convert(paths: Sequence[Path], how: Conversion, folder: Path | None = None) 
 
 
 def _header(path: Path) -> Header:
-    with _opened(path) as image:
-        return Header(upright_size(image), image.mode in _DEEP or _deep_colour(image))
-
-
-def _deep_colour(image: Image.Image) -> bool:
-    """Whether a file of Pillow's 8-bit modes has 16 bits a channel, of which Pillow would keep the upper half."""
-    if not isinstance(image, PngImageFile) or image.mode in _DEEP:
-        return False
-    return str(image.tile[0][3]).endswith(";16B")
-
-
-def _opened(path: Path) -> Image.Image:
-    try:
-        return Image.open(path)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such image; restore it, or remove it from the list of images") from None
-    except Image.DecompressionBombError:
-        raise too_large(path) from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise undecodable(path) from error
+    with opened(path, PHOTOS) as image:
+        return Header(upright_size(image), is_deep(image))
 
 
 def significant_bits(paths: Sequence[Path], bits: int) -> int:
@@ -175,7 +154,7 @@ def copy_masks(jobs: Sequence[MaskJob], classes: int) -> dict[Path, Path]:
 
     def make(path: Path, target: Path) -> None:
         job = by_path[path]
-        mask = _mask_pixels(path)
+        mask = _mask_pixels(path, job.value is not None)
         if mask.shape != job.image_size[::-1]:
             found = f"{mask.shape[1]}x{mask.shape[0]}"
             wanted = f"{job.image_size[0]}x{job.image_size[1]}"
@@ -245,33 +224,31 @@ def _pixels(path: Path, longest_side: int = 0) -> np.ndarray:
 
     longest_side: if given, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, but not smaller than this
     """
-    with _opened(path) as image:
-        if _deep_colour(image):
-            from datasets.files.images import decode  # of torch: planning of other folders stays light
-
-            return decode(path).permute(1, 2, 0).numpy()
-        try:
-            turned = orientation(image) != 1
-            if longest_side:
-                image.draft(None, (longest_side, longest_side))
-            upright = ImageOps.exif_transpose(image) if turned else image
-            if upright.mode in _DEEP:
-                return np.asarray(upright).astype(np.uint16)
-            return np.asarray(upright.convert("L" if upright.mode in ("1", "L", "LA") else "RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
-            raise undecodable(path) from error
+    with opened_whole(path, PHOTOS) as image:
+        if is_deep(image):
+            pixels = rgb(path)
+            return pixels[:, :, 0] if image.mode in ("I;16", "I") else pixels
+        turned = orientation(image) != 1
+        if longest_side:
+            image.draft(None, (longest_side, longest_side))
+        upright = ImageOps.exif_transpose(image) if turned else image
+        return np.asarray(upright.convert("L" if upright.mode in ("1", "L", "LA") else "RGB"))
 
 
-def _mask_pixels(path: Path) -> np.ndarray:
-    with _opened(path) as image:
-        if image.mode not in ("L", "P", "1"):
+def _mask_pixels(path: Path, binary: bool) -> np.ndarray:
+    """Values (H, W) of a mask; binary: black is 0 and every other colour a value, whatever a palette says."""
+    with opened_whole(path) as image:
+        coloured = image.mode in ("RGB", "RGBA", "P")
+        if image.mode not in (("L", "P", "1", "RGB", "RGBA") if binary else ("L", "P", "1")):
             raise DataError(
-                f"{path}: mask of mode {image.mode}, not 8-bit single-channel; save it as a greyscale PNG"
+                f"{path}: mask of mode {image.mode}, not 8-bit single-channel or indexed; {save_ids(path.parent)}"
             )
-        try:
+        if not (binary and coloured):
             return np.asarray(image).astype(np.uint8)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise undecodable(path) from error
+        pixels = np.asarray(image.convert("RGB")).astype(np.uint32)
+    coded = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
+    colours, values = np.unique(coded, return_inverse=True)
+    return (values.reshape(coded.shape) + int(colours[0] != 0)).clip(max=IGNORE).astype(np.uint8)
 
 
 def _save(image: Image.Image, target: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ from typing import Annotated, Literal
 from xml.etree import ElementTree
 
 from datasets.base import DataError, Dataset, DatasetConfig, Problem, Sample
+from datasets.files.duplicates import duplicate_problems
 from datasets.files.fingerprints import dataset_fingerprint
 from datasets.files.inspection import as_problem, first_names, sampled_problems
-from datasets.files.listing import names_in
+from datasets.files.listing import litter_notes, names_in
 from datasets.limits import OneOf, first_fault
 from datasets.voc.pascal_context import PascalContext
 
@@ -166,7 +168,10 @@ class Voc2012(Dataset):
             found = missing + self._subsets()
         except DataError as error:
             return [as_problem(error)]
-        return found if missing else found + sampled_problems(self)
+        if missing:
+            return found
+        images = {split: {i: self._image(i) for i in ids} for split, ids in self._splits.items()}
+        return found + duplicate_problems(self.name, images) + sampled_problems(self)
 
     def notes(self) -> list[str]:
         """What was found, for `doctor`: the lists in use and their counts. Raises DataError."""
@@ -175,15 +180,19 @@ class Voc2012(Dataset):
             f"train: {len(self.ids('train'))} images (list {self.train_list}), {masks} with masks",
             f"val: {len(self.ids('val'))} images",
             *([f"test: {len(self._test)} images"] if self._list_file("test").is_file() else []),
+            *litter_notes(*(self.folder / name for name in ("JPEGImages", "Annotations", *CLASS_MASKS))),
         ]
 
     @cached_property
     def _splits(self) -> dict[str, tuple[str, ...]]:
         val = read_list(self._list_file("val"))
+        listed = "train" if self.train_list == "sbd" else self.train_list
+        train = read_list(self._list_file(listed))
+        _require_disjoint(self._list_file(listed), train, self._list_file("val"), val)
         if self.train_list != "sbd":
-            return {"train": read_list(self._list_file(self.train_list)), "val": val}
+            return {"train": train, "val": val}
         union = {i for file in self._sbd_lists() for i in read_list(file)}
-        union.update(read_list(self._list_file("train")))
+        union.update(train)
         return {"train": tuple(sorted(union - set(val))), "val": val}
 
     @cached_property
@@ -191,7 +200,10 @@ class Voc2012(Dataset):
         file = self._list_file("test")
         if not file.is_file():
             raise DataError(f"voc2012: no test list {file}; unpack VOC2012test.tar there")
-        return read_list(file)
+        test = read_list(file)
+        for split, ids in self._splits.items():
+            _require_disjoint(file, test, self._list_file(split), ids)
+        return test
 
     def _image(self, sample_id: str) -> Path:
         return self.folder / "JPEGImages" / f"{sample_id}.jpg"
@@ -298,6 +310,19 @@ def read_list(file: Path) -> tuple[str, ...]:
         twice = [i for i, count in Counter(ids).items() if count > 1]
         raise DataError(f"{file}: {len(twice)} ids appear twice ({first_names(twice)}); remove the repeats")
     return tuple(ids)
+
+
+def _require_disjoint(file: Path, ids: Sequence[str], other: Path, others: Sequence[str]) -> None:
+    """DataError, with their number, for ids of one list that are in the other, too."""
+    if not (both := sorted(set(ids) & set(others))):
+        return
+    what = f"{file}: {len(both)} of its {len(ids)} ids are in {other.name} too ({first_names(both)})"
+    plain = not any("/" in line for place in (file, other) for line in place.read_text().splitlines())
+    if len(both) == len(ids) or not plain:
+        raise DataError(f"{what}; restore the lists: no image may be in two of them")
+    listed, kept = shlex.quote(str(file)), shlex.quote(f"{file}.new")
+    command = f"grep -vxFf {shlex.quote(str(other))} {listed} > {kept} && mv {kept} {listed}"
+    raise DataError(f"{what}; take them off this list: {command}")
 
 
 DATASET = Voc2012

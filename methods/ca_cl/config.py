@@ -38,7 +38,12 @@ REDUCTIONS = ("sum", "mean")
 
 @dataclass(frozen=True)
 class LossWeights:
-    """α, β and γ of Eq. 14."""
+    """Factors of Eq. 14.
+
+    contrast: α, of the image-text contrast
+    suppression: β, of the background suppression; 0 leaves it out, and the background words with it
+    area: γ, of the area regularisation
+    """
 
     contrast: NotNegative = 40.0
     suppression: NotNegative = 1.0

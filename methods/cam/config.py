@@ -17,7 +17,7 @@ from methods.segmenters import SEGMENTERS
 class CamConfig(MethodConfig):
     """backbone: as the method it is compared with; background_threshold: fixed background score in [0, 1].
 
-    classifier_checkpoint: a classifier of PSA's or IRNet's code in place of the training; see README
+    classifier_checkpoint: a classifier of PSA's or IRNet's code in place of the training
     """
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)

@@ -70,7 +70,13 @@ class GuidedConfig(MethodConfig):
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the four terms (CLIMS Sec. 4.1; COCO: 2, 14, 1.25, .2)."""
+    """Weights of the four terms (CLIMS Sec. 4.1; COCO: 2, 14, 1.25, .2).
+
+    object_text: of L_OTM, object regions and their class's text
+    background_text: of L_BTM, what the maps leave out and the class's text
+    co_occurring: of L_CBS, object regions and texts of common backgrounds
+    area: of L_REG, the area of the maps
+    """
 
     object_text: NotNegative = 10.0
     background_text: NotNegative = 24.0

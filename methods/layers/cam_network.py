@@ -77,10 +77,10 @@ class CamNetwork(nn.Module, ABC):
         return normalise(maps)
 
     @classmethod
-    def trained(cls, context: StageContext, file: str = "network") -> Self:
-        """The network of the stage's input `weights`, by its settings, ready for inference."""
+    def trained(cls, context: StageContext, file: str = "network", config: Any = None) -> Self:
+        """The network of the stage's input `weights`, by its settings or by `config`, ready for inference."""
         weights = context.inputs["weights"]
-        network = cls.build(weights.settings.network, len(context.view.classes))
+        network = cls.build(config or weights.settings.network, len(context.view.classes))
         load_trained(network, weights.path / f"{file}.safetensors", cls.in_training)
         return network.to(context.device).eval()
 

@@ -55,7 +55,8 @@ class VitConfig:
     """A vision transformer with one class token a class.
 
     name:       vit_nano, or timm/<model name>
-    weights:    as `BackboneConfig`'s
+    weights:    reference understood by `methods.layers.weights.files`: "none" (random initialisation),
+                "nano/<name>" (shipped), "timm/<name>", or a path
     final_norm: apply the last LayerNorm to the output tokens (MCTformer does not)
     drop_path:  stochastic depth of the last layer, rising linearly from the first
     """
@@ -70,7 +71,10 @@ class VitConfig:
 class TrainConfig:
     """SGD or AdamW under a polynomial or a cosine schedule.
 
-    iterations, batch_size: length of training, images an iteration (over all devices)
+    iterations: length of training; batch_size: images an iteration, over all devices
+    optimiser: sgd or adamw
+    learning_rate: at its highest, for pretrained layers; `schedule` says how it falls
+    weight_decay: of kernels and matrices; biases and normalisations have none
     momentum: the PSA family's PolyOptimizer passes weight decay in momentum's place, so their effective
               momentum is the weight decay's value; presets say which reading they take
     head_multiplier, bias_multiplier: factors on the learning rate of new layers and of biases
@@ -150,7 +154,10 @@ class ScoresConfig:
 class CrfConfig:
     """Dense CRF (Krähenbühl & Koltun 2011).
 
-    sxy in pixels, srgb in grey levels; compat is the weight of the Gaussian and of the bilateral kernel.
+    iterations: rounds of mean-field inference
+    gaussian_sxy, bilateral_sxy: standard deviation of the kernel over positions, pixels
+    bilateral_srgb: standard deviation of the bilateral kernel over colours, grey levels
+    gaussian_compat, bilateral_compat: weight of the kernel
     """
 
     iterations: Natural = 10
@@ -172,7 +179,10 @@ class SegmenterConfig:
     init: what the weights have seen; "coco-masks" is flagged on the board as having seen pixel masks
     loss_scales: factors on the crop at which the network learns besides 1; with any, at the pixelwise maximum
                over all too (the reference V2 on ResNet-101: 0.75 and 0.5)
-    test_scales, test_flip, test_crf: test-time settings
+    test_scales: factors on the image's size at test time
+    test_flip: add the mirrored image at test time
+    test_crf: dense CRF on the predicted scores; null: none
+    test_batch_size: images of equal size at once
     network_checkpoint: a trained network of deeplab-pytorch, or of MCTformer's for ResNet-38d, in place of the
                training; `init` then says what it was trained with: "pseudo-labels", or true "masks"
     """

@@ -32,7 +32,11 @@ REFINER_SUMMARIES = {
 
 @dataclass(frozen=True)
 class ParConfig:
-    """PAR (Ru et al., CVPR 2022): distances of the eight neighbours in pixels, number of rounds."""
+    """PAR (Ru et al., CVPR 2022).
+
+    dilations: distances of the eight neighbours, pixels
+    iterations: number of rounds
+    """
 
     dilations: Annotated[tuple[Count, ...], NotEmpty()] = (1, 2, 4, 8, 12, 24)
     iterations: Natural = 10
@@ -49,9 +53,10 @@ class ParStageConfig:
 
 @dataclass(frozen=True)
 class RefinerConfig:
-    """name: "none" (constant background threshold), "crf" (dense CRF on the thresholded CAM's scores), "psa", "irn",
-    "par" (pixel-adaptive refinement) or "gc" (Gaussian correction).
+    """Which refiner turns CAMs into pseudo-labels, and the settings of each.
 
+    name: "none" (constant background threshold), "crf" (dense CRF on the thresholded CAM's scores), "psa", "irn",
+          "par" (pixel-adaptive refinement) or "gc" (Gaussian correction)
     background_threshold: score of the constant background map, in [0, 1]; None: the CAM's own fixed threshold.
                           Not of "irn", whose walk changes the scale of scores: it has its own
     crf, psa, irn, par, gc: of the refiner of that name only; `methods.refiners.PSA` and `IRN` have the latter by scale

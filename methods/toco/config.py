@@ -118,6 +118,7 @@ class ClassContrastConfig:
     """ToCo's class token contrast.
 
     crops, size: number and side of the local crops; negative_below: region score up to which one is negative
+    temperature: of the similarities in the contrastive loss
     momentum:    of the head that sees whole images; hidden, bottleneck, outputs: widths of the heads
     """
 
@@ -152,8 +153,9 @@ class LabelConfig:
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """LargeFOV as ToCo has it: two 3x3 convolutions of `dilation`, `width` wide, and the classifier.
+    """LargeFOV as ToCo has it: two 3x3 convolutions and the classifier.
 
+    width: channels of the convolutions; dilation: of the convolutions, in patches
     norm: batch normalisation after either convolution, for short schedules
     """
 
@@ -211,7 +213,12 @@ class CorrectedLabelConfig:
 
 @dataclass(frozen=True)
 class TestConfig:
-    """Inference of the decoder: scales, mirror images, CRF, images of equal size at once."""
+    """Inference of the decoder.
+
+    scales: factors on the image's size; flip: add the mirrored image
+    crf: dense CRF on the scores; null: none
+    batch_size: images of equal size at once
+    """
 
     scales: Factors = (1.0, 1.25, 1.5)
     flip: bool = True
@@ -221,8 +228,12 @@ class TestConfig:
 
 @dataclass(frozen=True)
 class PredictConfig:
-    """What the predictions depend on, besides the weights; trained: teacher or student."""
+    """What the predictions depend on, besides the weights; trained: teacher or student.
 
+    network: once more, since `predict` segments with what the manifest of predictions alone has
+    """
+
+    network: NetworkConfig
     trained: str
     test: TestConfig
 

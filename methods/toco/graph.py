@@ -52,7 +52,7 @@ def single_stage(
     predict = Stage(
         "predict",
         "methods.toco.stages:predict",
-        PredictConfig(config.which, config.test),
+        PredictConfig(config.network, config.which, config.test),
         Kind.PREDICTION,
         inputs={"weights": train.name},
         splits=("val",),

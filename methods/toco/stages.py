@@ -167,7 +167,7 @@ def pseudo_label(context: StageContext, settings: CorrectedLabelConfig) -> None:
 @torch.inference_mode()
 def predict(context: StageContext, settings: PredictConfig) -> None:
     """Write the decoder's label map of every validation image, and of the training images that reports show."""
-    branch, test = Branch.trained(context, settings.trained), settings.test
+    branch, test = Branch.trained(context, settings.trained, settings.network), settings.test
     with CrfPool(test.crf) if test.crf is not None else nullcontext() as pool:
         for _, samples in context.shards((*context.view.samples("val"), *context.view.examples())):
             paths = {s.id: s.image for s in samples}

@@ -8,11 +8,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
 from reports.entry_costs import Column as CostColumn
 from reports.entry_costs import cost_notes, figure, of_board, shown_columns
-from reports.text import deviation_text, entry_key, footnotes, score_text, seeds_label
+from reports.text import (
+    deviation_text,
+    entry_key,
+    footnotes,
+    score_text,
+    seeds_label,
+    spread_statement,
+    untested_statement,
+)
 from reports.view import Board, Entry
 from results.aggregate import CONFUSION, confusion_pairs
 
@@ -38,8 +44,10 @@ def build(board: Board) -> dict[str, Any]:
         Column(CONFUSION + pair, " / ".join(pair.split("|")), "cam", pair=True)
         for pair in confusion_pairs(board.table)
     ]
-    ranks = {c.name: _tested(board, c.name) or places(board.table, c.name, lowest=c.pair) for c in columns}
-    main = board.scores[-1].name if board.scores else ""
+    ranks = {c.name: [board.places.get(c.name, {}).get(e.key) for e in board.entries] for c in columns}
+    main = next(
+        (s.name for s in reversed(board.scores) if not s.masks), board.scores[-1].name if board.scores else ""
+    )
     rows = [
         _row(board, entry, columns, {name: of_column[index] for name, of_column in ranks.items()}, main)
         for index, entry in enumerate(board.entries)
@@ -50,7 +58,9 @@ def build(board: Board) -> dict[str, Any]:
     return {
         "columns": columns,
         "main": main,
-        "tested": [column.title for column in columns if column.name in board.places],
+        "tested": bool(board.places),
+        "spread": spread_statement(board.table),
+        "untested": untested_statement(board.table),
         "gaps": bool(board.table["segmentation_gap"].notna().any()),
         "rows": rows,
         "notes": footnotes(board.table),
@@ -87,26 +97,6 @@ def _cost(costs: dict[str, Any], column: CostColumn) -> dict[str, Any]:
 def _parts(board: Board, entry: Entry) -> list[str]:
     """What tells the entry from others of its method."""
     return [] if entry.is_reference else [entry.row[c] for c in board.extra if entry.row[c]]
-
-
-def _tested(board: Board, column: str) -> list[int | None] | None:
-    """Places that entries share which do not differ significantly; None unless every scored entry was tested."""
-    found = board.places.get(column, {})
-    scored = (entry for entry in board.entries if entry.competes and entry.row[f"{column}_n"] > 0)
-    return (
-        [found.get(entry.key) for entry in board.entries]
-        if all(e.key in found for e in scored) and found
-        else None
-    )
-
-
-def places(table: pd.DataFrame, column: str, *, lowest: bool = False) -> list[int | None]:
-    """Place of each row in a column among the entries without masks; equal printed values share a place."""
-    eligible = ~table["mask_supervised"] & (table["status"] != "reference")
-    values = table[f"{column}_mean"].where(eligible)
-    printed = values.map(lambda value: float(score_text(value, column)) if math.isfinite(value) else math.nan)
-    ranks = printed.rank(ascending=lowest, method="min")
-    return [int(rank) if math.isfinite(rank) else None for rank in ranks]
 
 
 def backbone(entry: Entry) -> str:

@@ -20,7 +20,7 @@ def build(board: Board) -> dict[str, Any] | None:
         key: rows["threshold"].iloc[0]
         for key, rows in board.by_entry(fixed_thresholds(board.records)).items()
     }
-    lines, legend = [], []
+    lines, legend, banded = [], [], False
     for entry in board.entries:
         if entry.key not in curves:
             continue
@@ -37,6 +37,7 @@ def build(board: Board) -> dict[str, Any] | None:
             f"best {percent(y[top])} at {x[top]:.2f}",
         )
         lines.append(line)
+        banded = banded or bool(np.isfinite(std).any())
         legend.append({"label": entry.label, "series": entry.series, "values": [percent(y[top]), f"{x[top]:.2f}",
                        "–" if mark is None else f"{mark:.2f}"]})  # fmt: skip
     if not lines:
@@ -45,4 +46,4 @@ def build(board: Board) -> dict[str, Any] | None:
         "Line chart: CAM mIoU against the background threshold; the legend lists every entry's best."
     )
     chart = line_chart(lines, Axis("background threshold"), Axis("CAM mIoU (%)", from_zero=True), description)
-    return {"svg": chart, "legend": legend, "heads": ["best", "at", "fixed"]}
+    return {"svg": chart, "legend": legend, "heads": ["best", "at", "fixed"], "banded": banded}

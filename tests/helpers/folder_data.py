@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from PIL import Image
@@ -27,9 +28,10 @@ def labels(found: Folder) -> dict[str, list[str]]:
 
 def write_class_folders(root: Path, *folders: str, count: int = 6) -> Path:
     """`count` images in each folder, by turns JPEG and PNG; returns root."""
-    for k, folder in enumerate(folders):
+    for folder in folders:
         for i in range(count):
-            write_image(root / folder / f"{i}.{('jpg', 'png')[i % 2]}", 10 * k + i)
+            place = root / folder / f"{i}.{('jpg', 'png')[i % 2]}"
+            write_image(place, crc32(f"{root.name}/{folder}/{i}".encode()))  # no two alike
     return root
 
 

@@ -116,7 +116,7 @@ def not_runnable(name: str) -> Toy:
 class _EntryPoint:
     def __init__(self, method: Method) -> None:
         self.method = method
-        self.value = f"toys:{method.name}"
+        self.name, self.value = method.name, f"toys:{method.name}"
 
     def load(self) -> Method:
         return self.method
@@ -126,10 +126,10 @@ class _EntryPoint:
 def registered(*methods: Method) -> Iterator[None]:
     """Registers methods as installed packages' entry points would."""
     entries = [_EntryPoint(m) for m in methods]
-    registry.all_methods.cache_clear()
+    registry.discover.cache_clear()
     with patch.object(registry, "entry_points", lambda group: entries):
         yield
-    registry.all_methods.cache_clear()
+    registry.discover.cache_clear()
 
 
 @pytest.fixture
@@ -139,11 +139,11 @@ def third_party(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     def register(*methods: Method) -> None:
         entries = [_EntryPoint(m) for m in methods]
         monkeypatch.setattr(registry, "entry_points", lambda group: entries)
-        registry.all_methods.cache_clear()
+        registry.discover.cache_clear()
 
     yield register
     monkeypatch.undo()
-    registry.all_methods.cache_clear()
+    registry.discover.cache_clear()
 
 
 @dataclass(frozen=True)

@@ -70,14 +70,20 @@ def write_voc(devkit: Path, lists: Mapping[str, Mapping[str, Sequence[str]]]) ->
 def write_folder(
     root: Path, rows: Sequence[str], header: str = "id,labels,split", masks: bool = True
 ) -> Path:
-    """`images/`, `masks/` and `labels.csv` whose rows begin with ids; returns root."""
+    """`images/`, `masks/` and `labels.csv` whose rows begin with ids; returns root.
+
+    Masks hold what the second column says, where names are separated by ``;``, in the order of their names.
+    """
     root.mkdir(parents=True, exist_ok=True)
+    labels = [[name for name in [*row.split(","), ""][1].split(";") if name] for row in rows]
+    classes = sorted({name for names in labels for name in names})
     (root / "labels.csv").write_text("\n".join([header, *rows]) + "\n")
     for seed, row in enumerate(rows):
         image_id = row.split(",")[0]
         write_image(root / "images" / f"{image_id}.png", seed)
         if masks:
-            write_mask(root / "masks" / f"{image_id}.png", [0, 1, 2])
+            values = [0, *(classes.index(name) + 1 for name in labels[seed])]
+            write_mask(root / "masks" / f"{image_id}.png", values)
     return root
 
 

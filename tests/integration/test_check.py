@@ -195,7 +195,7 @@ def test_a_failure_is_no_pass(recorded, command_line, monkeypatch):
     monkeypatch.setattr(methods.refiners.par, "pseudo_label", fault)
     done = command_line("check", *recorded, "--tier", "1")
     assert done.code == 1
-    assert "cam: failed: ValueError: a wire has come loose" in done.out
+    assert "cam: failed: stage pseudo_label: ValueError: a wire has come loose" in done.out
 
 
 def test_what_is_not_recorded_is_said(recorded, command_line, third_party):

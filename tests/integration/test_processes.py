@@ -59,7 +59,9 @@ def test_two_processes(command_line, two):
         "same": "done",
         "other": "done",
     }
-    assert cells["fails"]["reason"].startswith("ValueError: a wire has come loose (toys.py:")
+    assert cells["fails"]["reason"].startswith("stage labels: ValueError: a wire has come loose (toys.py:")
+    (traceback,) = (command_line.output / "tracebacks").iterdir()
+    assert "a wire\nhas come loose" in traceback.read_text()
     assert "was ended from outside" in cells["dies"]["reason"]
     assert "the same command again" in cells["dies"]["reason"]
     assert "Traceback" not in two.out + two.err

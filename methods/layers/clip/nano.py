@@ -82,7 +82,7 @@ def from_shipped_state(state: Mapping[str, torch.Tensor], *, source: str | Path 
     if rows is None or kept is None or kept.shape != (len(rows), _TEXT["width"]):
         raise MethodError(
             f"weights {source} hold no token rows, so they are no miniature CLIP's; "
-            f"make them by `python -m benchmark pretrain clip`"
+            f"make them by `wsss pretrain clip`"
         )
     tokens = model.token_embedding.weight.detach().clone()
     tokens[rows] = kept.float()

@@ -16,7 +16,7 @@ from methods.base import MethodError
 if TYPE_CHECKING:
     from rembg.sessions.base import BaseSession
 
-INSTALL = "pip install -e '.[saliency]'"
+INSTALL = "pip install 'rembg[cpu]'"
 
 
 def check_installed() -> None:

@@ -26,7 +26,7 @@ class CorrectionConfig:
     posterior:     "literal": the noise of a confidence x as Eq. 17 is printed, which rises again above the upper
                    component's mean where the lower one is the broader; "capped": as printed at
                    min(x, upper mean), so that a CAM's peak is never noisier than the upper component's middle
-    max_iterations, tolerance: of EM
+    max_iterations: of EM; tolerance: change of the likelihood at which EM ends
     """
 
     high: Inside = 0.85

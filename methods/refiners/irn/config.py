@@ -59,7 +59,7 @@ class IrnConfig:
     label_probability: probability of a pixel's own label in the CRF's unary term, in (0, 1)
     crf_stride: pixels a cell of that CRF; 1: at the image's size
     training_radius: cells nearer than this are pairs in training (152 paths at 10)
-    radius:     and in the walk (34 paths at 5)
+    radius:     cells nearer than this are pairs in the walk (34 paths at 5)
     beta:       power of the affinities in the transition matrix
     exp_times:  the walk takes 2^exp_times steps
     background_threshold: score of the constant background beside the walked CAM, whose maximum is 1

@@ -174,7 +174,7 @@ def test_small_palettes_keep_indices(tmp_path: Path) -> None:
 
 def test_colour_masks_are_refused(tmp_path: Path, photo: np.ndarray) -> None:
     Image.fromarray(photo).save(tmp_path / "a.png")
-    with pytest.raises(DataError, match="found mode RGB; convert"):
+    with pytest.raises(DataError, match="found mode RGB; save class ids, not colours"):
         read_labels(tmp_path / "a.png")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -148,3 +149,41 @@ def test_the_shared_subset(shared: Path) -> None:
     assert found.masked("val") == len(found.ids("val"))
     assert all(sample.labels for sample in found.samples("train"))
     assert len(found.problems()) == 2  # the two subsets
+
+
+@pytest.mark.parametrize(
+    ("lists", "count"),
+    [
+        ({"train": TRAIN, "train_aug": {**AUG, **VAL}, "val": VAL}, "1 of its 4 ids are in val.txt too"),
+        ({"train": VAL, "val": VAL}, "1 of its 1 ids are in val.txt too"),
+        (
+            {"train": {**TRAIN, **VAL}, "val": {**VAL, "2007_000010": ["cow"]}},
+            "1 of its 3 ids are in val.txt",
+        ),
+    ],
+)
+def test_lists_that_share_ids_are_refused(tmp_path: Path, lists: dict, count: str) -> None:
+    folder = write_voc(tmp_path / "it's", lists)
+    with pytest.raises(DataError, match=count) as error:
+        dataset(folder).prepare()
+    assert "\n" not in str(error.value)
+    (problem,) = dataset(folder).problems()
+    assert problem.broken
+    if "take them off this list: " in str(error.value):
+        subprocess.run(str(error.value).partition("this list: ")[2], shell=True, check=True)
+        dataset(folder).prepare()
+
+
+def test_a_test_list_with_training_ids_is_refused(tmp_path: Path) -> None:
+    folder = write_voc(tmp_path, {"train": TRAIN, "val": VAL})
+    (folder / "ImageSets" / "Segmentation" / "test.txt").write_text("2007_000001\n")
+    with pytest.raises(DataError, match=r"test\.txt: 1 of its 1 ids are in train\.txt too"):
+        dataset(folder).test_samples()
+
+
+def test_images_that_are_in_two_splits_by_content_are_a_note(folder: Path) -> None:
+    images = folder / "JPEGImages"
+    (images / "2007_000009.jpg").write_bytes((images / "2007_000002.jpg").read_bytes())
+    (note,) = [p for p in dataset(folder).problems() if "by their content" in p.what]
+    assert not note.broken
+    assert "1 of 1 val images are in train too, by their content (2007_000009)" in note.what

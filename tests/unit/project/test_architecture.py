@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,70 @@ def test_imports_run_one_way(package):
         if name in FORBIDDEN[package]
     ]
     assert not wrong
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Dotted name -> file of every module; a package has its folder's name."""
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in SOURCES
+    }
+
+
+@cache
+def module_imports() -> dict[str, set[str]]:
+    """Module -> the modules that it imports, anywhere in it but for type checking."""
+    known = modules()
+    found: dict[str, set[str]] = {}
+    for name, path in known.items():
+        tree = ast.parse(path.read_text())
+        typed = {
+            id(inner)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+            for inner in ast.walk(node)
+        }
+        nodes = [node for node in ast.walk(tree) if id(node) not in typed]
+        names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+        for node in nodes:
+            if isinstance(node, ast.ImportFrom) and node.module:
+                parts = {f"{node.module}.{alias.name}" for alias in node.names}
+                names |= {part if part in known else node.module for part in parts}
+        found[name] = (names & set(known)) - {name}
+    return found
+
+
+def circle(graph: dict[str, set[str]]) -> tuple[str, ...]:
+    """One circle of a graph, () for none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return tuple(error.args[1])
+    return ()
+
+
+@cache
+def folder(name: str) -> str:
+    """What a module is layered as: its folder, or itself where that folder has folders of its own."""
+    path = modules()[name]
+    alone = any(inner.is_dir() and any(inner.glob("*.py")) for inner in path.parent.iterdir())
+    return name if alone or path.name == "__init__.py" else name.rpartition(".")[0]
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    assert not circle(module_imports())
+
+
+def test_no_folder_imports_a_folder_that_imports_it():
+    graph: dict[str, set[str]] = {}
+    for name, others in module_imports().items():
+        graph.setdefault(folder(name), set()).update(folder(other) for other in others)
+    assert not circle({name: others - {name} for name, others in graph.items()})
+
+
+def test_a_circle_is_found():
+    assert set(circle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})) == {"a", "b", "c"}
 
 
 def docstrings(tree: ast.AST) -> set[int]:

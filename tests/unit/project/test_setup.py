@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 
 STAND_IN = """#!/bin/sh
 echo "$@" >> calls
-case "$*" in *"-e .[test,saliency]") {install};; esac
+case "$*" in *"-e .[test,saliency,docs]") {install};; esac
 """
 
 
@@ -69,7 +69,7 @@ def test_the_second_call_does_nothing(folder: Path) -> None:
     code, said = set_up(folder)
     assert code == 0
     assert "installing torch, torchvision and about 140 other packages with pip" in said
-    assert calls(folder) == ["--upgrade pip", "-e .[test,saliency]"]
+    assert calls(folder) == ["--upgrade pip", "-e .[test,saliency,docs]"]
     assert set_up(folder) == (0, "")
     assert len(calls(folder)) == 2
 
@@ -79,16 +79,16 @@ def test_it_installs_again_when_the_requirements_or_the_torch_asked_for_change(f
     newer = (folder / ".venv" / "installed").stat().st_mtime + 1
     os.utime(folder / "pyproject.toml", (newer, newer))
     set_up(folder)
-    assert calls(folder)[2:] == ["--upgrade pip", "-e .[test,saliency]"]
+    assert calls(folder)[2:] == ["--upgrade pip", "-e .[test,saliency,docs]"]
     os.utime(folder / "pyproject.toml", (0, 0))
     set_up(folder, WSSS_TORCH="torch==2.11.*")
     set_up(folder)
     assert calls(folder)[4:] == [
         "--upgrade pip",
-        "torch==2.11.* -e .[test,saliency]",
+        "torch==2.11.* -e .[test,saliency,docs]",
         "--upgrade pip",
         "--upgrade torch torchvision",
-        "-e .[test,saliency]",
+        "-e .[test,saliency,docs]",
     ]
 
 
@@ -113,7 +113,7 @@ def test_two_at_once_install_once(folder: Path) -> None:
     assert first.communicate(timeout=60)[1].endswith(" GB\n")
     assert second.communicate(timeout=60)[1] == ""
     assert (first.returncode, second.returncode) == (0, 0)
-    assert calls(folder) == ["--upgrade pip", "-e .[test,saliency]"]
+    assert calls(folder) == ["--upgrade pip", "-e .[test,saliency,docs]"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -181,7 +181,7 @@ def test_a_half_made_environment_is_made_anew(
     monkeypatch.setattr(sys, "executable", str(maker))
     monkeypatch.setenv("WSSS_UV", "0")
     install.install("")
-    assert calls(folder) == ["--upgrade pip", "-e .[test,saliency]"]
+    assert calls(folder) == ["--upgrade pip", "-e .[test,saliency,docs]"]
     assert sorted(p.name for p in environment.iterdir()) == ["bin", "install.log", "installed"]
 
 

@@ -43,10 +43,13 @@ def test_every_part_runs_and_the_end_says_what_failed(
 ) -> None:
     stand_in(verify, monkeypatch, lint="import sys; sys.exit(1)", suite=SUITE, performance=SUITE)
     assert verify.main([]) == 1
-    *_, lint, formatting, types, suite, performance, everything, last = capfd.readouterr().out.splitlines()
-    assert [line.split()[0] for line in (lint, formatting, types, suite, performance)] == list(verify.DEFAULT)
-    assert [line.split()[-1] for line in (lint, formatting, types, suite)] == [
-        *("FAILED", "passed", "passed", "FAILED")
+    *_, lint, formatting, types, docs, suite, performance, everything, last = (
+        capfd.readouterr().out.splitlines()
+    )
+    ran = (lint, formatting, types, docs, suite, performance)
+    assert [line.split()[0] for line in ran] == list(verify.DEFAULT)
+    assert [line.split()[-1] for line in (lint, formatting, types, docs, suite)] == [
+        *("FAILED", "passed", "passed", "passed", "FAILED")
     ]
     assert everything.startswith("all ")
     assert last == "6 passed, 4 failed, 4 skipped"
@@ -82,7 +85,7 @@ def test_other_arguments_are_pytests(
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        ([], ["lint", "format", "types", "suite", "performance"]),
+        ([], ["lint", "format", "types", "docs", "suite", "performance"]),
         (["--slow"], ["slow", "slow-performance"]),
         (["--slow", "-k", "dskd"], ["slow"]),
         (["--parts", "types,check"], ["types", "check"]),

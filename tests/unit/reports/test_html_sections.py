@@ -72,13 +72,6 @@ def made_board(values: dict[str, float], metric: str = "miou", **where: Any) -> 
     return view.Board("board-0", "d", "nano", "paper", table, records, cells, Path())
 
 
-def test_equal_printed_scores_share_a_place() -> None:
-    board = made_board({"a": 0.6111, "b": 0.6109, "c": 0.65, "d": 0.3})
-    rows = {row["title"]: row for row in leaderboard.build(board)["rows"]}
-    assert {title: row["rank"] for title, row in rows.items()} == {"c": 1, "a": 2, "b": 2, "d": 4}
-    assert [row["cells"][0]["best"] for row in rows.values()] == [True, False, False, False]
-
-
 def test_entries_that_do_not_differ_significantly_share_a_place() -> None:
     board = made_board({"a": 0.61, "b": 0.60, "c": 0.5})
     keys = {entry.label: entry.key for entry in board.entries}
@@ -87,8 +80,12 @@ def test_entries_that_do_not_differ_significantly_share_a_place() -> None:
     shown = leaderboard.build(board)
     assert [row["rank"] for row in shown["rows"]] == [1, 1, 3]
     assert shown["tested"]
+    assert [row["cells"][0]["best"] for row in shown["rows"]] == [True, True, False]
     partly = replace(board, places={"segmentation": {keys["a"]: 1}})
-    assert [row["rank"] for row in leaderboard.build(partly)["rows"]] == [1, 2, 3]
+    assert [row["rank"] for row in leaderboard.build(partly)["rows"]] == [1, None, None]
+    untested = leaderboard.build(replace(board, places={}))
+    assert [row["rank"] for row in untested["rows"]] == [None] * 3
+    assert not untested["tested"]
 
 
 def test_leaderboard_knows_what_to_filter_by(board: view.Board) -> None:
@@ -486,5 +483,4 @@ def test_a_board_without_segmentation_still_shows_what_it_has() -> None:
     assert [entry.label for entry in board.entries] == ["a", "b"]
     shown = leaderboard.build(board)
     assert shown["main"] == "cam_fixed"
-    assert [row["rank"] for row in shown["rows"]] == [1, 2]
     assert isinstance(board.table, pd.DataFrame)

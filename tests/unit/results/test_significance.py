@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +18,22 @@ from results.changes import data_changes
 from results.io import Run, records_frame
 from results.resamples import Resamples, resamples_path, store_resamples
 from results.schema import CellRecord, Record
-from results.significance import Sampled, compare, group_equals, holm, score_of, seed_noise, significance
+from results.significance import (
+    IMAGES_AND_SEEDS,
+    IMAGES_ONLY,
+    Sampled,
+    SeedNoise,
+    compare,
+    estimate,
+    group_equals,
+    holm,
+    maybe_best,
+    quantile,
+    resolution,
+    score_of,
+    seed_noise,
+    significance,
+)
 
 LABELS = ("background", "boat")
 
@@ -64,24 +80,28 @@ def difference(a: Sampled, b: Sampled, *others: Sampled):
     return found
 
 
-def test_one_seed_is_the_paired_bootstrap_alone() -> None:
+def test_one_seed_has_an_interval_over_images_and_is_not_tested() -> None:
     a, b = sampled({0: 0.53}, seed=1), sampled({0: 0.50}, seed=2)
-    found = difference(a, b)
     error = (a.resamples[0] - b.resamples[0]).std(ddof=1)
     assert error == pytest.approx(0.002 * math.sqrt(2), rel=0.05)  # what they share is gone
-    assert found.p[0] == pytest.approx(2 * scipy.stats.norm.sf(0.03 / error))
-    assert (found.low[0], found.high[0]) == pytest.approx(
-        (0.03 - 1.96 * error, 0.03 + 1.96 * error), rel=1e-3
-    )
-    assert found.n == 1
+    for other in (b, sampled({0: 0.50, 1: 0.50}, seed=2)):
+        found = difference(a, other)
+        error = (a.mean_resamples - other.mean_resamples).std(ddof=1)
+        assert (found.low[0], found.high[0]) == pytest.approx(
+            (0.03 - 1.96 * error, 0.03 + 1.96 * error), rel=1e-3
+        )
+        assert math.isnan(found.p[0])
+        assert found.n == 1
 
 
-def test_without_variance_over_images_seeds_are_a_t_test_with_pooled_variance() -> None:
+def test_without_variance_over_images_seeds_are_welchs_test_but_for_the_shrinkage() -> None:
     a, b = {0: 0.62, 1: 0.65, 2: 0.63}, {0: 0.58, 1: 0.61}
-    still = {"spread": 0.0, "own": 0.0}
-    found = difference(sampled(a, **still), sampled(b, **still))
-    reference = scipy.stats.ttest_ind(list(a.values()), list(b.values()), equal_var=True)
-    assert found.p[0] == pytest.approx(reference.pvalue)
+    entries = [sampled(each, spread=0.0, own=0.0) for each in (a, b)]
+    nothing = SeedNoise(np.zeros(1), np.zeros(1, int))  # to shrink towards
+    found = compare(*entries, nothing)
+    assert found is not None
+    reference = scipy.stats.ttest_ind(list(a.values()), list(b.values()), equal_var=False)
+    assert found.p[0] == pytest.approx(reference.pvalue, rel=1e-6)
     interval = reference.confidence_interval(0.95)
     assert (found.low[0], found.high[0]) == pytest.approx((interval.low, interval.high))
     assert found.n == 2
@@ -119,9 +139,11 @@ def test_intervals_agree_with_a_slow_reference() -> None:
     resampled = [{s: [miou(c, d) for d in chosen] for s, c in by_seed.items()} for by_seed in entries]
 
     squares, freedom = 0.0, 0
-    for of_entry in values:
+    own_squares = []
+    for of_entry in values[:2]:
         mean = sum(of_entry.values()) / len(of_entry)
-        squares += sum((v - mean) ** 2 for v in of_entry.values())
+        own_squares.append(sum((v - mean) ** 2 for v in of_entry.values()))
+        squares += own_squares[-1]
         freedom += len(of_entry) - 1
     pooled = squares / freedom
     own = [
@@ -132,36 +154,69 @@ def test_intervals_agree_with_a_slow_reference() -> None:
         )
         for value, resamples in zip(values, resampled)
     ]
-    noise = seed_noise(own)
-    for a, b in ((0, 1), (0, 2), (1, 2)):
-        mean = sum(values[a].values()) / len(values[a]) - sum(values[b].values()) / len(values[b])
-        by_draw = [
-            sum(r[k] for r in resampled[a].values()) / len(resampled[a])
-            - sum(r[k] for r in resampled[b].values()) / len(resampled[b])
-            for k in range(draws)
-        ]
-        middle = sum(by_draw) / draws
-        over_images = sum((d - middle) ** 2 for d in by_draw) / (draws - 1)
-        over_seeds = pooled / len(values[a]) + pooled / len(values[b])
-        error = math.sqrt(over_images + over_seeds)
-        degrees = freedom * (over_images + over_seeds) ** 2 / over_seeds**2  # Satterthwaite's
-        margin = scipy.stats.t.ppf(0.975, degrees) * error
-        found = compare(own[a], own[b], noise)
-        assert found is not None
-        assert found.mean[0] == pytest.approx(mean)
-        assert (found.low[0], found.high[0]) == pytest.approx((mean - margin, mean + margin))
-        assert found.p[0] == pytest.approx(2 * scipy.stats.t.sf(abs(mean) / error, degrees))
+    a, b = 0, 1
+    mean = sum(values[a].values()) / len(values[a]) - sum(values[b].values()) / len(values[b])
+    by_draw = [
+        sum(r[k] for r in resampled[a].values()) / len(resampled[a])
+        - sum(r[k] for r in resampled[b].values()) / len(resampled[b])
+        for k in range(draws)
+    ]
+    middle = sum(by_draw) / draws
+    over_images = sum((d - middle) ** 2 for d in by_draw) / (draws - 1)
+    parts = [(own_squares[k] + 0.5 * pooled) / (len(values[k]) - 1 + 0.5) / len(values[k]) for k in (a, b)]
+    over_seeds = parts[0] + parts[1]
+    degrees = over_seeds**2 / (parts[0] ** 2 / 2.5 + parts[1] ** 2 / 1.5)  # Welch's
+    found = compare(own[a], own[b], seed_noise(own))
+    assert found is not None
+    assert found.mean[0] == pytest.approx(mean)
+
+    def margin(level: float) -> float:
+        """Cochran's: quantiles weighted by the variances that they stand for."""
+        normal, student = scipy.stats.norm.isf(level / 2), scipy.stats.t.isf(level / 2, degrees)
+        return (normal * over_images + student * over_seeds) / math.sqrt(over_images + over_seeds)
+
+    assert (found.low[0], found.high[0]) == pytest.approx((mean - margin(0.05), mean + margin(0.05)))
+    assert margin(found.p[0]) == pytest.approx(abs(mean))
 
 
-def test_other_entries_lend_their_seeds_variance() -> None:
+@given(
+    st.floats(1e-4, 1),
+    st.floats(0, 1),
+    st.floats(0, 1).filter(lambda v: v == 0 or v > 1e-6),
+    st.floats(1, 40),
+)
+def test_a_p_value_is_the_level_whose_interval_ends_at_zero(
+    mean: float, images: float, seeds: float, freedom: float
+) -> None:
+    variance = (np.array([images + 1e-9]), np.array([seeds]), np.array([freedom]))
+    found = estimate(np.array([mean]), *variance, 2)
+    assert (found.p[0] < 0.05) == (found.low[0] > 0)
+    assert 0 < found.p[0] <= 1
+    if 1e-12 < found.p[0] < 1:
+        error = math.sqrt(images + 1e-9 + seeds)
+        assert quantile(found.p, *variance)[0] * error == pytest.approx(mean, rel=1e-5)
+    wider = estimate(np.array([mean]), variance[0], variance[1] + 0.1, variance[2], 2)
+    assert wider.high[0] > found.high[0]
+
+
+@given(st.lists(st.lists(st.floats(0, 1), min_size=2, max_size=5), min_size=2, max_size=5))
+def test_shrunk_variances_lie_between_ones_own_and_the_pooled(seeds: list[list[float]]) -> None:
+    entries = [Sampled({s: np.array([v]) for s, v in enumerate(of)}, {}, "") for of in seeds]
+    pooled = seed_noise(entries)
+    for entry in entries:
+        own, shrunk = entry.noise, entry.noise.shrunk(pooled)
+        ends = sorted([own.variance[0], pooled.variance[0]])
+        assert ends[0] - 1e-12 <= shrunk.variance[0] <= ends[1] + 1e-12
+        assert abs(shrunk.variance[0] - own.variance[0]) <= abs(ends[1] - ends[0]) / 3 + 1e-12
+        assert shrunk.freedom[0] == own.freedom[0] + 0.5
+
+
+def test_a_noisy_third_entry_changes_little() -> None:
     still = {"spread": 0.0, "own": 0.0}
-    entries = [{0: 0.6, 1: 0.62}, {0: 0.5, 1: 0.53}, {0: 0.4, 1: 0.41}, {0: 0.3}]
-    noise = seed_noise([sampled(e, **still) for e in entries])
-    variances = [np.var(list(e.values()), ddof=1) for e in entries[:3]]
-    assert (noise.variance[0], noise.freedom[0]) == (pytest.approx(np.mean(variances)), 3)
-    found = difference(*(sampled(entries[k], **still) for k in (0, 3, 1, 2)))
-    error = math.sqrt(np.mean(variances) * (1 / 2 + 1))
-    assert found.p[0] == pytest.approx(2 * scipy.stats.t.sf(0.31 / error, 3))
+    a, b = (sampled(v, **still) for v in ({0: 0.60, 1: 0.62, 2: 0.61}, {0: 0.50, 1: 0.53, 2: 0.51}))
+    quiet, noisy = (sampled({0: 0.4, 1: 0.4 + r, 2: 0.4 - r}, **still) for r in (0.01, 0.05))
+    widths = [found.high[0] - found.low[0] for found in (difference(a, b, quiet), difference(a, b, noisy))]
+    assert 1 < widths[1] / widths[0] < 1.5  # with a pooled variance 2.8
 
 
 def test_seeds_without_a_class_have_no_part_in_its_variance() -> None:
@@ -179,10 +234,11 @@ def test_seeds_without_a_class_have_no_part_in_its_variance() -> None:
 
 def test_variances_of_images_and_seeds_add_up() -> None:
     a = sampled({0: 0.52, 1: 0.54})
-    found = score_of(a, seed_noise([a]))
+    found = score_of(a)
     images = np.var((a.resamples[0] + a.resamples[1]) / 2, ddof=1)
     seeds = np.var([0.52, 0.54], ddof=1) / 2
-    margin = scipy.stats.t.ppf(0.975, (images + seeds) ** 2 / seeds**2) * math.sqrt(images + seeds)
+    both = math.sqrt(images + seeds)
+    margin = (scipy.stats.norm.isf(0.025) * images + scipy.stats.t.isf(0.025, 1) * seeds) / both
     assert (found.low[0], found.high[0]) == pytest.approx((0.53 - margin, 0.53 + margin))
 
 
@@ -199,7 +255,7 @@ def test_false_alarms_are_as_rare_as_promised() -> None:
             values = {s: images[s].mean(keepdims=True) for s in range(3)}
             entries.append(Sampled(values, {s: (images[s] @ weights)[:, None] for s in range(3)}, "same"))
         rejected += difference(*entries).p[0] < 0.05
-    assert 4 <= rejected <= 36  # 20 expected; binomial, 3.7 deviations
+    assert 2 <= rejected <= 36  # at most 20 expected; binomial, 3.7 deviations
 
 
 def test_other_images_are_not_compared() -> None:
@@ -208,7 +264,7 @@ def test_other_images_are_not_compared() -> None:
 
 
 def test_equals_are_equal() -> None:
-    found = difference(sampled({0: 0.5}), sampled({0: 0.5}))
+    found = difference(sampled({0: 0.5, 1: 0.6}), sampled({0: 0.5, 1: 0.6}))
     assert (found.mean[0], found.p[0]) == (0, 1)
 
 
@@ -246,14 +302,15 @@ def test_scores_against_another_ground_truth_are_not_compared(tmp_path: Path) ->
     rng = np.random.default_rng(4)
     records, cells = [], []
     other = "dataset.ground_truth=coco_stuff"
-    for method, changes, value in (("a", "", 0.4), ("a", other, 0.7), ("b", "", 0.2), ("c", "", 0.4)):
+    made = (("a", "", 0.4), ("a", other, 0.7), ("b", "", 0.2), ("c", "", 0.4))
+    for seed, (method, changes, value) in itertools.product((0, 1), made):
         where = {"dataset": "coco2014", "method": method, "scale": "nano", "protocol": "paper",
-                 "refiner": "own", "segmenter": "own", "seed": 0, "changes": changes}  # fmt: skip
-        score = {"stage": "cam", "variant": "fixed", "split": "train", "key": f"{method}123"}
+                 "refiner": "own", "segmenter": "own", "seed": seed, "changes": changes}  # fmt: skip
+        score = {"stage": "cam", "variant": "fixed", "split": "train", "key": f"{method}123-{seed}"}
         records.append(Record(**where, **score, metric="miou", value=value))
         records += [Record(**where, **score, metric="iou", class_name=c, value=value) for c in LABELS]
         own = value + rng.normal(0, 0.01, 200)
-        path = resamples_path(tmp_path, f"{method}123", "fixed", data_changes(changes, "coco2014"))
+        path = resamples_path(tmp_path, f"{method}123-{seed}", "fixed", data_changes(changes, "coco2014"))
         store_resamples(path, Resamples(own, np.stack([own, own], axis=1), LABELS, "images"))
         cells.append(CellRecord(**where, status="done", method_info={"supervision": "I"}).as_dict())
     run = Run(records_frame(records), cells, tmp_path)
@@ -293,6 +350,71 @@ def test_a_board_has_groups_and_shared_ranks(tmp_path: Path) -> None:
     assert [(a[3], b[3]) for a, b in zip(pairs["a"], pairs["b"])] == [("a", "b"), ("a", "c"), ("b", "c")]
     assert pairs["p_holm"].ge(pairs["p"]).all()
     assert set(found.pairs["class_name"]) == {"", *LABELS}
+
+
+def test_of_one_seed_nothing_is_tested(tmp_path: Path) -> None:
+    run = run_with(tmp_path, {"a": {0: 0.70, 1: 0.71}, "b": {0: 0.6, 1: 0.61}, "one": {0: 0.9}})
+    found = significance(run, leaderboard(run.records, run.cells))
+    total = found.standings[found.standings["class_name"] == ""].set_index("method")
+    assert total["rank"].to_dict() == {"a": 1, "b": 2, "one": 0}
+    assert total["group"].to_dict() == {"a": 1, "b": 2, "one": 0}
+    assert total["interval"].to_dict() == {"a": IMAGES_AND_SEEDS, "b": IMAGES_AND_SEEDS, "one": IMAGES_ONLY}
+    assert {entry[3] for side in "ab" for entry in found.pairs[side]} == {"a", "b"}
+    run = run_with(tmp_path, {"a": {0: 0.70}, "b": {0: 0.6}})
+    found = significance(run, leaderboard(run.records, run.cells))
+    assert found.pairs.empty
+    assert found.resolution.empty
+    assert not found.standings[["group", "rank", "maybe_best"]].any(axis=None)
+
+
+def test_tests_against_a_baseline_correct_for_fewer_pairs(tmp_path: Path) -> None:
+    seeds = {"a": {0: 0.70, 1: 0.71}, "b": {0: 0.69, 1: 0.70}, "c": {0: 0.68, 1: 0.69}}
+    run = run_with(tmp_path, seeds)
+    board = leaderboard(run.records, run.cells)
+    every, against = (significance(run, board, baseline) for baseline in ("", "c"))
+    total = against.pairs[against.pairs["class_name"] == ""]
+    assert [(a[3], b[3]) for a, b in zip(total["a"], total["b"])] == [("a", "c"), ("b", "c")]
+    both = total.merge(every.pairs, on=["a", "b", "class_name"], suffixes=("", "_all"))
+    assert (both["p"] == both["p_all"]).all()
+    assert (both["p_holm"] < both["p_holm_all"]).all()
+    assert (both["low"] == both["low_all"]).all()
+    assert not against.standings["group"].any()
+    assert against.resolution["difference"][0] < every.resolution["difference"][0]
+
+
+def made_up(mean: float, images: float, seeds: float, n: int = 3):
+    parts = (np.array([mean]), np.array([images]), np.array([seeds]))
+    return estimate(*parts, np.array([2.0 * (n - 1 + 0.5)]), n)
+
+
+def test_what_can_be_resolved_is_found_with_the_power_that_is_named() -> None:
+    """By the distribution of its own statistic where there are seeds alone: the non-central t."""
+    found = resolution([made_up(0.0, 0.0, 0.01**2)])
+    assert found is not None
+    power = scipy.stats.nct.sf(scipy.stats.t.isf(0.025, 5), 5, found.difference / 0.01)
+    assert power == pytest.approx(0.8, abs=0.02)
+    assert found.pairs == 1
+    assert found.n == 3
+    enough = resolution([made_up(0.0, 0.0, 0.01**2)] * 3)
+    assert enough is not None
+    assert enough.difference > found.difference
+    (before, after) = (resolution([made_up(0.0, 0.001**2, s)]) for s in (0.005**2, 0.01**2))
+    assert before is not None
+    assert after is not None
+    assert 3 < before.seeds < after.seeds
+    limited = resolution([made_up(0.0, 0.02**2, 0.0)])
+    assert limited is not None
+    assert limited.seeds == 0
+    assert resolution([]) is None
+
+
+def test_the_best_may_be_any_that_none_beats() -> None:
+    means = [np.array([m]) for m in (0.6, 0.59, 0.5)]
+    pairs = {(0, 1): 0.01, (0, 2): 0.1, (1, 2): 0.09}
+    tested = {pair: made_up(d, 0.01**2, 0.001**2) for pair, d in pairs.items()}
+    assert maybe_best(means, tested)[:, 0].tolist() == [True, True, False]
+    turned = {(0, 2): made_up(-0.1, 0.01**2, 0.001**2)}
+    assert maybe_best([means[2], means[1], means[0]], turned)[:, 0].tolist() == [False, True, True]
 
 
 def test_a_run_without_resamples_has_no_groups(tmp_path: Path) -> None:

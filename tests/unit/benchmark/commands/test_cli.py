@@ -6,8 +6,6 @@ import pytest
 
 from benchmark.commands.arguments import method_names, parse_seeds
 from benchmark.failures import ConfigError
-from methods import registry
-from methods.base import MethodError
 from methods.registry import all_methods
 from tests.helpers.toys import Toy
 
@@ -107,26 +105,6 @@ def test_a_device_set_as_override_holds(command_line, third_party):
     assert "runtime.device=tpu: " in command_line("run", "--methods", "one", "runtime.device=tpu").err
 
 
-def test_a_broken_plug_in_is_named_and_left_out(command_line, monkeypatch, capsys):
-    class Broken:
-        value = "theirs:METHOD"
-
-        def load(self):
-            raise ImportError("no module named theirs")
-
-    monkeypatch.setattr(registry, "entry_points", lambda group: [Broken()])
-    all_methods.cache_clear()
-    assert "cam" in all_methods()
-    assert "plug-in theirs:METHOD does not load: no module named theirs" in capsys.readouterr().err
-    all_methods.cache_clear()
-
-
-def test_a_plug_in_may_not_take_a_name(third_party):
-    third_party(Toy("cam"))
-    with pytest.raises(MethodError, match="takes the name 'cam'"):
-        all_methods()
-
-
 def test_columns_of_the_list_are_straight_however_long_a_name_is(command_line, third_party):
     third_party(Toy("a_method_with_a_name_of_some_length"))
     lines = command_line("list").out.splitlines()
@@ -137,3 +115,13 @@ def test_columns_of_the_list_are_straight_however_long_a_name_is(command_line, t
         if line.split()[:1] == [name]
     }
     assert columns == {len("  a_method_with_a_name_of_some_length  ")}
+
+
+def test_the_settings_of_a_method_are_listed_with_what_there_is_to_know(command_line):
+    lines = [line.strip() for line in command_line("list", "--settings", "eps").out.splitlines()]
+    start = lines.index("method.eps.overlap_threshold  float, [0, 1]")
+    assert lines[start + 1 : start + 4] == ["default 0.4", "τ of Eq. 2, in [0, 1]", "source: paper: τ = .4"]
+
+
+def test_settings_of_an_unknown_method_are_one_line(command_line):
+    assert "did you mean 'eps'?" in command_line("list", "--settings", "epss").err

@@ -402,3 +402,28 @@ def test_map_in_order_takes_items_as_it_goes() -> None:
     assert [next(results) for _ in range(20)] == [n * n for n in range(20)]
     assert taken < 200
     results.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("faulty", "maps", "said"),
+    [
+        (8, 0.0, ["8 of 40 maps are empty (0 everywhere), so they locate nothing"]),
+        (
+            4,
+            0.5,
+            [
+                "4 of 40 maps are nearly constant (their values differ by less than 0.05), so they locate nothing"
+            ],
+        ),
+        (3, 0.0, []),  # some images have a class that is not found
+        (0, 0.0, []),
+    ],
+)
+def test_maps_that_locate_nothing_are_said_to_be_so(
+    dataset: TinyDataset, tmp_path: Path, faulty: int, maps: float, said: list[str]
+) -> None:
+    cams = some_cams()
+    for name in list(cams)[:faulty]:  # one of an image's two maps
+        cams[name].maps[1] = maps
+    scores = cam_scores(dataset, write_shards(tmp_path / "cams", cams, list(SIZES), 8))
+    assert [note for note in scores.notes if "locate nothing" in note] == said

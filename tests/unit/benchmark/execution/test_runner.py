@@ -26,7 +26,7 @@ def test_a_method_that_raises_is_a_row_while_the_others_run(command_line, third_
     third_party(Toy("broken", "tests.helpers.toys:explode"), Toy("sound"))
     done = command_line.run("broken,sound")
     assert done.code == 1
-    reason = "ValueError: a wire has come loose (toys.py:"
+    reason = "stage labels: ValueError: a wire has come loose (toys.py:"
     status, said = statuses(command_line.output)["broken"]
     assert status == "failed"
     assert said.startswith(reason)
@@ -36,6 +36,28 @@ def test_a_method_that_raises_is_a_row_while_the_others_run(command_line, third_
     records = read_run(command_line.output).records
     scored = records[(records.method == "sound") & (records.metric == "miou")]
     assert list(scored.stage) == ["pseudo_label"]
+
+
+def call_a_library(context, settings):
+    """A stage that fails inside a library."""
+    json.loads("{")  # here
+
+
+def test_a_failure_names_the_authors_line_and_leaves_its_traceback(command_line, third_party):
+    third_party(Toy("broken", f"{__name__}:call_a_library"))
+    done = command_line.run("broken")
+    line = next(n for n, text in enumerate(Path(__file__).read_text().splitlines(), 1) if "# here" in text)
+    said = statuses(command_line.output)["broken"][1]
+    assert said.startswith("stage labels: JSONDecodeError: ")
+    assert said.endswith(f"(test_runner.py:{line}, in call_a_library)")
+    file = command_line.output / "tracebacks" / "broken-0.txt"
+    assert f"its traceback is in {file}" in done.out
+    text = file.read_text()
+    assert text.startswith("Traceback (most recent call last):")
+    assert "json/decoder.py" in text.replace("\\", "/")  # as far as the library's innermost line
+    third_party(Toy("broken"))
+    assert command_line.run("broken").code == 0
+    assert not file.exists()
 
 
 def test_scoring_is_part_of_what_an_entry_takes(command_line, third_party):
@@ -144,7 +166,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_completes(command_line, th
     done = command_line.run("sound", "runtime.shard=2")
     assert done.code == 1
     reason = f"the disk with {command_line.store} is full; free some space and run the same command again"
-    assert f"failed: sound seed 0: {reason}: it resumes" in done.out
+    assert f"failed: sound seed 0: stage labels: {reason}: it resumes" in done.out
     disk.room = 100
     done = command_line.run("sound", "runtime.shard=2")
     assert done.code == 0

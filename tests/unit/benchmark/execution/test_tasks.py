@@ -43,7 +43,7 @@ def test_a_failure_fails_every_cell_that_wants_it_and_no_other():
     classify = agenda.next()
     assert classify is not None
     assert agenda.end(classify, FAILED) == [0, 1]
-    assert agenda.failures == {0: "no", 1: "no"}
+    assert agenda.failures == dict.fromkeys((0, 1), ("stage classify: no", ""))
     assert names(agenda) == ["own"]
 
 

@@ -90,10 +90,10 @@ def test_an_interrupt_leaves_the_summary_of_the_tables_so_far(
     third_party(method, Toy("other"))
     execute = benchmark.execution.runner.execute
 
-    def interrupted(jobs: Sequence[Job], team: Any) -> Any:
+    def interrupted(jobs: Sequence[Job], *arguments: Any) -> Any:
         if "last" in jobs[0].label:
             raise KeyboardInterrupt
-        return execute(jobs, team)
+        return execute(jobs, *arguments)
 
     monkeypatch.setattr(benchmark.execution.runner, "execute", interrupted)
     assert command_line(*arguments(command_line, "toy/fill,toy/last")).code == 130
@@ -132,7 +132,10 @@ def test_what_fails_is_named_and_the_others_are_there(command_line: CommandLine,
     third_party(toy(), Toy("other", "tests.helpers.toys:explode"))
     done = command_line(*arguments(command_line))
     assert done.code == 1
-    assert "failed: toy/fill: the other entry: seed 0 failed: ValueError: a wire has come loose" in done.out
+    assert (
+        "failed: toy/fill: the other entry: seed 0 failed: stage labels: ValueError: a wire has come loose"
+        in done.out
+    )
     assert table(command_line)["background"]["seeds"] == "2"
 
 

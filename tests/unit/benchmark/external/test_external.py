@@ -18,7 +18,7 @@ from benchmark.evaluation.evaluator import score_cams, score_label_maps
 from benchmark.external.entry import External, parse_supervision
 from benchmark.external.files import read_cam
 from datasets.base import DataError, Sample
-from datasets.files.images import read_labels, write_labels
+from datasets.files.images import VOC_PALETTE, read_labels, write_labels
 from datasets.shapes.dataset import Shapes, ShapesConfig
 from methods.artifacts import Cam, label_map_path, write_cams
 from results.io import read_run
@@ -341,3 +341,38 @@ def test_half_read_cams_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.npy").write_bytes(content[: len(content) // 2])
     with pytest.raises(DataError, match="no array file, or a damaged one"):
         read_cam(tmp_path / "a.npy", Sample("a", tmp_path / "image.png", ()), 20)
+
+
+def test_predictions_with_an_adaptive_palette_score_as_their_ids(
+    command_line: CommandLine, elsewhere: Elsewhere
+) -> None:
+    """Saved by way of colours: indices follow how often colours occur, and say nothing."""
+    right = elsewhere.folder / "right"
+    for i in elsewhere.data.ids("val"):
+        with Image.open(elsewhere.data.mask_path(i) or "") as mask:
+            ids = np.where(np.asarray(mask) == 255, 0, np.asarray(mask)).astype(np.uint8)
+        shown = Image.fromarray(ids)
+        shown.putpalette(VOC_PALETTE)
+        right.mkdir(parents=True, exist_ok=True)
+        shown.convert("RGB").convert("P", palette=Image.Palette.ADAPTIVE, colors=32).save(right / f"{i}.png")
+    done = evaluate(command_line, "--name", "Theirs", "--predictions", right)
+    assert "mIoU 100.00 %" in done.out
+    assert "2 label maps have the data set's colours in another order" in done.out.replace("\n", " ")
+
+
+def test_predictions_with_a_palette_of_their_own_are_refused(
+    command_line: CommandLine, elsewhere: Elsewhere
+) -> None:
+    folder = elsewhere.label_maps("val")
+    for path in folder.iterdir():
+        with Image.open(path) as image:
+            image.putpalette(np.random.default_rng(0).integers(1, 63, 768).tolist())
+            image.save(path)
+    done = evaluate(command_line, "--name", "Theirs", "--predictions", folder)
+    assert "may be no class ids; save class ids, not colours: python -m" in refused(done)
+
+
+def test_arrays_that_inflate_are_refused_by_what_their_file_says(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "a.npz", keys=np.array([0]), cam=np.zeros((1, 5000, 5000), np.float64))
+    with pytest.raises(DataError, match=r"a\.npz: 200 MB of arrays in 0\.2 MB; save CAMs alone"):
+        read_cam(tmp_path / "a.npz", Sample("a", tmp_path / "a.png", (0,)), 1)

@@ -32,6 +32,7 @@ def test_defaults_are_no_changes(scale: str, protocol: str) -> None:
         ("evaluation.held_out=0.3", "evaluation.held_out=0.3"),
         ("evaluation.panels=1", ""),
         ("runtime.precision=bf16-mixed", "runtime.precision=bf16-mixed"),
+        ("runtime.max_iterations=3", "runtime.max_iterations=3"),
         ("runtime.workers=1", ""),
     ],
 )

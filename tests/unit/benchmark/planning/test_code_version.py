@@ -37,6 +37,7 @@ def package(tmp_path, monkeypatch):
 
     yield version
     clear()
+    sys.modules.pop("thirdparty", None)  # a compiled module is looked for by importing its parents
 
 
 def clear() -> None:
@@ -100,3 +101,96 @@ def test_following_imports_imports_nothing():
         "assert not {'torch', 'methods'} & set(sys.modules), 'imported'"
     )
     subprocess.run([sys.executable, "-c", code], cwd=Path(ROOT), check=True)
+
+
+NAMES = """
+import json as reading
+from .maths import half
+LIMIT: int = 3
+first, (second, third) = 1, (2, 3)
+if LIMIT:
+    def guarded(): ...
+try:
+    import no_such_library
+except ImportError:
+    no_such_library = None
+class Kind: inner = 1
+def outer():
+    def nested(): ...
+"""
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["reading", "half", "LIMIT", "first", "third", "guarded", "no_such_library", "Kind", "outer"],
+)
+def test_a_function_is_found_however_its_module_binds_it(package, name):
+    package("stages", NAMES)
+    assert versions.function_fault(f"thirdparty.stages:{name}") == ""
+
+
+@pytest.mark.parametrize("name", ["nested", "inner", "json", "run"])
+def test_a_name_that_a_module_does_not_bind_is_no_function_of_it(package, name):
+    package("stages", NAMES)
+    assert f"module thirdparty.stages has no {name!r}" in versions.function_fault(f"thirdparty.stages:{name}")
+
+
+@pytest.mark.parametrize("source", ["from .maths import *\n", "def __getattr__(name): ...\n"])
+def test_what_only_an_import_can_tell_is_let_pass(package, source):
+    package("stages", source)
+    assert versions.function_fault("thirdparty.stages:half") == ""
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("thirdparty.stages:rnu", "module thirdparty.stages has no 'rnu'; did you mean 'run'? it has"),
+        ("thirdparty.stage:run", "there is no module 'thirdparty.stage'"),
+        ("third.stages:run", "there is no module 'third.stages'"),
+        ("thirdparty.stages.run", "is not of the form"),
+        ("thirdparty.stages:a.b.c", "is not of the form"),
+        ("thirdparty.stages:", "is not of the form"),
+    ],
+)
+def test_a_wrong_address_says_what_is_wrong(package, address, words):
+    package()
+    assert words in versions.function_fault(address)
+
+
+def test_a_compiled_module_is_let_pass():
+    assert versions.function_fault("_socket:socket") == ""
+
+
+CLASSES = """
+from torch import nn
+from thirdparty import maths
+from thirdparty.parts import Base as Renamed
+class Own(Renamed, nn.Module):
+    def cam(cls): ...
+class Other(maths.Deep): ...
+alias = Own
+def run(): ...
+"""
+
+
+@pytest.fixture
+def classes(package):
+    package("parts", "from thirdparty import maths\nclass Base(maths.Deep):\n    def classify(cls): ...\n")
+    package("maths", "class Deep(dict):\n    def scores(cls): ...\n")
+    package("stages", CLASSES)
+
+
+@pytest.mark.parametrize(
+    "name", ["Own.cam", "Own.classify", "Own.scores", "Other.scores", "alias.anything", "run.anything"]
+)
+def test_a_function_of_a_class_is_found_in_its_bases(classes, name):
+    assert versions.function_fault(f"thirdparty.stages:{name}") == ""
+
+
+def test_a_misspelt_function_of_a_class_is_not(classes):
+    fault = versions.function_fault("thirdparty.stages:Own.clasify")
+    assert fault.startswith(
+        "thirdparty.stages:Own has no 'clasify'; did you mean 'classify'? it has cam, classify"
+    )
+    assert "has no 'classify'" in versions.function_fault("thirdparty.stages:Other.classify")
+    assert "has no 'Oher'" in versions.function_fault("thirdparty.stages:Oher.cam")

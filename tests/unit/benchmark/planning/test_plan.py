@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from benchmark.planning import code_version, plan
 from benchmark.planning.plan import Plan, make_plan
 from datasets.drawing.generated import load_pixels, save_pixels
 from methods.registry import all_methods
+from tests.helpers.toys import Toy
 from tests.helpers.trees import write_folder
 
 DATA = ("dataset.train=4", "dataset.val=2")
@@ -92,6 +94,7 @@ def test_how_it_is_computed_is_not_in_the_keys(root, override):
         ("method.eps.segmenter.train.iterations=3", {"segment", "predict", "score-predict"}),
         ("method.eps.backbone.weights=none", TRAINED | SCORES),
         ("runtime.precision=bf16-mixed", TRAINED | {"saliency"} | SCORES),
+        ("runtime.max_iterations=3", TRAINED | {"saliency"} | SCORES),
         ("evaluation.held_out=0.3", MASK_SCORES),
         ("evaluation.boundary_tolerance=0.01", MASK_SCORES),
     ],
@@ -204,3 +207,53 @@ def test_mask_supervision_without_masks_is_not_run(tmp_path, root):
         "not run",
         "needs true masks of the training images; 1 of 2 have none",
     )
+
+
+class Misdeclared(Toy):
+    """A method whose own code fails while it declares its stages."""
+
+    def stages(self, *arguments):
+        return [{}["no such stage"]]
+
+
+def test_a_misspelt_stage_function_or_a_faulty_declaration_fails_while_planning(root, third_party):
+    toys = "tests.helpers.toys"
+    third_party(
+        Toy("misspelt", f"{toys}:fil"),
+        Misdeclared("misdeclared"),
+        Toy("sound", f"{toys}:fill"),
+    )
+    cells = planned(root, methods=("misspelt", "misdeclared", "sound")).cells
+    misspelt, misdeclared, sound = cells
+    assert [cell.status for cell in cells] == ["failed", "failed", "planned"]
+    assert misspelt.reason.startswith(
+        f"method misspelt, stage labels: module {toys} has no 'fil'; did you mean 'fill'? it has "
+    )
+    assert misdeclared.reason.startswith(
+        "method misdeclared, stages: KeyError: 'no such stage' (test_plan.py:"
+    )
+    assert sound.stages
+
+
+@pytest.mark.parametrize(
+    ("names", "inputs", "words"),
+    [
+        (
+            ("before", "after"),
+            {"labels": "befor"},
+            "its input 'befor' is no stage before it; there are before",
+        ),
+        (("first", "second"), {"labels": "second"}, "stage second: its input 'second' is no stage before it"),
+        (("labels", "labels"), {}, "two stages are called 'labels'; rename one"),
+    ],
+)
+def test_stages_that_do_not_follow_each_other_fail_while_planning(root, third_party, names, inputs, words):
+    class Disordered(Toy):
+        def stages(self, *arguments):
+            (stage,) = super().stages(*arguments)
+            return [replace(stage, name=names[0]), replace(stage, name=names[1], inputs=inputs)]
+
+    third_party(Disordered("toy"))
+    (cell,) = planned(root, methods=("toy",), until="pseudo_label").cells
+    assert cell.status == "failed"
+    assert words in cell.reason

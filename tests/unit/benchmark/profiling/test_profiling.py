@@ -16,7 +16,7 @@ from torch import nn
 
 from benchmark.profiling import speed
 from benchmark.profiling.speed import measure, pictures
-from methods.base import Inputs, NotRunnable, Passage, Stage
+from methods.base import Inputs, Kind, NotRunnable, Passage, Stage
 from results.complexity import METRICS, complexity_table, read_profiles
 from results.io import read_run
 from tests.conftest import ROOT
@@ -125,6 +125,30 @@ def test_a_method_without_profile_or_that_fails_is_a_row(command_line, third_par
     assert cells["sound"]["status"] == "done"
     assert "absent: not run: needs words; set method.x.text=FILE" in done.out
     assert "Traceback" not in done.out + done.err
+
+
+class PartlyProfiled(Profiled):
+    """A toy that trains a network, of which it says nothing, before the stage that has a profile."""
+
+    def stages(self, *arguments: Any) -> list[Stage]:
+        (profiled,) = super().stages(*arguments)
+        classify = replace(profiled, name="classify", yields=Kind.WEIGHTS, profile=None)
+        cam = replace(classify, name="cam", yields=Kind.CAM, inputs={"weights": "classify"})
+        return [classify, cam, profiled]
+
+
+def test_a_network_that_no_profile_names_is_a_row_without_figures(command_line, third_party):
+    third_party(PartlyProfiled("toy"))
+    done = run_profile(command_line, "toy", "--counts-only")
+    (profile,) = read_profiles(command_line.output)
+    table = complexity_table([profile])
+    rows = dict(zip(table["network"] + ": " + table["covers"], table["parameters_m"]))
+    unknown = [f"network of stage {name}: not counted" for name in ("classify", "cam")]
+    assert list(rows)[:2] == unknown
+    assert all(math.isnan(rows[name]) for name in unknown)
+    assert rows["toy network: network alone"] > 0
+    for name in unknown:
+        assert f"toy: {name}: its stage has no `profile`, see `Stage` in methods/base.py" in done.out
 
 
 def test_data_that_are_not_there_are_assumed_aloud(command_line, third_party):

@@ -175,6 +175,8 @@ TRAINING = {"train": plain(TrainConfig(iterations=500, batch_size=16)), "radius"
 def test_the_work_of_a_training_is_what_its_steps_take_in() -> None:
     crop = TRAINING["train"]["recipe"]["crop"]
     assert work_of(Kind.WEIGHTS, TRAINING, 7.0) == pytest.approx(500 * 16 * crop**2 / 1e6)
+    assert work_of(Kind.WEIGHTS, TRAINING, 7.0, 10) == pytest.approx(10 * 16 * crop**2 / 1e6)
+    assert work_of(Kind.WEIGHTS, TRAINING, 7.0, 1000) == work_of(Kind.WEIGHTS, TRAINING, 7.0)
     assert work_of(Kind.WEIGHTS, {"a": TRAINING, "b": TRAINING}, 7.0) == pytest.approx(
         2 * 500 * 16 * crop**2 / 1e6
     )

@@ -136,3 +136,19 @@ def test_images_without_objects_train_as_background(command_line: CommandLine, t
     scored = run.records[(run.records.metric == "miou") & (run.records.method == "cam")]
     assert set(scored[scored.stage == "pseudo_label"].images) == {18}
     assert set(scored[scored.stage == "segmentation"].images) == {18}
+
+
+def test_copies_of_training_images_in_val_are_counted(tmp_path: Path) -> None:
+    root = write_class_folders(tmp_path, "train/dent", "train/rust", "val/dent", "val/rust", count=4)
+    assert dataset(root).problems() == []
+    (root / "val" / "dent" / "copy.jpg").write_bytes((root / "train" / "rust" / "0.jpg").read_bytes())
+    (note,) = dataset(root).problems()
+    assert not note.broken
+    assert "1 of 9 val images are in train too, by their content (val/dent/copy)" in note.what
+
+
+def test_splits_within_class_folders_are_not_taken_for_the_split(tmp_path: Path) -> None:
+    write_class_folders(tmp_path, "dent/Train", "dent/Test", "rust/Train", count=4)
+    assert any(
+        "folders Test, Train in class folders are pooled" in note for note in dataset(tmp_path).notes()
+    )

@@ -93,7 +93,7 @@ def test_what_was_done_to_images_is_told(tmp_path: Path) -> None:
 
 
 def test_large_images_are_reduced_once_with_their_masks(tmp_path: Path) -> None:
-    root = write_folder(tmp_path / "data", ROWS)
+    root = write_folder(tmp_path / "data", ["a,rust;dent,train", *ROWS[1:]])
     write_image(root / "images" / "a.png", 0, (400, 300))
     write_mask(root / "masks" / "a.png", [0, 1, 2], (400, 300))
     found = dataset(root, longest_side=64)

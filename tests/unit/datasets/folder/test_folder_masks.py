@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -141,3 +143,28 @@ def test_images_without_labels_need_no_mask_where_others_have_one(tmp_path: Path
     assert mask(found, "d").shape == (16, 24)
     assert mask(found, "d").max() == 0
     assert found.masked("train") == len(found.ids("train"))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (lambda own: 3 - own, "4 of 4 masks hold none of their image's classes"),
+        (
+            lambda own: 255,
+            r"none of the 4 masks .* holds an object, only 0 \(background\) and 255 \(ignored\)",
+        ),
+    ],
+)
+def test_masks_are_held_against_the_labels(tmp_path: Path, value: Any, message: str) -> None:
+    """Ids of two classes swapped, and everything marked as 0 and 255."""
+    root = write_folder(tmp_path, [f"{split}{k},{('dent', 'rust')[k % 2]},{split}"
+                                   for split in ("train", "val") for k in range(4)])  # fmt: skip
+    assert dataset(root).problems() == []
+    for path in (root / "masks").iterdir():
+        with Image.open(path) as image:
+            own = np.asarray(image)
+        Image.fromarray(np.where(own > 0, value(own.astype(int)), 0).astype(np.uint8)).save(path)
+    problems = dataset(root).problems()
+    assert all(problem.broken for problem in problems)
+    assert re.search(f"folder: train: {message}", problems[0].what)
+    assert any("folder: val" in problem.what for problem in problems)

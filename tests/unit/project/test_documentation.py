@@ -1,0 +1,79 @@
+"""The documentation's generated pages and its example. That the site builds without a warning is a part of the tests."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+
+import pytest
+
+from methods.registry import all_methods
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def method_pages(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "_ext"))
+    return importlib.import_module("method_pages")
+
+
+@pytest.mark.parametrize("name", all_methods())
+def test_a_methods_page_has_what_it_declares(method_pages: ModuleType, name: str) -> None:
+    method = all_methods()[name]
+    page = method_pages.method_page(method)
+    lines = page.splitlines()
+    for heading in ("From the paper to the code", "Stages", "Settings", "Deviations"):
+        assert lines.count(f"## {heading}") == 1, heading
+    assert "## More" not in page
+    for deviation in method.deviations:
+        assert method_pages.text(deviation.topic) in page
+    for experiment in method.experiments:
+        assert f"### `{name}/{experiment.name}`" in page
+    measured = list(ROOT.glob(f"results/measured/*/tables/{name}-*.csv"))
+    assert page.count("**Measured") == len(measured)
+    assert ("## Reported numbers" in lines) == bool(method.reported_as)
+
+
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        ("timm/<name>, [0, 1)", r"timm/\<name\>, \[0, 1)"),
+        ("a `b|c_d` e_f", r"a `b\|c_d` e\_f"),
+        ("``x`` and |cos|", r"`x` and \|cos\|"),
+        ("a ` alone", r"a \` alone"),
+    ],
+)
+def test_text_is_escaped_but_code_is_not(method_pages: ModuleType, said: str, written: str) -> None:
+    assert method_pages.text(said) == written
+
+
+def test_lists_of_arguments_become_definitions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "_ext"))
+    docstrings = importlib.import_module("docstrings")
+    lines = [
+        "Score it.",
+        "",
+        "first, second: what they",
+        "        are",
+        "third: one: more",
+        "Raises: nothing",
+    ]
+    docstrings.process(None, "function", "name", None, None, lines)
+    assert lines == [
+        *("Score it.", "", "", "``first, second``", "   what they", "   are"),
+        *("", "``third``", "   one: more", "", "``Raises``", "   nothing"),
+    ]
+
+
+def test_the_example_of_a_method_runs_and_is_listed(command_line, third_party, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "develop"))
+    third_party(importlib.import_module("centre_prior").METHOD)
+    assert (
+        "method.centre_prior.bump.width  float, above 0"
+        in command_line("list", "--settings", "centre_prior").out
+    )
+    done = command_line.run("centre_prior", "--until", "cam")
+    assert done.code == 0, done.err
+    assert "Centre prior" in done.out
+    sys.modules.pop("centre_prior")
