@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import shutil
 import time
@@ -20,7 +19,7 @@ from benchmark.prediction.networks import Predictor, load
 from benchmark.store import SCRATCH, disk_is_full
 from datasets.base import Conversion, DataError, Sample, TrainingView
 from datasets.files.listing import CONVERT, PICTURES, UNREAD, files_below, first_names
-from methods.base import MethodError
+from methods.base import MethodError, function_of
 
 LABELS, OVERLAYS, WORK = "labels", "overlays", ".work"
 """Folders in the output; the last is there only while `predict` runs."""
@@ -133,8 +132,7 @@ def segment(predictor: Predictor, samples: Sequence[Sample], work: Path, device:
         progress=progress,
         masks=None,
     )
-    module, function = predictor.function.split(":")
-    run = getattr(importlib.import_module(module), function)
+    run = function_of(predictor.function)
     try:
         run(context, predictor.settings)
     except (DataError, MethodError):
