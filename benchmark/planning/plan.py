@@ -23,10 +23,12 @@ from benchmark.planning.graph import (
     until_kind,
     until_scores,
 )
+from benchmark.planning.weights import check_weights
 from benchmark.provenance import world_size
 from benchmark.store import Entry, Store, content_key
 from datasets import open_dataset
 from datasets.base import Dataset
+from datasets.files.hash_list import changed_files
 from methods.base import Kind, Method, MethodError, NotRunnable, Stage, Supervision, TrainingView
 from methods.layers.weights.files import check_served, fetch, fingerprint
 from methods.registry import find_method
@@ -199,6 +201,9 @@ def plan_jobs(jobs: Sequence[Job], *, fetching: bool = True) -> Plan:
     config = jobs[0].config
     dataset = open_dataset(config.dataset)
     dataset.prepare()
+    if config.dataset.root is not None:
+        for line in changed_files(dataset, Path(config.dataset.root).expanduser()):
+            console.print(line, style="yellow", markup=False)
     store = Store(Path(config.runtime.store))
     keys = _Keys(config, dataset, world_size(), fetching)
     view = dataset.training_view()
@@ -263,6 +268,7 @@ def _plan_stages(job: Job, method: Method, seed: int, view: TrainingView, keys: 
     for stage in stages:
         inputs = {role: planned[name] for role, name in stage.inputs.items()}
         weights = {reference: keys.weights(reference) for reference in stage.pretrained}
+        check_weights(stage, job.config.runtime.weights_root)
         key = keys.stage(stage, inputs, weights, seed, Supervision.MASKS in method.supervision)
         split = stage.splits[0]
         score_key = keys.score(key, stage, split) if stage.yields in SCORED else None

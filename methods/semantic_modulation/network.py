@@ -1,0 +1,39 @@
+"""MCTformer's network with its class-to-patch attention modulated; trained, the two are the same."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from methods.mctformer.cam import CamStages, cam_stages
+from methods.mctformer.config import AttentionConfig
+from methods.mctformer.network import MctformerNetwork
+from methods.semantic_modulation.config import ModulatedCamConfig, ModulationConfig
+from methods.semantic_modulation.modulation import modulate
+
+
+class ModulatedNetwork(MctformerNetwork):
+    """Original, Modulated and Final CAM (Eq. 1, 5, 6) from one forward pass."""
+
+    steps = "refined by modulated attention; "
+
+    def refined(self, images: torch.Tensor, settings: ModulatedCamConfig) -> CamStages:
+        return modulated_cams(self, images, settings.attention, settings.modulation)
+
+
+def modulated_cams(
+    network: MctformerNetwork, images: torch.Tensor, attention: AttentionConfig, modulation: ModulationConfig
+) -> CamStages:
+    """CAMs of normalised images (B, 3, H, W), with the class-to-patch attention modulated (Eq. 3 to 6)."""
+    if modulation.strength == 0:
+        return cam_stages(network, images, attention)
+    step = partial(
+        modulate,
+        ratio=modulation.ratio,
+        strength=modulation.strength,
+        include_self=modulation.include_self,
+    )
+    if modulation.ranking == "each_layer":
+        return cam_stages(network, images, attention, modulate_layer=step)
+    return cam_stages(network, images, attention, modulate=step)
