@@ -1,4 +1,4 @@
-"""Every refiner with a network or a CRF hands it out to `profile`. Of methods: `benchmark.testing.MethodContract`."""
+"""Every refiner with a network or a CRF hands it out to `profile`; of methods see `MethodContract`."""
 
 from __future__ import annotations
 

@@ -6,7 +6,8 @@
         method = "mine"
 
 It needs settings at scale nano and no data: its few pictures are drawn. In half a minute a method is planned at every
-scale and protocol, its networks are counted, and it is run as far as `until` with two steps a training.
+scale and protocol, its networks are counted, it is run as far as `until` with two steps a training, and all of it is
+run on a simulated GPU.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ from benchmark.execution import training
 from benchmark.execution.runner import CellResult, Runner
 from benchmark.planning.code_version import function_fault
 from benchmark.planning.graph import check_order, without_profile
-from benchmark.planning.plan import make_plan
+from benchmark.planning.plan import Plan, make_plan
 from benchmark.profiling.complexity import passage_complexity, stage_passages
 from benchmark.profiling.speed import passing, pictures
 from benchmark.store import content_key
+from benchmark.testing.placement import run_on_simulated_cuda
 from datasets.base import TrainingView
+from datasets.files import cores
 from datasets.files.images import image_size
 from methods.artifacts import CamReader
 from methods.base import Inputs, Kind, Method, NotRunnable, Stage, settings_of_inputs
@@ -85,7 +88,8 @@ class MethodContract:
             check_order(stages, name)
             for stage in stages:
                 for address in filter(None, (stage.run, stage.profile)):
-                    assert function_fault(address) == "", f"{preset}, stage {stage.name}"
+                    fault = function_fault(address)
+                    assert fault == "", f"{preset}, stage {stage.name}: {fault}"
             keys = [[content_key(plain(s.settings)) for s in each] for each in (stages, again)]
             assert keys[0] == keys[1], f"{preset}: settings differ from one call of stages() to the next"
 
@@ -127,8 +131,9 @@ class MethodContract:
             histories = _histories(done, stage.stage.name)
             assert histories, f"stage {stage.stage.name} yields weights and did not call context.train"
             for history in histories:
-                assert history[-1]["iteration"] == STEPS
-                assert all(math.isfinite(value) for point in history for value in point.values())
+                where = f"stage {stage.stage.name}: {history}"
+                assert history[-1]["iteration"] == STEPS, where
+                assert all(math.isfinite(value) for point in history for value in point.values()), where
 
     def test_its_cams_fit_the_images(self, done: CellResult, trial: Trial) -> None:
         """Every training image has one map for each of its classes, in [0, 1], and knows the image's size."""
@@ -157,6 +162,16 @@ class MethodContract:
         for name, entry in done.artifacts.items():
             assert result.artifacts[name].manifest["files"] == entry.manifest["files"], f"stage {name}"
 
+    def test_it_leaves_no_tensor_on_the_cpu(
+        self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """All of its stages run on a simulated CUDA device, where tensors of two devices do not mix."""
+        monkeypatch.setattr(cores, "_limit", 1)  # starting processes for a CRF takes longer than its work
+        plan = Trial(name, self.until, (), tmp_path).plan("store")
+        (cell,) = plan.cells
+        assert cell.status == "planned", cell.reason
+        run_on_simulated_cuda(plan, cell, tmp_path / "simulated")
+
 
 class Trial:
     """Runs of a method on a few drawn pictures, at scale nano, with `STEPS` steps a training."""
@@ -171,20 +186,19 @@ class Trial:
         ]
 
     def view(self) -> TrainingView:
-        return make_plan(self._config("view"), [0]).dataset.training_view()
+        return self.plan("view").dataset.training_view()
+
+    def plan(self, store: str, until: str | None = None) -> Plan:
+        place = f"runtime.store={self.folder / store}"
+        return make_plan(compose([self._name], None, SCALE, overrides=[*self._settings, place]), [0], until)
 
     def run(self, store: str) -> CellResult:
-        config = self._config(store)
-        (cell,) = make_plan(config, [0]).cells
+        (cell,) = self.plan(store).cells
         if cell.status != "planned":
             pytest.fail(cell.reason)
         yields = {planned.stage.yields.value for planned in cell.stages}
-        (result,) = Runner(make_plan(config, [0], self._until if self._until in yields else None)).run()
+        (result,) = Runner(self.plan(store, self._until if self._until in yields else None)).run()
         return result
-
-    def _config(self, store: str) -> RunConfig:
-        place = f"runtime.store={self.folder / store}"
-        return compose([self._name], None, SCALE, overrides=[*self._settings, place])
 
 
 def _at(name: str, preset: str, protocol: str) -> tuple[RunConfig, TrainingView]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmark.testing import STEPS, MethodContract
+from benchmark.testing.contract import STEPS, MethodContract
 from datasets.base import Sample, TrainingView
 from methods.artifacts import Cam, write_cams
 from methods.base import Kind, Stage
