@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 from datasets.base import Companion, Sample, TrainingView
-from methods.deviation import Deviation as Deviation
-from methods.failures import MethodError as MethodError
-from methods.failures import NotRunnable as NotRunnable
+from methods.declared import deviations_in, experiments_in
+from methods.deviation import Deviation
+from methods.errors import MethodError as MethodError
+from methods.errors import NotRunnable as NotRunnable
 
 if TYPE_CHECKING:
     import torch
@@ -215,15 +216,11 @@ class Method(ABC):
     @cached_property
     def deviations(self) -> Sequence[Deviation]:
         """The method's own, of `deviations.yaml`; those of parts that methods share are `Stage.deviations`."""
-        from methods.declared import deviations_in
-
         return deviations_in(self.folder) if self.folder else ()
 
     @cached_property
     def experiments(self) -> Sequence[Experiment]:
         """Of `experiments.yaml`. Read when asked for, so that a faulty file stops nothing else."""
-        from methods.declared import experiments_in
-
         return experiments_in(self.folder) if self.folder else ()
 
     def preset(self, scale: str, protocol: str, dataset: str = "") -> MethodConfig:

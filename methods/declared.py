@@ -28,8 +28,8 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from datasets.limits import suggestion
 from methods.deviation import Deviation
+from methods.errors import MethodError
 from methods.experiment import Experiment
-from methods.failures import MethodError
 
 T = TypeVar("T")
 DEVIATIONS, EXPERIMENTS = "deviations.yaml", "experiments.yaml"

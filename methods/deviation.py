@@ -1,4 +1,4 @@
-"""A place where paper, reference code and this project differ."""
+"""A deviation from a paper, as data."""
 
 from __future__ import annotations
 
