@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from datasets.limits import Count, Inside, OneOf, Positive, Similarity, Within
+from datasets.limits import Batch, Count, Inside, OneOf, Positive, Similarity, Within
 from methods.base import MethodError
 from methods.layers.config import BackboneConfig
 
@@ -51,7 +51,7 @@ class GcConfig:
 
     backbone: BackboneConfig | None = None
     correction: CorrectionConfig = field(default_factory=lambda: CorrectionConfig(similarity=0.7))
-    batch_size: Count = 8
+    batch_size: Batch = 8
 
 
 @dataclass(frozen=True)
