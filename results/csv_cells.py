@@ -37,11 +37,12 @@ def to_csv(frame: pd.DataFrame, path: Path | None = None) -> str:
 
 
 def read_csv(path: Path, numbers: list[str]) -> pd.DataFrame:
-    """What `to_csv` wrote; empty cells are missing values in columns of numbers, empty texts elsewhere."""
+    """What `to_csv` wrote: text, but for columns of numbers, where empty cells are missing values."""
     import pandas as pd
 
-    frame = pd.read_csv(path, keep_default_na=False, na_values={name: [""] for name in numbers})
-    return _each_text(frame, original).rename(columns=original)
+    frame = _each_text(pd.read_csv(path, dtype=str, keep_default_na=False), original).rename(columns=original)
+    frame[numbers] = frame[numbers].replace("", "nan").astype(float)
+    return frame
 
 
 def _each_text(frame: pd.DataFrame, change: Callable[[Any], Any]) -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -23,7 +22,7 @@ from benchmark.planning.plan import Cell, Plan, PlannedStage
 from benchmark.store import SCRATCH, Entry, Store, disk_is_full
 from benchmark.timing.estimate import megapixels
 from datasets.base import DataError
-from methods.base import Artifact, Kind, MethodError, Supervision
+from methods.base import Artifact, Kind, MethodError, Supervision, function_of
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -219,7 +218,7 @@ class Maker:
         plan, stage = self.plan, planned.stage
         may_see_masks = Supervision.MASKS in cell.method.supervision
         inputs = {
-            role: Artifact(self._input(up).path, up.key, up.stage.yields)
+            role: Artifact(self._input(up).path, up.key, up.stage.yields, up.stage.settings)
             for role, up in planned.inputs.items()
         }
         seed = cell.seed if stage.seeded else 0
@@ -239,8 +238,7 @@ class Maker:
                 index, {f"{stage.name}/{name}": value for name, value in values.items()}, iteration
             ),
         )
-        module, function = stage.run.split(":")
-        run = getattr(importlib.import_module(module), function)
+        run = function_of(stage.run)
         seed_everything(seed)
         try:
             with nullcontext() if may_see_masks else masks_closed(plan.dataset.mask_directories()):

@@ -7,6 +7,7 @@ says which stage it was: nothing is imported or called but stages of registered 
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -64,10 +65,10 @@ def announce(results: Sequence[CellResult], run_dir: Path) -> None:
     if found:
         first, path = found[0]
         same = [cell for cell, _ in found if (cell.method, cell.seed) == (first.method, first.seed)]
-        chosen = f"--run {run_dir} --method {first.method.name} --seed {first.seed}"
+        chosen = f"--run {shlex.quote(str(run_dir))} --method {first.method.name} --seed {first.seed}"
         console.print(
             "To segment your images: wsss predict "
-            f"{chosen if len(same) == 1 else f'--weights {path}'} --images DIR",
+            f"{chosen if len(same) == 1 else f'--weights {shlex.quote(str(path))}'} --images DIR",
             markup=False,
         )
 

@@ -18,6 +18,7 @@ from sphinx.application import Sphinx
 import datasets
 from benchmark.experiments.diagnoses import diagnoses_of, diagnosis_of
 from datasets.base import TrainingView
+from datasets.drawing.generated import GeneratedDataset
 from methods.base import Deviation, Method, Shared, Stage, Supervision
 from methods.experiment import Experiment
 from methods.refiners.config import REFINER_SUMMARIES, RefinerConfig
@@ -217,7 +218,14 @@ def experiments_section(method: Method) -> str:
 
 def experiment_parts(method: Method, experiment: Experiment) -> Iterator[str]:
     yield f"### `{method.name}/{experiment.name}`: {text(experiment.title)}"
-    yield f"```bash\npython -m benchmark run --experiment {method.name}/{experiment.name} --seeds 0,1,2\n```"
+    scales = [row.scales for row in experiment.rows if not row.unavailable]
+    options = [
+        f"--scale {scales[0][0]}" if all(len(each) == 1 for each in scales) else "",
+        f"--dataset {experiment.dataset}" if is_drawn(experiment.dataset) else "",
+        "--seeds 0,1,2",
+    ]
+    command = " ".join(filter(None, [f"--experiment {method.name}/{experiment.name}", *options]))
+    yield f"```bash\npython -m benchmark run {command}\n```"
     rows = []
     for row in experiment.rows:
         settings = ", ".join(f"`{s}`" for s in row.settings) or "–"
@@ -230,6 +238,11 @@ def experiment_parts(method: Method, experiment: Experiment) -> Iterator[str]:
         if path.is_file():
             yield measured_table(path)
             yield verdicts_table(method, experiment, folder)
+
+
+def is_drawn(dataset: str) -> bool:
+    """Whether the project draws the data itself, so that a command can name it without a path."""
+    return dataset in datasets.names() and issubclass(datasets.dataset_class(dataset), GeneratedDataset)
 
 
 def measured_table(path: Path) -> str:

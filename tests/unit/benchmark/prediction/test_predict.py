@@ -276,6 +276,25 @@ def test_settings_of_every_prediction_come_back_typed(scale: str, protocol: str)
     assert seen
 
 
+def test_every_picture_is_read_or_named(command_line: CommandLine, painted: None, tmp_path: Path) -> None:
+    new = tmp_path / "new"
+    for k, name in enumerate(
+        ("a.png", "b.bmp", "c.tif", "d.jpg", "f.gif", ".hidden.png", "sub/.cache/g.png")
+    ):
+        write_image(new / name, k)
+    write_image(new / "e.jpg", 9)
+    (new / "e.jpg").rename(new / "e.JFIF")
+    (new / "notes.txt").touch()
+    run = ("--run", str(command_line.output), "--output", str(tmp_path / "out"))
+    done = predict(command_line, new, *run)
+    said = done.out.replace("\n", " ")
+    assert {p.name for p in (tmp_path / "out" / "labels").rglob("*.*")} == {"a.png", "d.png", "e.png"}
+    for name in ("b.bmp", "c.tif", "f.gif"):
+        assert f"skipped: {new / name} is neither JPEG, PNG nor WebP; convert it to PNG" in said
+    assert "1 files are no pictures (notes.txt)" in said
+    assert done.err.startswith("error: 3 of 6 images could not be used")
+
+
 def test_odd_files_among_the_images(command_line: CommandLine, painted: None, tmp_path: Path) -> None:
     """Names that are alike keep apart; what is no image is named and skipped, and waited for is nothing."""
     new, output = tmp_path / "new", tmp_path / "out"
@@ -283,14 +302,13 @@ def test_odd_files_among_the_images(command_line: CommandLine, painted: None, tm
         write_image(new / name, 1, (24, 16))
     (new / "loop.png").symlink_to(new / "loop.png")
     (new / "device.png").symlink_to("/dev/zero")
-    (new / "folder.png").mkdir()
     os.mkfifo(new / "pipe.png")
     done = predict(command_line, new, "--run", str(command_line.output), "--output", str(output))
     assert done.code == 2
     said = " ".join(done.out.split())
-    for name in ("loop", "device", "folder", "pipe"):
+    for name in ("loop", "device", "pipe"):
         assert f"skipped: {new / name}.png: " in said
-    assert done.err.startswith("error: 4 of 9 images could not be used")
+    assert done.err.startswith("error: 3 of 8 images could not be used")
     assert {p.relative_to(output / "labels").as_posix() for p in (output / "labels").rglob("*.png")} == {
         "a.jpg.png", "a.png.png", "a.jpg.png.png", "x.tmp.png", "folder.tmp/b.png"
     }  # fmt: skip
