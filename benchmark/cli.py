@@ -151,7 +151,7 @@ def list_(
         return
     import datasets
     from methods.refiners.config import REFINER_SUMMARIES
-    from methods.registry import all_methods, broken_methods
+    from methods.registry import all_experiments, all_methods, broken_methods
     from methods.segmenters.networks import NETWORKS
 
     def section(title: str, rows: list[tuple[str, str, str]]) -> None:
@@ -169,10 +169,13 @@ def list_(
     section(
         "Data sets", [(c.name, c.summary, c.needs) for c in map(datasets.dataset_class, datasets.names())]
     )
+    experiments, faulty = all_experiments()
     section(
         "Experiments (run --experiment)",
-        [(f"{m.name}/{e.name}", e.title, "") for m in all_methods().values() for e in m.experiments],
+        [(name, experiment.title, "") for name, (_, experiment) in experiments.items()],
     )
+    for reason in faulty.values():
+        console.print(f"  broken: {reason}", style="red", markup=False)
     section("Refiners (--refiners)", [(n, s, "") for n, s in REFINER_SUMMARIES.items()])
     section(
         "Segmentation networks by scale (--segmenters)",
@@ -219,6 +222,9 @@ def report(
     formats: Annotated[
         str, typer.Option(help=f"Comma-separated: {', '.join(FORMATS)}, or `all`.")
     ] = ",".join(DEFAULT_FORMATS),
+    baseline: Annotated[
+        str, typer.Option(help="A method: test differences from it alone, in place of all pairs and ranks.")
+    ] = "",
     compare: Annotated[
         Path | None,
         typer.Option(help="Another run's folder: print what changed from it to RUN_DIR, and nothing else."),
@@ -236,8 +242,8 @@ def report(
     from reports import build_reports
 
     chosen = list(FORMATS) if formats == "all" else [name.strip() for name in formats.split(",")]
-    files = build_reports(run_dir, output, chosen)
-    print_board(run_dir)
+    files = build_reports(run_dir, output, chosen, baseline)
+    print_board(run_dir, baseline)
     for name, path in files.items():
         console.print(f"{name}: {path}", markup=False)
 

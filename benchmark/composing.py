@@ -7,23 +7,29 @@ as Hydra takes a while.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
+import shlex
 from collections.abc import Callable, Container, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.core.utils import setup_globals
 from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from benchmark.failures import ConfigError
+from benchmark.suggestions import closest_setting, option_for
 
 GROUPS = {"dataset": "--dataset", "scale": "--scale", "protocol": "--protocol", "method": "--methods"}
 """Groups whose option an option of the command line chooses."""
+_PLAIN = re.compile(r"[A-Za-z_./][\w./-]*")
+_WORDS = ("null", "true", "false", "nan", "inf")
+"""What Hydra reads as something else than text."""
 
 
 def overridden(nodes: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -152,8 +158,10 @@ def _check_key(
         raise ConfigError(
             f"setting {key!r}: method {name!r} is not part of this run; {hint}it has {', '.join(methods)}"
         )
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    hint = f"; did you mean {close[0]!r}?" if close else f"; settings begin with {', '.join(everything)}"
+    if option := option_for(key):
+        raise ConfigError(f"there is no setting {key!r}; set it with {option}")
+    close = closest_setting(key, known)
+    hint = f"; did you mean {close!r}?" if close else f"; settings begin with {', '.join(everything)}"
     raise ConfigError(f"there is no setting {key!r}{hint}")
 
 
@@ -201,25 +209,79 @@ def _commas_read(override: str, config: DictConfig) -> str:
     if not isinstance(present, str | None):  # what is None by default is text: a path
         raise ConfigError(f"setting {override!r} is not valid: it takes one value, not several")
     joined = ",".join(map(str, value)) if isinstance(value, list) else text
-    escaped = joined.replace('"', '\\"')
-    return f'{key}="{escaped}"'
+    return f"{key}={QuotedString(joined, Quote.double).with_quotes()}"
 
 
 def _apply(override: str, config: DictConfig) -> None:
-    """Raises ConfigError that names the override and what Hydra, or OmegaConf, has against it."""
-    remedy = ""
+    """Raises ConfigError that names the override, what Hydra, or OmegaConf, has against it, and what to write."""
     try:
         _set(_parser().parse_overrides([override])[0], config)
         return
     except OverrideParseException as error:
-        key, _, value = override.partition("=")
-        reason, remedy = (
-            _first_line(error.__cause__ or error),
-            f"; put quotes around the value: '{key}=\"{value}\"'",
-        )
+        reason = _first_line(error.__cause__ or error)
     except (HydraException, OmegaConfBaseException) as error:
         reason = _first_line(error)
-    raise ConfigError(f"setting {override!r} is not valid: {reason}{remedy}")
+    raise ConfigError(f"setting {override!r} is not valid: {reason}{_remedy(override, config)}")
+
+
+def _remedy(override: str, config: DictConfig) -> str:
+    """How to write what was likely meant, as a word of a shell's command line; "" where quoting does not help.
+
+    Every remedy has been tried: it is parsed, and taken by the setting's type.
+    """
+    key, _, text = override.partition("=")
+    key = key.lstrip("+~")
+    present = OmegaConf.select(config, key, throw_on_resolution_failure=False)
+    if not (present is None or isinstance(present, str) or OmegaConf.is_list(present)):
+        return ""
+    for value in _meant(override, text, OmegaConf.is_list(present)):
+        candidate = f"{key}={literal(value)}"
+        try:
+            trial = copy.deepcopy(config)
+            _set(_parser().parse_overrides([candidate])[0], trial)
+            taken = OmegaConf.select(trial, key)
+        except (HydraException, OmegaConfBaseException):
+            continue
+        if taken == value:
+            return f"; write {shlex.quote(candidate)}"
+    return ""
+
+
+def _meant(override: str, text: str, several: bool) -> list[Any]:
+    """Values that a text may stand for: as it is, or as the items of a list."""
+    if not several:
+        return [text]
+    inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    items = [item.strip().strip("\"'") for item in inner.split(",")]
+    try:
+        parsed = _parser().parse_override(override).value()
+    except HydraException:
+        return [[text], items] if inner == text else [items]
+    return [[parsed], [text]]
+
+
+def written(key: str, value: Any) -> str:
+    """A setting as one word of a shell's command line, from which `overridden` gets the value back.
+
+    value: text, number, truth, None, or a list or dictionary of such
+    """
+    return shlex.quote(f"{key}={literal(value)}")
+
+
+def literal(value: Any) -> str:
+    """A value in Hydra's grammar: text in quotes unless it is plain, so that nothing in it has a meaning."""
+    if isinstance(value, str):
+        if _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
+            return value
+        text = re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + "\\${", value)
+        return QuotedString(text, Quote.double).with_quotes()
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{k}:{literal(v)}' for k, v in value.items())}}}"
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(map(literal, value))}]"
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return repr(value)
 
 
 def _set(override: Override, config: DictConfig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,13 +11,22 @@ from datasets.base import DataError
 from methods.base import Method, MethodError
 from methods.failures import raised_at
 
+_COLOUR_CODES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+
 
 class ConfigError(Exception):
     """A setting is wrong; the message is one line."""
 
 
 def one_line(error: BaseException, store: Path, packages: Sequence[str] = ()) -> str:
-    """A failure as one line: what, where, what to do; packages: whose line is named, see `raised_at`."""
+    """A failure as one line: what, where, what to do; without the codes by which terminals colour.
+
+    packages: whose line is named, see `raised_at`
+    """
+    return _COLOUR_CODES.sub("", _said(error, store, packages))
+
+
+def _said(error: BaseException, store: Path, packages: Sequence[str]) -> str:
     if disk_is_full(error):
         return f"the disk with {store} is full; free some space and run the same command again: it resumes"
     if isinstance(error, (DataError, MethodError)):

@@ -14,6 +14,7 @@ from typing import Any
 
 import methods
 from methods.base import Method, MethodError
+from methods.experiment import Experiment
 from methods.failures import raised_at
 
 ENTRY_POINT_GROUP = "wsss_benchmark.methods"
@@ -30,6 +31,18 @@ def all_methods() -> dict[str, Method]:
 def broken_methods() -> dict[str, str]:
     """Folder's or entry point's name -> why it is no method, one line; the others are not affected."""
     return discover()[1]
+
+
+def all_experiments() -> tuple[dict[str, tuple[Method, Experiment]], dict[str, str]]:
+    """Every method's, by METHOD/EXPERIMENT; and by method why its file of them cannot be read, one line."""
+    found: dict[str, tuple[Method, Experiment]] = {}
+    faulty: dict[str, str] = {}
+    for name, method in all_methods().items():
+        try:
+            found |= {f"{name}/{experiment.name}": (method, experiment) for experiment in method.experiments}
+        except MethodError as error:
+            faulty[name] = str(error)
+    return found, faulty
 
 
 @cache

@@ -13,13 +13,17 @@ DEFAULT_FORMATS = ("html", "latex", "markdown", "csv")
 
 
 def build_reports(
-    run_dir: Path, output: Path | None = None, formats: Sequence[str] = DEFAULT_FORMATS
+    run_dir: Path,
+    output: Path | None = None,
+    formats: Sequence[str] = DEFAULT_FORMATS,
+    baseline: str = "",
 ) -> dict[str, Path]:
     """Write a run's reports into a folder, by default its own; returns the file to open by format.
 
     html: `report.html`; latex: `tables.tex` for `\\input` and `report.tex`, a document with it and the figures;
     markdown: `report.md`; csv, parquet: `tables/*`; figures: `figures/*.pdf` and `.svg`
-    Raises DataError on an unknown format, and if `run_dir` is no run or is empty.
+    baseline: a method; differences from it are tested in place of all pairs, and nothing is ranked
+    Raises DataError on an unknown format or baseline, and if `run_dir` is no run or is empty.
     """
     from results.aggregate import leaderboard
     from results.io import read_run
@@ -32,7 +36,10 @@ def build_reports(
     if not run.cells and run.records.empty:
         raise DataError(f"{run_dir}: the run is empty, there is nothing to report; `run` fills it")
     board = leaderboard(run.records, run.cells)
-    found = significance(run, board)
+    methods = list(dict.fromkeys(board.loc[board["status"] != "reference", "method"]))
+    if baseline and baseline not in methods:
+        raise DataError(f"no method {baseline!r} in {run_dir}; choose from {', '.join(methods)}")
+    found = significance(run, board, baseline)
     folder = output or run_dir
     folder.mkdir(parents=True, exist_ok=True)
     written = {}
@@ -45,17 +52,17 @@ def build_reports(
     if "html" in formats:
         from reports import html
 
-        written["html"] = _write(folder / "report.html", html.render(run, board, found.standings))
+        written["html"] = _write(folder / "report.html", html.render(run, board, found))
     if "latex" in formats:
         from reports import latex_tables
 
-        text = latex_tables.tables(run, board, found.standings)
+        text = latex_tables.tables(run, board, found)
         written["latex"] = _write(folder / "tables.tex", text)
         _write(folder / "report.tex", latex_tables.document_of(run, board))
     if "markdown" in formats:
         from reports import markdown
 
-        written["markdown"] = _write(folder / "report.md", markdown.render(run, board, found.standings))
+        written["markdown"] = _write(folder / "report.md", markdown.render(run, board, found))
     if "csv" in formats or "parquet" in formats:
         from reports import exports
 

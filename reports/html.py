@@ -8,20 +8,29 @@ from typing import Any
 import pandas as pd
 
 from reports import view
+from reports.headline import headline
 from reports.sections import board_sections, page_sections, summary
+from reports.tables import baseline_table
 from reports.templating import environment
 from reports.text import has_several_seeds
 from results.io import Run
+from results.significance import Significance
 
 
-def render(run: Run, board: pd.DataFrame, standings: pd.DataFrame | None = None) -> str:
+def render(run: Run, board: pd.DataFrame, found: Significance | None = None) -> str:
     """The page for a run and its `leaderboard`.
 
-    standings: `results.significance`'s; where they are known, entries that do not differ significantly share a place
+    found: `results.significance`'s; where it is known, entries that do not differ significantly share a place
     """
-    boards = list(view.boards(run, board, standings))
+    boards = list(view.boards(run, board, found))
     shown = [
-        {"board": b, "lead": summary.lead(b), "facts": summary.facts(b), "sections": board_sections(b)}
+        {
+            "board": b,
+            "baseline": baseline_table(found, b.table),
+            "lead": headline(b.table, found),
+            "facts": summary.facts(b),
+            "sections": board_sections(b),
+        }
         for b in boards
     ]
     choices = {name: list(dict.fromkeys(getattr(b, name) for b in boards)) for name in view.BOARD}

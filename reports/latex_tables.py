@@ -10,6 +10,7 @@ import pandas as pd
 
 from reports.entry_costs import costs_table
 from reports.figure_files import FIGURES, FOLDER, figure_name
+from reports.headline import Headline, headline
 from reports.latex import PACKAGES, document, escape, floating, label, row, score_cell, tabular
 from reports.tables import TextTable, board_tables, experiment_table
 from reports.text import (
@@ -31,7 +32,7 @@ from results.complexity import complexity_table, read_profiles
 from results.costs import costs
 from results.experiments import read_experiments
 from results.io import Run
-from results.significance import LEVEL
+from results.significance import LEVEL, Significance
 
 _LONGEST_NAME = 40
 """Characters from which on a column of names wraps: a wider table would be shrunk beyond reading."""
@@ -51,11 +52,12 @@ Groups = Mapping[tuple[tuple[str, ...], str, str], int]
 """Group of significance by entry (`KEYS`), score and class."""
 
 
-def tables(run: Run, board: pd.DataFrame, standings: pd.DataFrame) -> str:
+def tables(run: Run, board: pd.DataFrame, found: Significance) -> str:
     """All tables of a run, to be read by `\\input`.
 
-    board: its leaderboard; standings: `Significance.standings`
+    board: its leaderboard
     """
+    standings = found.standings
     groups = {
         (entry_key(r), r["score"], r["class_name"]): int(r["group"])
         for r in as_rows(standings[standings["group"] > 0])
@@ -64,7 +66,7 @@ def tables(run: Run, board: pd.DataFrame, standings: pd.DataFrame) -> str:
     cost = costs(run, complexity_table(read_profiles(run.path)))
     parts = [f"% Needs {PACKAGES}."]
     for identity, part in board.groupby(KEYS[:3], sort=False):
-        parts.append(leaderboard_table(part, groups))
+        parts.append(leaderboard_table(part, groups, headline(part, found)))
         if (table := costs_table(cost, part)) is not None:
             parts.append(text_table(table, *map(str, identity)))
         here = per_class[(per_class[KEYS[:3]] == list(identity)).all(axis=1)]
@@ -72,12 +74,12 @@ def tables(run: Run, board: pd.DataFrame, standings: pd.DataFrame) -> str:
             chosen = here[here["score"] == score.name]
             if not chosen.empty:
                 parts.append(per_class_table(part, chosen, score, groups))
-        parts += [text_table(table, *map(str, identity)) for table in board_tables(run, part, papers)]
+        parts += [text_table(table, *map(str, identity)) for table in board_tables(run, part, papers, found)]
     parts += [text_table(experiment_table(experiment)) for experiment in read_experiments(run.path)]
     return "\n\n".join(parts) + "\n"
 
 
-def leaderboard_table(part: pd.DataFrame, groups: Groups) -> str:
+def leaderboard_table(part: pd.DataFrame, groups: Groups, lead: Headline | None = None) -> str:
     """The main comparison of one (data set, scale, protocol)."""
     extra, pairs = varying(part), confusion_pairs(part)
     scores = [score for score in SCORES if (part[f"{score.name}_n"] > 0).any()]
@@ -115,6 +117,8 @@ def leaderboard_table(part: pd.DataFrame, groups: Groups) -> str:
             groups.get((entry_key(entry), score.name, "")) for entry in as_rows(part) for score in scores
         )
         caption += " ".join(filter(None, (_MARKS if marked else _NO_MARKS, untested_statement(part))))
+    if lead is not None:
+        caption += "".join(f" {escape(note)}" for note in lead.notes if has_several_seeds(part))
     if pairs:
         caption += " Right: context confusion ratio at the fixed threshold, lower is better."
     caption += "".join(f" {escape(note)}." for note in footnotes(part))

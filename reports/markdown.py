@@ -7,6 +7,7 @@ from itertools import zip_longest
 import pandas as pd
 
 from reports.entry_costs import costs_table
+from reports.headline import headline
 from reports.reproduction import directions_table
 from reports.tables import TextTable, board_tables, experiment_table
 from reports.text import markdown_leaderboard, markdown_row, markdown_text
@@ -17,19 +18,22 @@ from results.costs import costs
 from results.directions import read_directions
 from results.experiments import EXPERIMENTS_FOLDER, read_experiments
 from results.io import Run
+from results.significance import Significance
 
 
-def render(run: Run, board: pd.DataFrame, standings: pd.DataFrame) -> str:
+def render(run: Run, board: pd.DataFrame, found: Significance) -> str:
     """Leaderboards with ranks and costs, what the papers print, complexity and ablations."""
     papers = compare_with_papers(run.records, run.cells)
     cost = costs(run, complexity_table(read_profiles(run.path)))
     parts, further = [], []
     for identity, part in board.groupby(KEYS[:3], sort=False):
         title = ", ".join(map(str, identity)) + " protocol"
-        parts.append(markdown_leaderboard(part, standings))
+        parts.append(markdown_leaderboard(part, found.standings))
+        if (lead := headline(part, found)) is not None:
+            parts.append(markdown_text(" ".join((lead.best, *lead.notes))) + "\n")
         if (beside := costs_table(cost, part)) is not None:
             parts.append(table(beside, title))
-        further += [table(found, title) for found in board_tables(run, part, papers)]
+        further += [table(each, title) for each in board_tables(run, part, papers, found)]
     parts += further
     directions = read_directions(run.path / EXPERIMENTS_FOLDER)
     parts += [] if directions.empty else [table(directions_table(directions), "What reproduces")]

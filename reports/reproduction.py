@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -10,26 +11,48 @@ import pandas as pd
 from reports.tables import TextTable
 from reports.text import MISSING
 from results.aggregate import as_rows
-from results.directions import NOT_REPRODUCED, POINT, RANGE, VERDICTS
+from results.directions import MISSED, RANGE, VERDICTS
 
 CAPTION = (
-    "Each table's best row in the paper against its other rows: difference in points (of mIoU, accuracy and ratios: "
-    "hundredths), its 95 % interval over images (bootstrap) and seeds, n seeds. A direction is tested where the "
-    f"paper's difference is at least {POINT:g} point, or where the paper claims it without a number."
+    "Each table's best row in the paper, of those that have a score here, against its other rows: difference in points "
+    "(of mIoU, accuracy and ratios: hundredths), its 95 % interval, the share of the paper's effect that is found with "
+    "its interval, p after Holm's correction over the table, n seeds, and at which threshold CAMs were scored. "
+    "Intervals are over images (bootstrap) and seeds (the pair's own differences, shrunk a little towards those of all "
+    "comparisons of the score); of one seed nothing is concluded."
 )
 UNDIAGNOSED = "no diagnosis yet"
 
 
 def counts(table: pd.DataFrame) -> dict[str, int]:
-    """Number of comparisons by verdict, in the order of `VERDICTS`."""
-    found = table["verdict"].value_counts()
+    """Number of comparisons by verdict, in the order of `VERDICTS`; one that two tables show with one verdict is one."""
+    found = _distinct(table)["verdict"].value_counts()
     return {verdict: int(found.get(verdict, 0)) for verdict in VERDICTS}
 
 
+def repeated(table: pd.DataFrame) -> int:
+    """Number of rows that show again what another table has."""
+    return len(table) - len(_distinct(table))
+
+
+def _distinct(table: pd.DataFrame) -> pd.DataFrame:
+    own = table["same"].where(table["same"] != "", table.index.astype(str))
+    return table[~pd.DataFrame({"same": own, "verdict": table["verdict"]}).duplicated()]
+
+
 def undiagnosed(table: pd.DataFrame) -> int:
-    """Number of comparisons of tables as set that do not reproduce, without a diagnosis."""
+    """Number of comparisons of tables as set that fall short, without a diagnosis."""
     as_set = table["conditions"] == ""
-    return int((as_set & (table["verdict"] == NOT_REPRODUCED) & (table["diagnosis"] == "")).sum())
+    return int((as_set & table["verdict"].isin(MISSED) & (table["diagnosis"] == "")).sum())
+
+
+def tally(table: pd.DataFrame) -> str:
+    """How many comparisons there are by verdict, and what is to know of the count."""
+    parts = [", ".join(f"{number} {verdict}" for verdict, number in counts(table).items())]
+    if again := repeated(table):
+        parts.append(f"{again} more rows show again what another table has")
+    if missing := undiagnosed(table):
+        parts.append(f"{missing} {' or '.join(MISSED)} without a diagnosis")
+    return "; ".join(parts)
 
 
 def group_of(row: dict[str, Any]) -> str:
@@ -39,19 +62,43 @@ def group_of(row: dict[str, Any]) -> str:
 
 
 def cells(row: dict[str, Any]) -> dict[str, str]:
-    """A comparison in text: `compared`, `paper`, `here`, `interval`, `n`, `verdict`, `remark`."""
+    """A comparison in text: `compared`, `paper`, `here`, `interval`, `share`, `p`, `n`, `threshold`, `verdict`,
+    `remark`."""
     ranged = row["verdict"] == RANGE
-    known = math.isfinite(row["low"])
-    missing = UNDIAGNOSED if row["verdict"] == NOT_REPRODUCED and not row["conditions"] else ""
+    missing = UNDIAGNOSED if row["verdict"] in MISSED and not row["conditions"] else ""
     return {
         "compared": row["row"] if ranged else f"{row['better']} against {row['row']}",
         "paper": _spread(row["paper"]) if ranged else _signed(row["paper"]),
         "here": _spread(row["difference"]) if ranged else _signed(row["difference"]),
-        "interval": f"{_signed(row['low'])} to {_signed(row['high'])}" if known else MISSING,
+        "interval": _interval(row["low"], row["high"], _signed),
+        "share": _share(row),
+        "p": _p(row["p_holm"]),
         "n": str(row["n"]),
+        "threshold": row["threshold"] or MISSING,
         "verdict": row["verdict"],
         "remark": "; ".join(filter(None, (row["reason"], row["diagnosis"] or missing))),
     }
+
+
+def _share(row: dict[str, Any]) -> str:
+    if not math.isfinite(row["share"]):
+        return MISSING
+    interval = _interval(row["share_low"], row["share_high"], _percent)
+    return f"{_percent(row['share'])} %" + (f" ({interval})" if interval != MISSING else "")
+
+
+def _interval(low: float, high: float, text: Callable[[float], str]) -> str:
+    return f"{text(low)} to {text(high)}" if math.isfinite(low) else MISSING
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f}".replace("-", "−")
+
+
+def _p(value: float) -> str:
+    if not math.isfinite(value):
+        return MISSING
+    return f"{value:.3f}".removeprefix("0") if value >= 0.001 else "< .001"
 
 
 def _signed(value: float) -> str:
@@ -62,21 +109,27 @@ def _spread(value: float) -> str:
     return f"within {value:.2f}" if math.isfinite(value) else MISSING
 
 
+COLUMNS = {
+    "verdict": "Verdict",
+    "threshold": "Threshold",
+    "paper": "Paper",
+    "here": "Here",
+    "interval": "95 % interval",
+    "share": "Share of the effect",
+    "p": "p (Holm)",
+    "n": "n",
+    "remark": "Remark",
+}
+"""Name in `cells` -> heading, after what is compared."""
+
+
 def directions_table(table: pd.DataFrame) -> TextTable:
     """All comparisons as one plain table."""
     rows = []
     for row in as_rows(table):
         text = cells(row)
         rows.append(
-            [
-                f"{group_of(row)}, {row['column']}",
-                text["compared"],
-                text["verdict"],
-                *(text[name] for name in ("paper", "here", "interval", "n", "remark")),
-            ]
+            [f"{group_of(row)}, {row['column']}", text["compared"], *(text[name] for name in COLUMNS)]
         )
-    tally = ", ".join(f"{number} {verdict}" for verdict, number in counts(table).items())
-    if missing := undiagnosed(table):
-        tally += f"; {missing} not reproduced without a diagnosis"
-    heads = ["Table", "Compared", "Verdict", "Paper", "Here", "95 % interval", "n", "Remark"]
-    return TextTable("reproduction", f"{CAPTION} {tally}.", heads, rows, 3, 1)
+    heads = ["Table", "Compared", *COLUMNS.values()]
+    return TextTable("reproduction", f"{CAPTION} {tally(table)}.", heads, rows, 4, 1)

@@ -16,6 +16,7 @@ from results.experiments import Experiment
 from results.further import CLASSIFIER, COLUMNS, further_metrics
 from results.io import Run
 from results.reported import reported_of
+from results.significance import Significance
 
 _PROFILED = {
     "macs_g": "MACs (G)",
@@ -56,16 +57,52 @@ class TextTable:
     groups: Sequence[tuple[str, int]] = ()
 
 
-def board_tables(run: Run, part: pd.DataFrame, comparison: pd.DataFrame) -> list[TextTable]:
+def board_tables(
+    run: Run, part: pd.DataFrame, comparison: pd.DataFrame, significance: Significance
+) -> list[TextTable]:
     """All plain tables of one board that there are numbers for, but the costs beside its leaderboard."""
     profiles = complexity_tables(complexity_table(read_profiles(run.path)), part)
     found = (
+        baseline_table(significance, part),
         further_table(run, part),
         classifier_table(run, part),
         *map(_without_repeats, profiles),
         papers_table(comparison, part),
     )
     return [table for table in found if table is not None]
+
+
+def baseline_table(significance: Significance | None, part: pd.DataFrame) -> TextTable | None:
+    """Differences of one board's entries from the baseline that they were tested against; None without one."""
+    if significance is None or not significance.baseline:
+        return None
+    labels, rows = _labels(part), []
+    for row in as_rows(significance.pairs[significance.pairs["class_name"] == ""]):
+        a, b = row["a"], row["b"]
+        if a not in labels or b not in labels:
+            continue
+        sign = -1 if a[KEYS.index("method")] == significance.baseline else 1
+        ends = sorted((sign * row["low"], sign * row["high"]))
+        score = next(s for s in SCORES if s.name == row["score"])
+        rows.append(
+            [
+                labels[a if sign > 0 else b],
+                labels[b if sign > 0 else a],
+                f"{score.title} ({score.split})",
+                points(sign * row["difference"]),
+                f"{points(ends[0])} to {points(ends[1])}",
+                f"{row['p_holm']:.3f}",
+                str(row["n"]),
+            ]
+        )
+    heads = ["Method", "Against", "Score", "Difference", "95 % interval", "p (Holm)", "n"]
+    caption = (
+        f"Differences from {significance.baseline} (mIoU in points), tested by a paired bootstrap over images and the "
+        "variance over seeds; p is adjusted over the differences of a score. Nothing else is tested or ranked."
+        if rows
+        else f"No difference from {significance.baseline} could be tested: that takes two seeds and the same images."
+    )
+    return TextTable("baseline", caption, heads, rows, 3)
 
 
 def further_table(run: Run, part: pd.DataFrame) -> TextTable | None:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.entry_costs import cost_notes, figure, of_board, shown_columns
+from reports.headline import headline
 from reports.text import (
     ONE_SEED,
     entry_key,
@@ -38,7 +39,7 @@ from results.changes import shared_changes
 from results.complexity import complexity_table, read_profiles
 from results.costs import costs
 from results.io import Run
-from results.significance import significance
+from results.significance import Significance, significance
 
 _WIDE = 110
 """Columns from which the tuned threshold, the gap to mask supervision and the confusion ratios are shown."""
@@ -69,7 +70,7 @@ _COST_HEADINGS = {
 }
 
 
-def print_leaderboard(run: Run, console: Console | None = None) -> None:
+def print_leaderboard(run: Run, console: Console | None = None, baseline: str = "") -> None:
     """Print the run's board; reference rows dim, reasons of missing entries below."""
     console = console or Console()
     if not run.cells and run.records.empty:
@@ -77,19 +78,19 @@ def print_leaderboard(run: Run, console: Console | None = None) -> None:
         return
     board = leaderboard(run.records, run.cells)
     cost = costs(run, complexity_table(read_profiles(run.path)))
-    for part in render(board, significance(run, board).standings, console.width, cost):
+    for part in render(board, significance(run, board, baseline), console.width, cost):
         console.print(part, soft_wrap=False)  # which would cut what is long below the table
 
 
 def render(
-    board: pd.DataFrame, standings: pd.DataFrame, width: int, cost: pd.DataFrame | None = None
+    board: pd.DataFrame, found: Significance, width: int, cost: pd.DataFrame | None = None
 ) -> Iterator[RenderableType]:
     """Rich renderables of a board: for each (data set, scale, protocol) a table and the reasons below it, and a table
     of costs where there are any.
 
-    standings: `Significance.standings`; bold is the first group, as in the LaTeX tables; cost: `results.costs.costs`
+    bold is the first group, as in the LaTeX tables; cost: `results.costs.costs`
     """
-    total = standings[standings["class_name"] == ""]
+    total = found.standings[found.standings["class_name"] == ""]
     groups = {(entry_key(row), row["score"]): int(row["group"]) for row in as_rows(total)}
     for (dataset, scale, protocol), part in board.groupby(["dataset", "scale", "protocol"], sort=False):
         yield Text(f"{dataset} · {scale} · {protocol} protocol", style="bold")
@@ -101,6 +102,8 @@ def render(
             said = "bold: the best, and what does not differ from it significantly."
             yield Text(f"{said} {untested_statement(part)}".rstrip(". "), style="dim")
         yield _table(part, groups, width)
+        if (lead := headline(part, found)) is not None:
+            yield Padding(Text(" ".join((lead.best, *lead.notes))), (0, 0, 1, 2))
         for row in as_rows(part[part["reason"] != ""]):
             style = "red" if row["status"] == "failed" else "yellow"
             label = entry_label(row, varying(part))

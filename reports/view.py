@@ -15,6 +15,7 @@ from results.aggregate import KEYS, SCORES, Score, as_rows, varying
 from results.complexity import complexity_table, read_profiles
 from results.costs import costs
 from results.io import Run
+from results.significance import Significance
 
 BOARD = KEYS[:3]
 """What tells boards apart: data set, scale, protocol."""
@@ -109,10 +110,11 @@ class Board:
         return {tuple(key): rows for key, rows in groups}
 
 
-def boards(run: Run, table: pd.DataFrame, standings: pd.DataFrame | None = None) -> Iterator[Board]:
-    """The boards of a run; `table` is its `leaderboard`, `standings` as in `results.significance`."""
+def boards(run: Run, table: pd.DataFrame, found: Significance | None = None) -> Iterator[Board]:
+    """The boards of a run; `table` is its `leaderboard`."""
     places: dict[tuple[str, ...], dict[str, dict[tuple[str, ...], int]]] = {}
-    if standings is not None:
+    if found is not None:
+        standings = found.standings
         for row in as_rows(standings[(standings["class_name"] == "") & (standings["rank"] > 0)]):
             of_board = places.setdefault(tuple(row[key] for key in BOARD), {})
             of_board.setdefault(row["score"], {})[entry_key(row)] = int(row["rank"])

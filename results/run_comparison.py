@@ -124,8 +124,10 @@ def _scores(
 
 def _miou(entry: Sampled) -> Sampled:
     """Its mIoU alone: two runs may differ in their classes."""
-    first = [{seed: of[..., :1] for seed, of in each.items()} for each in (entry.values, entry.resamples)]
-    return Sampled(*first, entry.images)
+    values, resamples = (
+        {seed: of[..., :1] for seed, of in each.items()} for each in (entry.values, entry.resamples)
+    )
+    return Sampled(values, resamples, entry.images)
 
 
 def _p(after: Sampled | None, before: Sampled | None, noise: Any) -> float:

@@ -80,10 +80,11 @@ class SeedNoise:
     freedom: np.ndarray
 
     def shrunk(self, pooled: SeedNoise) -> SeedNoise:
-        """Towards a pooled variance, which counts for `PRIOR` degrees of freedom; as it is where either is unknown."""
+        """Towards a pooled variance (its own is in it), which counts for `PRIOR` degrees of freedom, but together for
+        no more than the pool has; as it is where either is unknown."""
         known = (self.freedom > 0) & (pooled.freedom > 0)
-        freedom = np.where(known, self.freedom + PRIOR, self.freedom)
-        variance = (self.freedom * self.variance + PRIOR * pooled.variance) / np.maximum(freedom, PRIOR)
+        variance = (self.freedom * self.variance + PRIOR * pooled.variance) / (self.freedom + PRIOR)
+        freedom = np.where(known, np.minimum(self.freedom + PRIOR, pooled.freedom), self.freedom)
         return SeedNoise(np.where(known, variance, self.variance), freedom)
 
 
@@ -239,6 +240,7 @@ class Significance:
     pairs:     `KEYS[:3]`, `score`, `class_name`, `a` and `b` (each a tuple of `KEYS`), difference a - b, low,
                high, p, p_holm (adjusted over the pairs of a board, for one score and class), n
     resolution: `KEYS[:3]`, `data`, `score`, and what a leaderboard's tests of the mIoU can tell apart (`Resolution`)
+    baseline:  the method that all pairs have in common, "" where all pairs were tested
 
     They lack what the run folder holds no resamples of.
     """
@@ -246,6 +248,7 @@ class Significance:
     standings: pd.DataFrame
     pairs: pd.DataFrame
     resolution: pd.DataFrame
+    baseline: str = ""
 
 
 def significance(run: Run, board: pd.DataFrame, baseline: str = "") -> Significance:
@@ -295,6 +298,7 @@ def significance(run: Run, board: pd.DataFrame, baseline: str = "") -> Significa
         pd.DataFrame(
             resolutions, columns=[*KEYS[:3], "data", "score", *(f.name for f in fields(Resolution))]
         ),
+        baseline,
     )
 
 

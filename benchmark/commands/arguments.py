@@ -71,9 +71,9 @@ def run_folder(dataset: str, scale: str, protocol: str) -> Path:
     return Path("results/runs") / run_name(dataset, scale, protocol)
 
 
-def print_board(run_dir: Path) -> None:
+def print_board(run_dir: Path, baseline: str = "") -> None:
     """The leaderboard in the terminal."""
     from reports.terminal import print_leaderboard
     from results.io import read_run
 
-    print_leaderboard(read_run(run_dir), console)
+    print_leaderboard(read_run(run_dir), console, baseline)

@@ -130,7 +130,9 @@ def _weights() -> Iterator[tuple[str, str]]:
                         needed[f"{scale}: {name}: {error}"] = None
         for reference in sorted(references - {"none"}):
             path = locate(reference, root)
-            if path is not None:
+            if path is not None and (fault := _fault(path)):
+                yield "bad", f"{scale}: {fault}"
+            elif path is not None:
                 yield "ok", f"{scale}: {reference} at {path}"
             elif reference.startswith("nano/"):  # the installation is not whole
                 yield (
@@ -143,6 +145,17 @@ def _weights() -> Iterator[tuple[str, str]]:
                 remedy = f"it is fetched when needed, or {file}" if fetched else file
                 yield "note", f"{scale}: {reference} is not on this machine; {remedy}"
         yield from (("note", need) for need in needed)
+
+
+def _fault(path: Path) -> str | None:
+    """What is wrong with a weight file, as far as its header says."""
+    from methods.layers.weights.contents import read_shapes
+
+    try:
+        read_shapes(path)
+    except MethodError as error:
+        return str(error)
+    return None
 
 
 def _references(name: str, key: str) -> set[str]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 import shutil
-from collections.abc import Iterator
-from typing import Any
 
 from benchmark.console import console, size
 from benchmark.execution.processes import process_count
 from benchmark.planning.plan import Plan, PlannedStage
+from benchmark.planning.weights import settings_parts
 from benchmark.timing.estimate import time_estimate
 from benchmark.timing.machine_speed import remembered_speed
 from datasets.files.decoding import image_size
@@ -120,7 +118,7 @@ def _cells(planned: PlannedStage, height: int, width: int) -> int:
     """Values of one map: cells of the largest scale, or the image's pixels where no scales are set."""
     if _cuts(planned):
         return _cells(planned.inputs["cam"], height, width)
-    parts = list(_parts(planned.stage.settings))
+    parts = list(settings_parts(planned.stage.settings))
     scales = [scale for part in parts if isinstance(part, CamInferenceConfig) for scale in part.scales]
     if not scales:
         return height * width
@@ -138,13 +136,5 @@ def _cuts(planned: PlannedStage) -> bool:
         stage.yields == Kind.CAM
         and list(stage.inputs) == ["cam"]
         and not stage.pretrained
-        and not any(isinstance(part, CamInferenceConfig) for part in _parts(stage.settings))
+        and not any(isinstance(part, CamInferenceConfig) for part in settings_parts(stage.settings))
     )
-
-
-def _parts(settings: Any) -> Iterator[Any]:
-    """The dataclasses that settings are made of, themselves first."""
-    if dataclasses.is_dataclass(settings):
-        yield settings
-        for field in dataclasses.fields(settings):
-            yield from _parts(getattr(settings, field.name))

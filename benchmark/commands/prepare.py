@@ -36,4 +36,8 @@ def prepare(
     request = Request([*(archives or []), *(more or [])], to, partial, stage_progress, say)
     for line in make(request):
         say(line)
-    say(f"Ready: wsss doctor --dataset {name} dataset.root={to}")
+    made = datasets.open_dataset(datasets.dataset_class(name).config(name=name, root=str(to)))
+    made.prepare()  # what is said to be ready opens
+    from benchmark.composing import written
+
+    say(f"Ready: wsss doctor --dataset {name} {written('dataset.root', str(to))}")

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmark.planning.changes import data_of
 from methods.experiment import ExperimentRow
-from results.directions import Scored
+from results.directions import Scored, smallest_effect
 from results.experiments import compared_rule
 from results.reported import ReportedNumber, find_reported
 from results.resamples import load_resamples, resamples_path
@@ -42,6 +42,11 @@ class Column:
     @property
     def less_is_better(self) -> bool:
         return all(score_parts(score)[1] in LESS_IS_BETTER for score in self.scores)
+
+    @property
+    def smallest_effect(self) -> float:
+        """The smallest difference in a paper, in hundredths, that is held against ours."""
+        return max(smallest_effect(score_parts(score)[1]) for score in self.scores)
 
     @property
     def is_judged(self) -> bool:
@@ -128,12 +133,14 @@ def scored(
     """A row's score with the resamples that `folder` holds of it; `reason`: why there is none, if there is none."""
     values: dict[int, np.ndarray] = {}
     resamples: dict[int, np.ndarray] = {}
+    keys: dict[int, str] = {}
     images = ""
     all_found = list(_found(score, results))
     compared = compared_rule({found["variant"] for _, _, found in all_found})
     for result, key, found in all_found:
         if found["variant"] == compared:
             seed = result.cell.seed
+            keys[seed] = key
             data = data_of(result.cell.config, result.cell.method.name)
             values[seed] = np.array([100 * found["value"]])
             sampled = load_resamples(resamples_path(folder, key, found["variant"], data))
@@ -146,4 +153,13 @@ def scored(
     number = _reported(row, score)
     own = Sampled(values, whole, images) if values else None
     reason = "" if values else reason or "the data have no such score"
-    return Scored(row.label, printed_number(row, score), own, reason, number.suspicious if number else "")
+    return Scored(
+        row.label,
+        printed_number(row, score),
+        own,
+        reason,
+        number.suspicious if number else "",
+        score=":".join(score_parts(score)),
+        threshold=compared if values else "",
+        made_of=f"{score} {compared} {images} {sorted(keys.items())}" if values else "",
+    )

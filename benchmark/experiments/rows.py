@@ -11,7 +11,7 @@ from benchmark.experiments.table import Options, Table
 from benchmark.failures import ConfigError
 from benchmark.planning.plan import Job
 from methods.experiment import Experiment, ExperimentRow
-from methods.registry import all_methods, find_method
+from methods.registry import all_experiments, find_method
 from results.schema import CHANGES_SEPARATOR
 
 if TYPE_CHECKING:
@@ -22,17 +22,15 @@ if TYPE_CHECKING:
 def find_experiments(text: str) -> list[tuple[Method, Experiment]]:
     """Those of a comma-separated list of METHOD/EXPERIMENT; `all` in it: every one with something of a paper to compare.
 
-    ConfigError that names what there is.
+    ConfigError that names what there is, or why a method's cannot be read.
     """
-    known = {
-        f"{method.name}/{experiment.name}": (method, experiment)
-        for method in all_methods().values()
-        for experiment in method.experiments
-    }
+    known, faulty = all_experiments()
     compared = [name for name, (_, experiment) in known.items() if _is_compared(experiment)]
     given = [part.strip() for part in text.split(",") if part.strip()]
     names = list(dict.fromkeys(n for name in given for n in (compared if name == "all" else [name])))
     for name in names or [text]:
+        if (reason := faulty.get(name.partition("/")[0])) is not None:
+            raise ConfigError(reason)
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""

@@ -22,7 +22,7 @@ from benchmark.planning.plan import Job, plan_jobs
 from benchmark.timing.estimate import time_estimate
 from benchmark.timing.machine_speed import measured_speed
 from methods.experiment import Claim
-from results.directions import NOT_REPRODUCED, Direction, Scored, claims, directions, write_directions
+from results.directions import Direction, Scored, claims, directions, write_directions
 from results.experiments import seeds_written, write_row_records
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def run_experiments(tables: Sequence[Table], options: Options, folder: Path) -> 
 
 
 def explained(table: Table, found: Sequence[Direction], diagnoses: Diagnoses) -> list[Direction]:
-    """Comparisons of a table with where they were run, and why where one does not reproduce as the table is set."""
+    """Comparisons of a table with where they were run, and why they fall short, as the table is set, if they do."""
     where = (table.place, table.experiment.name)
     return [
         replace(
@@ -70,7 +70,7 @@ def explained(table: Table, found: Sequence[Direction], diagnoses: Diagnoses) ->
             place=table.place,
             conditions=table.conditions,
             diagnosis=diagnosis_of(diagnoses, *where, each.row, each.column)
-            if each.verdict == NOT_REPRODUCED and not table.conditions
+            if not each.verdict and not table.conditions
             else "",
         )
         for each in found
@@ -128,7 +128,9 @@ def _write(
         ]
         cells |= {(cell.label, column.title): cell for cell in compared}
         if column.is_judged:
-            found += directions(table.name, column.title, compared, column.less_is_better)
+            found += directions(
+                table.name, column.title, compared, column.less_is_better, column.smallest_effect
+            )
     found += _claims(table, cells)
     records = {
         row.label: records_frame(record for result in own for record in cell_records(result))

@@ -39,8 +39,9 @@ def _print(found: pd.DataFrame) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from reports.reproduction import cells, directions_table, group_of, undiagnosed
+    from reports.reproduction import COLUMNS, cells, directions_table, group_of, undiagnosed
     from results.aggregate import as_rows
+    from results.directions import MISSED
 
     if found.empty:
         return
@@ -53,18 +54,18 @@ def _print(found: pd.DataFrame) -> None:
         padding=(0, 1, 0, 0),
     )
     shown.add_column("")
-    for head in ("verdict", "paper", "here", "95 % interval", "n"):
-        shown.add_column(head, justify="left" if head == "verdict" else "right", no_wrap=True)
+    names = [name for name in COLUMNS if name != "remark"]
+    for name in names:
+        shown.add_column(COLUMNS[name], justify="left" if name in ("verdict", "threshold") else "right")
     group = ""
     for row in as_rows(found):
         if group != (group := f"{group_of(row)}, {row['column']}"):
             shown.add_row(Text(group, style="bold"))
         text = cells(row)
-        names = ("compared", "verdict", "paper", "here", "interval", "n")
-        shown.add_row(*(Text(text[name]) for name in names))
+        shown.add_row(*(Text(text[name]) for name in ("compared", *names)))
     console.print(shown)
     if missing := undiagnosed(found):
         console.print(
-            f"{missing} not reproduced without a diagnosis: write them into {FILE} in the methods' folders",
+            f"{missing} {' or '.join(MISSED)} without a diagnosis: write them into {FILE} in the methods' folders",
             markup=False,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from glob import escape
 from pathlib import Path
 from typing import ClassVar
 
@@ -135,6 +136,8 @@ def _look_through(dataset: Dataset, kind: Kind, folder: Path, split: str) -> Ext
         )
     if missing := [i for i in scored if i not in found]:
         names = " or ".join(f"{missing[0]}{suffix}" for suffix in SUFFIXES[sort.files])
+        if unread := sorted(p.name for p in folder.glob(f"{escape(missing[0])}.*")):
+            names += f" ({unread[0]} is there, which is not read)"
         raise DataError(
             f"{sort.option} {folder}: lacks {len(missing)} of the {len(scored)} scored images of {split}, {names} "
             "first; name the files by image id, or choose the other split with --split"

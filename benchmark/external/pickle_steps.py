@@ -3,6 +3,10 @@
 The opcodes are listed by `pickletools`. Those that containers, numbers and text are made of are followed; a function
 that the pickle names is handed by its name to the caller, who knows the few that it can do without. All others are
 refused.
+
+`pickle.Unpickler` with a list of allowed names in `find_class` is no substitute: it runs nothing else either, but a file
+of nine bytes that numbers an entry of its memo 2**29 makes it fill 8 GB, one of 2 MB that nests tuples in a key crashes
+the interpreter, and BUILD lets a file set attributes of what `find_class` has returned.
 """
 
 from __future__ import annotations
@@ -12,6 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
+
+import numpy as np
 
 
 class RefusedError(Exception):
@@ -32,7 +38,8 @@ class Made:
     value: Any
 
 
-_MARK = object()
+UNFOLDED = 8
+"""Bytes that a pickle may make of each of its own; arrays of published files are as large as what they are made from."""
 
 Call = Callable[[str, tuple[Any, ...]], Any]
 """("module name", arguments) -> what the function would have made. Raises RefusedError."""
@@ -46,6 +53,8 @@ def follow(file: BytesIO, call: Call, build: Build, *, outside: bool = False) ->
     outside: it may refer to things outside of it (torch's storages), which become their descriptions
     """
     stack: list[Any] = []
+    marks: list[int] = []  # lengths of the stack
+    room = UNFOLDED * len(file.getbuffer())
     memo: dict[Any, Any] = {}  # by number
     for opcode, argument, _ in pickletools.genops(file):
         name = opcode.name
@@ -54,7 +63,7 @@ def follow(file: BytesIO, call: Call, build: Build, *, outside: bool = False) ->
         if name == "STOP":
             return value_of(stack.pop())
         if name == "MARK":
-            stack.append(_MARK)
+            marks.append(len(stack))
         elif name in ("MEMOIZE", "BINPUT", "LONG_BINPUT", "PUT"):
             memo[len(memo) if argument is None else argument] = stack[-1]
         elif name in ("BINGET", "LONG_BINGET", "GET"):
@@ -74,20 +83,24 @@ def follow(file: BytesIO, call: Call, build: Build, *, outside: bool = False) ->
             size = int(name[-1])
             stack[-size:] = [tuple(stack[-size:])]
         elif name == "TUPLE":
-            stack.append(tuple(_to_mark(stack)))
+            stack.append(tuple(_to_mark(stack, marks)))
         elif name == "APPEND":
             item = stack.pop()
             of_type(stack[-1], list).append(item)
         elif name == "APPENDS":
-            items = _to_mark(stack)
+            items = _to_mark(stack, marks)
             of_type(stack[-1], list).extend(items)
         elif name in ("SETITEM", "SETITEMS"):
-            items = _to_mark(stack) if name == "SETITEMS" else [stack.pop(-2), stack.pop()]
+            items = _to_mark(stack, marks) if name == "SETITEMS" else [stack.pop(-2), stack.pop()]
             target = of_type(stack[-1], dict)
-            target.update(zip(map(value_of, items[::2]), items[1::2], strict=True))
+            target.update(zip(map(_key, items[::2]), items[1::2], strict=True))
         elif name == "REDUCE":
             arguments, function = of_type(stack.pop(), tuple), stack.pop()
-            stack.append(call(of_type(function, Name).text, arguments))
+            made = call(of_type(function, Name).text, arguments)
+            room -= len(made) if isinstance(made, bytes) else getattr(made, "nbytes", 0)
+            if room < 0:
+                raise RefusedError("unfolds into far more than its size")
+            stack.append(made)
         elif name == "BUILD":
             state = of_type(stack.pop(), tuple)
             build(of_type(stack[-1], Made), state)
@@ -113,12 +126,17 @@ _LITERALS = frozenset(
 )
 
 
-def _to_mark(stack: list[Any]) -> list[Any]:
+def _to_mark(stack: list[Any], marks: list[int]) -> list[Any]:
     """Take what lies above the last mark, and the mark."""
-    position = max(i for i, item in enumerate(stack) if item is _MARK)
-    items = stack[position + 1 :]
+    position = marks.pop()
+    items = stack[position:]
     del stack[position:]
     return items
+
+
+def _key(item: Any) -> Any:
+    """A key of a dictionary. Text and numbers alone: the hash of tuples within tuples overflows the C stack."""
+    return of_type(value_of(item), str, int, np.number)
 
 
 def value_of(item: Any) -> Any:

@@ -159,7 +159,8 @@ def _torch_storage(data: bytes) -> np.ndarray:
 
 def _strided(storage: np.ndarray, offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> np.ndarray:
     """The view of a storage that a tensor is."""
-    if not all(isinstance(n, int) and n >= 0 for n in (offset, *size, *stride)) or len(size) != len(stride):
+    numbers = (offset, *size, *stride)
+    if not len(size) == len(stride) <= 64 or not all(isinstance(n, int) and 0 <= n < 2**63 for n in numbers):
         raise RefusedError("holds a tensor of impossible size")
     last = offset + sum((n - 1) * step for n, step in zip(size, stride))
     if math.prod(size) > len(storage) or (0 not in size and last >= len(storage)):

@@ -43,17 +43,27 @@ def reached_modules(module: str) -> set[str]:
 
 
 def function_fault(address: str) -> str:
-    """Why "package.module:function" leads to no function, one line; "" where it does, as far as its source tells."""
-    module, _, function = address.partition(":")
-    if not module or not function.isidentifier():
+    """Why "package.module:function" or "package.module:Class.function" leads to no function, one line; "" where it
+    does, as far as sources tell."""
+    module, _, name = address.partition(":")
+    first, *rest = name.split(".")
+    if not module or len(rest) > 1 or not all(part.isidentifier() for part in (first, *rest)):
         return f'{address!r} is not of the form "package.module:function"'
     if _file(module) is None and not _importable(module):
         return f"there is no module {module!r}"
-    names = _defined(module)
-    if names is None or function in names:
-        return ""
-    known = ", ".join(sorted(name for name in names if not name.startswith("_")))
-    return f"module {module} has no {function!r}; {suggestion(function, sorted(names))}it has {known or 'nothing'}"
+    known = _defined(module)
+    if known is not None and first not in known:
+        return f"module {module} {_lacks(first, known)}"
+    packages = (*PACKAGES, module.split(".")[0])
+    members = _members(module, first, packages) if rest and known is not None else None
+    if members is not None and rest[0] not in members:
+        return f"{module}:{first} {_lacks(rest[0], members)}"
+    return ""
+
+
+def _lacks(name: str, known: set[str]) -> str:
+    public = sorted(each for each in known if not each.startswith("_"))
+    return f"has no {name!r}; {suggestion(name, public)}it has {', '.join(public) or 'nothing'}"
 
 
 def _importable(module: str) -> bool:
@@ -67,21 +77,56 @@ def _importable(module: str) -> bool:
 def _defined(module: str) -> set[str] | None:
     """Names that a module's source binds at its top level; None where that cannot be told without importing it."""
     tree = _tree(module)
-    if tree is None:
-        return None
-    names: set[str] = set()
-    todo: list[ast.AST] = [tree]
-    while todo:
-        for node in ast.iter_child_nodes(todo.pop()):
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-                names.add(node.name)
-                continue  # what is bound inside is not the module's
-            if isinstance(node, ast.alias):
-                names.add((node.asname or node.name).split(".")[0])
-            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                names.add(node.id)
-            todo.append(node)
+    names = set(_bindings(tree)) if tree is not None else {"*"}
     return None if names & {"*", "__getattr__"} else names
+
+
+def _members(module: str, name: str, packages: tuple[str, ...]) -> set[str] | None:
+    """Names that a class and its bases bind; None where what is called `name` is no class, as far as sources tell.
+
+    Bases from other packages than these, torch's say, count as binding nothing: no library has functions of stages.
+    """
+    tree, file = _tree(module), _file(module)
+    if module.split(".")[0] not in packages or tree is None or file is None:
+        return set()
+    bound = _bindings(tree)
+    node = bound.get(name)
+    if isinstance(node, ast.ImportFrom):
+        original = next(a.name for a in node.names if name in (a.asname, a.name))
+        return _members(_absolute(node, module, file.name == "__init__.py"), original, packages)
+    if not isinstance(node, ast.ClassDef):
+        return None
+    found = set(_bindings(node))
+    for base in node.bases:
+        inherited: set[str] | None = set()  # of a built-in class, or one with parameters
+        if isinstance(base, ast.Name) and base.id in bound:
+            inherited = _members(module, base.id, packages)
+        elif isinstance(base, ast.Attribute) and isinstance(base.value, ast.Name):
+            source = next((m for m in _imports(module) if m.split(".")[-1] == base.value.id), "")
+            inherited = _members(source, base.attr, packages)
+        if inherited is None:
+            return None
+        found |= inherited
+    return found
+
+
+def _bindings(tree: ast.Module | ast.ClassDef) -> dict[str, ast.AST]:
+    """What a module or a class binds itself, also in branches: name -> the statement, or the name, that does."""
+    found: dict[str, ast.AST] = {}
+    todo: list[ast.AST] = [*tree.body]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found[node.name] = node  # what is bound inside is its own
+            continue
+        if isinstance(node, ast.ImportFrom):
+            found |= {alias.asname or alias.name: node for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.asname or alias.name.split(".")[0]: node for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found[node.id] = node
+        todo += ast.iter_child_nodes(node)
+    return found
 
 
 @cache

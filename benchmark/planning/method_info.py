@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from benchmark.config import DEFAULT_DATASET, RunConfig
-from methods.base import Method, preset_key
+from methods.base import Method, MethodError, preset_key
 
 if TYPE_CHECKING:
     from benchmark.planning.plan import Cell
@@ -31,7 +31,11 @@ def method_info(method: Method, cell: Cell | None = None) -> dict[str, Any]:
     stages = [planned.stage for planned in cell.stages] if cell else []
     supervision = [s.value for s in sorted(method.supervision, key=lambda s: s.name)]
     seen_masks = [MASKS_BEFORE] if any(stage.seen_masks for stage in stages) else []
-    deviations = dict.fromkeys([*method.deviations, *(d for stage in stages for d in stage.deviations)])
+    try:
+        own = method.deviations
+    except MethodError:  # planning has failed the method for it
+        own = ()
+    deviations = dict.fromkeys([*own, *(d for stage in stages for d in stage.deviations)])
     return {
         "title": method.title,
         "paper": method.paper,

@@ -23,6 +23,7 @@ from benchmark.planning.graph import (
     until_kind,
     until_scores,
 )
+from benchmark.planning.weights import check_weights
 from benchmark.provenance import world_size
 from benchmark.store import Entry, Store, content_key
 from datasets import open_dataset
@@ -229,6 +230,9 @@ def _own_stages(job: Job, method: Method, view: TrainingView) -> list[Stage]:
     """What the method declares; MethodError where it raises anything else, and where stages do not follow each other."""
     try:
         stages = list(method.stages(job.config.method[method.name], view, job.config.shared))
+        _ = (
+            method.deviations
+        )  # the leaderboard reads them, and a faulty file is to fail before hours of training
     except MethodError:
         raise
     except Exception as error:
@@ -260,6 +264,7 @@ def _plan_stages(job: Job, method: Method, seed: int, view: TrainingView, keys: 
     for stage in stages:
         inputs = {role: planned[name] for role, name in stage.inputs.items()}
         weights = {reference: keys.weights(reference) for reference in stage.pretrained}
+        check_weights(stage, job.config.runtime.weights_root)
         key = keys.stage(stage, inputs, weights, seed, Supervision.MASKS in method.supervision)
         split = stage.splits[0]
         score_key = keys.score(key, stage, split) if stage.yields in SCORED else None

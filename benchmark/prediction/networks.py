@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,10 +61,10 @@ def announce(results: Sequence[CellResult], run_dir: Path) -> None:
     if found:
         first, path = found[0]
         same = [cell for cell, _ in found if (cell.method, cell.seed) == (first.method, first.seed)]
-        chosen = f"--run {run_dir} --method {first.method.name} --seed {first.seed}"
+        chosen = f"--run {shlex.quote(str(run_dir))} --method {first.method.name} --seed {first.seed}"
         console.print(
             "To segment your images: wsss predict "
-            f"{chosen if len(same) == 1 else f'--weights {path}'} --images DIR",
+            f"{chosen if len(same) == 1 else f'--weights {shlex.quote(str(path))}'} --images DIR",
             markup=False,
         )
 

@@ -18,11 +18,12 @@ from benchmark.folders import check_writable
 from benchmark.prediction.networks import Predictor, load
 from benchmark.store import SCRATCH, disk_is_full
 from datasets.base import Conversion, DataError, Sample, TrainingView
+from datasets.files.listing import CONVERT, PICTURES, UNREAD, files_below, first_names
 from methods.base import MethodError
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 LABELS, OVERLAYS, WORK = "labels", "overlays", ".work"
 """Folders in the output; the last is there only while `predict` runs."""
+LEGEND = "classes.txt"
 COPIES = "copies"
 """In the last: images as the network is shown them, where they had to be converted."""
 
@@ -41,7 +42,7 @@ def predict_folder(weights: Path, images: Path, output: Path, device: str) -> tu
     predictor = load(weights)
     paths = image_files(images, output)
     if not paths:
-        raise ConfigError(f"--images {images}: no image files ({', '.join(sorted(SUFFIXES))}) there")
+        raise ConfigError(f"--images {images}: no image files ({', '.join(sorted(PICTURES))}) there")
     check_writable(output, "--output")
     began = time.perf_counter()
     with scratch(output) as work:
@@ -49,7 +50,7 @@ def predict_folder(weights: Path, images: Path, output: Path, device: str) -> tu
         segment(predictor, shown, work, device)
         _publish(samples, shown, work, output)
     legend = ["0 background", *(f"{i + 1} {name}" for i, name in enumerate(predictor.classes))]
-    (output / "classes.txt").write_text("\n".join(legend) + "\n")
+    (output / LEGEND).write_text("\n".join(legend) + "\n")
     if broken := len(paths) - len(samples):
         raise DataError(
             f"{broken} of {len(paths)} images could not be used (named above); the others are in {output}"
@@ -70,13 +71,16 @@ def scratch(output: Path) -> Iterator[Path]:
 
 
 def image_files(images: Path, output: Path) -> list[Path]:
-    """Images below a folder, without what an earlier call has written there."""
-    written = [(output / name).resolve() for name in (LABELS, OVERLAYS, WORK)]
-    return sorted(
-        path
-        for path in images.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not any(w in path.resolve().parents for w in written)
-    )
+    """Pictures below a folder, those in formats that are not read among them, without hidden files and what an
+    earlier call has written there; what is no picture is named."""
+    written = {(output / name).resolve() for name in (LABELS, OVERLAYS, WORK, LEGEND)}
+    files = [p for p in files_below(images) if written.isdisjoint((p.resolve(), *p.resolve().parents))]
+    pictures = [path for path in files if path.suffix.lower() in PICTURES | UNREAD]
+    if others := [
+        path.relative_to(images).as_posix() for path in files if path.suffix.lower() not in PICTURES | UNREAD
+    ]:
+        console.print(f"note: {len(others)} files are no pictures ({first_names(others)})", markup=False)
+    return pictures
 
 
 def _readable(
@@ -93,6 +97,8 @@ def _readable(
     names = Counter(path.relative_to(images).with_suffix("") for path in paths)
     for path in paths:
         try:
+            if path.suffix.lower() in UNREAD:
+                raise DataError(f"{path} {CONVERT}")
             image_size(path)
             read_image(path)
             copy = convert([path], how, copies).copies.get(path, path)

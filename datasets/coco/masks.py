@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from datasets.base import IGNORE, DataError
 from datasets.coco.annotations import CATEGORY_IDS, CLASS_OF, GET_AGAIN, CocoImage, read_annotations
 
 STUFF_CLASSES = 182
 """COCO-Stuff's things (category ids 1..91) and stuff (92..182); its maps hold id - 1, and 255 without a label."""
+FARTHEST = 10_000
+"""No corner of a polygon is as many pixels away from the image's; COCO's images are of 640 at most."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,11 @@ def _outline(segmentation: Any) -> tuple[np.ndarray, ...] | np.ndarray | None:
     try:
         if isinstance(segmentation, dict):
             return np.asarray(segmentation["counts"], dtype=np.int64).reshape(-1)
-        return tuple(np.asarray(polygon, dtype=np.float32).reshape(-1, 2) for polygon in segmentation)
-    except (KeyError, TypeError, ValueError):
+        polygons = tuple(np.asarray(polygon, dtype=np.float64).reshape(-1, 2) for polygon in segmentation)
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
+    # Far corners overflow pycocotools' integers, and not numbers are of no pixel: it crashes on both.
+    return polygons if all((abs(polygon) < FARTHEST).all() for polygon in polygons) else None
 
 
 def render(instances: Sequence[Instance], height: int, width: int) -> np.ndarray:
@@ -74,50 +79,22 @@ def render(instances: Sequence[Instance], height: int, width: int) -> np.ndarray
 
 
 def _mask(instance: Instance, height: int, width: int) -> np.ndarray:
-    if instance.counts is not None:
-        return decode_runs(instance.counts, height, width)
-    mask = np.zeros((height, width), bool)
-    for polygon in instance.polygons:
-        fill_polygon(mask, polygon)
-    return mask
-
-
-def decode_runs(counts: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Mask (H, W) of lengths of runs that alternate from 0 to 1 and go down the columns (COCO's RLE)."""
-    if counts.sum() != height * width or (counts < 0).any():
-        raise DataError(f"run lengths of {counts.sum()} pixels for an image of {width}x{height}; {GET_AGAIN}")
-    return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(width, height).T
-
-
-def fill_polygon(mask: np.ndarray, polygon: np.ndarray) -> None:
-    """Set those pixels of a bool (H, W) mask whose centre lies inside a polygon, by the even-odd rule.
-
-    polygon: (V, 2) x, y; it closes by itself, and what lies outside the image is left out
-    """
-    height, width = mask.shape
-    if len(polygon) < 3:
-        return
-    start = polygon.astype(np.float64)
-    end = np.roll(start, -1, axis=0)
-    low, high = start.min(axis=0), start.max(axis=0)
-    left, right = np.clip([np.floor(low[0]), np.ceil(high[0])], 0, width).astype(int)
-    top, bottom = np.clip([np.floor(low[1]), np.ceil(high[1])], 0, height).astype(int)
-    if left == right or top == bottom:
-        return
-    centres = np.arange(top, bottom) + 0.5  # of rows
-    below = (
-        start[:, 1, None] <= centres,
-        end[:, 1, None] <= centres,
-    )  # half-open, so that a vertex counts once
-    edge, row = np.nonzero(below[0] != below[1])
-    (x0, y0), (x1, y1) = start[edge].T, end[edge].T
-    crossing = x0 + (centres[row] - y0) * (x1 - x0) / (y1 - y0)
-    # from this column on, centres lie beyond the crossing
-    column = np.clip(np.ceil(crossing - 0.5), left, right).astype(int) - left
-    stride = right - left + 1
-    toggles = np.bincount(row * stride + column, minlength=(bottom - top) * stride)
-    crossed = toggles.reshape(bottom - top, stride)[:, :-1].cumsum(axis=1)
-    mask[top:bottom, left:right] |= crossed % 2 == 1
+    """Pixels (H, W) bool of an object, as pycocotools draws them."""
+    if instance.counts is None:
+        # Fewer than three corners have no inside, and four numbers would be read as a box.
+        outlines = [polygon.reshape(-1).tolist() for polygon in instance.polygons if len(polygon) >= 3]
+        if not outlines:
+            return np.zeros((height, width), bool)
+        encoded = coco_mask.merge(coco_mask.frPyObjects(outlines, height, width))
+    else:
+        counts = instance.counts
+        if counts.sum() != height * width or (counts < 0).any():  # it fills up what is missing, unsaid
+            raise DataError(
+                f"run lengths of {counts.sum()} pixels for an image of {width}x{height}; {GET_AGAIN}"
+            )
+        outline = {"counts": counts.tolist(), "size": [height, width]}
+        encoded = coco_mask.frPyObjects(outline, height, width)
+    return coco_mask.decode(encoded).astype(bool)  # type: ignore[no-any-return]
 
 
 def stuff_table() -> np.ndarray:

@@ -25,6 +25,7 @@ from datasets.coco.reader import (
     annotation_file,
     image_folder,
     mask_folder,
+    require_names,
 )
 from datasets.files.archives import contents
 from datasets.files.cores import usable_cores
@@ -73,6 +74,7 @@ def _render(request: Request, split: str) -> list[CocoImage]:
     if not path.is_file():
         raise DataError(f"no {path}; give annotations_trainval2014.zip with --from, or its folder with --to")
     listed = read_images(path)
+    require_names(path, listed, split)
     labelled = [image for image in listed if image.labels]
     request.require_count(f"{path}: images", len(listed), IMAGES[split])
     request.require_count(f"{path}: images with an object", len(labelled), OFFICIAL[split])

@@ -13,7 +13,7 @@ from datasets.coco.annotations import CLASSES, CocoImage, read_images
 from datasets.files.duplicates import duplicate_problems
 from datasets.files.fingerprints import dataset_fingerprint
 from datasets.files.inspection import as_problem, first_names, sampled_problems
-from datasets.files.listing import names_in
+from datasets.files.listing import litter_notes, names_in
 from datasets.limits import OneOf, first_fault
 
 INSTANCES, COCO_STUFF = "instances", "coco_stuff"
@@ -115,7 +115,8 @@ class Coco2014(Dataset):
     def notes(self) -> list[str]:
         """What was found, for `doctor`. Raises DataError."""
         truth = self.settings.ground_truth
-        return [
+        folders = [*(self.folder / image_folder(split) for split in SPLITS), *self._mask_folders.values()]
+        return litter_notes(*folders) + [
             f"{split}: {len(self.ids(split))} images with an object, of {len(self._images[split])};"
             f" {self.masked(split)} with masks (ground truth {truth})"
             for split in SPLITS
@@ -129,11 +130,7 @@ class Coco2014(Dataset):
     def _samples(self) -> dict[str, dict[str, Sample]]:
         samples: dict[str, dict[str, Sample]] = {}
         for split, images in self._images.items():
-            if strays := [i.file_name for i in images if split_of(i.sample_id) != split]:
-                raise DataError(
-                    f"{annotation_file(self.folder, split)}: {len(strays)} images are not named COCO_{split}2014_*.jpg"
-                    f" ({first_names(strays)}); take the annotations of 2014"
-                )
+            require_names(annotation_file(self.folder, split), images, split)
             folder = self.folder / image_folder(split)
             samples[split] = {
                 i.sample_id: Sample(i.sample_id, folder / i.file_name, i.labels) for i in images if i.labels
@@ -199,6 +196,15 @@ class Coco2014(Dataset):
                 remedy = f"make them with {PREPARE}{archive}; without, nothing is scored there"
                 found.append(Problem(what, remedy, broken=len(missing) < len(self.ids(split))))
         return found
+
+
+def require_names(file: Path, images: Sequence[CocoImage], split: str) -> None:
+    """DataError for images of an annotation file that are not named as those of 2014, which say their split."""
+    if strays := [i.file_name for i in images if split_of(i.sample_id) != split]:
+        raise DataError(
+            f"{file}: {len(strays)} images are not named COCO_{split}2014_*.jpg ({first_names(strays)}); take the"
+            " annotations of 2014"
+        )
 
 
 def image_folder(split: str) -> str:

@@ -3,8 +3,56 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+PICTURES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".png", ".webp"))
+"""Endings, in lower case, of pictures that are read; JFIF is JPEG's own name."""
+_UNREAD = """
+    .bmp .dib .tif .tiff .gif .jp2 .j2k .jxl .heic .heif .avif .ppm .pgm .pbm .pnm .tga .psd .dcm .exr .hdr .dng .raw
+    .cr2 .cr3 .nef .arw
+"""
+UNREAD = frozenset(_UNREAD.split())
+"""Of pictures that are not: found, to say so."""
+CONVERT = "is neither JPEG, PNG nor WebP; convert it to PNG"
+_LITTER = frozenset(
+    ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "lost+found")
+)
+
+
+def is_litter(name: str) -> bool:
+    """Whether a file or folder is hidden, or left by a system and no part of any data: ``.DS_Store``, ``._a.png``,
+    ``.ipynb_checkpoints``, ``Thumbs.db``, ..."""
+    return name.startswith((".", "~$")) or name.lower() in _LITTER
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Files in a folder and in those below, sorted, without `is_litter`; none if there is no such folder."""
+    return sorted(path for path, hidden in _walk(folder) if not hidden)
+
+
+def litter_below(folder: Path) -> list[Path]:
+    """The files that `files_below` leaves out."""
+    return sorted(path for path, hidden in _walk(folder) if hidden)
+
+
+def litter_notes(*folders: Path) -> list[str]:
+    """A line for `doctor` where files are left out."""
+    found = [path.relative_to(folder).as_posix() for folder in folders for path in litter_below(folder)]
+    return [f"{len(found)} hidden files ignored ({first_names(found)})"] if found else []
+
+
+def pictures_below(folder: Path) -> list[Path]:
+    """Pictures below a folder, those that are not read among them."""
+    return [path for path in files_below(folder) if path.suffix.lower() in PICTURES | UNREAD]
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, bool]]:
+    """Every file, and whether it or a folder on the way to it is litter."""
+    for place, _, names in os.walk(folder):
+        here = Path(place)
+        hidden = any(map(is_litter, here.relative_to(folder).parts))
+        yield from ((here / name, hidden or is_litter(name)) for name in names)
 
 
 def names_in(folder: Path) -> frozenset[str]:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from datasets.base import DataError
 from datasets.files.archives import Member, members, unpack
-from datasets.files.inspection import first_names
+from datasets.files.listing import first_names, is_litter
 
 DOWNLOAD_AGAIN = "download it again, or add --partial if it is to be a subset"
 SPARE = 200_000_000
@@ -114,6 +114,8 @@ def _recognised(archive: Path, kinds: Sequence[Kind]) -> list[Download]:
 def _members_of(kind: Kind, archive: Path, files: Sequence[Member]) -> Download:
     download = Download(archive, kind)
     for member in files:
+        if any(map(is_litter, Path(member.name).parts)):
+            continue
         if match := kind.pattern.search(member.name):
             download.found[member.name], download.sizes[member.name] = match, member.size
     return download

@@ -11,7 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from datasets.base import IGNORE, DataError
-from datasets.folder.spellings import BACKGROUND, is_background, is_ignored, may_be_ignored
+from datasets.folder.good import GoodNames
+from datasets.folder.spellings import BACKGROUND, is_background, is_ignored, may_be_ignored, same_names
 
 ID_COLUMNS = ("id", "image", "file", "filename")
 LABEL_COLUMNS = ("labels", "image_labels", "classes", "class")
@@ -19,6 +20,7 @@ SPLIT_COLUMNS = ("split", "suggested_split")
 
 _SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
 _NUMBERED = re.compile(r"^(-?\d+)[\s,:;]+(.+)$")
+_SEPARATOR_LINE = re.compile(r"\"?sep=(.|\\t)\"?[,;]*", re.IGNORECASE)
 _CVAT = re.compile(r"^(?P<name>[^:]*):(?P<colour>\d+,\d+,\d+)?:[^:]*:[^:]*$")
 """A line of CVAT's labelmap.txt, ``label:color_rgb:parts:actions``."""
 
@@ -44,14 +46,16 @@ class LabelFile:
     left_out: int
 
 
-def read_label_file(path: Path, classes: tuple[str, ...] | None, allow_empty: bool) -> LabelFile:
+def read_label_file(
+    path: Path, classes: tuple[str, ...] | None, allow_empty: bool, good: GoodNames | None = None
+) -> LabelFile:
     """Read a label CSV (UTF-8; separated by comma, semicolon or tab).
 
     Labels of a cell are separated by ``;``, ``|`` or ``,``, or else by spaces. A name of several words needs one
     of the former (``pitted surface; rust``, or ``pitted surface;`` alone), in one row at least, or `classes`.
 
     classes: names in the order of their mask values, or None: all names of the file, sorted
-    allow_empty: accept rows without a label
+    allow_empty: accept rows without a label; good: labels that say so
     Raises DataError, with the row's number (the header is row 1), for a missing column, an unknown class name
     or split, a row without id or labels, words that may be one name or two, and an empty file.
     """
@@ -77,6 +81,16 @@ def read_label_file(path: Path, classes: tuple[str, ...] | None, allow_empty: bo
         cells.append((number, _image_id(where, line[id_column]), _names(line[label_column], known), split))
     if not cells:
         raise DataError(f"{path}: no images listed; add a row for each image")
+    good = good or GoodNames()
+    used = {name for _, _, names, _ in cells for name in names}
+    good.require_sure(used, path)
+    without = {number for number, _, names, _ in cells if any(name in good for name in names)}
+    cells = [(n, i, tuple(name for name in names if name not in good), s) for n, i, names, s in cells]
+    if (pair := same_names(sorted(used))) and not any(name in good for name in pair):
+        raise DataError(
+            f"{path}: labels {pair[0]!r} and {pair[1]!r} are one name but for case, spaces, hyphens or Unicode form;"
+            " write one of them in all rows"
+        )
     if classes is None:
         classes = tuple(sorted({name for _, _, names, _ in cells for name in names}))
         if not classes:
@@ -86,7 +100,7 @@ def read_label_file(path: Path, classes: tuple[str, ...] | None, allow_empty: bo
     rows = []
     for number, image_id, names, split in cells:
         where = f"{path} row {number}"
-        if not names and not allow_empty:
+        if not names and not allow_empty and number not in without:
             raise DataError(
                 f"{where}: image {image_id!r} has no labels; add one, or set dataset.allow_empty=true to"
                 " keep it as background only"
@@ -181,6 +195,11 @@ def object_classes(names: Sequence[str], source: Path | str) -> ClassList:
     repeated = sorted({n for n in classes if classes.count(n) > 1})
     if repeated:
         raise DataError(f"{source}: class {repeated[0]!r} appears twice; remove one")
+    if pair := same_names(classes):
+        raise DataError(
+            f"{source}: classes {pair[0]!r} and {pair[1]!r} are one name but for case, spaces, hyphens or Unicode"
+            " form; remove one, or name them apart"
+        )
     return ClassList(
         tuple(classes),
         tuple(left_out),
@@ -193,8 +212,12 @@ def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             first = file.readline()
-            file.seek(0)
-            delimiter = max(",;\t", key=first.count)
+            if declared := _SEPARATOR_LINE.fullmatch(first.rstrip("\r\n")):  # Excel's, before the header
+                delimiter = declared[1].replace("\\t", "\t")
+            else:
+                file.seek(0)
+                delimiter = max(",;\t", key=first.count)
+            above = 1 if declared else 0  # lines before the header, for rows' numbers
             reader = csv.reader(file, delimiter=delimiter, strict=True)
             header = [name.strip().lower() for name in next(reader, [])]
             lines = []
@@ -203,11 +226,11 @@ def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
                     continue
                 if len(cells) > len(header):
                     raise DataError(
-                        f"{path} row {reader.line_num}: {len(cells)} cells under {len(header)} columns;"
+                        f"{path} row {reader.line_num + above}: {len(cells)} cells under {len(header)} columns;"
                         " put quotes around labels that contain the separator"
                     )
                 padded = [cell.strip() for cell in cells] + [""] * (len(header) - len(cells))
-                lines.append((reader.line_num, dict(zip(header, padded, strict=True))))
+                lines.append((reader.line_num + above, dict(zip(header, padded, strict=True))))
     except UnicodeDecodeError:
         raise DataError(f"{path}: not UTF-8 text; save it as CSV UTF-8") from None
     except csv.Error as error:

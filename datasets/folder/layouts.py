@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
 from datasets.base import DataError, Sample
-from datasets.files.inspection import first_names
+from datasets.files.listing import (
+    CONVERT,
+    PICTURES,
+    UNREAD,
+    files_below,
+    first_names,
+    is_litter,
+    pictures_below,
+)
+from datasets.folder.good import GOOD, GoodNames
 from datasets.folder.label_file import (
     ClassList,
     class_index,
@@ -16,12 +26,9 @@ from datasets.folder.label_file import (
     read_label_file,
 )
 from datasets.folder.mask_like import is_mask_word, require_no_masks
+from datasets.folder.spellings import same_names
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-OTHER_SUFFIXES = (".bmp", ".tif", ".tiff", ".gif")
-"""Images that the decoder does not read: found, to say so."""
-
-GOOD = "good"
+ONLY_GOOD = GoodNames()
 _TRAIN, _VAL, _TEST = ("train", "training"), ("val", "valid", "validation"), ("test",)
 _TEST_LEFT_OUT = "images of the folder test are left out"
 
@@ -78,13 +85,18 @@ def without_unused_void(listing: Listing, declared: ClassList | None) -> Listing
 
 
 def from_label_file(
-    file: Path, classes: tuple[str, ...] | None, images: Path, masks: Path, allow_empty: bool
+    file: Path,
+    classes: tuple[str, ...] | None,
+    images: Path,
+    masks: Path,
+    allow_empty: bool,
+    good: GoodNames = ONLY_GOOD,
 ) -> Listing:
     """The images that a label CSV lists; ids are their paths under `images` without their endings.
 
     Masks are ``<masks>/<id>.png`` and hold class ids. Raises DataError, with the row's number.
     """
-    labels = read_label_file(file, classes, allow_empty)
+    labels = read_label_file(file, classes, allow_empty, good)
     if not images.is_dir():
         raise DataError(f"folder: no image folder {images}; create it or set dataset.images")
     by_path, by_stem = _index_images(images)
@@ -112,7 +124,7 @@ def from_label_file(
     split_by = f"column {labels.split_column}" if labels.split_column else None
     found = _masks_by_id(masks)
     kept = {i: found[i] for i in samples if i in found}
-    if not kept and (others := _images_below(masks)):
+    if not kept and (others := pictures_below(masks)):
         raise _none_is_a_mask(
             masks, others, f"name each <id>.png, such as {next(iter(samples))}.png, or set dataset.masks"
         )
@@ -128,31 +140,25 @@ def _none_is_a_mask(folder: Path, files: list[Path], remedy: str) -> DataError:
 
 
 def _masks_by_id(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        return {}
     return {
         p.relative_to(folder).with_suffix("").as_posix(): p
-        for p in folder.rglob("*")
+        for p in files_below(folder)
         if p.suffix.lower() == ".png"
     }
 
 
 def _index_images(folder: Path) -> tuple[dict[str, Path], dict[str, list[str]]]:
     """Images by relative path, and relative paths by relative path without the ending."""
-    by_path = {p.relative_to(folder).as_posix(): p for p in _images_below(folder)}
+    by_path = {p.relative_to(folder).as_posix(): p for p in pictures_below(folder)}
     by_stem: dict[str, list[str]] = {}
     for name, path in by_path.items():
         by_stem.setdefault(name[: -len(path.suffix)], []).append(name)
     return by_path, by_stem
 
 
-def _images_below(folder: Path) -> list[Path]:
-    return [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES + OTHER_SUFFIXES]
-
-
 def _require_readable(path: Path, where: str) -> None:
-    if path.suffix.lower() in OTHER_SUFFIXES:
-        raise DataError(f"{where}: {path.name} is neither JPEG, PNG nor WebP; convert it to PNG")
+    if path.suffix.lower() in UNREAD:
+        raise DataError(f"{where}: {path.name} {CONVERT}")
 
 
 # ---------------------------------------------------------------- a folder for each class
@@ -160,7 +166,7 @@ def _require_readable(path: Path, where: str) -> None:
 
 def has_class_folders(root: Path, mask_folder: str) -> bool:
     """Whether images lie in folders below `root` that may be named after classes: two at least."""
-    return sum(any(_images_below(f)) for f in _subfolders(root, mask_folder)) > 1
+    return sum(any(pictures_below(f)) for f in _subfolders(root, mask_folder)) > 1
 
 
 def has_mask_folders(root: Path, name: str) -> bool:
@@ -169,9 +175,13 @@ def has_mask_folders(root: Path, name: str) -> bool:
 
 
 def from_class_folders(
-    root: Path, classes: tuple[str, ...] | None, mask_folder: str, beside: Path | None = None
+    root: Path,
+    classes: tuple[str, ...] | None,
+    mask_folder: str,
+    beside: Path | None = None,
+    good: GoodNames = ONLY_GOOD,
 ) -> Listing:
-    """Every image carries the name of its folder as its only label; none in `good` (in any case).
+    """Every image carries the name of its folder as its only label; none in the folders that `good` names.
 
     Layouts, all below `root`: ``<class>/...``, ``train/<class>/...`` with ``val/<class>/...`` (without a val
     folder, ``test`` is it), and MVTec AD's, whose train folder has good images only: its train and test images
@@ -186,8 +196,11 @@ def from_class_folders(
     beside:  another folder whose folders of masks count
     Raises DataError.
     """
-    folders, remark = _class_folders(root, mask_folder)
-    names = sorted({f.name for _, f in folders if f.name.lower() != GOOD})
+    folders, remark = _class_folders(root, mask_folder, good)
+    found = sorted({f.name for _, f in folders})
+    good.require_sure(found, root)
+    names = [name for name in found if name not in good]
+    _require_apart(root, folders, names)
     if not names:
         raise DataError(f"folder: {root} has good images only; add a folder of images for each class")
     if classes is None:
@@ -196,8 +209,8 @@ def from_class_folders(
     splits: dict[str, str | None] = {}
     names_of: dict[str, tuple[Path, str]] = {}
     for split, folder in folders:
-        labels = () if folder.name.lower() == GOOD else (class_index(str(folder), folder.name, classes),)
-        mine = [p for p in _images_below(folder) if not _in_masks(p.relative_to(folder), mask_folder)]
+        labels = () if folder.name in good else (class_index(str(folder), folder.name, classes),)
+        mine = [p for p in pictures_below(folder) if not _in_masks(p.relative_to(folder), mask_folder)]
         if not mine:
             raise DataError(f"{folder}: no images in this class folder; add some or remove the folder")
         for path in mine:
@@ -230,15 +243,30 @@ def _inner_splits(splits: dict[str, str | None], names_of: dict[str, tuple[Path,
     )
 
 
-def _class_folders(root: Path, mask_folder: str) -> tuple[list[tuple[str | None, Path]], tuple[str, ...]]:
+def _require_apart(root: Path, folders: list[tuple[str | None, Path]], names: list[str]) -> None:
+    """DataError where two folders' names are one but for their spelling."""
+    if (pair := same_names(names)) is None:
+        return
+    first, second = (next(f for _, f in folders if f.name == name) for name in pair)
+    moves = []
+    for folder in (f for _, f in folders if f.name == second.name):
+        old, new = shlex.quote(str(folder)), shlex.quote(str(folder.with_name(first.name)))
+        moves.append(f"mkdir -p {new}; mv -n {old}/* {new}; rmdir {old}")
+    command = "; ".join(moves)
+    raise DataError(
+        f"{root}: folders {first.relative_to(root)} and {second.relative_to(root)} have one name but for case, spaces,"
+        f" hyphens or Unicode form; if they are one class: {command}"
+    )
+
+
+def _class_folders(
+    root: Path, mask_folder: str, good: GoodNames
+) -> tuple[list[tuple[str | None, Path]], tuple[str, ...]]:
     """(split or None, class folder) of each, and remarks about what was made of the split folders."""
     top = _subfolders(root, mask_folder)
     train, val, test = ([f for f in top if f.name.lower() in names] for names in (_TRAIN, _VAL, _TEST))
     if not train:
-        loose = [p.name for p in root.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES + OTHER_SUFFIXES]
-        if loose:
-            what = f"{len(loose)} images beside the class folders ({first_names(sorted(loose))})"
-            raise DataError(f"{root}: {what}; move each into the folder of its class")
+        _require_none_loose(root, "beside the class folders", "the folder of its class")
         return [(None, f) for f in top], ()
     others = [f.name for f in top if f not in (*train, *val, *test)]
     if others or not (val or test):
@@ -246,21 +274,33 @@ def _class_folders(root: Path, mask_folder: str) -> tuple[list[tuple[str | None,
         raise DataError(
             f"{root}: folder {what}; put class folders into train and val, or use no split folders"
         )
+    for folder in (*train, *(val or test)):
+        example = f"a folder of its class, such as {folder.name}/scratch or {folder.name}/{GOOD}"
+        _require_none_loose(folder, "in no class folder", example)
     trained = [f for s in train for f in _subfolders(s, mask_folder)]
     held = [f for s in val or test for f in _subfolders(s, mask_folder)]
-    if all(f.name.lower() == GOOD for f in trained):
+    if all(f.name in good for f in trained):
         remark = f"{train[0].name} has good images only: pooled with {(val or test)[0].name}, split drawn"
         return [(None, f) for f in (*trained, *held)], (remark,)
     left_out = (_TEST_LEFT_OUT,) if val and test else ()
     return [*(("train", f) for f in trained), *(("val", f) for f in held)], left_out
 
 
+def _require_none_loose(folder: Path, where: str, place: str) -> None:
+    """DataError for pictures that lie directly in a folder of class folders."""
+    loose = [p.name for p in sorted(folder.iterdir()) if p.suffix.lower() in PICTURES | UNREAD]
+    if loose := [name for name in loose if not is_litter(name)]:
+        raise DataError(
+            f"{folder}: {len(loose)} images {where} ({first_names(loose)}); move each into {place}"
+        )
+
+
 def _subfolders(folder: Path, mask_folder: str) -> list[Path]:
-    """Folders but those of masks, hidden ones and what archivers leave (__MACOSX)."""
+    """Folders but those of masks and `is_litter`."""
     return [
         f
         for f in sorted(folder.iterdir())
-        if f.is_dir() and not f.name.startswith((".", "__")) and not _is_mask_folder(f.name, mask_folder)
+        if f.is_dir() and not is_litter(f.name) and not _is_mask_folder(f.name, mask_folder)
     ]
 
 
@@ -310,7 +350,7 @@ def _unused_masks(roots: list[Path], masks: dict[str, Path], mask_folder: str) -
     used = set(masks.values())
     unused: dict[Path, list[Path]] = {}
     for root in roots:
-        for path in _images_below(root):
+        for path in pictures_below(root):
             place = next((p for p in path.parents if _is_mask_folder(p.name, mask_folder)), root)
             if place.is_relative_to(root) and place != root and path not in used:
                 unused.setdefault(place, []).append(path)

@@ -13,7 +13,9 @@ from datasets.base import Conversion, DataError, Dataset, DatasetConfig, Problem
 from datasets.files.duplicates import duplicate_problems
 from datasets.files.fingerprints import dataset_fingerprint
 from datasets.files.inspection import as_problem, first_names, sampled_problems
+from datasets.files.listing import PICTURES, UNREAD, files_below, litter_notes
 from datasets.folder.copies import MaskJob, convert, copy_masks, empty_masks
+from datasets.folder.good import SETTING, GoodNames
 from datasets.folder.layouts import (
     Listing,
     declared_classes,
@@ -49,6 +51,8 @@ class FolderConfig(DatasetConfig):
              ``good`` are always kept
     bits:    significant bits of 16-bit images, 8..16: 2^bits - 1 is white. 0: 16, unless the images
              are too dark for that, which is an error that names the remedy
+    good_names: folders or labels of images without a defect, separated by commas (``OK,normal``), in any spelling of
+             case, spaces and hyphens. Empty: ``good``, and names that look alike are an error, for they may be classes
     longest_side: images whose longest side exceeds this are reduced to it, in pixels, 0 for never. Methods take
              images whole, so this bounds the memory of a run; masks are reduced too, and scores are at that size
     """
@@ -61,6 +65,7 @@ class FolderConfig(DatasetConfig):
     val_fraction: Inside = 0.2
     seed: int = 0
     allow_empty: bool = False
+    good_names: str = ""
     bits: Annotated[int, Within(8, 16, besides=0)] = 0
     longest_side: Annotated[int, Within(32, besides=0)] = 1024
 
@@ -185,6 +190,11 @@ class Folder(Dataset):
             if missing and (self._listing.masks or masks.is_dir()):
                 what = f"{len(missing)} of {len(ids)} {split} images have no mask ({first_names(missing)})"
                 name = "<class>/<name>.png" if self._listing.binary else "<id>.png"
+                unread = [
+                    p.name for p in files_below(masks) if p.suffix.lower() in (PICTURES | UNREAD) - {".png"}
+                ]
+                if unread:
+                    what += f"; {len(unread)} files there are no PNG ({first_names(unread)})"
                 found.append(Problem(f"folder: {what}", f"add them under {masks}, named {name}"))
         images = {split: {i: self.sample(i).image for i in ids} for split, ids in self._splits.items()}
         return found + duplicate_problems(self.name, images) + sampled_problems(self)
@@ -200,6 +210,7 @@ class Folder(Dataset):
             f"{len(usable.masks)} masks" if usable.masks else "no masks: nothing is scored",
             *listing.remarks,
         ]
+        lines += litter_notes(self.root)
         if empty := sum(not s.labels for s in listing.samples.values()):
             lines.append(f"{empty} images without an object: all background")
         if usable.reduced:
@@ -215,12 +226,17 @@ class Folder(Dataset):
         return without_unused_void(self._listed(declared.names if declared else None), declared)
 
     def _listed(self, classes: tuple[str, ...] | None) -> Listing:
-        settings = self.settings
+        settings, good = self.settings, GoodNames.of(self.settings.good_names)
         self._require_mask_folder()
+        if both := [name for name in classes or () if name in good]:
+            raise DataError(
+                f"folder: the class list of {self.root} names {both[0]!r}, which means an image without a defect; take"
+                f" it out of the list, or set {SETTING} to another name"
+            )
         for name in (settings.labels, *(["index.csv"] if settings.labels == FolderConfig.labels else [])):
             if (file := self.root / name).is_file():
                 images, masks = self.root / settings.images, self.root / settings.masks
-                return from_label_file(file, classes, images, masks, settings.allow_empty)
+                return from_label_file(file, classes, images, masks, settings.allow_empty, good)
         images = self.root / settings.images
         place = images if images.is_dir() else self.root
         if settings.labels != FolderConfig.labels or not has_class_folders(place, settings.masks):
@@ -229,7 +245,7 @@ class Folder(Dataset):
                 " or set dataset.labels, or sort the images into a folder for each class"
             )
         beside = self.root if place != self.root else None
-        return from_class_folders(place, classes, settings.masks, beside)
+        return from_class_folders(place, classes, settings.masks, beside, good)
 
     @cached_property
     def _splits(self) -> dict[str, tuple[str, ...]]:

@@ -15,7 +15,7 @@ from datasets.base import DataError, Dataset, DatasetConfig, Problem, Sample
 from datasets.files.duplicates import duplicate_problems
 from datasets.files.fingerprints import dataset_fingerprint
 from datasets.files.inspection import as_problem, first_names, sampled_problems
-from datasets.files.listing import names_in
+from datasets.files.listing import litter_notes, names_in
 from datasets.limits import OneOf, first_fault
 from datasets.voc.pascal_context import PascalContext
 
@@ -180,6 +180,7 @@ class Voc2012(Dataset):
             f"train: {len(self.ids('train'))} images (list {self.train_list}), {masks} with masks",
             f"val: {len(self.ids('val'))} images",
             *([f"test: {len(self._test)} images"] if self._list_file("test").is_file() else []),
+            *litter_notes(*(self.folder / name for name in ("JPEGImages", "Annotations", *CLASS_MASKS))),
         ]
 
     @cached_property

@@ -24,6 +24,7 @@ from methods.experiment import Experiment
 from methods.refiners.config import REFINER_SUMMARIES, RefinerConfig
 from methods.registry import all_methods, find_method
 from methods.setting_rows import SettingRow, setting_rows
+from results.directions import VERDICTS
 from results.reported import reported_of
 
 ROOT = Path(__file__).parents[2]
@@ -54,10 +55,12 @@ def write_pages() -> None:
     for path in OUTPUT.glob("*.md"):
         if path.stem not in pages:
             path.unlink()
-    for name, text in {**pages, "table": methods_table()}.items():
-        path = OUTPUT / (f"{name}.md" if name != "table" else "table.inc")
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
+    files = {f"{name}.md": page for name, page in pages.items()}
+    verdicts = table(["verdict", "meaning"], [[verdict, text(said)] for verdict, said in VERDICTS.items()])
+    for name, content in {**files, "table.inc": methods_table(), "verdicts.inc": verdicts}.items():
+        path = OUTPUT / name
+        if not path.exists() or path.read_text(encoding="utf-8") != content:
+            path.write_text(content, encoding="utf-8")
 
 
 def is_ours(method: Method) -> bool:
@@ -290,11 +293,13 @@ def verdicts_table(method: Method, experiment: Experiment, folder: Path) -> str:
                 signed(row["paper"]),
                 signed(row["difference"]),
                 interval,
+                f"{100 * float(row['share']):.0f} %" if row["share"] else "–",
                 text("; ".join(filter(None, [row["reason"], diagnosis]))),
             ]
         )
-    heads = ["compared", "column", "verdict", "paper", "here", "95 % interval", "remark"]
-    return "**What reproduces** (differences in points):\n\n" + table(heads, rows)
+    heads = ["compared", "column", "verdict", "paper", "here", "95 % interval", "share", "remark"]
+    caption = "**What reproduces** (differences in points, share of the paper's effect):"
+    return f"{caption}\n\n{table(heads, rows)}"
 
 
 def reported_section(method: Method) -> str:

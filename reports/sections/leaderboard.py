@@ -45,7 +45,9 @@ def build(board: Board) -> dict[str, Any]:
         for pair in confusion_pairs(board.table)
     ]
     ranks = {c.name: [board.places.get(c.name, {}).get(e.key) for e in board.entries] for c in columns}
-    main = board.scores[-1].name if board.scores else ""
+    main = next(
+        (s.name for s in reversed(board.scores) if not s.masks), board.scores[-1].name if board.scores else ""
+    )
     rows = [
         _row(board, entry, columns, {name: of_column[index] for name, of_column in ranks.items()}, main)
         for index, entry in enumerate(board.entries)

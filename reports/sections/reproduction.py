@@ -30,8 +30,8 @@ def data(table: pd.DataFrame) -> dict[str, Any]:
         groups.setdefault(reproduction.group_of(row), []).append(text)
     return {
         "caption": reproduction.CAPTION,
-        "counts": reproduction.counts(table),
-        "undiagnosed": reproduction.undiagnosed(table),
+        "tally": reproduction.tally(table),
+        "columns": reproduction.COLUMNS,
         "verdicts": VERDICTS,
         "experiments": groups,
     }

@@ -1,8 +1,7 @@
-"""Every stage with a network hands it out to `profile`, with how images pass through it."""
+"""Every refiner with a network or a CRF hands it out to `profile`. Of methods: `benchmark.testing.MethodContract`."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,93 +9,32 @@ import pytest
 import torch
 
 from benchmark.planning.graph import without_profile
-from benchmark.profiling.complexity import passage_complexity
+from benchmark.profiling.complexity import stage_passages
 from benchmark.profiling.speed import passing, pictures
 from datasets.base import TrainingView
-from datasets.voc.reader import CLASSES
-from methods.base import Kind, NotRunnable, Passage, Shared, Stage
+from methods.base import Kind, Shared, Stage
 from methods.refiners import REFINERS, refiner_stages
 from methods.refiners.config import RefinerConfig
-from methods.registry import all_methods, find_method
+from methods.registry import find_method
 
-SIZES = {"nano": (40, 56), "small": (120, 160), "paper": (375, 500)}
-CASES = [
-    (name, scale) for name, method in all_methods().items() for scale in method.presets if scale in SIZES
-]
-NOT_RUN = {("sam_fused", "small")}
-"""Need a file that is not of this project: a SAM of photographs."""
-
-
-def view_of(scale: str) -> TrainingView:
-    """Classes alone: profiles need no images."""
-    name, classes = ("shapes", ("boat", "cat", "train")) if scale == "nano" else ("voc2012", CLASSES)
-    return TrainingView(name, classes, {"train": (), "val": ()}, generated=scale == "nano")
-
-
-def stages_of(name: str, scale: str) -> Sequence[Stage]:
-    method = find_method(name)
-    if (name, scale) in NOT_RUN:
-        with pytest.raises(NotRunnable) as needed:
-            method.stages(method.presets[scale], view_of(scale), Shared())
-        pytest.skip(f"{name} at {scale}: {needed.value}")
-    return method.stages(method.presets[scale], view_of(scale), Shared())
-
-
-def passages(stage: Stage, scale: str) -> list[Passage]:
-    assert stage.profile is not None
-    module, function = stage.profile.split(":")
-    hand_out = getattr(importlib.import_module(module), function)
-    return list(hand_out(stage.settings, len(view_of(scale).classes), SIZES[scale]))
-
-
-@pytest.mark.parametrize(("name", "scale"), CASES)
-def test_stages_with_a_network_have_a_profile(name: str, scale: str) -> None:
-    stages = stages_of(name, scale)
-    assert without_profile(stages) == []
-
-
-@pytest.mark.parametrize(("name", "scale"), CASES)
-def test_networks_are_counted_on_the_meta_device(name: str, scale: str) -> None:
-    stages = [s for s in stages_of(name, scale) if s.profile is not None]
-    labels = []
-    with torch.device("meta"):
-        for stage in stages:
-            found = passages(stage, scale)
-            # maps in a folder, or of a detector that is no network of torch's
-            assert found or stage.yields == Kind.SALIENCY, stage.name
-            for passage in found:
-                labels.append((passage.network, passage.covers, passage.size))
-                assert passage.module is not None
-                assert {p.device.type for p in passage.module.parameters()} == {"meta"}
-                counted = passage_complexity(passage)
-                assert 0 < counted.layer_macs <= counted.macs
-                assert counted.parameters == sum(p.numel() for p in passage.module.parameters())
-    assert len(set(labels)) == len(labels)  # rows of a table that could be told apart
-
-
-@pytest.mark.parametrize("name", [name for name, scale in CASES if scale == "nano"])
-def test_images_pass_and_what_follows_takes_it(name: str) -> None:
-    for stage in stages_of(name, "nano"):
-        for passage in passages(stage, "nano") if stage.profile is not None else ():
-            batch = pictures(2, passage.size, torch.device("cpu"))
-            assert passage.module is not None
-            assert not passage.module.training
-            before = {k: v.clone() for k, v in passage.module.state_dict().items()}
-            passing(passage, batch)()
-            after: dict[str, Any] = passage.module.state_dict()
-            assert all(torch.equal(v, after[k]) for k, v in before.items()), "a pass changes nothing"
+SIZE = (40, 56)
+CLASSES = ("boat", "cat", "train")
+VIEW = TrainingView("shapes", CLASSES, {"train": (), "val": ()}, generated=True)
+"""Classes alone: profiles need no images."""
 
 
 @pytest.mark.parametrize("refiner", list(REFINERS))
 def test_refiners(refiner: str) -> None:
-    config: Any = find_method("cam").presets["nano"]
+    method = find_method("cam")
+    config: Any = method.presets["nano"]
     chosen = RefinerConfig(refiner, 0.3, psa=config.refiner.psa, irn=config.refiner.irn)
-    (cam,) = [s for s in stages_of("cam", "nano") if s.yields == Kind.CAM]
+    before: Sequence[Stage] = method.stages(config, VIEW, Shared())
+    (cam,) = [s for s in before if s.yields == Kind.CAM]
     stages = refiner_stages(chosen, cam)
     profiled = [s for s in stages if s.profile is not None]
     assert bool(profiled) == (refiner != "none")
-    assert [s for s in without_profile([*stages_of("cam", "nano"), *stages]) if s in stages] == []
-    last = [p for stage in profiled for p in passages(stage, "nano")][-1:]
+    assert [s for s in without_profile([*before, *stages]) if s in stages] == []
+    last = [p for stage in profiled for p in stage_passages(stage, len(CLASSES), SIZE)][-1:]
     for passage in last:
         assert passage.finish is not None
         passing(passage, pictures(2, passage.size, torch.device("cpu")))()

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from datasets.limits import OneOf
+from methods.base import MethodError
 
 NANO = "clip_nano"
 OPEN_CLIP = "open_clip/"
 """Prefix of references of weights that open_clip serves."""
+_VIT = re.compile(r"ViT-([BLH])-(\d+)(?:-quickgelu)?$")
+_WIDTHS = {"B": 768, "L": 1024, "H": 1280}
 NORMALISATIONS = ("clip", "imagenet", "openai", "inception")
 
 
@@ -29,3 +35,18 @@ class ClipConfig:
     name: str = "ViT-B-32-quickgelu"
     weights: str = "open_clip/ViT-B-32-quickgelu.openai"
     normalise: Annotated[str, OneOf(NORMALISATIONS)] = "clip"
+
+    def require_weights(self, path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """MethodError for the weights of another CLIP, as far as a ViT's name says; shapes: by name, of the tensors."""
+        asked = _VIT.match(self.name)
+        if asked is None:
+            return
+        found = shapes.get("visual.conv1.weight", ())
+        if len(found) != 4:
+            raise MethodError(f"weights {path} are none of a CLIP such as {self.name}; give its file")
+        wanted = _WIDTHS[asked[1]], int(asked[2])
+        if (found[0], found[-1]) != wanted:
+            raise MethodError(
+                f"weights {path} have patches of {found[-1]} pixels and {found[0]} channels, and clip.name={self.name}"
+                f" has {wanted[1]} and {wanted[0]}; set its name to that of the file, or give the file of {self.name}"
+            )

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from datasets.base import DataError, Sample, TrainingView
 from datasets.files.fingerprints import content_fingerprint
 from datasets.limits import Count, OneOf
 from methods.base import MethodError, NotRunnable
 
+SAMPLED = 32
+"""Maps whose values are looked at."""
+LOW = 128
+"""Maps of which none reaches this are class ids, percentages, 0 and 1, or colours of a palette."""
 SOURCES = ("folder", "rembg", "nano")
 
 
@@ -55,6 +59,7 @@ def resolve(settings: SaliencyConfig, view: TrainingView) -> SaliencyConfig:
         return settings
     samples = view.samples("train")
     require_maps(settings, samples)
+    _require_scaled(settings, samples)
     try:
         content = content_fingerprint([(s.id, map_path(settings, s.id)) for s in samples])
     except DataError as error:
@@ -69,6 +74,27 @@ def map_path(settings: SaliencyConfig, sample_id: str) -> Path:
             "saliency maps are needed; set saliency.folder=PATH of <id>.png, or saliency.source"
         )
     return Path(settings.folder).expanduser() / f"{sample_id}.png"
+
+
+def _require_scaled(settings: SaliencyConfig, samples: tuple[Sample, ...]) -> None:
+    """Raises MethodError where the maps stay far below 255: as they are read, next to nothing would be salient."""
+    from PIL import Image
+
+    looked_at = samples[:: max(1, len(samples) // SAMPLED)]
+    highest = 0
+    for sample in looked_at:
+        try:
+            with Image.open(map_path(settings, sample.id)) as image:
+                extrema: Any = image.convert("L").getextrema()
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            continue  # said where maps are read
+        highest = max(highest, extrema[1])
+    if 0 < highest < LOW:
+        raise MethodError(
+            f"saliency maps in {settings.folder}: the maximum of {len(looked_at)} of them is {highest} of 255, so next"
+            f" to nothing would be salient; scale them to 0..255 (maps of 0 and {highest}: times {255 // highest}),"
+            " and save them without a palette"
+        )
 
 
 def require_maps(settings: SaliencyConfig, samples: tuple[Sample, ...]) -> None:

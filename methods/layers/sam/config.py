@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated
 
 from datasets.base import TrainingView
@@ -14,6 +16,9 @@ NANO = "sam_nano"
 REGISTRY = "segment_anything:sam_model_registry"
 REGISTERED = ("default", "vit_h", "vit_l", "vit_b")
 """What that has, which takes seconds to import."""
+_ENCODER = "image_encoder.patch_embed.proj.weight"
+_WIDTHS = {"vit_b": 768, "vit_l": 1024, "vit_h": 1280}
+"""Channels of the encoders, which tell the files apart."""
 PRECISIONS = ("float32", "float16", "bfloat16")
 
 
@@ -33,6 +38,19 @@ class SamConfig:
     weights: str = "sam/sam_vit_b_01ec64"
     registry: str = REGISTRY
     precision: Annotated[str, OneOf(PRECISIONS)] = "bfloat16"
+
+    def require_weights(self, path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """MethodError for the weights of another size of SAM; shapes: by name, of the file's tensors."""
+        width = shapes.get(_ENCODER, (0,))[0]
+        found = next((name for name, size in _WIDTHS.items() if size == width), None)
+        own = "vit_h" if self.name == "default" else self.name
+        if self.registry != REGISTRY or own not in _WIDTHS or found == own:
+            return
+        what = f"the weights of {found}" if found else "no weights of segment_anything's SAM"
+        remedy = (
+            f"set its name to {found}, or give the file of {self.name}" if found else "give the file of a SAM"
+        )
+        raise MethodError(f"weights {path} are {what}, and sam.name is {self.name}; {remedy}")
 
 
 def masks_seen(config: SamConfig) -> str:

@@ -12,6 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
@@ -22,6 +24,7 @@ import platformdirs
 from methods.base import MethodError
 from methods.layers.weights import hubs as weight_hubs
 from methods.layers.weights import mxnet as mxnet_params
+from methods.layers.weights.contents import REBUILDING, read_shapes, tensors_of, unpickling
 from methods.layers.weights.hubs import HUBS
 from methods.layers.weights.rembg import open_session
 
@@ -104,35 +107,51 @@ def fingerprint(reference: str, root: str | Path | None = None) -> str | None:
 def load_state(path: Path) -> dict[str, torch.Tensor]:
     """State dictionary of a weight file: float32 instead of half precision, wrappers and prefixes removed.
 
-    Reads safetensors, torch files with weights_only=True, and MXNet's .params (names as there). Unwraps
-    {"state_dict": ...}, {"model": ...} and DataParallel's "module." prefix. Raises MethodError for anything else.
+    Reads safetensors, torch files without unpickling more than tensors (`contents`), and MXNet's .params (names as
+    there). Unwraps {"state_dict": ...}, {"model": ...}, modules and DataParallel's "module." prefix, and leaves out what
+    is no tensor. Raises MethodError for anything else.
     """
     import torch
     from safetensors.torch import load_file
 
+    read_shapes(path)  # what is wrong with a file is said in our words
     readers: Mapping[str, Callable[[Path], Any]] = {
         ".safetensors": load_file,
         mxnet_params.SUFFIX: mxnet_params.read_params,
     }
     try:
-        if path.suffix in readers:
-            content: Any = readers[path.suffix](path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        content: Any = readers.get(path.suffix, _load_tensors)(path)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise MethodError(f"cannot read weights {path}: {reason}; fetch or export the file again") from error
-    for wrapper in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    if not isinstance(content, Mapping) or not all(isinstance(v, torch.Tensor) for v in content.values()):
+        reason = f" ({error})" if path.suffix == mxnet_params.SUFFIX else ""
         raise MethodError(
-            f"{path} holds no state dictionary (name -> tensor); export model.state_dict() to it"
+            f"cannot read weights {path}{reason}: its data are damaged; fetch or export the file again"
+        ) from error
+    return {
+        key: _full_precision(value.detach()) for key, value in tensors_of(path, content, torch.Tensor).items()
+    }
+
+
+def _load_tensors(path: Path) -> Any:
+    """Content of a torch file, memory-mapped where it can be; what is no tensor, container or number is `Opaque`."""
+    import torch
+
+    def rebuild_from_type(function: Any, kind: Any, arguments: Any, state: Any) -> Any:
+        return function(*arguments)
+
+    def known(module: str, name: str) -> Any:
+        if module in ("torch._utils", "torch._tensor") and name in REBUILDING:
+            return rebuild_from_type if name == "_rebuild_from_type_v2" else getattr(torch._utils, name)
+        found = getattr(torch, name, None) if module == "torch" else None
+        return found if found in (torch.Size, torch.device) or isinstance(found, torch.dtype) else None
+
+    with warnings.catch_warnings(action="ignore"):  # that a module's source code has changed
+        return torch.load(
+            str(path),
+            map_location="cpu",
+            weights_only=False,  # nothing is unpickled but what `known` knows
+            pickle_module=unpickling(known),
+            mmap=zipfile.is_zipfile(path),
         )
-    state = {key: _full_precision(value) for key, value in content.items()}
-    if state and all(key.startswith("module.") for key in state):
-        state = {key.removeprefix("module."): value for key, value in state.items()}
-    return state
 
 
 def load_into(

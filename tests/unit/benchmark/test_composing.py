@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, make_dataclass
 from typing import Annotated, Any
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from benchmark.composing import overridden, writable
+from benchmark.composing import overridden, writable, written
 from benchmark.config import compose, settled
 from benchmark.failures import ConfigError
 from datasets.limits import Share
@@ -234,3 +235,105 @@ def test_a_setting_is_the_same_whether_its_group_is_touched() -> None:
     preset = Outer(Inner(rate=1, factors=(1, 2), limit=3), share=1)
     touched = overridden({"method.m": preset}, ["method.m.inner.count=3"])["method.m"]
     assert repr(settled(touched)) == repr(settled(preset))
+
+
+ANY_TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["C"])) | st.sampled_from(
+    [
+        "a clean origami {}.",
+        '/data/it\'s "mine"/x',
+        'a"',
+        "'",
+        "\\",
+        '\\"',
+        "${x}",
+        "\\${x}",
+        "$HOME",
+        "`date`",
+        "a=b",
+        "a: b",
+        "[a, b",
+        "(1)",
+        "null",
+        "5",
+        "1e3",
+        "True",
+        "",
+        " a ",
+        "!x",
+        "*",
+        "#",
+        "a;b|c&d",
+        "~/x",
+        "é 正常",
+        "100%",
+    ]
+)
+
+
+def pasted(word: str) -> str:
+    """What a program is given for a word of a shell's command line."""
+    found = subprocess.run(["sh", "-c", f"printf %s {word}"], capture_output=True, check=True)
+    return found.stdout.decode()
+
+
+@given(ANY_TEXT)
+def test_a_written_text_comes_back_through_a_shell(text: str) -> None:
+    assert overridden(NODES, [pasted(written("text.plain", text))])["text"].plain == text
+
+
+@given(st.lists(ANY_TEXT), st.integers(), st.booleans(), st.lists(st.floats(allow_nan=False), max_size=3))
+def test_a_written_value_of_any_type_comes_back_through_a_shell(
+    names: list[str], count: int, on: bool, factors: list[float]
+) -> None:
+    values = {"names": names, "count": count, "on": on, "factors": factors}
+    inner = overridden(NODES, [pasted(written(f"method.m.inner.{k}", v)) for k, v in values.items()])[
+        "method.m"
+    ].inner
+    assert {name: getattr(inner, name) for name in values} == values
+
+
+@given(ANY_TEXT, st.sampled_from(["text.plain", "text.path", "method.m.inner.names"]))
+def test_remedies_work_when_pasted(text: str, key: str) -> None:
+    """A refused value is that of the setting, or an item of it, once it is written as the error says."""
+    try:
+        overridden(NODES, [f"{key}={text}"])
+    except ConfigError as error:
+        _, found, word = str(error).rpartition("; write ")
+        if found:
+            group, name = (key.rpartition(".")[0], key.rpartition(".")[2])
+            made = overridden(NODES, [pasted(word)])
+            value = made[group].__dict__[name] if group == "text" else made["method.m"].inner.names
+            assert text == value or text.strip() in (
+                "".join(map(str, value)),
+                ",".join(value),
+                f"[{','.join(value)}]",
+            )
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("method.m.inner.names=a clean origami {}.", ["a clean origami {}."]),
+        ("method.m.inner.names=hello", ["hello"]),
+        ("method.m.inner.factors=2", [2.0]),
+        ("text.path=/data/it's here", "/data/it's here"),
+        ('text.path=/data/"mine" {x}', '/data/"mine" {x}'),
+        ("text.plain=[a", "[a"),
+    ],
+)
+def test_remedies_are_of_the_settings_type(override: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match="; write ") as error:
+        overridden(NODES, [override])
+    assert "\n" not in str(error.value)
+    made = overridden(NODES, [pasted(str(error.value).rpartition("; write ")[2])])
+    found = made["text"].__dict__ | made["method.m"].inner.__dict__
+    assert found[override.partition("=")[0].rpartition(".")[2]] == value
+
+
+@pytest.mark.parametrize(
+    "override", ["method.m.inner.count=many {", "method.m.share=a'b", "method.m.inner.on={"]
+)
+def test_quotes_are_no_remedy_for_numbers(override: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        overridden(NODES, [override])
+    assert "write" not in str(error.value)

@@ -10,8 +10,10 @@ import pytest
 from datasets.base import DataError
 from datasets.coco import annotations as coco_annotations
 from datasets.coco.annotations import CLASSES, read_images
+from datasets.coco.prepare import prepare
 from datasets.coco.reader import Coco2014, CocoConfig
 from datasets.files.guard import masks_closed
+from datasets.files.preparing import Request
 from tests.helpers.trees import write_coco
 
 IMAGES = {"train": {9: [90, 1, 90], 4: [27], 25: []}, "val": {42: [3], 7: []}}
@@ -132,3 +134,18 @@ def test_annotation_files_that_share_images_are_refused(tmp_path: Path) -> None:
     write_coco(tmp_path, {"train": {9: [1], 25: [2]}, "val": {25: [3]}})
     with pytest.raises(DataError, match=r"1 images are in both \(25\); take both from"):
         Coco2014(CocoConfig(root=str(tmp_path))).prepare()
+
+
+@pytest.mark.parametrize("name", ["{:012d}.jpg", "COCO_val2014_{:012d}.jpg", "COCO_train2017_{:012d}.jpg"])
+def test_what_doctor_refuses_is_not_prepared(tmp_path: Path, name: str) -> None:
+    """Annotations of 2017 and of the other split, of which a part would do."""
+    write_coco(tmp_path, {"train": {9: [1]}, "val": {42: [3]}})
+    file = tmp_path / "annotations" / "instances_train2014.json"
+    content = json.loads(file.read_text())
+    content["images"][0]["file_name"] = name.format(9)
+    file.write_text(json.dumps(content))
+    request = Request([], tmp_path, True, lambda title: pytest.fail("nothing is made"), lambda line: None)
+    with pytest.raises(
+        DataError, match=r"1 images are not named COCO_train2014_\*\.jpg .*take the annotations of 2014"
+    ):
+        prepare(request)

@@ -140,3 +140,32 @@ def test_a_broken_method_that_all_may_have_meant_is_said(plugged: Plug, command_
     plugged(mine="json")
     done = command_line("run", "--methods", "all", "--scale", "nano", "--until", "nothing")
     assert done.err.startswith('warning: entry point mine = "json": module json has no METHOD')
+
+
+class WithFaultyFiles(Toy):
+    """A method whose YAML files cannot be read."""
+
+    @property
+    def experiments(self):
+        raise MethodError("experiments.yaml: not YAML")
+
+    @property
+    def deviations(self):
+        raise MethodError("deviations.yaml: not YAML")
+
+
+FAULTY = WithFaultyFiles("faulty")
+
+
+def test_faulty_files_beside_a_method_are_lines_and_cost_no_other_method(plugged: Plug, command_line):
+    plugged(mine=f"{HERE}:FAULTY", other=f"{HERE}:METHOD")
+    listed = command_line("list")
+    assert listed.code == 0
+    assert "  broken: experiments.yaml: not YAML" in listed.out.splitlines()
+    assert "eps/table3 " in listed.out
+    done = command_line("run", "--experiment", "faulty/table1")
+    assert (done.code, done.err) == (2, "error: experiments.yaml: not YAML\n")
+    done = command_line.run("faulty,plugged")  # found while planning, not by the leaderboard at the end
+    assert done.code == 1
+    assert "failed: faulty seed 0: deviations.yaml: not YAML" in done.out
+    assert any(line.startswith("plugged · seed 0 ") for line in done.out.splitlines())

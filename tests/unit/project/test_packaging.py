@@ -1,12 +1,16 @@
-"""The project beside another package named `datasets`, in a checkout and installed from a wheel."""
+"""What the project needs, and that it works beside another `datasets`, in a checkout and installed from a wheel."""
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -57,6 +61,36 @@ def test_another_datasets_that_is_imported_already_is_named(tmp_path: Path) -> N
     assert last.startswith("ImportError: another package named `datasets` is already imported, from ")
     assert str(tmp_path / "datasets") in last
     assert "import wsss_benchmark before it" in last
+
+
+COMES_WITH = {"omegaconf": "hydra-core", "markupsafe": "jinja2", "onnxruntime": "rembg"}
+"""Modules of packages that others, which are declared, are made of or use."""
+
+
+def plain(requirement: str) -> str:
+    """A package's name, as all spellings of it are compared."""
+    return re.split(r"[<>=\[; ]", requirement)[0].lower().replace("_", "-")
+
+
+def test_what_is_declared_is_imported_and_what_is_imported_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = set(map(plain, project["dependencies"]))
+    optional = {plain(one) for extra in project["optional-dependencies"].values() for one in extra}
+    imported = set()
+    for path in (path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                imported.add(node.module.split(".")[0])
+    providers = packages_distributions()
+    foreign = imported - set(sys.stdlib_module_names) - {*PACKAGES, "wsss_benchmark"}
+    needed = {
+        module: {plain(COMES_WITH.get(module, p)) for p in providers.get(module, [module])}
+        for module in foreign
+    }
+    assert declared - set().union(*needed.values()) == set()
+    assert [module for module, names in needed.items() if not names & (declared | optional)] == []
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ def test_without_resamples_nothing_is_marked_and_the_caption_says_so(run_dir: Pa
 def test_all_tables_are_there_and_braces_match(run_dir: Path) -> None:
     run = read_run(run_dir)
     board = leaderboard(run.records, run.cells)
-    text = tables(run, board, significance(run, board).standings)
+    text = tables(run, board, significance(run, board))
     assert text.count("{") == text.count("}")
     for name in ("leaderboard", "per-class-segmentation", "costs", "complexity-a-machine", "papers"):
         assert rf"\label{{tab:{name}-shapes-nano-paper}}" in text

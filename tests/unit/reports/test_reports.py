@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from reports.text import duration, markdown_leaderboard, mean_and_deviation, per
 from results.aggregate import leaderboard
 from results.io import read_run, write_records
 from results.schema import CellRecord
-from results.significance import significance
+from results.significance import Significance, significance
 from tests.helpers.synthetic_runs import HOSTILE, synthetic_run
 
 
@@ -179,18 +180,22 @@ def test_terminal_table_fits_and_cuts_no_number(run_dir: Path, width: int) -> No
 def test_terminal_marks_what_is_best_by_significance(run_dir: Path) -> None:
     run = read_run(run_dir)
     board = leaderboard(run.records, run.cells)
-    standings = significance(run, board).standings
+    found = significance(run, board)
+    standings = found.standings
     leads = standings[(standings["class_name"] == "") & (standings["group"] == 1)]
     (expected,) = board.loc[board["method"].isin(leads["method"]), "title"].unique()
-    assert bold_titles(board, standings) == {expected}
+    assert bold_titles(board, found) == {expected}
     tied = standings["method"].isin(["eps", "cam"])
-    assert bold_titles(board, standings.assign(group=tied.astype(int))) == {"EPS", "CAM"}
-    assert bold_titles(board, standings.iloc[:0]) == set()
+    assert bold_titles(board, replace(found, standings=standings.assign(group=tied.astype(int)))) == {
+        "EPS",
+        "CAM",
+    }
+    assert bold_titles(board, replace(found, standings=standings.iloc[:0])) == set()
 
 
-def bold_titles(board: pd.DataFrame, standings: pd.DataFrame) -> set[str]:
+def bold_titles(board: pd.DataFrame, found: Significance) -> set[str]:
     """Entries of the terminal's board that have a score in bold."""
-    (table,) = (part for part in render(board, standings, 120) if isinstance(part, Table))
+    (table,) = (part for part in render(board, found, 120) if isinstance(part, Table))
     columns = [list(column.cells) for column in table.columns]
     scores = [cells for cells in columns if any("±" in str(cell) for cell in cells)]
     return {str(columns[0][n]) for cells in scores for n, cell in enumerate(cells) if cell.style == "bold"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -10,10 +11,20 @@ import pytest
 import results
 from benchmark.experiments.diagnoses import diagnoses_of, diagnosis_of
 from methods.registry import find_method
+from results.directions import MISSED, NOT_RUN, RANGE, verdict
 
 MEASURED = Path(results.__file__).parent / "measured"
 PLACES = ("shapes-nano", "bluefilm-nano")
 SEEDS = 3
+UNDIAGNOSED = {
+    "shapes-nano": {
+        ("eps/table1", "CAM"),
+        ("semantic_modulation/table4", "original"),
+        ("semantic_modulation/table5", "Original-CAM"),
+    },
+    "bluefilm-nano": set(),
+}
+"""What falls short of half of the paper's effect and has no diagnosis yet; nothing may join it."""
 
 
 def test_every_kept_folder_is_looked_at() -> None:
@@ -24,12 +35,27 @@ def test_every_kept_folder_is_looked_at() -> None:
 def test_what_does_not_reproduce_is_diagnosed_as_the_methods_say(place: str) -> None:
     found = pd.read_csv(MEASURED / place / "summary.csv", keep_default_na=False)
     assert len(found)
-    refuted = found[found["verdict"] == "not reproduced"]
-    for row in refuted.to_dict("records"):
+    missed = found[found["verdict"].isin(MISSED)]
+    assert len(missed)
+    undiagnosed = set()
+    for row in missed.to_dict("records"):
         method, _, experiment = row["experiment"].partition("/")
         known = diagnoses_of(find_method(method))
         text = diagnosis_of(known, place, experiment, row["row"], row["column"])
-        assert row["diagnosis"] == text != "", (row["experiment"], row["row"], row["column"])
+        assert row["diagnosis"] == text, (row["experiment"], row["row"], row["column"])
+        if not text:
+            undiagnosed.add((row["experiment"], row["row"]))
+    assert undiagnosed == UNDIAGNOSED[place]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_verdicts_follow_from_the_kept_intervals(place: str) -> None:
+    found = pd.read_csv(MEASURED / place / "summary.csv")
+    for row in found[~found["verdict"].isin([NOT_RUN, RANGE])].to_dict("records"):
+        assert row["verdict"] == verdict(row["low"], row["high"], row["paper"], 0.0)
+        assert row["paper"] > 0 or math.isnan(row["share"])
+    same = found[found["same"].notna()].groupby("same")[["difference", "low", "high"]].nunique()
+    assert (same == 1).all(axis=None)
 
 
 @pytest.mark.parametrize("place", PLACES)

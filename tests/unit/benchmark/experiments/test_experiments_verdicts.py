@@ -21,7 +21,7 @@ from benchmark.experiments.table import Table
 from benchmark.failures import ConfigError
 from methods.experiment import Claim, Experiment, ExperimentRow
 from methods.registry import find_method
-from results.directions import NOT_REPRODUCED, NOT_RUN, Direction, read_directions, write_directions
+from results.directions import NOT_RUN, Direction, read_directions, write_directions
 from tests.helpers.toy_experiment import arguments, table, toy
 from tests.helpers.toys import CommandLine, Toy
 
@@ -61,7 +61,7 @@ def test_what_is_run_with_other_settings_stands_beside_the_rest(
     data = "dataset.train=6; dataset.val=2"
     own = found[found["row"] == "the other entry"].set_index("conditions")["verdict"]
     assert own.to_dict() == {
-        data: "not reproduced",
+        data: "smaller than half",
         "dataset.train=6; dataset.val=2; method.other.value=1": "reproduced",
     }  # a default is no change, and where rows set it themselves it is none either
     assert len(list(folder.glob("toy-fill*.csv"))) == 2
@@ -160,10 +160,8 @@ def test_hours_of_a_stage_stand_beside_the_papers_and_are_not_judged() -> None:
 def test_a_diagnosis_is_of_a_row_that_does_not_reproduce_where_it_was_found() -> None:
     place, text = ("shapes-nano", "fill"), "the toy is too simple"
     known = {(*place, "the other entry", ""): text, (*place, "with maps", ""): text}
-    refuted = Direction(
-        "toy/fill", "pseudo-label", "background", "the other entry", 17.8, 0, -1, 0.5, 2, NOT_REPRODUCED
-    )
-    found = [refuted, replace(refuted, row="with maps", verdict=NOT_RUN)]
+    run = Direction("toy/fill", "pseudo-label", "background", "the other entry", 17.8, 0, 0.1, 0.1, 2)
+    found = [run, replace(run, row="with maps", verdict=NOT_RUN)]
     method = toy()
 
     def texts(place: str, conditions: str = "") -> list[str]:
@@ -177,12 +175,13 @@ def test_a_diagnosis_is_of_a_row_that_does_not_reproduce_where_it_was_found() ->
 
 def test_what_has_no_diagnosis_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = "shapes-nano"
-    refuted = Direction(
-        "toy/fill", "CAM", "background", "other", 17.8, 0, -1, 0.5, 2, NOT_REPRODUCED, place=place
-    )
+    refuted = Direction("toy/fill", "CAM", "background", "other", 17.8, 0, 0.1, 0.1, 2, place=place)
     write_directions(tmp_path / "experiments", "toy-fill", [refuted])
     write_summary(tmp_path, ["toy/fill"])
-    assert "1 not reproduced without a diagnosis: write them into diagnoses.yaml" in capsys.readouterr().out
+    assert (
+        "1 smaller than half or reversed without a diagnosis: write them into diagnoses.yaml"
+        in capsys.readouterr().out
+    )
     assert "no diagnosis yet" in (tmp_path / "experiments" / "summary.md").read_text()
     write_directions(tmp_path / "experiments", "toy-fill", [replace(refuted, conditions="a=1")])
     write_summary(tmp_path, ["toy/fill"])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from hypothesis import given, settings
@@ -183,15 +184,86 @@ def test_a_small_file_does_not_unfold_into_a_large_one(tmp_path: Path) -> None:
         read_array_file(save(tmp_path / "a.npy", content, 4))
 
 
-def test_a_tensor_larger_than_its_storage_is_refused(tmp_path: Path) -> None:
+TEXT = b"X\x40\x42\x0f\x00" + b"a" * 1_000_000 + b"q\x00"  # a million letters, numbered 0
+GLOBALS = {
+    "array": b"cnumpy.core.multiarray\n_reconstruct\n",
+    "dtype": b"cnumpy\ndtype\nX\x02\x00\x00\x00f8\x85R",
+}
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    {
+        "a function of a module within one": b"\x80\x04\x8c\x02os\x8c\x0bpath.system\x93\x8c\x04true\x85R.",
+        "getattr of getattr": b"\x80\x02cbuiltins\ngetattr\n"
+        + b"(cbuiltins\ngetattr\n(cos\n__dict__\nX\x03\x00\x00\x00gettRtR.",
+        "allowed function within a refused one": b"\x80\x02cos\nsystem\n" + GLOBALS["dtype"] + b"\x85R.",
+        "a class made without its constructor": b"\x80\x02csubprocess\nPopen\n)\x81.",
+        "the same, with keywords": b"\x80\x04\x8c\nsubprocess\x8c\x05Popen\x93)}\x92.",
+        "OBJ": b"(cos\nsystem\nX\x04\x00\x00\x00trueo.",
+        "number of a registered function": b"\x80\x02\x82\x01.",
+        "the same, four bytes": b"\x80\x02\x84\x01\x00\x00\x00.",
+        "something outside, as text": b"Pos.system\n.",
+        "something outside": b"\x80\x02X\x02\x00\x00\x00osQ.",
+        "a buffer beside the file": b"\x80\x05\x97.",
+        "the same, read-only": b"\x80\x05\x97\x98.",
+        "attributes for a named function": b"\x80\x02" + GLOBALS["array"]
+        + b"N}X\x0c\x00\x00\x00__defaults__Ns\x86b.",
+        "attributes for a dictionary": b"\x80\x02}}X\x09\x00\x00\x00__class__Nsb.",
+        "state for an array that is whole": b"\x80\x02cnumpy.core.multiarray\nscalar\n"
+        + GLOBALS["dtype"] + b"C\x08aaaaaaaa\x86R(K\x01(tNNNtb.",
+        "an array of records": b"\x80\x02" + GLOBALS["dtype"]
+        + b"(K\x03X\x01\x00\x00\x00<K\x01NNJ\xff\xff\xff\xffK\x00K\x00tb.",
+        "an array larger than its bytes": b"\x80\x02" + GLOBALS["array"] + b")R(K\x01J\xff\xff\xff\x7f\x85"
+        + GLOBALS["dtype"] + b"\x89C\x08aaaaaaaatb.",
+        "bytes of 2**62": b"\x80\x04\x8e\x00\x00\x00\x00\x00\x00\x00\x40a.",
+        "text of 2**62": b"\x80\x04\x8d\x00\x00\x00\x00\x00\x00\x00\x40a.",
+        "a byte array of 2**62": b"\x80\x05\x96\x00\x00\x00\x00\x00\x00\x00\x40a.",
+        "a number of 2**31 digits": b"\x80\x02\x8b\xff\xff\xff\x7fa.",
+        "a number of -1 digits": b"\x80\x02\x8b\xff\xff\xff\xffa.",
+        "a number in text of a million digits": b"I" + b"9" * 1_000_000 + b"\n.",
+        "an entry of the memo of number 2**32 - 1": b"\x80\x02Nr\xff\xff\xff\xff.",
+        "the same, as text": b"Np99999999999999999999\n.",
+        "a key of tuples within tuples": b"\x80\x02}K\x01" + b"\x85" * 1_000_000 + b"K\x01s.",
+        "tuples within tuples": b"\x80\x02K\x01" + b"\x85" * 1_000_000 + b".",
+        "lists within lists": b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b".",
+        "a long stack and many marks": b"\x80\x02" + b"K\x01" * 200_000 + b"(t" * 200_000 + b".",
+        "text encoded again and again": b"\x80\x02" + TEXT + b"X\x06\x00\x00\x00latin1q\x01c_codecs\nencode\nq\x02"
+        + b"h\x02h\x00h\x01\x86R" * 300_000 + b".",
+    }.items(),
+    ids=lambda case: case[0],
+)  # fmt: skip
+def test_hostile_pickles_are_one_line_and_take_no_memory(pickled: tuple[str, bytes], tmp_path: Path) -> None:
+    path = save_bytes(tmp_path / "a.npy", pickled[1])
+    before = psutil.Process().memory_info().rss
+    with pytest.raises(DataError, match=re.escape(str(path))) as caught:
+        read_array_file(path)
+    assert psutil.Process().memory_info().rss - before < 128e6
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 700
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "reason"),
+    [
+        ((2, 2), (2, 1), "a tensor larger than its storage"),
+        ((1,) * 100_000, (1,) * 100_000, "a tensor of impossible size"),
+        ((2**70,), (1,), "a tensor of impossible size"),
+        ((2,), (-1,), "a tensor of impossible size"),
+    ],
+    ids=["beyond its end", "100 000 sides", "a side of 2**70", "backwards"],
+)
+def test_a_tensor_that_its_storage_does_not_hold_is_refused(
+    size: tuple[int, ...], stride: tuple[int, ...], reason: str, tmp_path: Path
+) -> None:
     class Beyond:
         def __reduce__(self) -> Any:
             from torch._utils import _rebuild_tensor_v2
 
             storage = torch.arange(4.0).storage()
-            return _rebuild_tensor_v2, (storage, 2, (2, 2), (2, 1), False, collections.OrderedDict())
+            return _rebuild_tensor_v2, (storage, 2, size, stride, False, collections.OrderedDict())
 
-    with pytest.raises(DataError, match="a tensor larger than its storage"):
+    with pytest.raises(DataError, match=reason):
         read_array_file(save(tmp_path / "a.npy", {1: Beyond()}, 4))
 
 

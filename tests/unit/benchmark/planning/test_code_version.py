@@ -37,6 +37,7 @@ def package(tmp_path, monkeypatch):
 
     yield version
     clear()
+    sys.modules.pop("thirdparty", None)  # a compiled module is looked for by importing its parents
 
 
 def clear() -> None:
@@ -147,6 +148,7 @@ def test_what_only_an_import_can_tell_is_let_pass(package, source):
         ("thirdparty.stage:run", "there is no module 'thirdparty.stage'"),
         ("third.stages:run", "there is no module 'third.stages'"),
         ("thirdparty.stages.run", "is not of the form"),
+        ("thirdparty.stages:a.b.c", "is not of the form"),
         ("thirdparty.stages:", "is not of the form"),
     ],
 )
@@ -157,3 +159,38 @@ def test_a_wrong_address_says_what_is_wrong(package, address, words):
 
 def test_a_compiled_module_is_let_pass():
     assert versions.function_fault("_socket:socket") == ""
+
+
+CLASSES = """
+from torch import nn
+from thirdparty import maths
+from thirdparty.parts import Base as Renamed
+class Own(Renamed, nn.Module):
+    def cam(cls): ...
+class Other(maths.Deep): ...
+alias = Own
+def run(): ...
+"""
+
+
+@pytest.fixture
+def classes(package):
+    package("parts", "from thirdparty import maths\nclass Base(maths.Deep):\n    def classify(cls): ...\n")
+    package("maths", "class Deep(dict):\n    def scores(cls): ...\n")
+    package("stages", CLASSES)
+
+
+@pytest.mark.parametrize(
+    "name", ["Own.cam", "Own.classify", "Own.scores", "Other.scores", "alias.anything", "run.anything"]
+)
+def test_a_function_of_a_class_is_found_in_its_bases(classes, name):
+    assert versions.function_fault(f"thirdparty.stages:{name}") == ""
+
+
+def test_a_misspelt_function_of_a_class_is_not(classes):
+    fault = versions.function_fault("thirdparty.stages:Own.clasify")
+    assert fault.startswith(
+        "thirdparty.stages:Own has no 'clasify'; did you mean 'classify'? it has cam, classify"
+    )
+    assert "has no 'classify'" in versions.function_fault("thirdparty.stages:Other.classify")
+    assert "has no 'Oher'" in versions.function_fault("thirdparty.stages:Oher.cam")

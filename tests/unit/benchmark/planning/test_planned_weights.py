@@ -106,7 +106,7 @@ def test_real_photographs_at_small_scale_plan_every_method_that_covers_them(
     assert hub == []
 
     sam = tmp_path / "sam_vit_b_01ec64.safetensors"
-    save_file({"weight": torch.ones(2)}, sam)
+    save_file({"image_encoder.patch_embed.proj.weight": torch.ones(768, 1)}, sam)
     given = ("method.sam_fused.sam.name=vit_b", f"method.sam_fused.sam.weights={sam}")
     done, cells = plan(*given)
     assert done.code == 0, done.out + done.err
@@ -178,3 +178,21 @@ def test_the_records_hold_the_weights_hashes(
         if one["stages"][0]["key"] in str(p)
     )
     assert manifest["provenance"]["weights"] == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"<html>", "it is a web page"),
+        (b"PK\x03\x04", "the archive is truncated"),
+        (b"", "the file is empty"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_said_while_planning(
+    command_line: CommandLine, third_party, tmp_path: Path, content: bytes, words: str
+) -> None:
+    (tmp_path / "net.pth").write_bytes(content)
+    third_party(Toy("toy", pretrained=(str(tmp_path / "net.pth"),)))
+    done = command_line("run", "--methods", "toy", "--dry-run", f"dataset.root={command_line.data}")
+    assert done.code == 1
+    assert f"failed: cannot read weights {tmp_path / 'net.pth'}: {words}" in done.out.replace("\n", " ")

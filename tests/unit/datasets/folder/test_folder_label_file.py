@@ -208,3 +208,21 @@ def test_real_defects_open_as_they_are(shared: Path) -> None:
     assert (len(found.ids("train")), len(found.ids("val"))) == (905, 225)
     assert found.masked("train") == len(found.ids("train"))
     assert found.problems() == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sep=;\nid;labels;split\n",
+        '"sep=;"\nid;labels;split\n',
+        "sep=\t\nid\tlabels\tsplit\n",
+        "SEP=,\nid,labels,split\n",
+    ],
+)
+def test_a_line_that_declares_the_separator(tmp_path: Path, text: str) -> None:
+    """As spreadsheets write it before the header."""
+    root = write_folder(tmp_path, ["a,rust,train", "b,dent,val"], masks=False)
+    separator = text.splitlines()[1][2]
+    rows = [row.replace(",", separator) for row in ("a,rust,train", "b,dent,val")]
+    (root / "labels.csv").write_text(text + "\n".join(rows))
+    assert labels(dataset(root)) == {"a": ["rust"], "b": ["dent"]}

@@ -200,7 +200,7 @@ def test_without_rembg_the_extra_is_named(
     tmp_path: Path, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rembg_models.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MethodError, match=r"pip install -e '\.\[saliency\]'"):
+    with pytest.raises(MethodError, match=r"pip install 'rembg\[cpu\]'"):
         detect(Context(samples, tmp_path), SaliencyConfig(source="rembg"))
 
 
@@ -239,3 +239,20 @@ def test_rembg_finds_what_the_masks_show(tmp_path: Path, shared: Path) -> None:
         foreground, scored = (truth > 0) & (truth < 255), truth < 255
         iou = (found & foreground).sum() / ((found | foreground) & scored).sum()
         assert iou > 0.4, sample.id
+
+
+@pytest.mark.parametrize(("value", "times"), [(1, 255), (100, 2), (38, 6)])
+def test_maps_that_stay_far_below_white_are_refused(
+    tmp_path: Path, samples: list[Sample], maps: Path, value: int, times: int
+) -> None:
+    """Of 0 and 1, percentages, the first colour of VOC's palette."""
+    for path in maps.rglob("*.png"):
+        with Image.open(path) as image:
+            scaled = image.point(lambda v: value * (v > 0))
+        scaled.save(path)
+    settings, view = (
+        SaliencyConfig(source="folder", folder=str(maps)),
+        Context(samples, tmp_path / "out").view,
+    )
+    with pytest.raises(MethodError, match=rf"the maximum of 3 of them is {value} of 255, .* times {times}\)"):
+        resolve(settings, view)

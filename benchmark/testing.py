@@ -1,0 +1,240 @@
+"""What every method keeps, as a test class. With pytest, a method's own tests are two lines:
+
+    class TestMine(MethodContract):
+        method = "mine"
+
+It needs settings at scale nano and no data: its few pictures are drawn. In half a minute a method is planned at every
+scale and protocol, its networks are counted, and it is run as far as `until` with two steps a training.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+
+import datasets
+from benchmark.config import DEFAULT_DATASET, PROTOCOLS, RunConfig, compose, plain
+from benchmark.execution import training
+from benchmark.execution.runner import CellResult, Runner
+from benchmark.planning.code_version import function_fault
+from benchmark.planning.graph import check_order, without_profile
+from benchmark.planning.plan import make_plan
+from benchmark.profiling.complexity import passage_complexity, stage_passages
+from benchmark.profiling.speed import passing, pictures
+from benchmark.store import content_key
+from datasets.base import TrainingView
+from datasets.files.images import image_size
+from methods.artifacts import CamReader
+from methods.base import Kind, Method, NotRunnable, Stage
+from methods.registry import find_method
+
+STEPS = 2
+SCALE = "nano"
+IMAGE = {"nano": (40, 56), "small": (120, 160), "paper": (375, 500)}
+"""(H, W) of an image that passes through the networks."""
+
+
+class InterruptionError(Exception):
+    """Stands for a kill in the middle of a training."""
+
+
+class MethodContract:
+    """method: the registry name; until: kind of artifact at which the trial run stops, where the method has one
+    settings: overrides of the trial run, such as "method.mine.train.batch_size=4"
+    """
+
+    method: ClassVar[str]
+    until: ClassVar[str] = Kind.CAM.value
+    settings: ClassVar[Sequence[str]] = ()
+
+    @pytest.fixture(scope="class")
+    def name(self) -> str:
+        return self.method
+
+    @pytest.fixture(scope="class")
+    def overrides(self) -> Sequence[str]:
+        return self.settings
+
+    @pytest.fixture(scope="class")
+    def trial(self, name: str, overrides: Sequence[str], tmp_path_factory: pytest.TempPathFactory) -> Trial:
+        return Trial(name, self.until, overrides, tmp_path_factory.mktemp(name))
+
+    @pytest.fixture(scope="class")
+    def done(self, trial: Trial) -> CellResult:
+        """The trial run without an interruption."""
+        result = trial.run("whole")
+        assert result.status == "done", result.reason
+        return result
+
+    @pytest.mark.parametrize("protocol", PROTOCOLS)
+    def test_it_plans_at_every_scale(self, name: str, protocol: str) -> None:
+        """Its functions exist, stages follow each other, and settings make the same keys each time."""
+        method = find_method(name)
+        for preset in method.presets:
+            config, view = _at(name, preset, protocol)
+            stages, again = (_declared(method, config, view) for _ in range(2))
+            check_order(stages, name)
+            for stage in stages:
+                for address in filter(None, (stage.run, stage.profile)):
+                    assert function_fault(address) == "", f"{preset}, stage {stage.name}"
+            keys = [[content_key(plain(s.settings)) for s in each] for each in (stages, again)]
+            assert keys[0] == keys[1], f"{preset}: settings differ from one call of stages() to the next"
+
+    def test_its_networks_are_counted(self, name: str) -> None:
+        """Each stage with a network says which; all are counted on the meta device."""
+        method = find_method(name)
+        for preset in method.presets:
+            config, view = _at(name, preset, "paper")
+            stages = _declared(method, config, view)
+            missing = [stage.name for stage in without_profile(stages)]
+            assert missing == [], f"{preset}: stages that run a network and have no `profile`"
+            labels: list[tuple[Any, ...]] = []
+            with torch.device("meta"):
+                for stage in (stage for stage in stages if stage.profile is not None):
+                    labels += _count(stage, len(view.classes), IMAGE[config.scale.name])
+            assert len(set(labels)) == len(labels), f"{preset}: rows of the table that are called alike"
+
+    def test_its_profile_can_be_measured(self, name: str) -> None:
+        """At scale nano images pass through each network, which they do not change, and what follows takes the output."""
+        config, view = _at(name, SCALE, "paper")
+        for stage in _declared(find_method(name), config, view):
+            for passage in stage_passages(stage, len(view.classes), IMAGE[SCALE]) if stage.profile else ():
+                where, module = f"stage {stage.name}, {passage.network}: {passage.covers}", passage.module
+                assert module is not None, f"{where}: no network"
+                assert not module.training, f"{where}: call eval()"
+                before = {k: v.clone() for k, v in module.state_dict().items()}
+                passing(passage, pictures(2, passage.size, torch.device("cpu")))()
+                after = module.state_dict()
+                assert all(torch.equal(v, after[k]) for k, v in before.items()), f"{where}: a pass changes it"
+
+    def test_it_trains(self, done: CellResult) -> None:
+        """Every stage that yields weights took its steps, with losses that are finite."""
+        trained = [s for s in done.cell.stages if s.stage.yields == Kind.WEIGHTS]
+        for stage in trained:
+            histories = _histories(done, stage.stage.name)
+            assert histories, f"stage {stage.stage.name} yields weights and did not call context.train"
+            for history in histories:
+                assert history[-1]["iteration"] == STEPS
+                assert all(math.isfinite(value) for point in history for value in point.values())
+
+    def test_its_cams_fit_the_images(self, done: CellResult, trial: Trial) -> None:
+        """Every training image has one map for each of its classes, in [0, 1], and knows the image's size."""
+        samples = {s.id: s for s in trial.view().samples("train")}
+        for stage in (s.stage for s in done.cell.stages if s.stage.yields == Kind.CAM):
+            reader = CamReader(done.artifacts[stage.name].path)
+            assert set(reader.ids) == set(samples), f"stage {stage.name}: images"
+            for sample_id, cam in reader:
+                where = f"stage {stage.name}, image {sample_id}"
+                assert cam.classes == samples[sample_id].labels, where
+                assert cam.maps.ndim == 3, f"{where}: (classes, height, width)"
+                assert len(cam.maps) == len(cam.classes), f"{where}: a map a class"
+                assert ((cam.maps >= 0) & (cam.maps <= 1)).all(), f"{where}: values in [0, 1]"
+                assert cam.size == image_size(samples[sample_id].image), where
+
+    def test_it_resumes(self, done: CellResult, trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Interrupted after a step of each training and run again, it gives the same files, byte for byte."""
+        interrupted = _interrupt_each_training(monkeypatch)
+        trainings = sum(len(_histories(done, name)) for name in done.artifacts)
+        result = trial.run("interrupted")
+        for _ in range(trainings):
+            if result.status == "failed" and InterruptionError.__name__ in result.reason:
+                result = trial.run("interrupted")
+        assert result.status == "done", result.reason
+        assert len(interrupted) == trainings
+        for name, entry in done.artifacts.items():
+            assert result.artifacts[name].manifest["files"] == entry.manifest["files"], f"stage {name}"
+
+
+class Trial:
+    """Runs of a method on a few drawn pictures, at scale nano, with `STEPS` steps a training."""
+
+    def __init__(self, name: str, until: str, settings: Sequence[str], folder: Path) -> None:
+        self.folder = folder
+        self._name, self._until = name, until
+        self._settings = [
+            f"dataset.root={folder / 'data'}",
+            *("dataset.train=8", "dataset.val=4", "runtime.device=cpu", "runtime.processes=1"),
+            *(f"runtime.max_iterations={STEPS}", "runtime.checkpoint_every=1", *settings),
+        ]
+
+    def view(self) -> TrainingView:
+        return make_plan(self._config("view"), [0]).dataset.training_view()
+
+    def run(self, store: str) -> CellResult:
+        config = self._config(store)
+        (cell,) = make_plan(config, [0]).cells
+        if cell.status != "planned":
+            pytest.fail(cell.reason)
+        yields = {planned.stage.yields.value for planned in cell.stages}
+        (result,) = Runner(make_plan(config, [0], self._until if self._until in yields else None)).run()
+        return result
+
+    def _config(self, store: str) -> RunConfig:
+        place = f"runtime.store={self.folder / store}"
+        return compose([self._name], None, SCALE, overrides=[*self._settings, place])
+
+
+def _at(name: str, preset: str, protocol: str) -> tuple[RunConfig, TrainingView]:
+    """Settings of a scale, or of a data set at it ("paper/coco2014"), and the data set's names without its files."""
+    scale, _, dataset = preset.partition("/")
+    config = compose([name], dataset or DEFAULT_DATASET[scale], scale, protocol)
+    opened = datasets.open_dataset(config.dataset)
+    none: dict[str, tuple[()]] = {"train": (), "val": ()}
+    return config, TrainingView(opened.name, opened.classes, none, generated=opened.generated)
+
+
+def _declared(method: Method, config: RunConfig, view: TrainingView) -> Sequence[Stage]:
+    """The method's stages; none where it says what it needs that the data do not have."""
+    try:
+        return method.stages(config.method[method.name], view, config.shared)
+    except NotRunnable as needed:
+        assert str(needed), "NotRunnable says what is needed"  # noqa: PT017
+        return ()
+
+
+def _count(stage: Stage, classes: int, size: tuple[int, int]) -> Iterator[tuple[Any, ...]]:
+    passages = stage_passages(stage, classes, size)
+    # saliency: maps in a folder, or of a detector that is no network of torch's
+    assert passages or stage.yields == Kind.SALIENCY, f"stage {stage.name}: its profile is empty"
+    for passage in passages:
+        where = f"stage {stage.name}, {passage.network}: {passage.covers}"
+        yield passage.network, passage.covers, passage.size
+        assert passage.module is not None, f"{where}: no network"
+        assert {p.device.type for p in passage.module.parameters()} == {"meta"}, f"{where}: built elsewhere"
+        counted = passage_complexity(passage)
+        assert 0 < counted.layer_macs <= counted.macs, where
+        assert counted.parameters == sum(p.numel() for p in passage.module.parameters()), where
+
+
+def _histories(done: CellResult, stage: str) -> list[list[dict[str, float]]]:
+    """Losses of each of a stage's trainings."""
+    files = sorted(done.artifacts[stage].path.glob("losses-*.json"))
+    return [json.loads(file.read_text()) for file in files]
+
+
+def _interrupt_each_training(monkeypatch: pytest.MonkeyPatch) -> set[Path]:
+    """Every training fails after its first step, once; returns the checkpoints of those that did."""
+    whole, interrupted = training.train, set[Path]()
+
+    def train(*arguments: Any, checkpoint: Path, **options: Any) -> int:
+        *before, batches, iterations, learning_rate = arguments
+
+        def cut(start: int, stop: int) -> Iterator[Any]:
+            if checkpoint in interrupted:
+                yield from batches(start, stop)
+            else:
+                interrupted.add(checkpoint)
+                yield from islice(batches(start, stop), 1)
+                raise InterruptionError
+
+        return whole(*before, cut, iterations, learning_rate, checkpoint=checkpoint, **options)
+
+    monkeypatch.setattr(training, "train", train)
+    return interrupted

@@ -1,0 +1,1 @@
+"""What tests of methods need, in this repository and in plug-ins."""

@@ -1,0 +1,109 @@
+"""Runs every stage of a planned run on a simulated CUDA device, where a tensor on the wrong device is an error."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmark.execution import training
+from benchmark.execution.context import RunContext, mask_companion
+from benchmark.execution.training import seed_everything
+from benchmark.planning.plan import Cell, Plan
+from benchmark.store import SCRATCH
+from benchmark.testing.simulated_cuda import simulated_cuda
+from datasets.base import Companion, Sample
+from datasets.loading.loader import Batch
+from datasets.recipe import Normalisation, Recipe
+from methods.base import Artifact, Supervision
+
+STEPS, BATCH = 2, 4
+"""Iterations of every training, and most images of a batch."""
+
+
+def run_on_simulated_cuda(plan: Plan, cell: Cell, folder: Path) -> None:
+    """Run the stages of one of the plan's cells, artifacts in `folder`; trainings are short.
+
+    Raises what a stage raises: PlacementError where tensors of several devices meet.
+    """
+    made: dict[str, Artifact] = {}
+    with simulated_cuda() as device:
+        for planned in cell.stages:
+            stage = planned.stage
+            output = folder / stage.name
+            (output / SCRATCH).mkdir(parents=True)
+            context = _Context(
+                _Fabric(device),  # type: ignore[arg-type]
+                plan.config.runtime,
+                plan.dataset.training_view(),
+                {role: made[up.stage.name] for role, up in planned.inputs.items()},
+                output,
+                cell.seed,
+                _NoProgress(),
+                mask_companion(plan.dataset) if Supervision.MASKS in cell.method.supervision else None,
+            )
+            module, function = stage.run.split(":")
+            seed_everything(cell.seed)
+            getattr(importlib.import_module(module), function)(context, stage.settings)
+            made[stage.name] = Artifact(output, planned.key, stage.yields)
+
+
+class _Context(RunContext):
+    def train_batches(
+        self,
+        samples: Sequence[Sample],
+        recipe: Recipe,
+        normalisation: Normalisation,
+        batch_size: int,
+        companions: Mapping[str, Companion] | None = None,
+    ) -> Callable[[int, int], Iterator[Batch]]:
+        return super().train_batches(samples, recipe, normalisation, min(batch_size, BATCH), companions)
+
+    def train(
+        self,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        losses: training.Losses,
+        batches: Callable[[int, int], Iterator[Batch]],
+        iterations: int,
+        learning_rate: Callable[[int], float],
+    ) -> None:
+        super().train(network, optimizer, losses, batches, min(iterations, STEPS), learning_rate)
+
+
+class _Fabric:
+    """What the training loop asks of Lightning Fabric, which finds no accelerator here."""
+
+    world_size, global_rank, is_global_zero = 1, 0, True
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.strategy = self.precision = self
+
+    def setup(self, network: Any, optimizer: Any) -> tuple[Any, Any]:
+        return network, optimizer
+
+    def backward(self, loss: torch.Tensor) -> None:
+        loss.backward()
+
+    def all_reduce(self, value: torch.Tensor) -> torch.Tensor:
+        return value
+
+    def all_gather(self, value: torch.Tensor) -> torch.Tensor:
+        return value
+
+    def barrier(self) -> None: ...
+
+    def state_dict(self) -> Mapping[str, Any]:
+        return {}
+
+
+class _NoProgress:
+    def start(self, total: int, unit: str, done: int = 0) -> None: ...
+    def advance(self, count: int) -> None: ...
+    def note(self, text: str) -> None: ...
+    def stop(self) -> None: ...
