@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +21,7 @@ from benchmark.commands.arguments import (
     Scale,
     method_names,
     print_board,
+    require_values,
     run_folder,
 )
 from benchmark.commands.field import field
@@ -28,7 +31,7 @@ from benchmark.commands.run import run
 from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES
 from benchmark.console import console, duration
 from benchmark.external.command import evaluate
-from benchmark.failures import ConfigError
+from benchmark.failures import ConfigError, one_line
 from benchmark.folders import check_writable
 from benchmark.provenance import release
 from benchmark.store import disk_is_full
@@ -46,13 +49,16 @@ app = typer.Typer(
 
 COMPETITION = "comp6"
 """VOC's, of segmentation with any training pictures."""
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
+INTERRUPTED, TERMINATED = 130, 143
+"""Exit codes after Ctrl-C and SIGTERM, as shells have them."""
+_was_terminated = threading.Event()
 
 
 def main() -> None:
     """Run the command line; every expected failure is one line on stderr and an exit code."""
+    signal.signal(signal.SIGTERM, _terminated)
     try:
+        require_values(sys.argv[1:])
         app(standalone_mode=True)
     except (ConfigError, DataError, MethodError) as error:
         fail(str(error))
@@ -67,13 +73,20 @@ def main() -> None:
             fail("the disk is full; free some space and run the same command again: it resumes")
         if not isinstance(error, OSError):
             raise
-        fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        fail(one_line(error, Path.cwd()))
 
 
 def stopped() -> None:
-    """Say that Ctrl-C has been heard, and exit."""
+    """Say that Ctrl-C or SIGTERM has been heard, and exit."""
     console.print("\nStopped. Everything finished is stored; the same command resumes.")
-    sys.exit(INTERRUPTED)
+    sys.exit(TERMINATED if _was_terminated.is_set() else INTERRUPTED)
+
+
+def _terminated(number: int, frame: object) -> None:
+    """SIGTERM stops as Ctrl-C does: workers end, what is finished stays."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _was_terminated.set()
+    raise KeyboardInterrupt
 
 
 def fail(message: str) -> None:
@@ -200,11 +213,17 @@ app.command()(evaluate)
 def doctor(
     overrides: Overrides = None,
     dataset: Annotated[str | None, typer.Option(help="Check this data set only.")] = None,
+    hash_: Annotated[
+        bool,
+        typer.Option(
+            "--hash", help="Also list the SHA-256 of its files, in its root: runs say what changes."
+        ),
+    ] = False,
 ) -> None:
     """Check the environment, GPU, data and weights; each problem with its remedy."""
     from benchmark.commands.doctor import examine
 
-    if not examine(dataset, overrides or []):
+    if not examine(dataset, overrides or [], hash_):
         sys.exit(1)
 
 

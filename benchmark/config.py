@@ -228,6 +228,11 @@ def compose(
     )
     if fault := first_fault(config):
         raise ConfigError(fault)
+    folders = {"dataset.root": config.dataset.root} | {
+        f"runtime.{name}": getattr(config.runtime, name) for name in ("store", "weights_root", "log_dir")
+    }
+    if empty := [name for name, folder in folders.items() if folder is not None and not folder.strip()]:
+        raise ConfigError(f"{empty[0]} is empty; name a folder")  # else it would be the working folder
     return config
 
 

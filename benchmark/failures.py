@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +36,8 @@ def _said(error: BaseException, store: Path, packages: Sequence[str]) -> str:
         return f"out of memory: {str(error).splitlines()[0] if str(error) else ''}; lower the batch size"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.errno == errno.EFBIG:
+        return f"{store}: a file there would grow beyond what `ulimit -f` allows; raise it and run the same command again"
     place = raised_at(error, packages)
     message = " ".join(str(error).split()) or type(error).__name__
     return f"{type(error).__name__}: {message}" + (f" ({place})" if place else "")

@@ -2,6 +2,7 @@
 
 <root>/artifacts/<stage>/<key>/manifest.json + files      finished, never written again
 <root>/work/<stage>/<key>/                                 in progress, kept after a kill
+<root>/damaged/<stage>/<key>-<n>/                          set aside: files were not what their manifest says
 <root>/locks/<key>.lock
 """
 
@@ -20,6 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+
+from benchmark.console import console
+from datasets.base import DataError
+from datasets.files.fingerprints import file_digests
+from datasets.files.sealed import read_sealed, sealed
 
 SCRATCH = ".scratch"
 """Folder inside a work directory for checkpoints and shard markers; it is not part of the artifact."""
@@ -48,18 +54,55 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._verified: set[Path] = set()
 
     def path(self, stage: str, key: str) -> Path:
         return self.root / "artifacts" / stage / key
 
     def find(self, stage: str, key: str) -> Entry | None:
-        """The finished artifact, or None. A folder without a whole manifest is unfinished."""
+        """The finished artifact, or None. A folder without a whole manifest is unfinished. Files: see `intact`."""
         path = self.path(stage, key)
         try:
-            manifest = json.loads((path / "manifest.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
+            return Entry(path, read_manifest(path / "manifest.json"))
+        except (OSError, ValueError):
             return None
-        return Entry(path, manifest)
+
+    def intact(self, stage: str, key: str) -> Entry | None:
+        """As `find`, for an artifact whose files are going to be opened: each has the SHA-256 that the manifest names.
+
+        Looked at once a process; hashes of unchanged files are remembered between runs. A damaged artifact is set
+        aside, said, and None: it is to be made again. Raises DataError where it cannot be moved.
+        """
+        path = self.path(stage, key)
+        if path not in self._verified and path.is_dir() and (fault := _fault(path)):
+            self._set_aside(stage, key, fault)
+            return None
+        self._verified.add(path)
+        return self.find(stage, key)
+
+    def _set_aside(self, stage: str, key: str, fault: str) -> None:
+        path = self.path(stage, key)
+        try:
+            with self._lock(key).acquire(timeout=0):
+                if not _fault(path):  # another run has made it again meanwhile
+                    return
+                folder = self.root / "damaged" / stage
+                folder.mkdir(parents=True, exist_ok=True)
+                place = next(p for n in range(10**6) if not (p := folder / f"{key}-{n}").exists())
+                path.rename(place)
+        except Timeout:  # who holds it is making it again
+            return
+        except OSError as error:
+            raise DataError(
+                f"{path}: damaged ({fault}) and cannot be set aside ({error.strerror}); remove this folder and run "
+                "the same command again"
+            ) from error
+        console.print(f"{path}: damaged ({fault}); set aside in {place}", style="yellow", markup=False)
+
+    def _lock(self, key: str) -> FileLock:
+        locks = self.root / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        return FileLock(locks / f"{key}.lock")
 
     def touch(self, stage: str, key: str) -> None:
         """Make an artifact young, if it exists: a run is going to read it. See `benchmark.commands.prune`."""
@@ -78,9 +121,7 @@ class Store:
 
         waiting: called when another run holds the lock, before waiting for it
         """
-        locks = self.root / "locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(locks / f"{key}.lock")
+        lock = self._lock(key)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -102,7 +143,8 @@ class Store:
     def commit(self, stage: str, key: str, work: Path, manifest: Mapping[str, Any]) -> Entry:
         """Turn a work directory into an artifact; its scratch folder and what a kill left half-written go."""
         for torn in work.rglob("*.tmp"):
-            torn.unlink()
+            if torn.is_file():  # a folder of images may be called so
+                torn.unlink()
         files = {
             p.relative_to(work).as_posix(): {"sha256": file_hash(p), "bytes": p.stat().st_size}
             for p in sorted(work.rglob("*"))
@@ -111,14 +153,52 @@ class Store:
         created = datetime.now(UTC).isoformat(timespec="seconds")
         full = {**manifest, "stage": stage, "key": key, "created": created, "files": files}
         temporary = work / "manifest.tmp"
-        temporary.write_text(json.dumps(full, indent=1, sort_keys=True, default=str))
+        temporary.write_text(json.dumps(sealed(full), indent=1, sort_keys=True))  # ASCII
         temporary.replace(work / "manifest.json")
         final = self.path(stage, key)
         final.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(work / SCRATCH)  # not before the disk has taken everything: checkpoints are dear
         shutil.rmtree(final, ignore_errors=True)  # an unfinished folder: see `find`
         work.replace(final)
+        self._verified.add(final)
         return Entry(final, full)
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """What a manifest says. Raises ValueError where it is damaged, OSError as `open`."""
+    manifest = read_sealed(path)
+    files = manifest.get("files")
+    if not isinstance(files, dict) or not all(
+        isinstance(f, dict) and isinstance(f.get("sha256"), str) and isinstance(f.get("bytes"), int)
+        for f in files.values()
+    ):
+        raise ValueError("it does not list the files")
+    if not isinstance(manifest.get("inputs", {}), dict) or not isinstance(manifest.get("key"), str):
+        raise ValueError("it does not say what it is of")
+    return manifest
+
+
+def _fault(path: Path) -> str:
+    """What is wrong with a finished artifact; empty if nothing, or if it is unfinished."""
+    try:
+        files = read_manifest(path / "manifest.json")["files"]
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError) as error:
+        return f"manifest.json: {error}"
+    for name, said in files.items():
+        try:
+            size = (path / name).stat().st_size
+        except OSError as error:
+            return f"{name}: {error.strerror}"
+        if size != said["bytes"]:
+            return f"{name} has {size} bytes instead of {said['bytes']}"
+    try:
+        found = file_digests([path / name for name in files])
+    except DataError as error:
+        return str(error)
+    changed = [name for name, digest in zip(files, found) if digest != files[name]["sha256"]]
+    return f"{changed[0]} is not what was stored" if changed else ""
 
 
 def disk_is_full(error: BaseException | None) -> bool:

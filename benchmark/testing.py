@@ -32,7 +32,7 @@ from benchmark.store import content_key
 from datasets.base import TrainingView
 from datasets.files.images import image_size
 from methods.artifacts import CamReader
-from methods.base import Kind, Method, NotRunnable, Stage
+from methods.base import Inputs, Kind, Method, NotRunnable, Stage, settings_of_inputs
 from methods.registry import find_method
 
 STEPS = 2
@@ -98,14 +98,18 @@ class MethodContract:
             labels: list[tuple[Any, ...]] = []
             with torch.device("meta"):
                 for stage in (stage for stage in stages if stage.profile is not None):
-                    labels += _count(stage, len(view.classes), IMAGE[config.scale.name])
+                    labels += _count(
+                        stage, settings_of_inputs(stage, stages), len(view.classes), IMAGE[config.scale.name]
+                    )
             assert len(set(labels)) == len(labels), f"{preset}: rows of the table that are called alike"
 
     def test_its_profile_can_be_measured(self, name: str) -> None:
         """At scale nano images pass through each network, which they do not change, and what follows takes the output."""
         config, view = _at(name, SCALE, "paper")
-        for stage in _declared(find_method(name), config, view):
-            for passage in stage_passages(stage, len(view.classes), IMAGE[SCALE]) if stage.profile else ():
+        stages = _declared(find_method(name), config, view)
+        for stage in stages:
+            inputs, classes = settings_of_inputs(stage, stages), len(view.classes)
+            for passage in stage_passages(stage, inputs, classes, IMAGE[SCALE]) if stage.profile else ():
                 where, module = f"stage {stage.name}, {passage.network}: {passage.covers}", passage.module
                 assert module is not None, f"{where}: no network"
                 assert not module.training, f"{where}: call eval()"
@@ -199,8 +203,8 @@ def _declared(method: Method, config: RunConfig, view: TrainingView) -> Sequence
         return ()
 
 
-def _count(stage: Stage, classes: int, size: tuple[int, int]) -> Iterator[tuple[Any, ...]]:
-    passages = stage_passages(stage, classes, size)
+def _count(stage: Stage, inputs: Inputs, classes: int, size: tuple[int, int]) -> Iterator[tuple[Any, ...]]:
+    passages = stage_passages(stage, inputs, classes, size)
     # saliency: maps in a folder, or of a detector that is no network of torch's
     assert passages or stage.yields == Kind.SALIENCY, f"stage {stage.name}: its profile is empty"
     for passage in passages:

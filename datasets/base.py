@@ -15,6 +15,8 @@ from typing import ClassVar, Literal
 from datasets.limits import Natural
 
 IGNORE = 255
+MOST_CLASSES = IGNORE - 1
+"""Object classes that label maps of 8 bits tell apart, beside the background and what is ignored."""
 """Mask value of pixels that are not scored (VOC's void)."""
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from types import UnionType
 from typing import Annotated, Any, Protocol, Union, get_args, get_origin, get_type_hints
 
@@ -75,6 +76,28 @@ class Rising:
         return None if list(value) == sorted(value) else "must not fall: write the smaller one first"
 
 
+@dataclass(frozen=True)
+class MultipleOf:
+    """Whole multiples of a number."""
+
+    of: int
+
+    def fault(self, value: int) -> str | None:
+        return f"must be a multiple of {self.of}" if value % self.of else None
+
+
+Conflicts = Iterator[tuple[str, str]]
+"""What a settings dataclass with a method `conflicts` says of values that are allowed alone and not together, if all
+are allowed alone: (key of the part, "" for the dataclass itself; what it must be)."""
+
+
+def out_of_order(settings: Any, low: str = "low", high: str = "high", *, equal: bool = True) -> Iterator[str]:
+    """What must be, where setting `low` is above setting `high`, or without `equal` as large as it."""
+    smaller, larger = getattr(settings, low), getattr(settings, high)
+    if smaller > larger or (smaller == larger and not equal):
+        yield f"{low}={smaller} must {'not be above' if equal else 'be below'} {high}={larger}"
+
+
 Count = Annotated[int, Within(1)]
 """Of things of which there must be some: iterations, images at once, pixels, cells."""
 Natural = Annotated[int, Within(0)]
@@ -118,8 +141,13 @@ def _faults(value: Any, hint: Any, key: str) -> Iterator[str]:
             if part is not type(None):
                 yield from _faults(value, part, key)
     elif dataclasses.is_dataclass(value):
-        for name, part in field_hints(type(value)).items():  # type: ignore[arg-type]
-            yield from _faults(getattr(value, name), part, f"{key}.{name}" if key else name)
+        hints = field_hints(type(value))  # type: ignore[arg-type]
+        parts = [
+            _faults(getattr(value, name), part, f"{key}.{name}".strip(".")) for name, part in hints.items()
+        ]
+        found = list(chain.from_iterable(parts))
+        conflicts: Iterable[tuple[str, str]] = getattr(value, "conflicts", tuple)()
+        yield from found or (f"{key}.{part}".strip(".") + f": {why}" for part, why in conflicts)
     elif isinstance(value, Mapping):
         for name, item in value.items():
             yield from _faults(item, type(item), f"{key}.{name}")

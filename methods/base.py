@@ -5,14 +5,16 @@ Light to import (no torch): planning a run reads every method's declaration.
 
 from __future__ import annotations
 
+import importlib
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 from datasets.base import Companion, Sample, TrainingView
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from methods.experiment import Experiment
 
 
+T = TypeVar("T")
 UNIFIED = "unified"
 """The protocol that makes the same choices for all methods."""
 
@@ -78,7 +81,7 @@ class Deviation:
 class Stage:
     """A step of a method's graph.
 
-    run:        "package.module:function", imported only when the stage executes
+    run:        "package.module:function" (or ":Class.function"), imported only when the stage executes
     settings:   a dataclass instance; everything the stage may depend on, since it makes the stage's key
     inputs:     role -> name of the stage that yields it
     yields:     the kind of artifact written
@@ -92,9 +95,9 @@ class Stage:
                 name of its own to what comes on the way to an artifact of the same kind (a CAM before refinement)
     cam_folders: for a CAM, folders with one each that its artifact has; tells how large it is, and is in no key
     profile:    "package.module:function" that hands out what the stage passes images through, see `Passage`:
-                (settings, number of object classes, (H, W) of an image) -> sequence of `Passage`. None where the
-                stage has neither a network nor a CRF or the like, or only serves evaluation (IMAGE_SCORES). It is
-                in no key
+                (settings, settings of the inputs' stages by role, number of object classes, (H, W) of an image) ->
+                sequence of `Passage`. None where the stage has neither a network nor a CRF or the like, or only
+                serves evaluation (IMAGE_SCORES). It is in no key
     deviations: of a part that methods share (refiner, segmentation network); the report lists them with the
                 method's own. In no key
     """
@@ -126,6 +129,10 @@ class Pictures(NamedTuple):
     pixels: torch.Tensor
     images: torch.Tensor
     cams: torch.Tensor
+
+
+Inputs = Mapping[str, Any]
+"""Settings of the stages that a stage has as its inputs, by role: what `profile` is handed beside its own."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +172,28 @@ class Shared:
     refiner: Any = None
     segmenter: Any = None
     inference: Any = None
+
+
+def part(kind: type[T], of: Any, **own: Any) -> T:
+    """A dataclass of `kind` with the values that `own` gives, and for its other fields those of the same name in `of`.
+
+    Stages' settings are made so of a method's: what a stage depends on is listed once, in `kind`. A field that neither
+    has keeps its default.
+    """
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: getattr(of, name) for name in names if hasattr(of, name)} | own)
+
+
+def function_of(reference: str) -> Callable[..., Any]:
+    """What a stage's "package.module:function" or "package.module:Class.function" names; its module is imported."""
+    module, _, name = reference.partition(":")
+    return attrgetter(name)(importlib.import_module(module))  # type: ignore[no-any-return]
+
+
+def settings_of_inputs(stage: Stage, stages: Iterable[Stage]) -> dict[str, Any]:
+    """Role -> settings of the stage among `stages` that yields it."""
+    by_name = {each.name: each.settings for each in stages}
+    return {role: by_name[name] for role, name in stage.inputs.items()}
 
 
 def preset_key(presets: Mapping[str, Any], scale: str, dataset: str) -> str:
@@ -225,11 +254,15 @@ class Method(ABC):
 
 @dataclass(frozen=True)
 class Artifact:
-    """A finished artifact: a directory that is never written again."""
+    """A finished artifact: a directory that is never written again.
+
+    settings: those of the stage that made it, as its manifest has them; an inference finds its network's in them
+    """
 
     path: Path
     key: str
     kind: Kind
+    settings: Any = None
 
 
 class StageContext(Protocol):

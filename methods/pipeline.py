@@ -1,14 +1,79 @@
-"""What methods' graphs have in common: the path after the CAM, and the assessment of the classifier before it."""
+"""What methods' graphs have in common: a CAM network's stages, and the path from its CAM to a segmentation network."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from methods.base import Kind, Shared, Stage
-from methods.layers.config import SegmenterConfig
+from methods.layers.config import CamStageConfig, ScoresConfig, SegmenterConfig, TrainingConfig
+from methods.layers.weights.released import released_stage
 from methods.refiners import refiner_stages
 from methods.refiners.config import RefinerConfig
 from methods.segmenters import segmentation_stages
+
+
+def classify_stage(
+    network: str,
+    settings: TrainingConfig,
+    checkpoint: str | None = None,
+    inputs: Mapping[str, str] | None = None,
+) -> Stage:
+    """The stage `classify`: the training, or a released checkpoint in its place.
+
+    network: "package.module:Class" of a `methods.layers.cam_network.CamClassifier`
+    """
+    if checkpoint is not None:
+        return released_stage("classify", f"{network}.released", checkpoint, settings.network)
+    return Stage(
+        "classify",
+        f"{network}.classify",
+        settings,
+        Kind.WEIGHTS,
+        inputs=inputs or {},
+        pretrained=(settings.network.weights,),
+        profile=f"{network}.profile_classify",
+    )
+
+
+def cam_stages(
+    network: str, weights: Stage, config: Any, shared: Shared, settings: CamStageConfig | None = None
+) -> list[Stage]:
+    """cam -> image_scores, of the network that stage `weights` yields.
+
+    network: "package.module:Class" of a `methods.layers.cam_network.CamNetwork`
+    config:  a method's, with `inference` and `background_threshold`; the protocol may replace the former
+    settings: of the CAM stage where it has more than `inference`
+    """
+    settings = replace(
+        settings or CamStageConfig(inference=config.inference), inference=shared.inference or config.inference
+    )
+    cam = Stage(
+        "cam",
+        f"{network}.cam",
+        settings,
+        Kind.CAM,
+        inputs={"weights": weights.name},
+        seeded=False,
+        fixed_threshold=config.background_threshold,
+        profile=f"{network}.profile_cam",
+    )
+    scores = ScoresConfig(settings.inference.batch_size, settings.trained)
+    return [cam, image_scores_stage(network, weights, scores)]
+
+
+def image_scores_stage(network: str, weights: Stage, settings: ScoresConfig) -> Stage:
+    """The classifier's scores of the validation images."""
+    return Stage(
+        "image_scores",
+        f"{network}.image_scores",
+        settings,
+        Kind.IMAGE_SCORES,
+        inputs={"weights": weights.name},
+        splits=("val",),
+        seeded=False,
+    )
 
 
 def stages_after_cam(
@@ -17,19 +82,3 @@ def stages_after_cam(
     """refine -> pseudo_label -> segment -> predict; the protocol's shared parts replace the method's own."""
     refined = refiner_stages(shared.refiner or refiner, cam)
     return [*refined, *segmentation_stages(shared.segmenter or segmenter, refined[-1].name)]
-
-
-def image_scores_stage(run: str, settings: Any, weights: Stage) -> Stage:
-    """The classifier's scores of the validation images.
-
-    run: function; settings: of the network, e.g. those of the CAM stage; weights: the stage that trains the classifier
-    """
-    return Stage(
-        "image_scores",
-        run,
-        settings,
-        Kind.IMAGE_SCORES,
-        inputs={"weights": weights.name},
-        splits=("val",),
-        seeded=False,
-    )

@@ -9,6 +9,7 @@ from reports.markdown import table as markdown_table
 from reports.reproduction import directions_table
 from reports.sections import reproduction
 from reports.templating import environment
+from results.csv_cells import to_csv
 from results.directions import read_directions
 from results.experiments import SUMMARY
 
@@ -26,7 +27,7 @@ def write_summary(folder: Path) -> list[Path]:
     contents = {
         "html": page,
         "md": markdown_table(directions_table(found), reproduction.TITLE),
-        "csv": found.to_csv(index=False),
+        "csv": to_csv(found),
     }
     paths = []
     for suffix, content in contents.items():

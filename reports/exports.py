@@ -11,6 +11,7 @@ from results.aggregate import KEYS, per_class_iou, threshold_curves
 from results.comparison import compare_with_papers
 from results.complexity import complexity_table, read_profiles
 from results.costs import costs
+from results.csv_cells import to_csv
 from results.directions import read_directions
 from results.experiments import EXPERIMENTS_FOLDER
 from results.further import further_metrics
@@ -54,7 +55,7 @@ def write(tables: Mapping[str, pd.DataFrame], folder: Path, suffix: str) -> Path
         path = target / f"{name}.{suffix}"
         temporary = target / f".{path.name}.tmp"
         if suffix == "csv":
-            table.to_csv(temporary, index=False)
+            to_csv(table, temporary)
         else:
             table.to_parquet(temporary, index=False)
         temporary.replace(path)

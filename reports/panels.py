@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from datasets.base import IGNORE
+from datasets.base import IGNORE, DataError
+from datasets.files.decoding import opened_whole
 
 IGNORE_COLOUR = (224, 224, 224)
 """Of pixels that are not scored: VOC's cream made neutral, so that it is no class's colour."""
@@ -115,12 +118,29 @@ class Encoded:
     size: tuple[int, int]
 
 
+def named_by_content(path: Path) -> Path:
+    """Rename a picture `<name>.<ending>` to `<name>-<12 digits of its SHA-256>.<ending>`, and return that."""
+    return path.replace(path.with_stem(f"{path.stem}-{_digest(path)}"))
+
+
+def is_as_saved(path: Path) -> bool:
+    """Whether a picture whose name ends in its hash is what was saved; True for other names."""
+    digest = path.stem.rpartition("-")[2]
+    return re.fullmatch("[0-9a-f]{12}", digest) is None or digest == _digest(path)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+
 def encode(path: Path, longest: int) -> Encoded:
     """An image file scaled down for a page: PNG with a palette for label maps, WebP for the rest.
 
-    A WebP file that is small enough is taken as it is.
+    A WebP file that is small enough is taken as it is. Raises DataError for a file that is damaged.
     """
-    with Image.open(path) as opened:
+    with opened_whole(path) as opened:
+        if not is_as_saved(path):
+            raise DataError(f"{path}: damaged; run the command of its run again, which draws it anew")
         if opened.format == "WEBP" and max(opened.size) <= longest:
             return Encoded("image/webp", path.read_bytes(), opened.size)
         picture = _shrink(opened.convert("RGB"), longest)

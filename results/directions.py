@@ -21,6 +21,7 @@ import numpy as np
 
 from datasets.base import DataError
 from results.aggregate import as_rows
+from results.csv_cells import read_csv, to_csv
 from results.significance import LEVEL, Sampled, SeedNoise, estimate, holm, image_variance
 
 if TYPE_CHECKING:
@@ -370,7 +371,7 @@ def write_directions(folder: Path, name: str, found: Sequence[Direction]) -> Pat
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     columns = [field.name for field in fields(Direction) if field.name not in _JUDGED]
-    pd.DataFrame([asdict(each) for each in found], columns=columns).to_csv(temporary, index=False)
+    to_csv(pd.DataFrame([asdict(each) for each in found], columns=columns), temporary)
     temporary.replace(path)
     return path
 
@@ -384,9 +385,7 @@ def read_directions(folder: Path) -> pd.DataFrame:
     found: list[Direction] = []
     for path in sorted((folder / DIRECTIONS_FOLDER).glob("*.csv")):
         try:
-            table = pd.read_csv(path, dtype=str, keep_default_na=False)[columns]
-            table[numbers] = table[numbers].replace("", "nan").astype(float)
-            table = table.astype({"n": int})
+            table = read_csv(path, numbers)[columns].astype({"n": int})
         except (ValueError, KeyError) as error:
             raise DataError(
                 f"{path}: no comparisons of an experiment ({error}); delete it and run the experiment again"

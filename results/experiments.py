@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.base import DataError
+from results.csv_cells import read_csv, to_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +73,7 @@ def write_experiment(folder: Path, experiment: Experiment) -> Path:
     path = folder / f"{experiment.name}.csv"
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     whole = experiment.table.assign(title=experiment.title, conditions=experiment.conditions)
-    whole.to_csv(temporary, index=False)
+    to_csv(whole, temporary)
     temporary.replace(path)
     return path
 
@@ -84,21 +85,20 @@ def write_row_records(folder: Path, name: str, records: Mapping[str, pd.DataFram
     path = folder / RECORDS_FOLDER / f"{name}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    pd.concat(records, names=["row"]).droplevel(1).to_csv(temporary)
+    to_csv(pd.concat(records, names=["row"]).droplevel(1).reset_index(), temporary)
     temporary.replace(path)
     return path
 
 
 def read_experiments(run_dir: Path) -> list[Experiment]:
     """The ablations of a run folder whose values stand beside a paper's, by name. Raises DataError."""
-    import pandas as pd
 
     found = []
     for path in sorted((run_dir / EXPERIMENTS_FOLDER).glob("*.csv")):
         if path.stem == SUMMARY:
             continue
         try:
-            table = pd.read_csv(path, keep_default_na=False, na_values={c: [""] for c in _NUMBERS})
+            table = read_csv(path, list(_NUMBERS))
             title, conditions = str(table["title"].iloc[0]), str(table["conditions"].iloc[0])
             rules = table.groupby(["row", "column"])["threshold rule"].transform(
                 lambda r: compared_rule(set(r))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasets.base import DataError
+from datasets.files.sealed import read_sealed, sealed
+from results.csv_cells import to_csv
 from results.schema import COLUMNS, SCHEMA_VERSION, CellRecord, Record
 
 if TYPE_CHECKING:
@@ -45,15 +47,17 @@ def write_run(run_dir: Path, frame: pd.DataFrame, cells: Sequence[dict[str, Any]
     frame: records (columns `COLUMNS`); cells: `CellRecord`s as plain data
     """
     run_dir.mkdir(parents=True, exist_ok=True)
-    _replace(run_dir / RECORDS_FILE, lambda path: frame.to_parquet(path, index=False))
-    _replace(run_dir / RECORDS_CSV, lambda path: frame.to_csv(path, index=False))
+    _replace(
+        run_dir / RECORDS_FILE, lambda path: frame.to_parquet(path, index=False, write_page_checksum=True)
+    )
+    _replace(run_dir / RECORDS_CSV, lambda path: to_csv(frame, path))
     write_cells(run_dir, cells)
 
 
 def write_cells(run_dir: Path, cells: Sequence[dict[str, Any]]) -> None:
     """Write a run's cells beside its records."""
     document = {"schema_version": SCHEMA_VERSION, "cells": list(cells)}
-    text = json.dumps(document, indent=1, ensure_ascii=False, default=str)
+    text = json.dumps(sealed(document), indent=1, ensure_ascii=False)
     _replace(run_dir / CELLS_FILE, lambda path: path.write_text(text + "\n", encoding="utf-8"))
 
 
@@ -77,9 +81,10 @@ def read_run(run_dir: Path) -> Run:
                 f"{run_dir}: not a run folder ({path.name} is missing); give a folder that `run` wrote"
             )
     try:
-        document = json.loads(cells_path.read_text(encoding="utf-8"))
-        records = pd.read_parquet(records_path)
+        document = read_sealed(cells_path)
+        records = pd.read_parquet(records_path, page_checksum_verification=True)
         version, cells = document["schema_version"], document["cells"]
+        _check_types(cells)
     except (ValueError, KeyError, TypeError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise DataError(f"{run_dir}: the run's files are damaged ({reason}); {REMEDY}") from error
@@ -90,6 +95,22 @@ def read_run(run_dir: Path) -> Run:
     for found in records["schema_version"].unique():
         _check_version(found, records_path)
     return Run(records[list(COLUMNS)], cells, run_dir)
+
+
+def _check_types(cells: Any) -> None:
+    """ValueError, TypeError or KeyError unless they are `CellRecord`s as plain data; later fields may be absent."""
+    kinds = {"str": str, "int": int, "dict": dict, "list": list}
+    for cell in cells:
+        CellRecord(**cell)  # every field that has no default, and no other
+        for each in fields(CellRecord):
+            if each.name in cell and not isinstance(cell[each.name], kinds[str(each.type).partition("[")[0]]):
+                raise ValueError(f"{each.name} is {cell[each.name]!r:.60}")
+        for stage in cell["stages"]:
+            if not all(isinstance(stage[name], str) for name in ("name", "key", "kind")):
+                raise ValueError(f"a stage is {stage!r:.60}")
+        for panel in cell["panels"]:
+            if not isinstance(panel["id"], str):
+                raise ValueError(f"a panel is {panel!r:.60}")
 
 
 def _check_version(found: Any, path: Path) -> None:

@@ -75,8 +75,11 @@ def is_resampled(path: Path, score_key: str) -> bool:
     """Whether a file has resamples of these scores and of every metric that is resampled."""
     if resampled_from(path) != score_key:
         return False
-    with np.load(path, allow_pickle=False) as stored:
-        return {each.name for each in fields(Resamples)} <= set(stored.files)
+    try:
+        with zipfile.ZipFile(path) as whole, np.load(path, allow_pickle=False) as stored:
+            return whole.testzip() is None and {each.name for each in fields(Resamples)} <= set(stored.files)
+    except _DAMAGED:
+        return False
 
 
 def store_resamples(path: Path, resamples: Resamples, score_key: str = "") -> None:

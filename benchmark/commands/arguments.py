@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,24 @@ DatasetName = Annotated[str | None, typer.Option(help="Data set; by default the 
 Scale = Annotated[str, typer.Option(help=f"One of {', '.join(SCALES)}.")]
 Protocol = Annotated[str, typer.Option(help=f"One of {', '.join(PROTOCOLS)}.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+
+
+def require_values(arguments: Sequence[str]) -> None:
+    """ConfigError for an option or setting without a value, as an unset variable of the shell leaves it."""
+    before = "command line"
+    for argument in arguments:
+        if not argument.strip():
+            raise ConfigError(
+                f"{before}: an empty value (an unset variable of the shell?); give one, or leave it out"
+            )
+        if re.fullmatch(r"(--[\w-]+|[~+\w./@-]+)=\s*", argument):
+            text = (
+                "" if argument.startswith("--") else f", or write \"{argument.strip()}''\" for an empty text"
+            )
+            raise ConfigError(
+                f"{argument.strip()} has no value (an unset variable of the shell?); give one{text}"
+            )
+        before = argument
 
 
 def names_of(text: str, option: str) -> list[str]:

@@ -15,6 +15,7 @@ from benchmark.config import DEFAULT_DATASET, compose
 from benchmark.console import console, size
 from benchmark.failures import ConfigError
 from datasets.base import DataError, DatasetConfig
+from datasets.files.hash_list import changed_files, write_hashes
 from methods.base import MethodError
 
 REQUIRED = {
@@ -31,8 +32,13 @@ OPTIONAL = {"rembg": "pip install 'rembg[cpu]' to detect saliency with U²-Net"}
 MINIMUM_TORCH = (2, 11)
 
 
-def examine(dataset: str | None, overrides: list[str]) -> bool:
-    """Print all findings; True when nothing is broken. `overrides` need `dataset`: they are of one data set."""
+def examine(dataset: str | None, overrides: list[str], hashes: bool = False) -> bool:
+    """Print all findings; True when nothing is broken. `overrides` need `dataset`: they are of one data set.
+
+    hashes: write the list of its files' hashes, see `datasets.files.hash_list`
+    """
+    if hashes and dataset is None:
+        raise ConfigError(f"--hash: say of which data set, with --dataset {'|'.join(datasets.names())}")
     if overrides and dataset is None:
         raise ConfigError(
             f"{overrides[0]}: say of which data set, with --dataset {'|'.join(datasets.names())}"
@@ -45,7 +51,7 @@ def examine(dataset: str | None, overrides: list[str]) -> bool:
         "Environment": _environment(),
         "Devices": _devices(),
         "Weights": _weights(),
-        **{f"Data set {name}": _data(name, config) for name, config in configs.items()},
+        **{f"Data set {name}": _data(name, config, hashes) for name, config in configs.items()},
     }
     broken = 0
     for title, findings in sections.items():
@@ -172,7 +178,7 @@ def _references(name: str, key: str) -> set[str]:
     return {r for stage in method.stages(method.presets[key], view, Shared()) for r in stage.pretrained}
 
 
-def _data(name: str, config: DatasetConfig) -> Iterator[tuple[str, str]]:
+def _data(name: str, config: DatasetConfig, hashes: bool) -> Iterator[tuple[str, str]]:
     implementation = datasets.dataset_class(name)
     if config.root is None and not implementation.generated:
         yield "note", f"not configured: {implementation.needs}; give dataset.root=PATH"
@@ -184,5 +190,12 @@ def _data(name: str, config: DatasetConfig) -> Iterator[tuple[str, str]]:
             yield "ok", note
         for problem in dataset.problems():
             yield "bad" if problem.broken else "note", f"{problem.what}; {problem.remedy}"
+        if config.root is not None:
+            root = Path(config.root).expanduser()
+            if hashes:
+                path, count = write_hashes(dataset, root)
+                yield "ok", f"SHA-256 of {count} files in {path}"
+            for line in changed_files(dataset, root):
+                yield "note", line
     except DataError as error:
         yield "bad", str(error)

@@ -23,6 +23,9 @@ def prepare(
     partial: Annotated[
         bool, typer.Option("--partial", help="Accept fewer images than the full data set has.")
     ] = False,
+    any_size: Annotated[
+        bool, typer.Option("--any-size", help="Accept archives that unpack to many times their size.")
+    ] = False,
 ) -> None:
     """Turn downloads into the layout that runs read, check counts, make masks. Running again resumes."""
     from datasets.files.preparing import Request
@@ -33,7 +36,7 @@ def prepare(
     def say(line: str) -> None:
         console.print(line, markup=False)
 
-    request = Request([*(archives or []), *(more or [])], to, partial, stage_progress, say)
+    request = Request([*(archives or []), *(more or [])], to, partial, stage_progress, say, any_size)
     for line in make(request):
         say(line)
     made = datasets.open_dataset(datasets.dataset_class(name).config(name=name, root=str(to)))

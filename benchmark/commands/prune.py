@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import stat
 import time
@@ -17,8 +16,9 @@ from filelock import FileLock, Timeout
 from benchmark.config import RuntimeConfig
 from benchmark.console import console, size
 from benchmark.failures import ConfigError
-from benchmark.store import Store
+from benchmark.store import Store, read_manifest
 from datasets.base import DataError
+from datasets.files.sealed import read_sealed
 from results.io import CELLS_FILE
 from results.resamples import RESAMPLES_FOLDER, resampled_from
 
@@ -63,7 +63,7 @@ def prune(
 
 
 def leftovers(store: Store, runs: Path, days: float) -> list[Leftover]:
-    """Finished and unfinished folders of the store older than `days` that no run under `runs` needs.
+    """Finished, unfinished and damaged folders of the store older than `days` that no run under `runs` needs.
 
     Needed is what a run's cells or resamples name, and what that was made from.
     Runs at work make theirs young as they go (`Store.touch`).
@@ -73,9 +73,9 @@ def leftovers(store: Store, runs: Path, days: float) -> list[Leftover]:
     before = time.time() - days * 86400
     return [
         Leftover(folder, folder.name, held)
-        for part in ("artifacts", "work")
+        for part in ("artifacts", "work", "damaged")
         for folder in sorted(store.root.glob(f"{part}/*/*"))
-        if part == "work" or (folder.name not in needed and folder.parent.name not in OF_NO_CELL)
+        if part != "artifacts" or (folder.name not in needed and folder.parent.name not in OF_NO_CELL)
         for held, used in [_size_and_age(folder)]
         if used < before
     ]
@@ -100,7 +100,7 @@ def _named(runs: Path) -> Iterator[str]:
         )
     for file in cells:
         try:
-            stages = [s for c in json.loads(file.read_text(encoding="utf-8"))["cells"] for s in c["stages"]]
+            stages = [s for c in read_sealed(file)["cells"] for s in c["stages"]]
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{file}: damaged ({error}); what its run needs is not known: move its folder away or mend it"
@@ -119,7 +119,7 @@ def _with_inputs(store: Store, keys: set[str]) -> set[str]:
     made_from: dict[str, Any] = {}
     for path in store.artifacts("*"):
         try:
-            manifest = json.loads(path.read_text())
+            manifest = read_manifest(path)
         except FileNotFoundError:  # another run has just begun to replace it
             continue
         except ValueError as error:

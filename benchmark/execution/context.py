@@ -13,7 +13,7 @@ from torch import nn
 from benchmark.console import Progress, console
 from benchmark.execution import training
 from benchmark.store import SCRATCH
-from datasets.base import Companion, Dataset, Sample, TrainingView
+from datasets.base import Companion, DataError, Dataset, Sample, TrainingView
 from datasets.loading.loader import Batch, ImageBatch, TrainLoader, image_batches
 from datasets.recipe import Normalisation, Recipe
 from methods.base import Artifact, Supervision
@@ -163,7 +163,10 @@ class RunContext:
             temporary = file.with_suffix(".tmp")
             temporary.write_text(str(self._runtime.shard))
             temporary.replace(file)
-        return int(file.read_text())
+        try:
+            return int(file.read_text())
+        except ValueError:
+            raise DataError(f"{file}: damaged; remove {self.output} and run the same command again") from None
 
     def advance(self, images: int) -> None:
         self._progress.advance(images)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -22,7 +21,8 @@ from benchmark.failures import one_line, packages_of
 from benchmark.planning.plan import Cell, Plan, PlannedStage
 from benchmark.store import SCRATCH, Entry, Store, disk_is_full
 from benchmark.timing.estimate import megapixels
-from methods.base import Artifact, Kind, MethodError, Supervision
+from datasets.base import DataError
+from methods.base import Artifact, Kind, MethodError, Supervision, function_of
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -73,21 +73,29 @@ class Maker:
         """Whether there is nothing left to do."""
         planned = self.plan.cells[task.cell].stages[task.stage]
         name = planned.score_name if task.scoring else planned.stage.name
-        if self.plan.store.find(name, task.key) is None:
+        if self.plan.store.intact(name, task.key) is None:
             return False
         self.plan.store.touch(name, task.key)
         return True
 
     def _scores(self, planned: PlannedStage, title: str) -> tuple[Entry, bool]:
         assert planned.score_key is not None
-        artifact = self.plan.store.find(planned.stage.name, planned.key)
-        assert artifact is not None
+        artifact = self._input(planned)
         return self.obtain(
             planned.score_name,
             planned.score_key,
             title,
             lambda work: self._score(planned, artifact, work, title),
         )
+
+    def _input(self, planned: PlannedStage) -> Entry:
+        """An artifact that something is going to be made from."""
+        if (entry := self.plan.store.intact(planned.stage.name, planned.key)) is None:
+            path = self.plan.store.path(planned.stage.name, planned.key)
+            raise DataError(
+                f"{path}: not there any more, or damaged; run the same command again: it makes it anew"
+            )
+        return entry
 
     def check_masks(self) -> None:
         """Raises DataError if a mask that will be opened is faulty."""
@@ -133,7 +141,7 @@ class Maker:
     ) -> tuple[Entry, bool]:
         """The stored artifact, or a new one made under the key's lock. Returns (entry, was it stored)."""
         store: Store = self.plan.store
-        if (entry := store.find(name, key)) is not None:
+        if (entry := store.intact(name, key)) is not None:
             store.touch(name, key)
             return entry, True
         self._keep_young()
@@ -210,7 +218,7 @@ class Maker:
         plan, stage = self.plan, planned.stage
         may_see_masks = Supervision.MASKS in cell.method.supervision
         inputs = {
-            role: Artifact(plan.store.path(up.stage.name, up.key), up.key, up.stage.yields)
+            role: Artifact(self._input(up).path, up.key, up.stage.yields, up.stage.settings)
             for role, up in planned.inputs.items()
         }
         seed = cell.seed if stage.seeded else 0
@@ -230,8 +238,7 @@ class Maker:
                 index, {f"{stage.name}/{name}": value for name, value in values.items()}, iteration
             ),
         )
-        module, function = stage.run.split(":")
-        run = getattr(importlib.import_module(module), function)
+        run = function_of(stage.run)
         seed_everything(seed)
         try:
             with nullcontext() if may_see_masks else masks_closed(plan.dataset.mask_directories()):

@@ -23,6 +23,7 @@ from benchmark.evaluation.parallel import map_in_order
 from benchmark.external.pickled_arrays import CONVERT, read_array_file
 from benchmark.store import file_hash
 from datasets.base import DataError, Sample
+from datasets.files.archives import MOST_TIMES, SMALL
 from datasets.files.images import image_size, read_labels
 from datasets.files.palette import Colour, ids_by_colour, palette_of, save_ids
 from methods.artifacts import Cam
@@ -115,6 +116,12 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
     if not zipfile.is_zipfile(path):
         raise damaged
     try:
+        with zipfile.ZipFile(path) as packed:
+            size = sum(member.file_size for member in packed.infolist())
+        if size > max(SMALL, MOST_TIMES * path.stat().st_size):
+            raise DataError(
+                f"{path}: {size / 1e6:.0f} MB of arrays in {path.stat().st_size / 1e6:.1f} MB; save CAMs alone"
+            )
         with np.load(path, allow_pickle=False) as file:
             return dict(file)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:

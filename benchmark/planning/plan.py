@@ -28,6 +28,7 @@ from benchmark.provenance import world_size
 from benchmark.store import Entry, Store, content_key
 from datasets import open_dataset
 from datasets.base import Dataset
+from datasets.files.hash_list import changed_files
 from methods.base import Kind, Method, MethodError, NotRunnable, Stage, Supervision, TrainingView
 from methods.layers.weights.files import check_served, fetch, fingerprint
 from methods.registry import find_method
@@ -200,6 +201,9 @@ def plan_jobs(jobs: Sequence[Job], *, fetching: bool = True) -> Plan:
     config = jobs[0].config
     dataset = open_dataset(config.dataset)
     dataset.prepare()
+    if config.dataset.root is not None:
+        for line in changed_files(dataset, Path(config.dataset.root).expanduser()):
+            console.print(line, style="yellow", markup=False)
     store = Store(Path(config.runtime.store))
     keys = _Keys(config, dataset, world_size(), fetching)
     view = dataset.training_view()

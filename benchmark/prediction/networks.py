@@ -1,29 +1,33 @@
 """Finding a trained network again: the stage that segmented the validation images with it can segment others.
 
-What a stage needs to run once more is in the manifest of its artifact, so that any method's will do.
+What a stage needs to run once more is in the manifest of its artifact, so that any method's will do. A manifest only
+says which stage it was: nothing is imported or called but stages of registered methods.
 """
 
 from __future__ import annotations
 
-import importlib
-import json
+import re
 import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.config import typed
+from benchmark.config import DEFAULT_DATASET, PROTOCOLS, protocol_defaults, settled, typed
 from benchmark.console import console
 from benchmark.failures import ConfigError
-from benchmark.store import Entry, Store
-from datasets.base import Conversion, DataError
-from methods.base import Artifact, Kind
+from benchmark.store import Entry, Store, read_manifest
+from datasets.base import Conversion, DataError, TrainingView
+from datasets.limits import first_fault
+from methods.base import Artifact, Kind, MethodError, Shared, Stage
+from methods.registry import all_methods
 
 if TYPE_CHECKING:
     from benchmark.execution.runner import CellResult
 
 AGAIN = "run the command that made it again"
+_KEY = re.compile(r"[0-9a-f]{24}")
 
 
 @dataclass(frozen=True)
@@ -109,8 +113,11 @@ def load(folder: Path) -> Predictor:
     """The predictor of a finished artifact: predictions, or the network that predictions were made with."""
     folder = folder.resolve()
     store = Store(folder.parents[2] if len(folder.parents) > 2 else folder)
-    entry = store.find(folder.parent.name, folder.name)
+    damaged = (folder / "manifest.json").exists()
+    entry = store.intact(folder.parent.name, folder.name)
     if entry is None:
+        if damaged:
+            raise ConfigError(f"--weights {folder}: damaged; {AGAIN}")
         raise ConfigError(
             f"--weights {folder}: no finished artifact there; give the folder of a trained network, "
             "e.g. results/runs/store/artifacts/segment/<key>, or use --run"
@@ -123,23 +130,48 @@ def load(folder: Path) -> Predictor:
             f"--weights {folder}: these predictions came as files; there is no network to segment with"
         )
     try:
-        kind = _attribute(manifest["settings_type"])
+        classes = _texts(manifest["classes"])
+        stage = _registered(manifest["run"], classes)
+        kind = type(stage.settings)
+        if manifest["settings_type"] != f"{kind.__module__}:{kind.__qualname__}":
+            raise ValueError(f"its settings are {manifest['settings_type']}")
         settings = typed(kind, manifest["settings"])
-        inputs = {role: _artifact(store, key) for role, key in manifest["inputs"].items()}
-        return Predictor(
-            manifest["run"],
-            settings,
-            inputs,
-            tuple(manifest["classes"]),
-            Conversion(**manifest["conversion"]),
-            manifest["seed"] or 0,
-        )
-    except (KeyError, TypeError, ValueError, ImportError, AttributeError) as error:
-        reason = " ".join(str(error).split())
+        conversion = Conversion(**manifest["conversion"])
+        if (fault := first_fault(settings)) or not all(type(v) is int for v in vars(conversion).values()):
+            raise ValueError(fault or "its conversion of images is not of whole numbers")
+        seed = manifest["seed"] or 0
+        if type(seed) is not int:
+            raise ValueError(f"its seed is {seed!r}")
+    except Exception as error:  # OmegaConf's are many
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(
             f"{entry.path}: made by another version of the benchmark or of a plug-in ({reason}); "
             "remove this folder, then run its command again"
         ) from error
+    inputs = {role: _artifact(store, key) for role, key in manifest["inputs"].items()}
+    return Predictor(stage.run, settings, inputs, classes, conversion, seed)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise ValueError("its classes are not a list of names")
+    return tuple(value)
+
+
+def _registered(run: str, classes: tuple[str, ...]) -> Stage:
+    """The stage of that function, of whichever registered method segments with it. Raises ValueError."""
+    view = TrainingView("predict", classes, {"train": (), "val": ()})
+    for method in all_methods().values():
+        for scale, _, dataset in (key.partition("/") for key in method.presets):
+            for protocol in PROTOCOLS:
+                parts = protocol_defaults(protocol, scale, dataset or DEFAULT_DATASET[scale])
+                shared = Shared(parts.refiner, parts.segmenter, parts.inference)
+                config = settled(method.preset(scale, protocol, dataset))
+                with suppress(MethodError):  # not for such data
+                    for stage in method.stages(config, view, settled(shared)):
+                        if stage.yields == Kind.PREDICTION and stage.run == run:
+                            return stage
+    raise ValueError(f"no method that is installed segments with {run!r}")
 
 
 def _made_with(store: Store, network: Entry) -> Entry:
@@ -148,8 +180,7 @@ def _made_with(store: Store, network: Entry) -> Entry:
     found = [
         Entry(path.parent, manifest)
         for path in store.artifacts("*")
-        if (manifest := json.loads(path.read_text())).get("kind") == Kind.PREDICTION
-        and key in manifest["inputs"].values()
+        if (manifest := _manifest(path)).get("kind") == Kind.PREDICTION and key in manifest["inputs"].values()
     ]
     if len(found) == 1:
         return found[0]
@@ -164,14 +195,17 @@ def _made_with(store: Store, network: Entry) -> Entry:
     )
 
 
-def _artifact(store: Store, key: str) -> Artifact:
-    paths: Sequence[Path] = list(store.artifacts(key))
-    if not paths:
-        raise DataError(f"{store.root}: artifact {key} is not in the store any more; {AGAIN}")
-    manifest = json.loads(paths[0].read_text())
-    return Artifact(paths[0].parent, key, Kind(manifest["kind"]))
+def _manifest(path: Path) -> dict[str, Any]:
+    """Empty where it is damaged: it is not the one that is looked for."""
+    try:
+        return read_manifest(path)
+    except (OSError, ValueError):
+        return {}
 
 
-def _attribute(reference: str) -> Any:
-    module, name = reference.split(":")
-    return getattr(importlib.import_module(module), name)
+def _artifact(store: Store, key: Any) -> Artifact:
+    paths = list(store.artifacts(key)) if isinstance(key, str) and _KEY.fullmatch(key) else []
+    entry = store.intact(paths[0].parent.parent.name, key) if paths else None
+    if entry is None:
+        raise DataError(f"{store.root}: artifact {key} is not in the store any more, or damaged; {AGAIN}")
+    return Artifact(entry.path, key, Kind(entry.manifest["kind"]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import os
 import shutil
 import time
 from collections import Counter
@@ -19,7 +19,7 @@ from benchmark.prediction.networks import Predictor, load
 from benchmark.store import SCRATCH, disk_is_full
 from datasets.base import Conversion, DataError, Sample, TrainingView
 from datasets.files.listing import CONVERT, PICTURES, UNREAD, files_below, first_names
-from methods.base import MethodError
+from methods.base import MethodError, function_of
 
 LABELS, OVERLAYS, WORK = "labels", "overlays", ".work"
 """Folders in the output; the last is there only while `predict` runs."""
@@ -73,8 +73,8 @@ def scratch(output: Path) -> Iterator[Path]:
 def image_files(images: Path, output: Path) -> list[Path]:
     """Pictures below a folder, those in formats that are not read among them, without hidden files and what an
     earlier call has written there; what is no picture is named."""
-    written = {(output / name).resolve() for name in (LABELS, OVERLAYS, WORK, LEGEND)}
-    files = [p for p in files_below(images) if written.isdisjoint((p.resolve(), *p.resolve().parents))]
+    written = tuple(os.path.realpath(output / name) + os.sep for name in (LABELS, OVERLAYS, WORK, LEGEND))
+    files = [p for p in files_below(images) if not (os.path.realpath(p) + os.sep).startswith(written)]
     pictures = [path for path in files if path.suffix.lower() in PICTURES | UNREAD]
     if others := [
         path.relative_to(images).as_posix() for path in files if path.suffix.lower() not in PICTURES | UNREAD
@@ -95,6 +95,7 @@ def _readable(
 
     samples, shown = [], []
     names = Counter(path.relative_to(images).with_suffix("") for path in paths)
+    names.update(path.relative_to(images) for path in paths)
     for path in paths:
         try:
             if path.suffix.lower() in UNREAD:
@@ -131,8 +132,7 @@ def segment(predictor: Predictor, samples: Sequence[Sample], work: Path, device:
         progress=progress,
         masks=None,
     )
-    module, function = predictor.function.split(":")
-    run = getattr(importlib.import_module(module), function)
+    run = function_of(predictor.function)
     try:
         run(context, predictor.settings)
     except (DataError, MethodError):

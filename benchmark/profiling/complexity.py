@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+
+from methods.base import function_of
 
 if TYPE_CHECKING:
     from methods.base import Passage, Stage
@@ -69,14 +70,15 @@ class _ShapesAlone(TorchFunctionMode):
 _HANDED_ON = {functional.batch_norm, functional.layer_norm, functional.gelu, functional.relu}
 
 
-def stage_passages(stage: Stage, classes: int, size: tuple[int, int]) -> Sequence[Passage]:
+def stage_passages(
+    stage: Stage, inputs: Mapping[str, Any], classes: int, size: tuple[int, int]
+) -> Sequence[Passage]:
     """What a stage that has a profile passes images through, its networks built on the device in force.
 
-    classes: object classes; size: (H, W) of an image
+    inputs: settings of its inputs' stages by role; classes: object classes; size: (H, W) of an image
     """
     assert stage.profile is not None
-    module, function = stage.profile.split(":")
-    return list(getattr(importlib.import_module(module), function)(stage.settings, classes, size))
+    return list(function_of(stage.profile)(stage.settings, inputs, classes, size))
 
 
 def passage_complexity(passage: Passage) -> Complexity:

@@ -7,6 +7,7 @@ is written anew reads them and needs no torch.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,10 +43,10 @@ class Costs:
         self._plan = plan
         self._size: tuple[int, int] | None = None
 
-    def of(self, stage: Stage, entry: Entry) -> dict[str, Any]:
+    def of(self, stage: Stage, inputs: Mapping[str, Any], entry: Entry) -> dict[str, Any]:
         """For the stage's entry in `CellRecord.stages`: images, machine, threads and counts.
 
-        entry: the stage's artifact
+        inputs: settings of its inputs' stages by role; entry: the stage's artifact
         """
         dataset = self._plan.dataset
         hardware = entry.manifest.get("provenance", {}).get("hardware", {})
@@ -53,10 +54,10 @@ class Costs:
             "images": sum(len(dataset.ids(split)) for split in stage.splits),
             "machine": machine(hardware) if hardware else "",
             "threads": hardware.get("threads"),
-            "counts": self._counts(stage),
+            "counts": self._counts(stage, inputs),
         }
 
-    def _counts(self, stage: Stage) -> dict[str, Any] | None:
+    def _counts(self, stage: Stage, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
         """Counts of the network that makes the board's CAM or prediction; None of any other stage, and where there
         is none or it cannot be counted, which is said."""
         if stage.profile is None or stage.yields not in COUNTED or stage.scored_as is not None:
@@ -68,6 +69,7 @@ class Costs:
         parts = {
             "profile": stage.profile,
             "settings": plain(stage.settings),
+            "inputs": plain(inputs),
             "classes": classes,
             "size": self._size,
             "code": [
@@ -81,7 +83,7 @@ class Costs:
             store.touch(NAME, key)
             return found.manifest["counts"]  # type: ignore[no-any-return]
         try:
-            counts = count_network(stage, classes, self._size)
+            counts = count_network(stage, inputs, classes, self._size)
         except Exception as error:  # the board is wanted without it, too
             if key not in _said:
                 _said.add(key)
@@ -94,18 +96,21 @@ class Costs:
         return counts
 
 
-def count_network(stage: Stage, classes: int, size: tuple[int, int]) -> dict[str, Any] | None:
+def count_network(
+    stage: Stage, inputs: Mapping[str, Any], classes: int, size: tuple[int, int]
+) -> dict[str, Any] | None:
     """Of one image as the stage passes it through its network, all scales and mirror images: `name`, `covers`,
     `height`, `width`, `macs_g`, `macs_attention_g`, `parameters_m` as `results.complexity.METRICS` has them.
 
-    None where it has no network. classes: object classes; size: (H, W) of the image
+    None where it has no network. inputs: settings of its inputs' stages by role; classes: object classes;
+    size: (H, W) of the image
     """
     import torch
 
     from benchmark.profiling.complexity import passage_complexity, stage_passages
 
     with torch.device("meta"):
-        passages = [p for p in stage_passages(stage, classes, size) if p.module is not None]
+        passages = [p for p in stage_passages(stage, inputs, classes, size) if p.module is not None]
         if not passages:
             return None
         # the last one is the most complete; what follows the network (CRF) is not counted

@@ -7,7 +7,7 @@ random weights, which change neither counts nor speed.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ from benchmark.profiling.speed import Speed, measure
 from benchmark.store import content_key
 from datasets import open_dataset
 from datasets.base import DataError, TrainingView
-from methods.base import NotRunnable, Passage, Stage
+from methods.base import NotRunnable, Passage, Stage, settings_of_inputs
 from methods.registry import find_method
 from results.aggregate import KEYS
 from results.complexity import COUNTS, FOLDER, STAGE
@@ -105,7 +105,8 @@ def profile(config: RunConfig, options: Options) -> Profile:
             progress.start(len(stages), "stages")
             try:
                 for stage in stages:
-                    measured += [(stage, passage) for passage in meter.stage(stage)]
+                    inputs = settings_of_inputs(stage, stages)
+                    measured += [(stage, passage) for passage in meter.stage(stage, inputs)]
                     progress.advance(1)
             finally:
                 progress.stop()
@@ -134,31 +135,35 @@ class Meter:
         self._hardware = hardware
         self._known: dict[str, list[Measured]] = {}
 
-    def stage(self, stage: Stage) -> list[Measured]:
-        """Everything a stage passes images through; nothing where it has no profile."""
+    def stage(self, stage: Stage, inputs: Mapping[str, Any]) -> list[Measured]:
+        """Everything a stage passes images through; nothing where it has no profile.
+
+        inputs: settings of its inputs' stages by role
+        """
         if stage.profile is None:
             return []
         parts = {
             "profile": stage.profile,
             "settings": plain(stage.settings),
+            "inputs": plain(inputs),
             "classes": self._classes,
             "size": self._size,
             "hardware": self._hardware,
         }
         key = content_key(parts)
         if key not in self._known:
-            self._known[key] = self._measure(stage, key)
+            self._known[key] = self._measure(stage, inputs, key)
         return self._known[key]
 
-    def _measure(self, stage: Stage, key: str) -> list[Measured]:
+    def _measure(self, stage: Stage, inputs: Mapping[str, Any], key: str) -> list[Measured]:
         with torch.device("meta"):
-            passages = stage_passages(stage, self._classes, self._size)
+            passages = stage_passages(stage, inputs, self._classes, self._size)
             counts = [passage_complexity(passage) for passage in passages]
         speeds = [Speed()] * len(counts)
         if not self._options.counts_only:
             torch.manual_seed(0)
             least, limit = self._options.seconds, self._options.limit
-            again = stage_passages(stage, self._classes, self._size)
+            again = stage_passages(stage, inputs, self._classes, self._size)
             speeds = [measure(p, self._device, least, limit) for p in again]
         return [
             Measured(replace(passage, module=None, finish=None), f"{key}-{number}", count, speed)

@@ -23,6 +23,7 @@ from benchmark.profiling.counts import Costs
 from benchmark.provenance import mixed
 from benchmark.run_folder.panels import illustrate
 from benchmark.run_folder.traces import described_stages
+from methods.base import settings_of_inputs
 from results.schema import CellRecord, Record
 
 if TYPE_CHECKING:
@@ -182,7 +183,8 @@ def _cell_record(
     plan: Plan, result: CellResult, identity: dict[str, Any], run_dir: Path, costs: Costs
 ) -> CellRecord:
     method = result.cell.method
-    of = {planned.stage.name: planned.stage for planned in result.cell.stages}
+    stages = [planned.stage for planned in result.cell.stages]
+    of = {stage.name: stage for stage in stages}
     made = [p for p in result.cell.stages if p.stage.name in result.artifacts]
     weights = {reference: content for planned in made for reference, content in planned.weights.items()}
     last = max((e.manifest for e in result.artifacts.values()), key=lambda m: m["created"], default={})
@@ -200,7 +202,7 @@ def _cell_record(
         stages=[
             s
             | {"path": os.path.relpath(result.artifacts[s["name"]].path, run_dir)}
-            | costs.of(of[s["name"]], result.artifacts[s["name"]])
+            | costs.of(of[s["name"]], settings_of_inputs(of[s["name"]], stages), result.artifacts[s["name"]])
             for s in described_stages(result)
         ],
         provenance={

@@ -123,8 +123,8 @@ def _scores(store: Store, cells: Sequence[dict[str, Any]], kind: Kind) -> list[d
     for cell in cells:
         for stage in cell["stages"]:
             if stage.get("shown") and stage["kind"] == kind and stage["score"] is not None:
-                counts = store.path(stage["score"]["name"], stage["score"]["key"]) / "counts.parquet"
-                if counts.exists():  # no masks, no counts
+                scores = store.intact(stage["score"]["name"], stage["score"]["key"])
+                if scores and (counts := scores.path / "counts.parquet").exists():  # no masks, no counts
                     found.append(image_mean_iou(Counts.read(counts)))
     return found
 
@@ -198,15 +198,18 @@ class _Pictures:
     def _steps(self, stage: dict[str, Any], sample: Sample) -> Iterator[dict[str, Any]]:
         if stage["kind"] in _DRAWN and stage.get("shown") is False:
             yield {"name": stage["name"], "picture": self._artifact(stage, sample)}
-        for title, found in pictures(self._store.path(stage["name"], stage["key"]), sample.id).items():
+        if (entry := self._store.intact(stage["name"], stage["key"])) is None:
+            return
+        for title, found in pictures(entry.path, sample.id).items():
             draw = partial(_of_kinds, found.path, sample) if found.kinds else partial(_grey, found.path)
             step = {"name": title, "picture": self._picture(stage, sample, title, draw)}
             yield step | ({"legend": _legend(found)} if found.kinds else {})
 
     def _artifact(self, stage: dict[str, Any], sample: Sample) -> str | None:
         draw = self._cam if stage["kind"] == Kind.CAM else _label_map
-        artifact = self._store.path(stage["name"], stage["key"])
-        return self._picture(stage, sample, stage["kind"], partial(draw, artifact, sample))
+        if (entry := self._store.intact(stage["name"], stage["key"])) is None:
+            return None
+        return self._picture(stage, sample, stage["kind"], partial(draw, entry.path, sample))
 
     def _picture(
         self,
@@ -215,10 +218,13 @@ class _Pictures:
         what: str,
         draw: Callable[[], np.ndarray | None],
     ) -> str | None:
+        from reports.panels import is_as_saved
+
         parts = {"artifact": stage["key"], "id": sample.id, "code": self._code}
         name = f"{what.replace(' ', '-')}-{content_key(parts)}"
-        if (path := _path(name, self._run_dir)).exists():
-            return str(path.relative_to(self._run_dir))
+        for path in (self._run_dir / FOLDER).glob(f"{name}-*.webp"):
+            if is_as_saved(path):
+                return str(path.relative_to(self._run_dir))
         picture = draw()
         return None if picture is None else _save(picture, name, self._run_dir)
 
@@ -276,16 +282,12 @@ def _image(sample: Sample) -> np.ndarray:
     return read_image(sample.image).permute(1, 2, 0).numpy()
 
 
-def _path(name: str, run_dir: Path) -> Path:
-    return run_dir / FOLDER / f"{name}.webp"
-
-
 def _save(picture: np.ndarray, name: str, run_dir: Path) -> str:
-    from reports.panels import save_panel
+    from reports.panels import named_by_content, save_panel
 
-    path = _path(name, run_dir)
+    path = run_dir / FOLDER / f"{name}.webp"
     save_panel(path, picture, LONGEST)
-    return str(path.relative_to(run_dir))
+    return str(named_by_content(path).relative_to(run_dir))
 
 
 def _delete_unnamed(cells: Sequence[dict[str, Any]], run_dir: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from benchmark.testing.simulated_cuda import simulated_cuda
 from datasets.base import Companion, Sample
 from datasets.loading.loader import Batch
 from datasets.recipe import Normalisation, Recipe
-from methods.base import Artifact, Supervision
+from methods.base import Artifact, Supervision, function_of
 
 STEPS, BATCH = 2, 4
 """Iterations of every training, and most images of a batch."""
@@ -46,10 +45,9 @@ def run_on_simulated_cuda(plan: Plan, cell: Cell, folder: Path) -> None:
                 _NoProgress(),
                 mask_companion(plan.dataset) if Supervision.MASKS in cell.method.supervision else None,
             )
-            module, function = stage.run.split(":")
             seed_everything(cell.seed)
-            getattr(importlib.import_module(module), function)(context, stage.settings)
-            made[stage.name] = Artifact(output, planned.key, stage.yields)
+            function_of(stage.run)(context, stage.settings)
+            made[stage.name] = Artifact(output, planned.key, stage.yields, stage.settings)
 
 
 class _Context(RunContext):

@@ -79,7 +79,7 @@ class CudaTensor(torch.Tensor):
     device = property(lambda self: DEVICE)  # type: ignore[assignment]
     is_cuda = property(lambda self: True)  # type: ignore[assignment]
     is_meta = property(lambda self: False)  # type: ignore[assignment]
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @staticmethod
     def __new__(cls, value: torch.Tensor) -> CudaTensor:
@@ -90,13 +90,17 @@ class CudaTensor(torch.Tensor):
         )
         with torch.inference_mode(False):  # what is made inside it could be no view of what was made outside
             tensor: CudaTensor = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
-                cls, value.shape, dtype=value.dtype, device="meta", **place
+                cls,
+                value.shape,
+                dtype=value.dtype,
+                device=torch.device("meta"),
+                **place,  # type: ignore[arg-type]
             )
         tensor.value = value
         return tensor
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls,
         func: Any,
         types: Sequence[type],
@@ -134,7 +138,7 @@ class _Mode(TorchDispatchMode):
         super().__init__()
         self._mode_key = torch._C._TorchDispatchModeKey.FAKE  # torch then looks for no driver
 
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         self,
         func: Any,
         types: Sequence[type],

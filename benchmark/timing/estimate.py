@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from benchmark.config import plain
 from benchmark.console import duration
 from benchmark.planning.changes import differences
 from benchmark.planning.plan import Plan, PlannedStage
+from benchmark.store import read_manifest
 from benchmark.timing.reference_times import ReferenceTimes, Timed, reference_times
 from benchmark.timing.remaining import Remaining
 from datasets.base import Dataset
@@ -169,8 +169,8 @@ class Estimates:
         found: dict[str, list[Timed]] = {}
         for path in sorted(self.plan.store.root.glob(f"artifacts/{name}/*/manifest.json")):
             try:
-                manifest = json.loads(path.read_text())
-            except (OSError, json.JSONDecodeError):  # being written, or pruned meanwhile
+                manifest = read_manifest(path)
+            except (OSError, ValueError):  # being written, pruned meanwhile, or damaged
                 continue
             if manifest.get("resumed") or manifest.get("classes") != self._classes:
                 continue

@@ -66,9 +66,9 @@ def remembered_speed(store: Store) -> float | None:
     """What `measured_speed` found last; None where it has not run, or on another processor."""
     try:
         found = json.loads((store.root / FILE).read_text())
-    except FileNotFoundError:
+        return float(found["speed"]) if found["cpu"] == cpu_name() else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # absent, or damaged: measured again
         return None
-    return found["speed"] if found["cpu"] == cpu_name() else None
 
 
 class _Step:

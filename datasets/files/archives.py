@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 import lzma
+import math
 import shutil
 import tarfile
 import zipfile
@@ -25,6 +26,10 @@ _FAULTS = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zli
 """What damaged, truncated, encrypted and unusual archives raise."""
 
 
+MOST_TIMES, SMALL = 200, 10**8
+"""Archives unpack to at most so many times their size, or so many bytes."""
+
+
 class Member(NamedTuple):
     """A file in an archive: its name there and its size in bytes."""
 
@@ -32,18 +37,28 @@ class Member(NamedTuple):
     size: int
 
 
-def members(archive: Path) -> list[Member]:
+def members(archive: Path, any_size: bool = False) -> list[Member]:
     """The files of an archive, in its order.
 
-    Raises DataError for a file that is missing, no archive or damaged, and for names that lead out of a folder.
+    any_size: accept that they are many times as large as the archive
+    Raises DataError for a file that is missing, no archive, damaged or made to fill the disk, and for names that lead
+    out of a folder.
     """
+    found: list[Member] = []
     with _reading(archive):
+        allowed = math.inf if any_size else max(SMALL, MOST_TIMES * archive.stat().st_size)
         if _is_zip(archive):
             with zipfile.ZipFile(archive) as zipped:
-                found = [Member(i.filename, i.file_size) for i in zipped.infolist() if not i.is_dir()]
+                for info in zipped.infolist():
+                    if not info.is_dir():
+                        found.append(Member(info.filename, info.file_size))
+                        allowed = _less(archive, allowed, info.file_size)
         else:
             with tarfile.open(archive) as tar:
-                found = [Member(i.name, i.size) for i in tar if i.isreg()]
+                for header in tar:  # each before what it announces is unpacked
+                    if header.isreg():
+                        found.append(Member(header.name, header.size))
+                        allowed = _less(archive, allowed, header.size)
                 _require_end(tar)
     for member in found:
         path = PurePosixPath(member.name.replace("\\", "/"))
@@ -51,6 +66,47 @@ def members(archive: Path) -> list[Member]:
             raise DataError(
                 f"{archive}: holds {member.name!r}, which leads out of the folder; do not trust it"
             )
+    return found
+
+
+def _less(archive: Path, allowed: float, size: int) -> float:
+    if size > allowed:
+        raise DataError(
+            f"{archive}: unpacks to more than {MOST_TIMES} times its size, as archives do that are made to fill disks;"
+            " download it again, or add --any-size if it is to be so"
+        )
+    return allowed - size
+
+
+def unlike(archive: Path, places: Mapping[str, Path]) -> set[str]:
+    """Names of the files in place (name -> path) whose content is not the archive's. Raises DataError as `members`."""
+    if not places:
+        return set()
+    if _is_zip(archive):
+        with _reading(archive), zipfile.ZipFile(archive) as zipped:
+            return {
+                i.filename
+                for i in zipped.infolist()
+                if i.filename in places and _crc(places[i.filename]) != i.CRC
+            }
+    found = set()
+    for name, file in _opened(archive, places):
+        with _reading(archive):
+            packed = _crc_of(file)
+        if packed != _crc(places[name]):
+            found.add(name)
+    return found
+
+
+def _crc(path: Path) -> int:
+    with path.open("rb") as file:
+        return _crc_of(file)
+
+
+def _crc_of(file: IO[bytes]) -> int:
+    found = 0
+    while part := file.read(1 << 20):
+        found = zlib.crc32(part, found)
     return found
 
 
@@ -116,6 +172,8 @@ def _opened(archive: Path, wanted: Collection[str]) -> Iterator[tuple[str, IO[by
 
 
 def _is_zip(archive: Path) -> bool:
+    if archive.exists() and not archive.is_file() and not archive.is_dir():  # would wait for its end for ever
+        raise DataError(f"{archive}: a pipe, socket or device, not an archive; give the downloaded file")
     if zipfile.is_zipfile(archive):
         return True
     if not tarfile.is_tarfile(archive):

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -108,6 +109,10 @@ def _state(path: Path) -> _State:
         status = os.stat(path)  # noqa: PTH116 - called for every image of a data set
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the data root") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(
+            f"{path}: no regular file but a folder, pipe or device; put the file there, or remove it"
+        )
     return _State(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from datasets.base import DataError
-from datasets.files.archives import Member, members, unpack
+from datasets.files.archives import Member, members, unlike, unpack
 from datasets.files.listing import first_names, is_litter
 
 DOWNLOAD_AGAIN = "download it again, or add --partial if it is to be a subset"
@@ -32,6 +32,7 @@ class Request:
 
     archives: downloads, in any order; to: folder of the result
     partial:  whether fewer images than the official ones are accepted
+    any_size: whether archives may unpack to many times their size
     show:     makes the progress display of a titled piece of work; say: prints a line
     """
 
@@ -40,6 +41,7 @@ class Request:
     partial: bool
     show: Callable[[str], Progress]
     say: Callable[[str], None]
+    any_size: bool = False
 
     def require_count(self, what: str, found: int, official: int) -> None:
         """DataError unless there are as many as there should be, or a subset will do."""
@@ -99,11 +101,11 @@ def recognise(request: Request, kinds: Sequence[Kind]) -> list[Download]:
 
     Raises DataError for one that is none of them.
     """
-    return [download for archive in request.archives for download in _recognised(archive, kinds)]
+    return [download for archive in request.archives for download in _recognised(request, archive, kinds)]
 
 
-def _recognised(archive: Path, kinds: Sequence[Kind]) -> list[Download]:
-    files = members(archive)
+def _recognised(request: Request, archive: Path, kinds: Sequence[Kind]) -> list[Download]:
+    files = members(archive, request.any_size)
     downloads = [_members_of(kind, archive, files) for kind in kinds]
     if found := [download for download in downloads if download.found]:
         return found
@@ -122,7 +124,7 @@ def _members_of(kind: Kind, archive: Path, files: Sequence[Member]) -> Download:
 
 
 def unpack_all(request: Request, downloads: Sequence[Download], extra: int = 0) -> None:
-    """Unpack what is not in place yet, after a look at the disk; files of the right size are in place.
+    """Unpack what is not in place yet, after a look at the disk; in place are files with the archive's content.
 
     extra: bytes that will be needed besides
     """
@@ -131,7 +133,13 @@ def unpack_all(request: Request, downloads: Sequence[Download], extra: int = 0) 
         if (folder := download.kind.folder) is None:
             continue
         places = {name: request.to / folder / match[1] for name, match in download.found.items()}
-        todo.append((download, {n: p for n, p in places.items() if _size(p) != download.sizes[n]}))
+        missing = {n: p for n, p in places.items() if _size(p) != download.sizes[n]}
+        damaged = unlike(download.path, {n: p for n, p in places.items() if n not in missing})
+        if damaged:
+            request.say(
+                f"{download.path.name}: {len(damaged)} files are damaged ({first_names(sorted(damaged))})"
+            )
+        todo.append((download, missing | {name: places[name] for name in damaged}))
     total = sum(download.sizes[name] for download, places in todo for name in places)
     request.require_space(total + extra)
     for download, missing in todo:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
-from datasets.base import DataError, Sample
+from datasets.base import MOST_CLASSES, DataError, Sample
 from datasets.files.listing import (
     CONVERT,
     PICTURES,
@@ -54,6 +54,13 @@ class Listing:
     masks: dict[str, Path]
     binary: bool = False
     remarks: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if len(self.classes) > MOST_CLASSES:
+            raise DataError(
+                f"{self.source}: {len(self.classes)} classes, but label maps of 8 bits tell apart {MOST_CLASSES};"
+                " merge some, or list fewer in dataset.classes"
+            )
 
 
 def declared_classes(root: Path, given: str) -> ClassList | None:

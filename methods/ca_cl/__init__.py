@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datasets.base import TrainingView
-from methods.base import Method, MethodError, Shared, Stage, Supervision
+from methods.base import Method, Shared, Stage, Supervision, part
 from methods.ca_cl.config import (
     PRESETS,
     CaClConfig,
     CaClTrainingConfig,
-    SuppressionConfig,
 )
 from methods.clims.graph import guided_stages
 from methods.layers.clip.covered import require_covered
@@ -34,30 +33,11 @@ class CaCl(Method):
     reported_as = "CA-CL"
 
     def stages(self, config: CaClConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
-        _check(config.suppression)
         background = {CLASSES} if config.weights.suppression > 0 else ()
         texts = resolve_texts("method.ca_cl", config.text, view, background)
         require_covered("method.ca_cl.clip", config.clip, texts)
-        settings = CaClTrainingConfig(
-            config.backbone,
-            config.clip,
-            texts,
-            config.train,
-            config.composition,
-            config.initialisation,
-            config.weights,
-            config.margin,
-            config.suppression,
-        )
+        settings = part(CaClTrainingConfig, config, network=config.backbone, texts=texts)
         return guided_stages(config, "methods.ca_cl.stages:guide", settings, shared)
-
-
-def _check(suppression: SuppressionConfig) -> None:
-    if not suppression.lower <= suppression.initial <= suppression.upper:
-        raise MethodError(
-            f"suppression.initial={suppression.initial}: must lie in "
-            f"[suppression.lower={suppression.lower}, suppression.upper={suppression.upper}]"
-        )
 
 
 METHOD = CaCl()

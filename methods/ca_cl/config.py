@@ -5,21 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
-from datasets.limits import NotNegative, OneOf, Positive, Similarity, Within
-from methods.cam.config import NANO_INFERENCE, NANO_TRAIN, SMALL_INFERENCE, SMALL_TRAIN
+from datasets.limits import Conflicts, NotNegative, OneOf, Positive, Similarity, Within, out_of_order
 from methods.clims.config import (
+    CLIMS_TRAIN,
     NANO_CLIP,
     NANO_GUIDED,
     RESNET50,
     RESNET50_CLASSIFIER,
     SMALL_GUIDED,
-    VOC_TRAIN_AUG,
     GuidedConfig,
     GuidedTrainingConfig,
 )
-from methods.clims.config import PAPER_TRAIN as CLIMS_TRAIN
-from methods.layers.config import COCO, COCO_IMAGES, BackboneConfig, TrainConfig
-from methods.refiners import IRN, PSA
+from methods.layers.config import TrainConfig
+from methods.layers.presets import (
+    COCO,
+    COCO_IMAGES,
+    NANO_BACKBONE,
+    NANO_INFERENCE,
+    NANO_TRAIN,
+    SMALL_BACKBONE,
+    SMALL_INFERENCE,
+    SMALL_TRAIN,
+    VOC_IMAGES,
+)
+from methods.refiners import IRN, refiner_at
 from methods.refiners.config import RefinerConfig
 from methods.segmenters import DEEPLAB_V2_COCO, DEEPLAB_V2_IMAGENET, SEGMENTERS
 
@@ -63,6 +72,11 @@ class SuppressionConfig:
     steepness: Positive = 50.0
     reduction: Annotated[str, OneOf(REDUCTIONS)] = "sum"
 
+    def conflicts(self) -> Conflicts:
+        for low, high in (("lower", "initial"), ("initial", "upper")):
+            for why in out_of_order(self, low, high):
+                yield "", why
+
 
 @dataclass(frozen=True)
 class CaClConfig(GuidedConfig):
@@ -87,7 +101,7 @@ class CaClTrainingConfig(GuidedTrainingConfig):
     suppression: SuppressionConfig
 
 
-PAPER_TRAIN = replace(CLIMS_TRAIN, iterations=20 * VOC_TRAIN_AUG // 16, schedule="cosine")
+CA_CL_TRAIN = replace(CLIMS_TRAIN, iterations=20 * VOC_IMAGES // 16, schedule="cosine")
 
 
 def _cosine(train: TrainConfig) -> TrainConfig:
@@ -96,7 +110,7 @@ def _cosine(train: TrainConfig) -> TrainConfig:
 
 PRESETS = {
     "nano": CaClConfig(
-        BackboneConfig("resnet38d_nano", "nano/resnet38d_nano", 4),
+        NANO_BACKBONE,
         NANO_CLIP,
         classifier=NANO_TRAIN,
         train=_cosine(NANO_GUIDED),
@@ -107,22 +121,22 @@ PRESETS = {
             initial=0.4, lower=0.35, upper=0.45, learning_rate=2e-4, reduction="mean"
         ),
         background_threshold=0.25,
-        refiner=RefinerConfig("irn", psa=PSA["nano"], irn=IRN["nano"]),
+        refiner=refiner_at("nano", "irn"),
         segmenter=SEGMENTERS["nano"],
     ),
     "small": CaClConfig(
-        BackboneConfig("timm/tf_efficientnet_lite0", "timm/tf_efficientnet_lite0", 16),
+        SMALL_BACKBONE,
         classifier=SMALL_TRAIN,
         train=_cosine(SMALL_GUIDED),
         inference=SMALL_INFERENCE,
         suppression=SuppressionConfig(learning_rate=2e-4),
-        refiner=RefinerConfig("irn", psa=PSA["small"], irn=IRN["small"]),
+        refiner=refiner_at("small", "irn"),
         segmenter=SEGMENTERS["small"],
     ),
     "paper": CaClConfig(
         RESNET50,
         classifier=RESNET50_CLASSIFIER,
-        train=PAPER_TRAIN,
+        train=CA_CL_TRAIN,
         refiner=RefinerConfig("irn", irn=IRN["paper"]),
         segmenter=DEEPLAB_V2_COCO,
     ),
@@ -130,7 +144,7 @@ PRESETS = {
 PRESETS[COCO] = replace(
     PRESETS["paper"],
     classifier=replace(RESNET50_CLASSIFIER, iterations=5 * COCO_IMAGES // 16),
-    train=replace(PAPER_TRAIN, iterations=20 * COCO_IMAGES // 16),
-    refiner=RefinerConfig("irn", psa=PSA[COCO], irn=IRN[COCO]),
+    train=replace(CA_CL_TRAIN, iterations=20 * COCO_IMAGES // 16),
+    refiner=refiner_at(COCO, "irn"),
     segmenter=DEEPLAB_V2_IMAGENET,
 )

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from methods.ca_cl.config import SuppressionConfig
-from methods.cam.stages import CamNetwork
+from methods.cam.network import PlainCam
 
 
 class Guided(NamedTuple):
@@ -28,7 +28,7 @@ class GuidedNetwork(nn.Module):
     """
 
     def __init__(
-        self, cam: CamNetwork, settings: SuppressionConfig, learned: bool, prompts: int, iterations: int
+        self, cam: PlainCam, settings: SuppressionConfig, learned: bool, prompts: int, iterations: int
     ) -> None:
         """learned: whether θ is a parameter that training moves"""
         super().__init__()

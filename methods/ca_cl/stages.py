@@ -30,7 +30,7 @@ def guide(context: StageContext, settings: CaClTrainingConfig) -> None:
     background_texts = (
         text_features(clip, settings.texts.of_backgrounds()) if settings.weights.suppression > 0 else None
     )
-    normalisation: Any = network.cam.backbone.normalisation
+    normalisation = network.cam.normalisation
     batches = context.train_batches(
         context.view.samples("train"), settings.train.recipe, normalisation, settings.train.batch_size
     )

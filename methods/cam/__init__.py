@@ -5,25 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datasets.base import TrainingView
-from methods.base import Kind, Method, Shared, Stage, Supervision
-from methods.cam.config import PRESETS, CamConfig, CamStageConfig, ClassifyConfig
-from methods.layers.config import BackboneConfig, TrainConfig
-from methods.layers.weights.released import released_stage
-from methods.pipeline import image_scores_stage, stages_after_cam
+from methods.base import Method, Shared, Stage, Supervision
+from methods.cam.config import PRESETS, CamConfig
+from methods.layers.config import TrainingConfig
+from methods.pipeline import cam_stages, classify_stage, stages_after_cam
 
-
-def classifier_stage(backbone: BackboneConfig, train: TrainConfig, checkpoint: str | None) -> Stage:
-    """The stage `classify`: the training, or the checkpoint in its place."""
-    if checkpoint is not None:
-        return released_stage("classify", "methods.cam.stages:released", checkpoint, backbone)
-    return Stage(
-        "classify",
-        "methods.cam.stages:classify",
-        ClassifyConfig(backbone, train),
-        Kind.WEIGHTS,
-        pretrained=(backbone.weights,),
-        profile="methods.cam.profile:classify",
-    )
+NETWORK = "methods.cam.network:PlainCam"
 
 
 class CamMethod(Method):
@@ -41,18 +28,9 @@ class CamMethod(Method):
     reported_as = "CAM"
 
     def stages(self, config: CamConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
-        classify = classifier_stage(config.backbone, config.train, config.classifier_checkpoint)
-        cam = Stage(
-            "cam",
-            "methods.cam.stages:cam",
-            CamStageConfig(config.backbone, shared.inference or config.inference),
-            Kind.CAM,
-            inputs={"weights": classify.name},
-            seeded=False,
-            fixed_threshold=config.background_threshold,
-            profile="methods.cam.profile:cam",
-        )
-        scores = image_scores_stage("methods.cam.stages:image_scores", cam.settings, classify)
+        training = TrainingConfig(config.backbone, config.train)
+        classify = classify_stage(NETWORK, training, config.classifier_checkpoint)
+        cam, scores = cam_stages(NETWORK, classify, config, shared)
         return [classify, cam, scores, *stages_after_cam(cam, config.refiner, config.segmenter, shared)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datasets.base import TrainingView
-from methods.base import Method, MethodError, Shared, Stage, Supervision
+from methods.base import Method, MethodError, Shared, Stage, Supervision, part
 from methods.clims.config import CLIMS_TEXT, PRESETS, ClimsConfig, ClimsTrainingConfig
 from methods.clims.graph import guided_stages
 from methods.layers.clip.covered import require_covered
@@ -29,16 +29,7 @@ class Clims(Method):
         texts = resolve_texts("method.clims", config.text, view, {COMMON})
         _check(config.text, texts)
         require_covered("method.clims.clip", config.clip, texts)
-        settings = ClimsTrainingConfig(
-            config.backbone,
-            config.clip,
-            texts,
-            config.train,
-            config.composition,
-            config.initialisation,
-            config.weights,
-            config.threshold,
-        )
+        settings = part(ClimsTrainingConfig, config, network=config.backbone, texts=texts)
         return guided_stages(
             config, "methods.clims.stages:guide", settings, shared, config.network_checkpoint
         )

@@ -8,18 +8,28 @@ from typing import Annotated
 from datasets.limits import NotNegative, OneOf, Share, Similarity
 from datasets.recipe import Recipe
 from methods.base import MethodConfig
-from methods.cam.config import NANO_INFERENCE, NANO_TRAIN, SMALL_INFERENCE, SMALL_TRAIN
 from methods.layers.clip.config import NANO, ClipConfig
 from methods.layers.clip.words import TextConfig, Texts
 from methods.layers.config import (
-    COCO,
-    COCO_IMAGES,
     BackboneConfig,
     CamInferenceConfig,
+    CamStageConfig,
     SegmenterConfig,
     TrainConfig,
+    TrainingConfig,
 )
-from methods.refiners import IRN, PSA
+from methods.layers.presets import (
+    COCO,
+    COCO_IMAGES,
+    NANO_BACKBONE,
+    NANO_INFERENCE,
+    NANO_TRAIN,
+    SMALL_BACKBONE,
+    SMALL_INFERENCE,
+    SMALL_TRAIN,
+    VOC_IMAGES,
+)
+from methods.refiners import IRN, PSA, refiner_at
 from methods.refiners.config import RefinerConfig
 from methods.segmenters import SEGMENTERS
 
@@ -27,8 +37,6 @@ INITIALISATIONS = ("classifier", "backbone")
 COMPOSITIONS = ("normalised", "pixels")
 ACTIVATIONS = ("relu", "sigmoid")
 
-VOC_TRAIN_AUG = 10582
-"""Images that the papers train with."""
 CLIMS_TEXT = TextConfig(prompts=("a photo of {}.",))
 
 
@@ -92,13 +100,11 @@ class ClimsConfig(GuidedConfig):
 
 
 @dataclass(frozen=True)
-class GuidedTrainingConfig:
+class GuidedTrainingConfig(TrainingConfig):
     """What a guided training depends on; `initialisation` is in the stage's inputs as well."""
 
-    backbone: BackboneConfig
     clip: ClipConfig
     texts: Texts
-    train: TrainConfig
     composition: str
     initialisation: str
 
@@ -111,12 +117,10 @@ class ClimsTrainingConfig(GuidedTrainingConfig):
     threshold: float
 
 
-@dataclass(frozen=True)
-class GuidedCamConfig:
-    """What CAM inference depends on."""
+@dataclass(frozen=True, kw_only=True)
+class GuidedCamConfig(CamStageConfig):
+    """What CAM inference depends on, besides the trained network."""
 
-    backbone: BackboneConfig
-    inference: CamInferenceConfig
     activation: str
 
 
@@ -124,7 +128,7 @@ RESNET50 = BackboneConfig("resnet50", "torchvision/resnet50", 16, frozen_stages=
 """First convolution and its normalisation frozen, as in CLIMS's code."""
 _IRN_RECIPE = Recipe(crop=512, resize_long=(320, 640))
 RESNET50_CLASSIFIER = TrainConfig(
-    iterations=5 * VOC_TRAIN_AUG // 16,
+    iterations=5 * VOC_IMAGES // 16,
     batch_size=16,
     learning_rate=0.1,
     momentum=1e-4,
@@ -133,8 +137,8 @@ RESNET50_CLASSIFIER = TrainConfig(
     recipe=_IRN_RECIPE,
 )
 """IRNet's CAM classifier, which CLIMS starts from."""
-PAPER_TRAIN = TrainConfig(
-    iterations=15 * VOC_TRAIN_AUG // 16,
+CLIMS_TRAIN = TrainConfig(
+    iterations=15 * VOC_IMAGES // 16,
     batch_size=16,
     learning_rate=2.5e-4,
     momentum=1e-4,
@@ -148,28 +152,28 @@ NANO_CLIP = ClipConfig(NANO, "nano/clip")
 
 PRESETS = {
     "nano": ClimsConfig(
-        BackboneConfig("resnet38d_nano", "nano/resnet38d_nano", 4),
+        NANO_BACKBONE,
         NANO_CLIP,
         classifier=NANO_TRAIN,
         train=NANO_GUIDED,
         inference=NANO_INFERENCE,
         threshold=0.4,  # the miniature's cosines are larger: .3 for an object and its own context
-        refiner=RefinerConfig("irn", psa=PSA["nano"], irn=IRN["nano"]),
+        refiner=refiner_at("nano", "irn"),
         segmenter=SEGMENTERS["nano"],
     ),
     "small": ClimsConfig(
-        BackboneConfig("timm/tf_efficientnet_lite0", "timm/tf_efficientnet_lite0", 16),
+        SMALL_BACKBONE,
         classifier=SMALL_TRAIN,
         train=SMALL_GUIDED,
         inference=SMALL_INFERENCE,
-        refiner=RefinerConfig("irn", psa=PSA["small"], irn=IRN["small"]),
+        refiner=refiner_at("small", "irn"),
         segmenter=SEGMENTERS["small"],
     ),
     "paper": ClimsConfig(
         RESNET50,
         text=replace(CLIMS_TEXT, names=("person=player",)),
         classifier=RESNET50_CLASSIFIER,
-        train=PAPER_TRAIN,
+        train=CLIMS_TRAIN,
         refiner=RefinerConfig(
             "irn", irn=replace(IRN["paper"], confident_background=0.1, background_threshold=0.2)
         ),
@@ -179,7 +183,7 @@ PRESETS = {
 PRESETS[COCO] = replace(
     PRESETS["paper"],
     classifier=replace(RESNET50_CLASSIFIER, iterations=5 * COCO_IMAGES // 16),
-    train=replace(PAPER_TRAIN, iterations=15 * COCO_IMAGES // 16),
+    train=replace(CLIMS_TRAIN, iterations=15 * COCO_IMAGES // 16),
     weights=LossWeights(2.0, 14.0, 1.25, 0.2),
     threshold=0.285,
     refiner=replace(

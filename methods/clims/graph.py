@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from methods.base import Kind, MethodError, Shared, Stage
-from methods.cam import classifier_stage
-from methods.cam.config import CamStageConfig
-from methods.clims.config import (
-    GuidedCamConfig,
-    GuidedConfig,
-    GuidedTrainingConfig,
-)
+from methods.base import Kind, MethodError, Shared, Stage, part
+from methods.cam import NETWORK as CAM
+from methods.clims.config import GuidedCamConfig, GuidedConfig, GuidedTrainingConfig
+from methods.layers.config import ScoresConfig, TrainingConfig
 from methods.layers.weights.released import released_stage
-from methods.pipeline import image_scores_stage, stages_after_cam
+from methods.pipeline import cam_stages, classify_stage, image_scores_stage, stages_after_cam
+
+GUIDED = "methods.clims.network:ActivatedCam"
 
 
 def guided_stages(
@@ -33,7 +31,8 @@ def guided_stages(
             "classifier_checkpoint is what a guided training starts from, and there is none from a classifier here; "
             "leave it out, or set initialisation=classifier and no network_checkpoint"
         )
-    classify = classifier_stage(config.backbone, config.classifier, config.classifier_checkpoint)
+    plain = TrainingConfig(config.backbone, config.classifier)
+    classify = classify_stage(CAM, plain, config.classifier_checkpoint)
     guide = Stage(
         "guide",
         run,
@@ -43,21 +42,11 @@ def guided_stages(
         profile="methods.clims.profile:guide",
     )
     if checkpoint is not None:
-        first = [released_stage(guide.name, "methods.cam.stages:released", checkpoint, config.backbone)]
+        first = [released_stage(guide.name, f"{CAM}.released", checkpoint, config.backbone)]
     elif config.initialisation == "classifier":
-        network = CamStageConfig(config.backbone, config.inference)
-        scores = image_scores_stage("methods.cam.stages:image_scores", network, classify)
+        scores = image_scores_stage(CAM, classify, ScoresConfig(config.inference.batch_size))
         first = [classify, replace(guide, inputs={"weights": classify.name}), scores]
     else:
         first = [replace(guide, pretrained=(config.backbone.weights, config.clip.weights))]
-    cam = Stage(
-        "cam",
-        "methods.clims.stages:cam",
-        GuidedCamConfig(config.backbone, shared.inference or config.inference, config.activation),
-        Kind.CAM,
-        inputs={"weights": guide.name},
-        seeded=False,
-        fixed_threshold=config.background_threshold,
-        profile="methods.clims.profile:cam",
-    )
+    cam, _ = cam_stages(GUIDED, guide, config, shared, part(GuidedCamConfig, config))
     return [*first, cam, *stages_after_cam(cam, config.refiner, config.segmenter, shared)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -11,8 +10,8 @@ from torch import nn
 
 from datasets.loading.loader import Batch
 from methods.base import StageContext
-from methods.cam.stages import CamNetwork
-from methods.clims.config import ClimsTrainingConfig, GuidedCamConfig, GuidedTrainingConfig
+from methods.cam.network import PlainCam
+from methods.clims.config import ClimsTrainingConfig, GuidedTrainingConfig
 from methods.clims.losses import (
     area_regularisation,
     background_text_matching,
@@ -20,9 +19,7 @@ from methods.clims.losses import (
     object_text_matching,
 )
 from methods.clims.regions import Regions, encode_regions
-from methods.layers.cam_inference import write_multi_scale_cams
 from methods.layers.clip.model import ClipModel, load_clip
-from methods.layers.networks.backbones import build_backbone
 from methods.layers.optim import build_optimiser, schedule
 from methods.layers.weights.files import load_trained
 
@@ -34,7 +31,7 @@ def guide(context: StageContext, settings: ClimsTrainingConfig) -> None:
     class_text = text_features(clip, settings.texts.of_classes())[:, 0]
     common = clip.encode_texts(settings.texts.of_common_background())
     optimiser = build_optimiser(network, [network.classifier], settings.train)
-    normalisation: Any = network.backbone.normalisation
+    normalisation = network.normalisation
     batches = context.train_batches(
         context.view.samples("train"), settings.train.recipe, normalisation, settings.train.batch_size
     )
@@ -72,21 +69,14 @@ def weighted_losses(
     }
 
 
-def initial_network(context: StageContext, settings: GuidedTrainingConfig) -> CamNetwork:
+def initial_network(context: StageContext, settings: GuidedTrainingConfig) -> PlainCam:
     """The CAM network to train on: a trained classifier, or a pretrained backbone with a new one."""
     classes = len(context.view.classes)
     if settings.initialisation == "classifier":
-        network = cam_network(settings, classes)
+        network = PlainCam.build(settings.network, classes)
         load_trained(network, context.inputs["weights"].path / "network.safetensors")
         return network
-    backbone = build_backbone(settings.backbone, context.weights_path(settings.backbone.weights))
-    return CamNetwork(backbone, backbone.channels, classes)
-
-
-def cam_network(settings: GuidedTrainingConfig | GuidedCamConfig, classes: int) -> CamNetwork:
-    """The network with random weights."""
-    backbone = build_backbone(settings.backbone)
-    return CamNetwork(backbone, backbone.channels, classes)
+    return PlainCam.build(settings.network, classes, context.weights_path(settings.network.weights))
 
 
 def guiding_clip(context: StageContext, settings: GuidedTrainingConfig) -> ClipModel:
@@ -98,15 +88,3 @@ def text_features(clip: ClipModel, texts: Sequence[Sequence[str]]) -> torch.Tens
     """C lists of L texts -> unit-norm features (C, L, D); computed once a training."""
     features = clip.encode_texts([text for of_class in texts for text in of_class])
     return features.unflatten(0, (len(texts), -1))
-
-
-def cam(context: StageContext, settings: GuidedCamConfig) -> None:
-    """Multi-scale CAMs of the training images: activation, sum over scales and mirror images, / maximum."""
-    network = cam_network(settings, len(context.view.classes))
-    load_trained(network, context.inputs["weights"].path / "network.safetensors")
-    network.to(context.device).eval()
-    activation = torch.relu if settings.activation == "relu" else torch.sigmoid
-    normalisation: Any = network.backbone.normalisation
-    write_multi_scale_cams(
-        context, lambda images: activation(network(images)), normalisation, settings.inference
-    )

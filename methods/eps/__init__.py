@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datasets.base import TrainingView
-from methods.base import Kind, Method, NotRunnable, Shared, Stage, Supervision
-from methods.cam.config import CamStageConfig
-from methods.eps.config import PRESETS, EpsConfig
-from methods.layers.saliency.config import resolve
-from methods.layers.weights.released import released_stage
-from methods.pipeline import image_scores_stage, stages_after_cam
+from methods.base import Method, NotRunnable, Shared, Stage, Supervision, part
+from methods.eps.config import PRESETS, EpsConfig, JointTrainingConfig
+from methods.layers.config import TrainingConfig
+from methods.layers.saliency.config import resolve, saliency_stage
+from methods.pipeline import cam_stages, classify_stage, stages_after_cam
+
+NETWORK = "methods.eps.network:EpsNetwork"
 
 
 class Eps(Method):
@@ -28,57 +29,38 @@ class Eps(Method):
     reported_as = "EPS"
 
     def stages(self, config: EpsConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
-        if config.classifier_checkpoint is None:
-            trained = self._joint_training(config, view)
-        else:
-            run = "methods.eps.stages:released"
-            trained = [released_stage("classify", run, config.classifier_checkpoint, config.backbone)]
-        classify = trained[-1]
-        cam = Stage(
-            "cam",
-            "methods.eps.stages:cam",
-            CamStageConfig(config.backbone, shared.inference or config.inference),
-            Kind.CAM,
-            inputs={"weights": classify.name},
-            seeded=False,
-            fixed_threshold=config.background_threshold,
-            profile="methods.eps.profile:cam",
-        )
-        scores = image_scores_stage("methods.eps.stages:image_scores", cam.settings, classify)
-        return [*trained, cam, scores, *stages_after_cam(cam, config.refiner, config.segmenter, shared)]
+        before, classify = self._training(config, view)
+        cam, scores = cam_stages(NETWORK, classify, config, shared)
+        after = stages_after_cam(cam, config.refiner, config.segmenter, shared)
+        return [*before, classify, cam, scores, *after]
 
-    def _joint_training(self, config: EpsConfig, view: TrainingView) -> list[Stage]:
-        """Saliency, then the training with it."""
-        _check_selection(config, view)
+    def _training(self, config: EpsConfig, view: TrainingView) -> tuple[list[Stage], Stage]:
+        """Saliency and the training with it, or the checkpoint in the place of both."""
+        if config.classifier_checkpoint is not None:
+            training = TrainingConfig(config.backbone, config.train)
+            return [], classify_stage(NETWORK, training, config.classifier_checkpoint)
         detector = resolve(config.saliency, view)
-        saliency = Stage(
-            "saliency",
-            "methods.layers.saliency.stage:detect",
-            detector,
-            Kind.SALIENCY,
-            pretrained=detector.pretrained,
-            seeded=False,
-            profile="methods.layers.saliency.profile:detect",
+        saliency = saliency_stage(detector)
+        settings = part(
+            JointTrainingConfig,
+            config,
+            network=config.backbone,
+            saliency=detector,
+            predefined_background=_background_classes(config, view),
         )
-        classify = Stage(
-            "classify",
-            "methods.eps.stages:classify",
-            config.joint_training(detector),
-            Kind.WEIGHTS,
-            inputs={"saliency": saliency.name},
-            pretrained=(config.backbone.weights,),
-            profile="methods.eps.profile:classify",
-        )
-        return [saliency, classify]
+        return [saliency], classify_stage(NETWORK, settings, inputs={"saliency": saliency.name})
 
 
-def _check_selection(config: EpsConfig, view: TrainingView) -> None:
-    missing = [name for name in config.predefined_background if name not in view.classes]
-    if config.map_selection == "predefined" and missing:
+def _background_classes(config: EpsConfig, view: TrainingView) -> tuple[int, ...]:
+    """Indices of the classes that `predefined` gives to the background; none for other selections."""
+    if config.map_selection != "predefined":
+        return ()
+    if missing := [name for name in config.predefined_background if name not in view.classes]:
         raise NotRunnable(
             f"map_selection=predefined: {view.name} has no {', '.join(missing)}; name the classes that saliency "
             f"overlooks by method.eps.predefined_background=[NAME,...], some of {', '.join(view.classes)}"
         )
+    return tuple(view.classes.index(name) for name in config.predefined_background)
 
 
 METHOD = Eps()

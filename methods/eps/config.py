@@ -6,19 +6,30 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from datasets.limits import OneOf, Share
-from datasets.recipe import Recipe
 from methods.base import MethodConfig
-from methods.cam.config import COCO_TRAIN, NANO_INFERENCE, NANO_TRAIN, RESNET38D, SMALL_INFERENCE, SMALL_TRAIN
 from methods.layers.config import (
-    COCO,
     BackboneConfig,
     CamInferenceConfig,
-    CrfConfig,
     SegmenterConfig,
     TrainConfig,
+    TrainingConfig,
+)
+from methods.layers.presets import (
+    COCO,
+    COCO_TRAIN,
+    DEEPLAB_CRF,
+    NANO_BACKBONE,
+    NANO_INFERENCE,
+    NANO_TRAIN,
+    PAPER_TRAIN,
+    RESNET38D,
+    SMALL_BACKBONE,
+    SMALL_INFERENCE,
+    SMALL_TRAIN,
+    VGG16,
 )
 from methods.layers.saliency.config import SaliencyConfig
-from methods.refiners import IRN, PSA
+from methods.refiners import refiner_at
 from methods.refiners.config import RefinerConfig
 from methods.segmenters import SEGMENTERS
 
@@ -26,16 +37,14 @@ MAP_SELECTIONS = ("naive", "predefined", "adaptive")
 
 
 @dataclass(frozen=True)
-class JointTrainingConfig:
-    """What the joint training depends on; see `EpsConfig`."""
+class JointTrainingConfig(TrainingConfig):
+    """What the joint training depends on; see `EpsConfig`. predefined_background: indices, () if they are not used"""
 
-    backbone: BackboneConfig
-    train: TrainConfig
     saliency: SaliencyConfig
     foreground_weight: float
     overlap_threshold: float
     map_selection: str
-    predefined_background: tuple[str, ...]
+    predefined_background: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -63,55 +72,32 @@ class EpsConfig(MethodConfig):
     segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
     classifier_checkpoint: str | None = None
 
-    def joint_training(self, saliency: SaliencyConfig) -> JointTrainingConfig:
-        """The part that the joint training depends on, with `saliency` resolved."""
-        return JointTrainingConfig(
-            self.backbone,
-            self.train,
-            saliency,
-            self.foreground_weight,
-            self.overlap_threshold,
-            self.map_selection,
-            self.predefined_background,
-        )
-
 
 PRESETS = {
     "nano": EpsConfig(
-        BackboneConfig("resnet38d_nano", "nano/resnet38d_nano", 4),
+        NANO_BACKBONE,
         NANO_TRAIN,
         SaliencyConfig(source="nano"),
         inference=NANO_INFERENCE,
-        refiner=RefinerConfig(psa=PSA["nano"], irn=IRN["nano"]),
+        refiner=refiner_at("nano"),
         segmenter=SEGMENTERS["nano"],
     ),
     "small": EpsConfig(
-        BackboneConfig("timm/tf_efficientnet_lite0", "timm/tf_efficientnet_lite0", 16),
+        SMALL_BACKBONE,
         SMALL_TRAIN,
         SaliencyConfig(source="rembg"),
         inference=SMALL_INFERENCE,
-        refiner=RefinerConfig(psa=PSA["small"], irn=IRN["small"]),
+        refiner=refiner_at("small"),
         segmenter=SEGMENTERS["small"],
     ),
     "paper": EpsConfig(
         RESNET38D,
-        TrainConfig(
-            iterations=20000,
-            batch_size=8,
-            learning_rate=0.01,
-            momentum=5e-4,
-            weight_decay=5e-4,
-            head_multiplier=10.0,
-            bias_multiplier=2.0,
-            recipe=Recipe(
-                crop=448, resize_long=(448, 768), brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1
-            ),
-        ),
+        PAPER_TRAIN,
         SaliencyConfig(source="folder"),
         segmenter=replace(
             SEGMENTERS["paper"],
             head="largefov",
-            test_crf=CrfConfig(10, 1.0, 3.0, 67.0, 3.0, 4.0),
+            test_crf=DEEPLAB_CRF,
         ),
     ),
 }
@@ -119,10 +105,10 @@ PRESETS[COCO] = replace(
     PRESETS["paper"],
     train=COCO_TRAIN,
     foreground_weight=0.9,
-    refiner=RefinerConfig(psa=PSA[COCO], irn=IRN[COCO]),
+    refiner=refiner_at(COCO),
     segmenter=replace(
         SEGMENTERS[COCO],
-        backbone=BackboneConfig("vgg16", "torchvision/vgg16", 8),
+        backbone=VGG16,
         test_crf=PRESETS["paper"].segmenter.test_crf,
     ),
 )

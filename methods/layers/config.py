@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 from datasets.limits import (
     Count,
@@ -16,7 +17,6 @@ from datasets.limits import (
     Within,
 )
 from datasets.recipe import Recipe
-from methods.base import MethodError
 
 BACKBONES = (
     "resnet38d", "resnet38d_nano", "vgg16", "resnet50", "resnet50_undilated", "resnet101", "resnet101_caffe"
@@ -27,10 +27,6 @@ TIMM = "timm/"
 OPTIMISERS = ("sgd", "adamw")
 SCHEDULES = ("poly", "cosine")
 HEADS = ("largefov", "largefov_resnet38d", "aspp")
-COCO = "paper/coco2014"
-"""Key of the settings of paper scale on COCO (`methods.base.preset_key`); those of "paper" are VOC's."""
-COCO_IMAGES = 82081
-"""Images of COCO's train2014 with an object: what epochs are counted on there."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +113,44 @@ class CamInferenceConfig:
 
 
 @dataclass(frozen=True)
+class TrainingConfig:
+    """What the training of a CAM network depends on; a method adds what its losses need.
+
+    network: the network's settings, with its pretrained `weights`; inference finds them in the trained artifact
+    """
+
+    network: Any
+    train: TrainConfig
+
+
+@dataclass(frozen=True)
+class ReleasedConfig:
+    """checkpoint: a path, or a reference of `methods.layers.weights.files`; network: the settings it is built with"""
+
+    checkpoint: str
+    network: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class CamStageConfig:
+    """What CAM inference depends on, besides the trained network; a method adds what its maps need.
+
+    trained: which of the networks that the training wrote
+    """
+
+    inference: CamInferenceConfig
+    trained: str = "network"
+
+
+@dataclass(frozen=True)
+class ScoresConfig:
+    """What the scores of images depend on, besides the trained network; batch_size: images at once."""
+
+    batch_size: int
+    trained: str = "network"
+
+
+@dataclass(frozen=True)
 class CrfConfig:
     """Dense CRF (Krähenbühl & Koltun 2011).
 
@@ -167,10 +201,10 @@ class SegmenterConfig:
     network_checkpoint: str | None = None
 
 
-def check_crops(key: str, size: int, count: int, crop: int) -> None:
-    """MethodError for local crops that a training crop of side `crop` has no room for; `key`: where they were given."""
+def crops_without_room(size: int, count: int, crop: int) -> Iterator[str]:
+    """What is wrong, where a training crop of side `crop` has no room for `count` local crops of side `size`."""
     if (places := max(0, crop - size) ** 2) < count:
-        raise MethodError(
-            f"{key}: {count} crops of size={size} have {places} places in a training image of "
-            f"{key.rpartition('.')[0]}.train.recipe.crop={crop}; make them smaller or fewer"
+        yield (
+            f"{count} crops of size={size} have {places} places in a training image of train.recipe.crop={crop}; make "
+            "them smaller or fewer"
         )

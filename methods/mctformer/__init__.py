@@ -3,56 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from datasets.base import TrainingView
-from methods.base import Kind, Method, Shared, Stage, Supervision
-from methods.layers.weights.released import released_stage
-from methods.mctformer.config import (
-    PRESETS,
-    CamStageConfig,
-    ClassifyConfig,
-    MctformerConfig,
-    PartConfig,
-    ScoresConfig,
-)
-from methods.pipeline import image_scores_stage, stages_after_cam
+from methods.base import Kind, Method, Shared, Stage, Supervision, part
+from methods.layers.config import ScoresConfig, TrainingConfig
+from methods.mctformer.config import PRESETS, AttendedCamConfig, MctformerConfig, PartConfig
+from methods.pipeline import cam_stages, classify_stage, image_scores_stage, stages_after_cam
 from methods.unified import from_imagenet
+
+NETWORK = "methods.mctformer.network:MctformerNetwork"
 
 
 def transformer_stages(
-    config: MctformerConfig, cam_module: str, cam_settings: CamStageConfig, shared: Shared
+    config: MctformerConfig, network: str, settings: AttendedCamConfig, shared: Shared
 ) -> list[Stage]:
     """The graph of methods on this transformer: classify -> cam (and its intermediate ones) -> the usual path.
 
-    cam_module: package whose `stages` and `profile` have the CAM stage's functions; cam_settings: its settings
+    network: the CAM's, whose weights are MCTformer's; settings: of the CAM stage
     """
-    classify = Stage(
-        "classify",
-        "methods.mctformer.stages:classify",
-        ClassifyConfig(config.vit, config.train),
-        Kind.WEIGHTS,
-        pretrained=(config.vit.weights,),
-        profile="methods.mctformer.profile:classify",
-    )
-    if config.classifier_checkpoint is not None:
-        classify = released_stage(
-            classify.name, "methods.mctformer.stages:released", config.classifier_checkpoint, config.vit
-        )
-    cam = Stage(
-        "cam",
-        f"{cam_module}.stages:cam",
-        cam_settings,
-        Kind.CAM,
-        inputs={"weights": classify.name},
-        seeded=False,
-        fixed_threshold=config.background_threshold,
-        cam_folders=1 + len(config.intermediate),
-        profile=f"{cam_module}.profile:cam",
-    )
+    training = TrainingConfig(config.vit, config.train)
+    classify = classify_stage(NETWORK, training, config.classifier_checkpoint)
+    cam, _ = cam_stages(network, classify, config, shared, settings)
+    scores = image_scores_stage(NETWORK, classify, ScoresConfig(config.inference.batch_size))
+    cam = replace(cam, cam_folders=1 + len(config.intermediate))
     parts = [
         Stage(
             f"cam_{name}",
-            "methods.mctformer.stages:part",
+            "methods.mctformer.parts:part",
             PartConfig(name),
             Kind.CAM,
             inputs={"cam": cam.name},
@@ -61,11 +39,6 @@ def transformer_stages(
         )
         for name in config.intermediate
     ]
-    scores = image_scores_stage(
-        "methods.mctformer.stages:image_scores",
-        ScoresConfig(config.vit, config.inference.batch_size),
-        classify,
-    )
     return [classify, cam, *parts, scores, *stages_after_cam(cam, config.refiner, config.segmenter, shared)]
 
 
@@ -84,10 +57,7 @@ class Mctformer(Method):
     reported_as = "MCTformer"
 
     def stages(self, config: MctformerConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
-        settings = CamStageConfig(
-            config.vit, config.attention, shared.inference or config.inference, config.intermediate
-        )
-        return transformer_stages(config, "methods.mctformer", settings, shared)
+        return transformer_stages(config, NETWORK, part(AttendedCamConfig, config), shared)
 
 
 METHOD = Mctformer()

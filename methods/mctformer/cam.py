@@ -7,14 +7,16 @@ applied to it. Semantic modulation (Li et al., 2025) changes the class-to-patch 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 from methods.base import MethodError
 from methods.layers.networks.vit import Attention, whole_patches
 from methods.mctformer.config import AttentionConfig
-from methods.mctformer.network import MctformerNetwork
+
+if TYPE_CHECKING:
+    from methods.mctformer.network import MctformerNetwork
 
 Modulate = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """(class_to_patch (B, C, N), patch_to_patch (B, N, N)) -> modulated class_to_patch (B, C, N)."""

@@ -8,17 +8,23 @@ from typing import Annotated
 from datasets.limits import Count, OneOf, Share
 from datasets.recipe import Recipe
 from methods.base import MethodConfig
-from methods.cam.config import RESNET38D
 from methods.layers.config import (
-    COCO,
-    COCO_IMAGES,
     CamInferenceConfig,
+    CamStageConfig,
     CrfConfig,
     SegmenterConfig,
     TrainConfig,
     VitConfig,
 )
-from methods.layers.nano import NANO_VIT_TRAIN
+from methods.layers.presets import (
+    COCO,
+    COCO_IMAGES,
+    NANO_VIT,
+    NANO_VIT_TRAIN,
+    RESNET38D,
+    SMALL_VIT,
+    VOC_IMAGES,
+)
 from methods.refiners import IRN, PSA, mctformer_psa
 from methods.refiners.config import RefinerConfig
 from methods.segmenters import SEGMENTERS
@@ -44,30 +50,12 @@ class AttentionConfig:
     rectify: bool = True
 
 
-@dataclass(frozen=True)
-class ClassifyConfig:
-    """What the training depends on."""
+@dataclass(frozen=True, kw_only=True)
+class AttendedCamConfig(CamStageConfig):
+    """What CAM inference depends on, besides the trained network; see `MctformerConfig`."""
 
-    vit: VitConfig
-    train: TrainConfig
-
-
-@dataclass(frozen=True)
-class CamStageConfig:
-    """What CAM inference depends on."""
-
-    vit: VitConfig
     attention: AttentionConfig
-    inference: CamInferenceConfig
     intermediate: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class ScoresConfig:
-    """What the classifier's scores of images depend on; batch_size: images at once."""
-
-    vit: VitConfig
-    batch_size: int
 
 
 @dataclass(frozen=True)
@@ -97,12 +85,9 @@ class MctformerConfig(MethodConfig):
     classifier_checkpoint: str | None = None
 
 
-VOC_IMAGES = 10582
-"""Images of train_aug: the papers' epochs are counted in iterations here."""
-
 PRESETS = {
     "nano": MctformerConfig(
-        VitConfig("vit_nano", "nano/vit_nano"),
+        NANO_VIT,
         NANO_VIT_TRAIN,
         AttentionConfig(patch_to_patch_side="right"),
         CamInferenceConfig(scales=(1.0,), batch_size=32),
@@ -110,8 +95,7 @@ PRESETS = {
         segmenter=SEGMENTERS["nano"],
     ),
     "small": MctformerConfig(
-        # DINOv2's tokens mean something after their LayerNorm, and its weights bear smaller steps than a new head needs.
-        VitConfig("timm/vit_small_patch14_dinov2", "timm/vit_small_patch14_dinov2", final_norm=True),
+        SMALL_VIT,
         TrainConfig(
             iterations=500,
             batch_size=16,

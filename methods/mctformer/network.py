@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import nn
 from torch.nn.functional import multilabel_soft_margin_loss
 
+from datasets.loading.loader import Batch
+from datasets.recipe import Normalisation
+from methods.layers.cam_network import CamClassifier
 from methods.layers.config import VitConfig
-from methods.layers.networks.vit import MultiClassTokenViT, Observer, build_vit
+from methods.layers.networks.vit import MultiClassTokenViT, Observer, build_vit, whole_patches
+from methods.layers.weights.released import Rule, renamed
+from methods.mctformer.cam import CamStages, cam_stages, min_max
+from methods.mctformer.config import AttendedCamConfig
+
+_RELEASED: tuple[Rule, ...] = (
+    (r"norm\..*", None),  # saved, but V2's forward pass leaves it out
+    (r"(patch_embed|blocks)\..*", r"vit.trunk.\g<0>"),
+)
 
 
 class Output(NamedTuple):
@@ -21,13 +32,26 @@ class Output(NamedTuple):
     patch_cam: torch.Tensor
 
 
-class MctformerNetwork(nn.Module):
+class MctformerNetwork(CamClassifier):
     """A transformer with C class tokens, and a 3x3 convolution of its output patch tokens to C maps."""
+
+    steps = "refined by attention; "
 
     def __init__(self, vit: MultiClassTokenViT) -> None:
         super().__init__()
         self.vit = vit
         self.head = nn.Conv2d(vit.channels, vit.num_classes, 3, padding=1)
+
+    @classmethod
+    def build(cls, config: VitConfig, classes: int, weights: Path | None = None) -> Self:
+        return cls(build_vit(config, classes, weights))
+
+    @property
+    def normalisation(self) -> Normalisation:
+        return self.vit.normalisation
+
+    def heads(self) -> list[nn.Module]:
+        return [self.head]
 
     def forward(
         self, images: torch.Tensor, layers: Collection[int] = (), observe: Observer | None = None
@@ -40,10 +64,39 @@ class MctformerNetwork(nn.Module):
         """Names of the parameters that do not decay."""
         return {f"vit.{name}" for name in self.vit.no_weight_decay()}
 
+    def losses(self, forward: nn.Module, batch: Batch, settings: Any) -> Mapping[str, torch.Tensor]:
+        return classification_losses(forward(batch.images), batch.labels)
 
-def build_network(config: VitConfig, classes: int, weights_path: Path | None = None) -> MctformerNetwork:
-    """Network of a configuration; the transformer starts from `weights_path` (None: random)."""
-    return MctformerNetwork(build_vit(config, classes, weights_path))
+    def refined(self, images: torch.Tensor, settings: Any) -> CamStages:
+        """The CAMs refined by class-to-patch and patch-to-patch attention, and those before; from one forward pass."""
+        return cam_stages(self, images, settings.attention)
+
+    def maps(self, images: torch.Tensor, settings: AttendedCamConfig) -> torch.Tensor:
+        cams = self.refined(images, settings)
+        return torch.cat([cams.final, *(getattr(cams, name) for name in settings.intermediate)], dim=1)
+
+    @staticmethod
+    def folders(settings: AttendedCamConfig) -> tuple[str, ...]:
+        return ("", *settings.intermediate)
+
+    @staticmethod
+    def to_unit(maps: torch.Tensor) -> torch.Tensor:
+        return min_max(maps)
+
+    def scores(self, images: torch.Tensor) -> torch.Tensor:
+        """Of the class tokens (Eq. 7)."""
+        return self(whole_patches(images, self.vit.patch_size)).class_scores  # type: ignore[no-any-return]
+
+    def names(self, state: Mapping[str, torch.Tensor], config: Any) -> Mapping[str, torch.Tensor]:
+        """Of a checkpoint of MCTformer's code (V2): class tokens' positions are apart from the patches'."""
+        found = dict(state)
+        if "cls_token" in found and "pos_embed" in found:
+            tokens, positions = found.pop("cls_token"), found.pop("pos_embed")
+            classes = tokens.shape[1]
+            found["vit.class_tokens"] = tokens
+            found["vit.class_positions"] = positions[:, :classes]
+            found["vit.patch_positions"] = positions[:, classes:]
+        return renamed(found, _RELEASED)
 
 
 def classification_losses(output: Output, labels: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from datasets.recipe import Recipe
-from methods.base import Kind, MethodError, Stage
+from methods.base import Kind, MethodError, Stage, part
 from methods.declared import deviations_of_parts
-from methods.layers.config import COCO, COCO_IMAGES, BackboneConfig, CrfConfig, TrainConfig
-from methods.layers.nano import NANO_RECIPE
+from methods.layers.config import BackboneConfig, CrfConfig, TrainConfig
+from methods.layers.presets import COCO, COCO_IMAGES, NANO_BACKBONE, NANO_RECIPE, SMALL_BACKBONE
 from methods.layers.weights.released import released_stage
 from methods.refiners.config import REFINERS, ParStageConfig, PseudoLabelConfig, RefinerConfig
-from methods.refiners.gc.config import GcStageConfig, check_correction
+from methods.refiners.gc.config import GcStageConfig
 from methods.refiners.irn.config import IrnConfig
 from methods.refiners.psa.config import PsaConfig
 
@@ -28,7 +28,7 @@ PROFILES = {
 
 PSA: Mapping[str, PsaConfig] = {
     "nano": PsaConfig(
-        BackboneConfig("resnet38d_nano", "nano/resnet38d_nano", 4),
+        NANO_BACKBONE,
         init="the miniature's own world",
         train=TrainConfig(
             iterations=60,
@@ -47,7 +47,7 @@ PSA: Mapping[str, PsaConfig] = {
         batch_size=32,
     ),
     "small": PsaConfig(
-        BackboneConfig("timm/tf_efficientnet_lite0", "timm/tf_efficientnet_lite0", 16),
+        SMALL_BACKBONE,
         init="imagenet",
         train=TrainConfig(
             iterations=100,
@@ -70,7 +70,7 @@ IRN: Mapping[str, IrnConfig] = {
     # walk has fewer steps, so that it goes as far across (a step's length grows with the radius, the way with
     # the square root of the steps); paths in training stay twice as long as in the walk.
     "nano": IrnConfig(  # 24 x 18 cells
-        BackboneConfig("resnet38d_nano", "nano/resnet38d_nano", 4),
+        NANO_BACKBONE,
         init="the miniature's own world",
         train=TrainConfig(
             iterations=60,
@@ -94,7 +94,7 @@ IRN: Mapping[str, IrnConfig] = {
         batch_size=32,
     ),
     "small": IrnConfig(  # 80 x 60 cells
-        BackboneConfig("timm/tf_efficientnet_lite0", "timm/tf_efficientnet_lite0", 16),
+        SMALL_BACKBONE,
         init="imagenet",
         train=TrainConfig(
             iterations=100,
@@ -115,6 +115,11 @@ IRN: Mapping[str, IrnConfig] = {
     COCO: IrnConfig(train=replace(IrnConfig().train, iterations=3 * (COCO_IMAGES // 32))),
 }
 """IRNet's settings by scale (paper: the published code's for ResNet-50; on COCO its epochs)."""
+
+
+def refiner_at(key: str, name: str = "none") -> RefinerConfig:
+    """A refiner, and those that may be chosen in its place, of a preset's key."""
+    return RefinerConfig(name, psa=PSA[key], irn=IRN[key])
 
 
 def mctformer_psa(psa: PsaConfig, irn: IrnConfig = IRN["paper"]) -> RefinerConfig:
@@ -147,7 +152,7 @@ def refiner_stages(config: RefinerConfig, cam: Stage) -> list[Stage]:
     if config.name == "psa":
         return _psa_stages(config.psa, threshold or 0.0, cam)
     if config.name == "par":
-        par = ParStageConfig(threshold or 0.0, config.par.dilations, config.par.iterations)
+        par = part(ParStageConfig, config.par, background_threshold=threshold or 0.0)
         return [_pseudo_label_stage("par", par, cam)]
     if config.name == "gc":
         return _gc_stages(config, threshold or 0.0, cam)
@@ -164,8 +169,7 @@ def uncorrected_stage(cam: Stage, threshold: float) -> Stage:
 
 def _gc_stages(config: RefinerConfig, threshold: float, cam: Stage) -> list[Stage]:
     backbone = config.gc.backbone or config.psa.backbone
-    settings = GcStageConfig(backbone, config.gc.correction, threshold, config.gc.batch_size)
-    check_correction("refiner.gc.correction", config.gc.correction)
+    settings = part(GcStageConfig, config.gc, backbone=backbone, background_threshold=threshold)
     corrected = _pseudo_label_stage("gc", settings, cam)
     return [uncorrected_stage(cam, threshold), replace(corrected, pretrained=(backbone.weights,))]
 

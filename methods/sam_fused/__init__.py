@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datasets.base import TrainingView
-from methods.base import Kind, Method, MethodError, Shared, Stage, Supervision
-from methods.layers.config import check_crops
+from methods.base import Kind, Method, Shared, Stage, Supervision
 from methods.layers.sam.config import masks_seen, require_covered
-from methods.pipeline import image_scores_stage
+from methods.pipeline import cam_stages, classify_stage
 from methods.refiners import refiner_stages
 from methods.refiners.config import PseudoLabelConfig
 from methods.sam_fused.config import (
     PRESETS,
-    CamStageConfig,
+    ContrastedTrainingConfig,
     FusionStageConfig,
     MaskStageConfig,
-    NetworkConfig,
     SamFusedConfig,
-    TrainingConfig,
 )
 from methods.segmenters import segmentation_stages
 from methods.unified import from_imagenet
+
+NETWORK = "methods.sam_fused.network:SamFusedNetwork"
 
 
 class SamFused(Method):
@@ -40,27 +39,9 @@ class SamFused(Method):
     reported_as = "SAM-fused"
 
     def stages(self, config: SamFusedConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
-        _check(config)
-        network = NetworkConfig(config.vit)
         contrast = config.contrast if config.contrast.weight > 0 else None
-        classify = Stage(
-            "classify",
-            "methods.sam_fused.stages:classify",
-            TrainingConfig(network, config.train, contrast),
-            Kind.WEIGHTS,
-            pretrained=(config.vit.weights,),
-            profile="methods.sam_fused.profile:classify",
-        )
-        cam = Stage(
-            "cam",
-            "methods.sam_fused.stages:cam",
-            CamStageConfig(network, shared.inference or config.inference),
-            Kind.CAM,
-            inputs={"weights": classify.name},
-            seeded=False,
-            fixed_threshold=config.background_threshold,
-            profile="methods.sam_fused.profile:cam",
-        )
+        classify = classify_stage(NETWORK, ContrastedTrainingConfig(config.vit, config.train, contrast))
+        cam, scores = cam_stages(NETWORK, classify, config, shared)
         if shared.refiner is not None:  # one for all methods: what SAM adds is a refinement of its own
             labels = refiner_stages(shared.refiner, cam)
         else:
@@ -69,7 +50,7 @@ class SamFused(Method):
         return [
             classify,
             cam,
-            image_scores_stage("methods.sam_fused.stages:image_scores", cam.settings, classify),
+            scores,
             *labels,
             *segmentation_stages(shared.segmenter or config.segmenter, labels[-1].name),
         ]
@@ -125,33 +106,6 @@ def _thresholded(name: str, maps: Stage, threshold: float) -> Stage:
         seeded=False,
         scored_as=name,
     )
-
-
-def _check(config: SamFusedConfig) -> None:
-    """What settings must be to one another; each alone is limited where it is declared."""
-    key, views, contrast, prompts = "method.sam_fused", config.views, config.contrast, config.prompts
-    if contrast.low >= contrast.high:
-        raise MethodError(f"{key}.contrast: low={contrast.low} must be below high={contrast.high}")
-    if contrast.weight > 0:
-        check_crops(f"{key}.contrast", contrast.size, contrast.crops, config.train.recipe.crop)
-    if any(degrees % 90 for degrees in views.rotations):
-        raise MethodError(
-            f"{key}.views.rotations={list(views.rotations)}: give multiples of 90, 360 for none"
-        )
-    if views.fills is not None and views.fills < max(views.scales):
-        raise MethodError(
-            f"{key}.views.fills={views.fills}: the view of scale {max(views.scales)} would not fit into SAM's "
-            "frame; give that, more, or null"
-        )
-    if config.mask_batch_size > views.frames:
-        raise MethodError(
-            f"{key}: a batch of mask_batch_size={config.mask_batch_size} images is more than views.frames="
-            f"{views.frames}, the most that SAM is given at once; give less of the one or more of the other"
-        )
-    if prompts.background > prompts.foreground:
-        raise MethodError(
-            f"{key}.prompts: background={prompts.background} must not be above foreground={prompts.foreground}"
-        )
 
 
 METHOD = SamFused()

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from datasets.limits import (
+    Conflicts,
     Count,
     Factors,
+    MultipleOf,
     Natural,
     NotEmpty,
     NotNegative,
@@ -15,11 +17,19 @@ from datasets.limits import (
     Positive,
     Share,
     Within,
+    out_of_order,
 )
 from datasets.recipe import Recipe
 from methods.base import MethodConfig
-from methods.layers.config import CamInferenceConfig, SegmenterConfig, TrainConfig, VitConfig
-from methods.layers.nano import NANO_VIT_TRAIN
+from methods.layers.config import (
+    CamInferenceConfig,
+    SegmenterConfig,
+    TrainConfig,
+    TrainingConfig,
+    VitConfig,
+    crops_without_room,
+)
+from methods.layers.presets import NANO_VIT, NANO_VIT_TRAIN, SMALL_VIT, VIT_BASE
 from methods.layers.sam.config import NANO, SamConfig
 from methods.segmenters import SEGMENTERS
 
@@ -54,6 +64,10 @@ class ContrastConfig:
     momentum: Share = 0.9
     outputs: Count = 1024
 
+    def conflicts(self) -> Conflicts:
+        for why in out_of_order(self, equal=False):
+            yield "", why
+
 
 @dataclass(frozen=True)
 class PromptConfig:
@@ -70,6 +84,10 @@ class PromptConfig:
     negatives: Natural = 3
     smallest_region: Share = 0.1
 
+    def conflicts(self) -> Conflicts:
+        for why in out_of_order(self, "background", "foreground"):
+            yield "", why
+
 
 @dataclass(frozen=True)
 class ViewConfig:
@@ -84,7 +102,7 @@ class ViewConfig:
     """
 
     mirror: bool = True
-    rotations: Annotated[tuple[int, ...], NotEmpty()] = (90, 180, 270, 360)
+    rotations: Annotated[tuple[Annotated[int, MultipleOf(90)], ...], NotEmpty()] = (90, 180, 270, 360)
     scales: Factors = (0.5, 1.0, 2.0)
     fills: Positive | None = None
     count: Count | None = 8
@@ -94,6 +112,13 @@ class ViewConfig:
     def largest(self) -> float:
         """The scale that fills the frame, whichever views are drawn."""
         return self.fills or max(self.scales)
+
+    def conflicts(self) -> Conflicts:
+        if self.fills is not None and self.fills < max(self.scales):
+            yield (
+                f"fills={self.fills}",
+                f"the view of scale {max(self.scales)} would not fit into SAM's frame; give that, more, or null",
+            )
 
 
 @dataclass(frozen=True)
@@ -122,27 +147,10 @@ class FusionConfig:
 
 
 @dataclass(frozen=True)
-class NetworkConfig:
-    """What inference has to know of the network of P1."""
-
-    vit: VitConfig
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
+class ContrastedTrainingConfig(TrainingConfig):
     """What the training of P1 depends on; contrast: None where its weight is 0."""
 
-    network: NetworkConfig
-    train: TrainConfig
     contrast: ContrastConfig | None
-
-
-@dataclass(frozen=True)
-class CamStageConfig:
-    """What the CAMs of P1 depend on, besides the trained weights."""
-
-    network: NetworkConfig
-    inference: CamInferenceConfig
 
 
 @dataclass(frozen=True)
@@ -173,13 +181,7 @@ class SamFusedConfig(MethodConfig):
     mask_batch_size: images of equal size whose prompts are decoded together
     """
 
-    vit: VitConfig = field(
-        default_factory=lambda: VitConfig(
-            "timm/vit_base_patch16_224.orig_in21k_ft_in1k",
-            "timm/vit_base_patch16_224.orig_in21k_ft_in1k",
-            final_norm=True,
-        )
-    )
+    vit: VitConfig = VIT_BASE
     train: TrainConfig = field(default_factory=TrainConfig)
     contrast: ContrastConfig = field(default_factory=ContrastConfig)
     inference: CamInferenceConfig = field(default_factory=lambda: CamInferenceConfig((1.0,), batch_size=8))
@@ -192,13 +194,25 @@ class SamFusedConfig(MethodConfig):
     fusion: FusionConfig = field(default_factory=FusionConfig)
     segmenter: SegmenterConfig = field(default_factory=lambda: SEGMENTERS["paper"])
 
+    def conflicts(self) -> Conflicts:
+        contrast, frames = self.contrast, self.views.frames
+        if contrast.weight > 0:
+            for why in crops_without_room(contrast.size, contrast.crops, self.train.recipe.crop):
+                yield "contrast", why
+        if self.mask_batch_size > frames:
+            yield (
+                "mask_batch_size",
+                f"a batch of mask_batch_size={self.mask_batch_size} images is more than views.frames={frames}, the most "
+                "that SAM is given at once; give less of the one or more of the other",
+            )
+
 
 _NANO_FUSION = FusionConfig()
 _NANO_SAM = SamConfig(NANO, "nano/sam")
 
 PRESETS = {
     "nano": SamFusedConfig(
-        VitConfig("vit_nano", "nano/vit_nano"),
+        NANO_VIT,
         NANO_VIT_TRAIN,
         ContrastConfig(auxiliary_weight=0.1, crops=4, size=32, outputs=96),
         CamInferenceConfig(scales=(1.25,), batch_size=32),
@@ -221,7 +235,7 @@ PRESETS = {
         segmenter=SEGMENTERS["nano"],
     ),
     "small": SamFusedConfig(
-        VitConfig("timm/vit_small_patch14_dinov2", "timm/vit_small_patch14_dinov2", final_norm=True),
+        SMALL_VIT,
         TrainConfig(
             iterations=400,
             batch_size=12,

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.functional import multilabel_soft_margin_loss
 
+from datasets.loading.loader import Batch
+from datasets.recipe import Normalisation
 from methods.base import MethodError
 from methods.layers.cam import normalise
+from methods.layers.cam_network import CamClassifier
+from methods.layers.config import VitConfig
 from methods.layers.local_crops import uncertain_crops
 from methods.layers.moving_average import average
 from methods.layers.networks.vit import MultiClassTokenViT, build_vit, whole_patches
 from methods.layers.token_losses import class_token_contrast
 from methods.mctformer.network import Output, classification_losses
-from methods.sam_fused.config import ContrastConfig, NetworkConfig
+from methods.sam_fused.config import ContrastConfig, ContrastedTrainingConfig
 
 
 class Contrasted(NamedTuple):
@@ -57,11 +62,13 @@ class ClassTokenContrast(nn.Module):
         return F.normalize(self.average(tokens), dim=-1)
 
 
-class SamFusedNetwork(nn.Module):
+class SamFusedNetwork(CamClassifier):
     """A transformer with C class tokens, a convolution of its patch tokens to the CAM, and CTC.
 
     contrast: None leaves CTC out
     """
+
+    in_training = ("contrast.*",)
 
     def __init__(self, vit: MultiClassTokenViT, contrast: ContrastConfig | None = None) -> None:
         super().__init__()
@@ -82,26 +89,51 @@ class SamFusedNetwork(nn.Module):
             self._block = vit.depth - contrast.auxiliary_layer
             self.contrast = ClassTokenContrast(vit.channels, vit.num_classes, contrast)
 
-    def new_layers(self) -> list[nn.Module]:
-        """Those that learn at the head's rate."""
+    @classmethod
+    def build(cls, config: VitConfig, classes: int, weights: Path | None = None) -> Self:
+        return cls(build_vit(config, classes, weights))
+
+    @classmethod
+    def build_for_training(
+        cls, settings: ContrastedTrainingConfig, classes: int, weights: Path | None
+    ) -> Self:
+        return cls(build_vit(settings.network, classes, weights), settings.contrast)
+
+    @property
+    def normalisation(self) -> Normalisation:
+        return self.vit.normalisation
+
+    def heads(self) -> list[nn.Module]:
         return [self.head] if self.contrast is None else [self.head, self.contrast]
 
     def no_weight_decay(self) -> set[str]:
         """Names of the parameters that do not decay."""
         return {f"vit.{name}" for name in self.vit.no_weight_decay()}
 
-    def activations(self, images: torch.Tensor) -> torch.Tensor:
-        """Rectified class maps of images of any size: (B, 3, H, W) -> (B, C, h, w), Eq. 1."""
+    def losses(
+        self, forward: nn.Module, batch: Batch, settings: ContrastedTrainingConfig
+    ) -> Mapping[str, torch.Tensor]:
+        """Of image labels and class token contrast (Eq. 1, 2)."""
+        output, contrasted = forward(batch.images, batch.labels)
+        return training_losses(output, contrasted, batch.labels, settings.contrast)
+
+    def maps(self, images: torch.Tensor, settings: Any = None) -> torch.Tensor:
+        """Rectified class maps (Eq. 1)."""
         patches = self.vit(whole_patches(images, self.vit.patch_size)).patches
         return self.head(patches).relu()  # type: ignore[no-any-return]
 
-    def class_scores(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits of images of any size by the class tokens: (B, 3, H, W) -> (B, C)."""
+    def scores(self, images: torch.Tensor) -> torch.Tensor:
+        """Of the class tokens."""
         return self.vit(whole_patches(images, self.vit.patch_size)).classes.mean(2)
 
-    def forward(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[Output, Contrasted | None]:
-        """A training step's outputs. images: (B, 3, H, W), sides multiples of the patch; labels: (B, C), 0 or 1."""
-        if self.contrast is None:
+    def forward(
+        self, images: torch.Tensor, labels: torch.Tensor | None = None
+    ) -> tuple[Output, Contrasted | None]:
+        """A training step's outputs. images: (B, 3, H, W), sides multiples of the patch; labels: (B, C), 0 or 1.
+
+        labels: needed with contrast
+        """
+        if self.contrast is None or labels is None:
             tokens = self.vit(images)
             return Output(tokens.classes.mean(2), self.head(tokens.patches)), None
         tokens, middle = self.vit.with_middle(images, self._block)
@@ -167,13 +199,3 @@ def training_losses(
         loss = contrasted.local.sum()  # of nothing: no image of the batch has a class
     terms["class_contrast"] = config.weight * loss
     return terms
-
-
-def build_network(
-    config: NetworkConfig,
-    classes: int,
-    contrast: ContrastConfig | None = None,
-    weights_path: Path | None = None,
-) -> SamFusedNetwork:
-    """Network of a configuration; the transformer starts from `weights_path` (None: random)."""
-    return SamFusedNetwork(build_vit(config.vit, classes, weights_path), contrast)

@@ -7,36 +7,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from methods.base import Passage
-from methods.layers.passages import ALONE, multi_scale_cams
+from methods.base import Inputs, Passage
+from methods.layers.passages import ALONE
 from methods.layers.sam.model import decode_prompts, encode, load_sam
-from methods.sam_fused.config import CamStageConfig, FusionStageConfig, MaskStageConfig, TrainingConfig
+from methods.sam_fused.config import FusionStageConfig, MaskStageConfig
 from methods.sam_fused.fusion import FusionNetwork
-from methods.sam_fused.network import build_network
 from methods.sam_fused.stages import views_of
 
-NETWORK = "CAM network"
 SAM = "SAM"
 FUSION = "fusion network"
 
 
-def classify(settings: TrainingConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
-    crop = settings.train.recipe.crop
-    return [
-        Passage(NETWORK, ALONE, (crop, crop), build_network(settings.network, classes).eval(), _activations)
-    ]
-
-
-def cam(settings: CamStageConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
-    network = build_network(settings.network, classes).eval()
-    return [multi_scale_cams(NETWORK, network, _activations, settings.inference, size)]
-
-
-def _activations(network: Any, images: torch.Tensor) -> torch.Tensor:
-    return network.activations(images)  # type: ignore[no-any-return]
-
-
-def masks(settings: MaskStageConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
+def masks(settings: MaskStageConfig, inputs: Inputs, classes: int, size: tuple[int, int]) -> list[Passage]:
     """The image encoder on one view, the decoder of one prompt, and what an image of one class is in all views.
 
     Points are not embedded here: the prompt encoder's indexing has no meta kernel, and it is a two-row product.
@@ -63,12 +45,14 @@ def masks(settings: MaskStageConfig, classes: int, size: tuple[int, int]) -> lis
     ]
 
 
-def fuse(settings: FusionStageConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
+def fuse(settings: FusionStageConfig, inputs: Inputs, classes: int, size: tuple[int, int]) -> list[Passage]:
     crop = settings.fusion.train.recipe.crop
     return [Passage(FUSION, ALONE, (crop, crop), *_fusion(settings, classes))]
 
 
-def pseudo_label(settings: FusionStageConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
+def pseudo_label(
+    settings: FusionStageConfig, inputs: Inputs, classes: int, size: tuple[int, int]
+) -> list[Passage]:
     return [Passage(FUSION, "whole images", size, *_fusion(settings, classes))]
 
 

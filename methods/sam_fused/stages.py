@@ -1,4 +1,4 @@
-"""Stages of the SAM-fused pseudo-labels: P1's training and CAMs, SAM's masks, their fusion."""
+"""Stages of the SAM-fused pseudo-labels: SAM's masks and their fusion with P1's CAMs."""
 
 from __future__ import annotations
 
@@ -15,18 +15,14 @@ from datasets.loading.loader import Batch
 from methods.artifacts import Cam, CamReader, label_map_path, write_cams
 from methods.base import StageContext
 from methods.layers.cam import resize
-from methods.layers.cam_inference import write_multi_scale_cams
-from methods.layers.image_scores import write_classifications
 from methods.layers.optim import build_optimiser, schedule
 from methods.layers.sam.model import POSITIVE, load_sam, masks_of_views, normalisation_of
 from methods.layers.sam.views import View, all_views, draw_views
 from methods.pictures import contact_sheet, write_picture
 from methods.sam_fused.config import (
-    CamStageConfig,
     FusionStageConfig,
     MaskStageConfig,
     PromptConfig,
-    TrainingConfig,
     ViewConfig,
 )
 from methods.sam_fused.fusion import (
@@ -36,49 +32,8 @@ from methods.sam_fused.fusion import (
     fusion_batches,
     fusion_loss,
 )
-from methods.sam_fused.network import SamFusedNetwork, build_network, training_losses
 from methods.sam_fused.prompts import Prompts, cam_prompts, padded
 from methods.sam_fused.reliability import mean_mask, reliability
-
-
-def classify(context: StageContext, settings: TrainingConfig) -> None:
-    """Train the transformer of P1 with image labels and class token contrast (Eq. 1, 2)."""
-    weights = context.weights_path(settings.network.vit.weights)
-    network = build_network(settings.network, len(context.view.classes), settings.contrast, weights)
-    optimiser = build_optimiser(network, network.new_layers(), settings.train)
-    batches = context.train_batches(
-        context.view.samples("train"),
-        settings.train.recipe,
-        network.vit.normalisation,
-        settings.train.batch_size,
-    )
-
-    def losses(network: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
-        output, contrasted = network(batch.images, batch.labels)
-        return training_losses(output, contrasted, batch.labels, settings.contrast)
-
-    context.train(network, optimiser, losses, batches, settings.train.iterations, schedule(settings.train))
-    state = {k: v for k, v in network.state_dict().items() if not k.startswith("contrast.")}
-    save_file(state, context.output / "network.safetensors")
-
-
-def cam(context: StageContext, settings: CamStageConfig) -> None:
-    """CAMs of P1 of the training images: ReLU, sum over scales and mirror images, / maximum."""
-    network = _trained(context, settings)
-    write_multi_scale_cams(context, network.activations, network.vit.normalisation, settings.inference)
-
-
-def image_scores(context: StageContext, settings: CamStageConfig) -> None:
-    """Class-token scores of the validation images."""
-    network = _trained(context, settings)
-    batch_size = settings.inference.batch_size
-    write_classifications(context, network.class_scores, network.vit.normalisation, batch_size)
-
-
-def _trained(context: StageContext, settings: CamStageConfig) -> SamFusedNetwork:
-    network = build_network(settings.network, len(context.view.classes))
-    network.load_state_dict(load_file(context.inputs["weights"].path / "network.safetensors"))
-    return network.to(context.device).eval()
 
 
 def views_of(config: ViewConfig) -> list[View]:

@@ -8,13 +8,13 @@ from pathlib import Path
 from datasets.recipe import Recipe
 from methods.base import Kind, MethodError, Stage
 from methods.declared import deviations_of_parts
-from methods.layers.config import COCO, BackboneConfig, CrfConfig, SegmenterConfig, TrainConfig
-from methods.layers.nano import NANO_RECIPE
+from methods.layers.config import BackboneConfig, SegmenterConfig, TrainConfig
+from methods.layers.presets import COCO, DEEPLAB_CRF, NANO_BACKBONE, NANO_RECIPE, RESNET101, SMALL_BACKBONE
 from methods.layers.weights.released import released_stage
 
 SEGMENTERS: dict[str, SegmenterConfig] = {
     "nano": SegmenterConfig(
-        BackboneConfig("resnet38d_nano", "nano/resnet38d_nano", 4),
+        NANO_BACKBONE,
         head="largefov",
         head_dilation=2,
         head_norm=True,
@@ -33,7 +33,7 @@ SEGMENTERS: dict[str, SegmenterConfig] = {
         test_batch_size=32,
     ),
     "small": SegmenterConfig(
-        BackboneConfig("timm/tf_efficientnet_lite0", "timm/tf_efficientnet_lite0", 16),
+        SMALL_BACKBONE,
         head="aspp",
         train=TrainConfig(
             iterations=250,
@@ -48,7 +48,7 @@ SEGMENTERS: dict[str, SegmenterConfig] = {
         test_batch_size=8,
     ),
     "paper": SegmenterConfig(
-        BackboneConfig("resnet101", "torchvision/resnet101", 8, freeze_bn=True),
+        RESNET101,
         head="aspp",
         train=TrainConfig(
             iterations=20000,
@@ -100,7 +100,7 @@ def deeplab_v2(backbone: BackboneConfig, init: str, iterations: int) -> Segmente
         ),
         test_scales=(0.5, 0.75, 1.0),
         test_flip=False,
-        test_crf=CrfConfig(10, 1.0, 3.0, 67.0, 3.0, 4.0),
+        test_crf=DEEPLAB_CRF,
     )
 
 
@@ -112,7 +112,7 @@ DEEPLAB_V2_COCO = deeplab_v2(
 """CA-CL's on VOC. The weights were trained on COCO's pixel masks; by path: segmenter.backbone.weights=FILE."""
 
 DEEPLAB_V2_IMAGENET = deeplab_v2(
-    BackboneConfig("resnet101", "torchvision/resnet101", 8, freeze_bn=True),
+    RESNET101,
     init="imagenet",
     iterations=100000,
 )

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from methods.layers.config import COCO, BackboneConfig, SegmenterConfig
+from methods.layers.config import SegmenterConfig
+from methods.layers.presets import COCO, RESNET38D, VGG16
 from methods.segmenters import SEGMENTERS
 
-_VGG16 = BackboneConfig("vgg16", "torchvision/vgg16", 8)
-_RESNET38D = BackboneConfig(
-    "resnet38d", "resnet38d/ilsvrc-cls_rna-a1_cls1000_ep-0001", 8, frozen_stages=2, freeze_bn=True
-)
 _NANO, _SMALL = SEGMENTERS["nano"], SEGMENTERS["small"]
 
 
@@ -19,9 +16,9 @@ def _papers(shared: SegmenterConfig) -> dict[str, SegmenterConfig]:
     return {
         "aspp": shared,
         "largefov": replace(shared, head="largefov"),
-        "aspp-vgg16": replace(shared, backbone=_VGG16),
-        "largefov-vgg16": replace(shared, backbone=_VGG16, head="largefov"),
-        "largefov-resnet38d": replace(shared, backbone=_RESNET38D, head="largefov_resnet38d"),
+        "aspp-vgg16": replace(shared, backbone=VGG16),
+        "largefov-vgg16": replace(shared, backbone=VGG16, head="largefov"),
+        "largefov-resnet38d": replace(shared, backbone=RESNET38D, head="largefov_resnet38d"),
     }
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from methods.base import Passage
+from methods.base import Inputs, Passage
 from methods.layers.config import SegmenterConfig
 from methods.layers.networks.deeplab import build_segmenter
 from methods.layers.passages import CrfFinish, alone, scales_text
@@ -16,11 +16,11 @@ from methods.segmenters.stages import segmentation_probabilities
 NETWORK = "segmentation network"
 
 
-def segment(settings: SegmenterConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
+def segment(settings: SegmenterConfig, inputs: Inputs, classes: int, size: tuple[int, int]) -> list[Passage]:
     return [alone(NETWORK, build_segmenter(settings, classes).eval(), settings.train.recipe.crop)]
 
 
-def predict(settings: SegmenterConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
+def predict(settings: SegmenterConfig, inputs: Inputs, classes: int, size: tuple[int, int]) -> list[Passage]:
     """As it is tested: scales and mirror images, without and with the CRF where there is one."""
 
     def run(network: nn.Module, images: torch.Tensor) -> torch.Tensor:

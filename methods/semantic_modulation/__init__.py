@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datasets.base import TrainingView
-from methods.base import Method, Shared, Stage, Supervision
+from methods.base import Method, Shared, Stage, Supervision, part
 from methods.mctformer import transformer_stages
 from methods.semantic_modulation.config import (
     PRESETS,
@@ -13,6 +13,8 @@ from methods.semantic_modulation.config import (
     SemanticModulationConfig,
 )
 from methods.unified import from_imagenet
+
+NETWORK = "methods.semantic_modulation.network:ModulatedNetwork"
 
 
 class SemanticModulation(Method):
@@ -31,14 +33,7 @@ class SemanticModulation(Method):
     reported_as = "Semantic modulation"
 
     def stages(self, config: SemanticModulationConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
-        settings = ModulatedCamConfig(
-            config.vit,
-            config.attention,
-            shared.inference or config.inference,
-            config.intermediate,
-            config.modulation,
-        )
-        return transformer_stages(config, "methods.semantic_modulation", settings, shared)
+        return transformer_stages(config, NETWORK, part(ModulatedCamConfig, config), shared)
 
 
 METHOD = SemanticModulation()

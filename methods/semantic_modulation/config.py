@@ -7,7 +7,7 @@ from typing import Annotated
 
 from datasets.limits import NotNegative, OneOf, Within
 from methods.mctformer.config import PRESETS as MCTFORMER
-from methods.mctformer.config import CamStageConfig, MctformerConfig
+from methods.mctformer.config import AttendedCamConfig, MctformerConfig
 
 RANKINGS = ("summed", "each_layer")
 
@@ -29,9 +29,9 @@ class ModulationConfig:
     include_self: bool = True
 
 
-@dataclass(frozen=True)
-class ModulatedCamConfig(CamStageConfig):
-    """What CAM inference depends on."""
+@dataclass(frozen=True, kw_only=True)
+class ModulatedCamConfig(AttendedCamConfig):
+    """What CAM inference depends on, besides the trained network."""
 
     modulation: ModulationConfig
 

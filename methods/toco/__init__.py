@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from datasets.base import TrainingView
 from methods.base import Method, Shared, Stage, Supervision
-from methods.dskd_gc import single_stage
-from methods.layers.weights.released import released_stage
 from methods.toco.config import PRESETS, TocoConfig
+from methods.toco.graph import single_stage
 from methods.unified import from_imagenet
 
 
@@ -27,12 +26,7 @@ class Toco(Method):
     reported_as = "ToCo"
 
     def stages(self, config: TocoConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
-        stages = single_stage(self.name, config, shared)
-        if config.network_checkpoint is None:
-            return stages
-        run = "methods.toco.stages:released"
-        released = released_stage(stages[0].name, run, config.network_checkpoint, config.network)
-        return [released, *stages[1:]]
+        return single_stage(self.name, config, shared, config.network_checkpoint)
 
 
 METHOD = Toco()

@@ -1,49 +1,178 @@
-"""ToCo's released networks in place of a training; all other stages are `methods.dskd_gc.stages`."""
+"""Stages of single-stage methods: one training; corrected pseudo-labels and predictions from its network."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 
 import torch
+from safetensors.torch import save_file
 
-from datasets.recipe import IMAGENET
-from methods.base import MethodError, StageContext
-from methods.dskd_gc.branch import build_branch
-from methods.layers.weights.released import ReleasedConfig, Rule, renamed, write_released
-
-_RULES: tuple[Rule, ...] = (
-    (
-        r"encoder\.head\..*|proj_head(_t)?\..*",
-        None,
-    ),  # ImageNet's classifier; heads of the contrast in training
-    (r"encoder\.(class_tokens|class_positions|patch_positions)", r"\g<0>"),
-    (r"encoder\.(.*)", r"encoder.trunk.\1"),
-    (r"decoder\.conv([678])\.weight", lambda match: f"decoder.{2 * (int(match[1]) - 6)}.weight"),
-    (r"aux_classifier\.weight", "auxiliary_classifier.weight"),
+from datasets.base import IGNORE
+from datasets.files.images import write_labels
+from datasets.loading.loader import Batch
+from methods.artifacts import label_map_path
+from methods.base import StageContext
+from methods.layers.crf import CrfPool
+from methods.layers.optim import build_optimiser, parameter_groups, schedule
+from methods.layers.token_losses import class_token_contrast, patch_token_contrast, token_labels
+from methods.layers.upsampling import enlarged
+from methods.refiners.gc.stages import write_corrected
+from methods.segmenters.stages import label_maps
+from methods.toco.branch import Branch, build_branch
+from methods.toco.config import (
+    CorrectedLabelConfig,
+    PredictConfig,
+    SingleStageTrainingConfig,
 )
+from methods.toco.labels import training_labels
+from methods.toco.losses import (
+    balanced_segmentation_loss,
+    classification_loss,
+    region_of_interest,
+    segmentation_loss,
+    similarity_loss,
+    uncertain_distillation_loss,
+)
+from methods.toco.network import Output, SingleStageNetwork
+from methods.toco.phases import phases
 
 
-def released(context: StageContext, settings: ReleasedConfig) -> None:
-    """The network of a checkpoint of ToCo's code. Writes teacher.safetensors."""
-    network = build_branch(settings.network, len(context.view.classes))
-    if network.encoder.normalisation != IMAGENET:
-        raise MethodError(
-            f"ToCo's networks expect ImageNet's normalisation, which {settings.network.vit.name} does not have; "
-            "set method.toco.vit.name=timm/deit_base_patch16_224, the same network with it"
+def train(context: StageContext, settings: SingleStageTrainingConfig) -> None:
+    """Train teacher and student through their phases. Writes teacher.safetensors and student.safetensors.
+
+    A phase is a training of its own, which goes on with the weights, the optimiser's state and the batches of the
+    one before: what learns differs, and distributed training has to know.
+    """
+    weights = context.weights_path(settings.network.vit.weights)
+    teacher = build_branch(settings.network, len(context.view.classes), settings.projection, weights)
+    network = SingleStageNetwork(teacher, settings)
+    optimiser = optimiser_of(network, settings)
+    batches = context.train_batches(
+        context.view.samples("train"),
+        settings.train.recipe,
+        teacher.encoder.normalisation,
+        settings.train.batch_size,
+    )
+    rate = schedule(settings.train)
+    for phase in phases(settings):
+        network.begin(phase)
+        context.train(
+            network,
+            optimiser,
+            lambda wrapped, batch: losses(wrapped(batch.images, batch.labels, batch.valid), batch, settings),
+            _batches_from(phase.start, batches),
+            phase.stop - phase.start,
+            _rate_from(phase.start, rate),
         )
-    write_released(context, settings, network, network_names, "teacher.safetensors")
+    save_file(network.teacher.state_dict(), context.output / "teacher.safetensors")
+    if network.student is not None:
+        save_file(network.student.state_dict(), context.output / "student.safetensors")
 
 
-def network_names(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A released state under `Branch`'s names: positions apart, and the biases that its decoder does not have, 0."""
-    found = dict(state)
-    if "encoder.cls_token" in found and "encoder.pos_embed" in found:
-        positions = found.pop("encoder.pos_embed")
-        found["encoder.class_tokens"] = found.pop("encoder.cls_token")
-        found["encoder.class_positions"] = positions[:, :1]
-        found["encoder.patch_positions"] = positions[:, 1:]
-    found = renamed(found, _RULES)
-    for layer in (0, 2, 4):
-        if (weight := found.get(f"decoder.{layer}.weight")) is not None:
-            found.setdefault(f"decoder.{layer}.bias", weight.new_zeros(len(weight)))
-    return found
+def _batches_from(
+    start: int, batches: Callable[[int, int], Iterator[Batch]]
+) -> Callable[[int, int], Iterator[Batch]]:
+    return lambda first, last: batches(start + first, start + last)
+
+
+def _rate_from(start: int, rate: Callable[[int], float]) -> Callable[[int], float]:
+    return lambda iteration: rate(start + iteration)
+
+
+def optimiser_of(network: SingleStageNetwork, settings: SingleStageTrainingConfig) -> torch.optim.Optimizer:
+    """The teacher's parameters at the base rate, its heads faster, the student's transformer slower."""
+    optimiser = build_optimiser(network.teacher, network.teacher.heads(), settings.train)
+    if network.student is not None and settings.distillation is not None:
+        slower = settings.train.learning_rate * settings.distillation.student_rate
+        for group in parameter_groups(
+            network.student.encoder, [], replace(settings.train, learning_rate=slower)
+        ):
+            optimiser.add_param_group(group)
+    if network.class_contrast is not None:
+        head = network.class_contrast.head
+        for group in parameter_groups(head, [head], settings.train):
+            optimiser.add_param_group(group)
+    return optimiser
+
+
+def losses(output: Output, batch: Batch, settings: SingleStageTrainingConfig) -> Mapping[str, torch.Tensor]:
+    """The weighted terms of Eq. 23 that act in the network's phase."""
+    weights, contrast = settings.weights, settings.contrast
+    classified = {
+        "classification": (output.class_scores, weights.classification),
+        "patch_classification": (output.patch_scores, weights.patch_classification),
+        "auxiliary": (output.auxiliary_scores, weights.auxiliary),
+    }
+    terms = {
+        name: weight * classification_loss(scores, batch.labels)
+        for name, (scores, weight) in classified.items()
+        if weight > 0
+    }
+    if weights.patch_contrast > 0:
+        labels = token_labels(output.auxiliary_cam, contrast.low, contrast.high)
+        labels = torch.where(output.inside, labels, IGNORE)
+        terms["patch_contrast"] = weights.patch_contrast * patch_token_contrast(
+            output.patches, labels, contrast.absolute
+        )
+    if settings.distillation is not None:
+        terms |= _distillation(output, settings)
+    if output.contrasted is not None and settings.class_contrast is not None:
+        terms["class_contrast"] = weights.class_contrast * class_token_contrast(
+            *output.contrasted, temperature=settings.class_contrast.temperature
+        )
+    if output.logits is not None:
+        terms["segmentation"] = weights.segmentation * _segmentation(output.logits, output, settings)
+    return terms
+
+
+def _distillation(output: Output, settings: SingleStageTrainingConfig) -> dict[str, torch.Tensor]:
+    """Of the network's phase, none where its weight is 0. Tokens of the padding have no part in it."""
+    weights, distillation = settings.weights, settings.distillation
+    assert distillation is not None
+    if output.student_middle is not None:
+        loss = similarity_loss(output.middle, output.student_middle, output.inside, distillation.similarity)
+        return {"similarity": weights.similarity * loss}
+    if output.projected is None or output.student_projected is None:
+        return {}
+    region = region_of_interest(output.cam, distillation.low, distillation.high) & output.inside
+    loss = uncertain_distillation_loss(
+        output.student_projected, output.projected, region, distillation.temperatures
+    )
+    return {"uncertain": weights.uncertain * loss}
+
+
+def _segmentation(logits: torch.Tensor, output: Output, settings: SingleStageTrainingConfig) -> torch.Tensor:
+    labels = training_labels(
+        output.images, output.label_cam, output.patches, output.valid, settings.labels, settings.correction
+    )
+    loss = balanced_segmentation_loss if settings.labels.loss == "balanced" else segmentation_loss
+    return loss(enlarged(logits, labels.shape[-2:]), labels)
+
+
+def pseudo_label(context: StageContext, settings: CorrectedLabelConfig) -> None:
+    """Pseudo-labels corrected by the network's own patch tokens (Sec. 1.3)."""
+    branch = Branch.trained(context, settings.trained)
+    write_corrected(
+        context,
+        branch.features,
+        branch.normalisation,
+        settings.correction,
+        settings.background_threshold,
+        settings.batch_size,
+    )
+
+
+@torch.inference_mode()
+def predict(context: StageContext, settings: PredictConfig) -> None:
+    """Write the decoder's label map of every validation image, and of the training images that reports show."""
+    branch, test = Branch.trained(context, settings.trained, settings.network), settings.test
+    with CrfPool(test.crf) if test.crf is not None else nullcontext() as pool:
+        for _, samples in context.shards((*context.view.samples("val"), *context.view.examples())):
+            paths = {s.id: s.image for s in samples}
+            for batch in context.images(samples, branch.normalisation, test.batch_size):
+                own = [paths[i] for i in batch.ids]
+                labels = label_maps(branch, batch, test.scales, test.flip, own, pool)
+                for sample_id, label_map in zip(batch.ids, labels):
+                    write_labels(label_map_path(context.output, sample_id), label_map)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
+import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from datasets.base import DataError
 from reports.panels import class_colour, encode, kind_colour
 from reports.text import percent
 from reports.view import Board
+
+_log = logging.getLogger(__name__)
 
 TITLE = "Examples"
 
@@ -136,6 +140,10 @@ def _picture(folder: Path, relative: str | None, longest: int) -> dict[str, Any]
     path = (folder / relative).resolve()
     if not path.is_relative_to(folder.resolve()) or not path.is_file():
         return None
-    picture = encode(path, longest)
+    try:
+        picture = encode(path, longest)
+    except DataError as error:
+        _log.warning("not shown: %s", error)
+        return None
     uri = f"data:{picture.kind};base64,{base64.b64encode(picture.content).decode()}"
     return {"uri": uri, "width": picture.size[0], "height": picture.size[1]}

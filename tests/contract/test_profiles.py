@@ -12,7 +12,7 @@ from benchmark.planning.graph import without_profile
 from benchmark.profiling.complexity import stage_passages
 from benchmark.profiling.speed import passing, pictures
 from datasets.base import TrainingView
-from methods.base import Kind, Shared, Stage
+from methods.base import Kind, Shared, Stage, settings_of_inputs
 from methods.refiners import REFINERS, refiner_stages
 from methods.refiners.config import RefinerConfig
 from methods.registry import find_method
@@ -34,7 +34,9 @@ def test_refiners(refiner: str) -> None:
     profiled = [s for s in stages if s.profile is not None]
     assert bool(profiled) == (refiner != "none")
     assert [s for s in without_profile([*before, *stages]) if s in stages] == []
-    last = [p for stage in profiled for p in stage_passages(stage, len(CLASSES), SIZE)][-1:]
+    every = [*before, *stages]
+    passages = [stage_passages(s, settings_of_inputs(s, every), len(CLASSES), SIZE) for s in profiled]
+    last = [passage for each in passages for passage in each][-1:]
     for passage in last:
         assert passage.finish is not None
         passing(passage, pictures(2, passage.size, torch.device("cpu")))()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from benchmark.execution.distributed import make_fabric
 from datasets.base import Sample, TrainingView
 from datasets.files.images import read_labels
 from methods.artifacts import Cam, label_map_path, write_cams
-from methods.base import Artifact, Kind, Stage
+from methods.base import Artifact, Kind, Stage, function_of
 from methods.refiners import refiner_stages
 from methods.refiners.config import RefinerConfig
 from tests.helpers.trees import write_image
@@ -38,11 +37,10 @@ def run_refiner(refiner: RefinerConfig, folder: Path) -> dict[str, Path]:
     view = _pictures(folder)
     done = {"cam": Artifact(folder / "cam", "", Kind.CAM)}
     for stage in refiner_stages(refiner, CAM):
-        module, _, function = stage.run.partition(":")
         inputs = {role: done[name] for role, name in stage.inputs.items()}
         output = folder / stage.name
-        getattr(importlib.import_module(module), function)(context(view, inputs, output), stage.settings)
-        done[stage.name] = Artifact(output, "", stage.yields)
+        function_of(stage.run)(context(view, inputs, output), stage.settings)
+        done[stage.name] = Artifact(output, "", stage.yields, stage.settings)
     return {name: artifact.path for name, artifact in done.items()}
 
 

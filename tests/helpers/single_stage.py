@@ -10,10 +10,10 @@ import torch
 from datasets.base import TrainingView
 from datasets.loading.loader import Batch
 from methods.dskd_gc import METHOD
-from methods.dskd_gc.branch import build_branch
-from methods.dskd_gc.config import DskdConfig, TrainingConfig
-from methods.dskd_gc.network import DskdNetwork
 from methods.toco import METHOD as TOCO
+from methods.toco.branch import build_branch
+from methods.toco.config import SingleStageConfig, SingleStageTrainingConfig
+from methods.toco.network import SingleStageNetwork
 
 METHODS = {"dskd_gc": METHOD, "toco": TOCO}
 CLASSES = ("a", "b", "c")
@@ -21,10 +21,10 @@ VIEW = TrainingView("toy", CLASSES, {"train": (), "val": ()})
 ITERATIONS = 9
 
 
-def tiny(name: str) -> DskdConfig:
+def tiny(name: str) -> SingleStageConfig:
     """The nano preset without pretrained weights, on pictures of 32 pixels, in three phases of three iterations."""
     config = METHODS[name].presets["nano"]
-    assert isinstance(config, DskdConfig)
+    assert isinstance(config, SingleStageConfig)
     train = replace(config.train, iterations=ITERATIONS, batch_size=2, warmup=1)
     return replace(
         config,
@@ -37,12 +37,14 @@ def tiny(name: str) -> DskdConfig:
     )
 
 
-def network(name: str, config: DskdConfig | None = None) -> tuple[DskdNetwork, TrainingConfig]:
+def network(
+    name: str, config: SingleStageConfig | None = None
+) -> tuple[SingleStageNetwork, SingleStageTrainingConfig]:
     """Of a method's tiny settings, or of others."""
     torch.manual_seed(0)
     settings = (config or tiny(name)).training()
     branch = build_branch(settings.network, len(CLASSES), settings.projection)
-    return DskdNetwork(branch, settings).train(), settings
+    return SingleStageNetwork(branch, settings).train(), settings
 
 
 def batch(seed: int = 0, images: int = 2) -> Batch:
@@ -53,7 +55,7 @@ def batch(seed: int = 0, images: int = 2) -> Batch:
     return Batch(("0",) * images, torch.randn(images, 3, 32, 32, generator=source), labels, {}, valid)
 
 
-def changed(change: dict[str, Any]) -> DskdConfig:
+def changed(change: dict[str, Any]) -> SingleStageConfig:
     """The tiny settings with some changed: one, or several of a part."""
     config = tiny("dskd_gc")
     parts = {

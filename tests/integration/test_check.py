@@ -6,7 +6,6 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,7 +14,6 @@ import torch
 
 import benchmark.check.sections
 import benchmark.execution.context
-import methods.cam.stages
 import methods.layers.cam_inference
 import methods.refiners.par
 from benchmark.check.reference import Reference
@@ -23,6 +21,7 @@ from benchmark.check.sections import record_section
 from benchmark.cli import main
 from benchmark.config import compose
 from datasets.recipe import Normalisation
+from methods.cam.network import PlainCam
 from methods.refiners import threshold
 from tests.helpers.tiny import sizes
 from tests.helpers.toys import Toy
@@ -135,8 +134,7 @@ def cam_normalised_by_the_image(patch: pytest.MonkeyPatch) -> None:
     def joint(maps: torch.Tensor) -> torch.Tensor:
         return maps / (maps.amax(dim=(-3, -2, -1), keepdim=True) + 1e-5)
 
-    right = methods.cam.stages.write_multi_scale_cams
-    patch.setattr(methods.cam.stages, "write_multi_scale_cams", partial(right, normalised=joint))
+    patch.setattr(PlainCam, "to_unit", staticmethod(joint))
 
 
 def image_not_normalised(patch: pytest.MonkeyPatch) -> None:
@@ -175,13 +173,14 @@ def test_a_planted_fault_is_found(recorded, command_line, monkeypatch, tmp_path,
 
 
 def test_a_fault_of_training_is_found_by_tier_2_alone(recorded, command_line, monkeypatch):
-    right = methods.cam.stages.classification_losses
+    right = PlainCam.losses
 
-    def summed(network, batch):
+    def summed(network, forward, batch, settings):
         """Over the batch, where it should be averaged."""
-        return {name: value * len(batch.labels) for name, value in right(network, batch).items()}
+        terms = right(network, forward, batch, settings)
+        return {name: value * len(batch.labels) for name, value in terms.items()}
 
-    monkeypatch.setattr(methods.cam.stages, "classification_losses", summed)
+    monkeypatch.setattr(PlainCam, "losses", summed)
     done = command_line("check", *recorded)
     assert done.code == 1
     assert "tier 1: " in done.out

@@ -157,6 +157,18 @@ def test_what_is_in_place_stays_and_what_is_lost_is_made_again(command_line, coc
     assert {p: times[p] for p in untouched} == {p: p.stat().st_mtime_ns for p in untouched}
 
 
+def test_files_damaged_at_the_same_size_are_repaired(command_line, voc, tmp_path):
+    to = tmp_path / "data"
+    assert prepare(command_line, "voc2012", voc, to, "--partial").code == 0
+    path = next((to / "VOCdevkit/VOC2012/JPEGImages").glob("*.jpg"))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9] + b"damaged!!")
+    done = prepare(command_line, "voc2012", voc, to, "--partial")
+    assert done.code == 0, done.err
+    assert f"1 files are damaged ({path.relative_to(to).as_posix()})" in done.out.replace("\n", "")
+    assert path.read_bytes() == whole
+
+
 def test_archives_may_come_one_after_the_other(command_line, voc, coco, tmp_path):
     trainval, test, boundaries = voc
     to = tmp_path / "voc"

@@ -34,7 +34,7 @@ whole, killed, chosen = json.loads(sys.argv[1])
 # Imported once here, so that the runs below, forked off, start at once.
 import lightning_fabric, pandas, torch
 import benchmark.execution.context, benchmark.evaluation.evaluator, benchmark.run_folder.leaderboard, reports.html
-import methods.eps.stages, methods.refiners.threshold, methods.segmenters.stages
+import methods.eps.network, methods.refiners.threshold, methods.segmenters.stages
 from benchmark.cli import main
 
 sys.argv = ["benchmark", *whole, "--dry-run"]  # what planning keeps is then there as well

@@ -15,9 +15,9 @@ import torch
 from methods.layers.cam import multi_scale_cam
 from methods.layers.config import VitConfig
 from methods.mctformer.cam import CamStages, cam_stages
-from methods.mctformer.network import build_network
+from methods.mctformer.network import MctformerNetwork
 from methods.semantic_modulation.config import PRESETS
-from methods.semantic_modulation.stages import modulated_cams
+from methods.semantic_modulation.network import modulated_cams
 
 ROUNDS = 3
 
@@ -26,7 +26,7 @@ ROUNDS = 3
 def test_cam_inference_at_paper_scale(batch: int, record_property: Callable[[str, object], None]) -> None:
     preset = PRESETS["paper"]
     torch.manual_seed(0)
-    network = build_network(VitConfig(preset.vit.name, "none"), 20).eval()
+    network = MctformerNetwork.build(VitConfig(preset.vit.name, "none"), 20).eval()
     images = torch.randn(batch, 3, 224, 224)
 
     def seconds(refine: Callable[[torch.Tensor], CamStages]) -> float:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from datasets.base import DataError, Sample, TrainingView
 from datasets.files.fingerprints import content_fingerprint
 from datasets.limits import Count, OneOf
-from methods.base import MethodError, NotRunnable
+from methods.base import Kind, MethodError, NotRunnable, Stage
 
 SAMPLED = 32
 """Maps whose values are looked at."""
@@ -65,6 +65,19 @@ def resolve(settings: SaliencyConfig, view: TrainingView) -> SaliencyConfig:
     except DataError as error:
         raise MethodError(str(error)) from None
     return replace(settings, content=content)
+
+
+def saliency_stage(settings: SaliencyConfig) -> Stage:
+    """The training images' maps; settings: of `resolve`."""
+    return Stage(
+        "saliency",
+        "methods.layers.saliency.stage:detect",
+        settings,
+        Kind.SALIENCY,
+        pretrained=settings.pretrained,
+        seeded=False,
+        profile="methods.layers.saliency.profile:detect",
+    )
 
 
 def map_path(settings: SaliencyConfig, sample_id: str) -> Path:

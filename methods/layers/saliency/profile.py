@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from methods.base import Passage
+from methods.base import Inputs, Passage
 from methods.layers.passages import ALONE
 from methods.layers.saliency.config import SaliencyConfig
 from methods.layers.saliency.nano import SaliencyNet
 
 
-def detect(settings: SaliencyConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
+def detect(settings: SaliencyConfig, inputs: Inputs, classes: int, size: tuple[int, int]) -> list[Passage]:
     """The miniature. Maps in a folder need no network, and rembg's is none of torch's: `run` records its time."""
     if settings.source != "nano":
         return []

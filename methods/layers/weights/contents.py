@@ -136,7 +136,7 @@ def tensors_of(path: Path, content: Any, kind: type) -> dict[str, Any]:
         break
     held = ", ".join(map(str, content)) if isinstance(content, Mapping) else "something else"
     raise MethodError(
-        f"{path} holds no state dictionary (name -> tensor), but {held[:80] or 'nothing'}; export"
+        f"{path} holds no state dictionary (name -> tensor); it has {held[:80] or 'nothing'}; export"
         " model.state_dict() to it"
     )
 

@@ -61,8 +61,12 @@ def locate(reference: str, root: str | Path | None = None) -> Path | None:
     if as_path.suffix in FILE_SUFFIXES:
         if as_path.is_file():
             return as_path
+        what = "is a folder; name the file in it" if as_path.is_dir() else "does not exist; correct the path"
+        raise MethodError(f"weight file {reference} {what} in the setting that names it")
+    if as_path.is_file():
         raise MethodError(
-            f"weight file {reference} does not exist; correct the path of the setting that names it"
+            f"weight file {reference}: files ending in {as_path.suffix or 'nothing'} are not read; convert it, or rename "
+            f"it if it is one of {', '.join(sorted(FILE_SUFFIXES))}"
         )
     folders = [SHIPPED] if family == "nano" else _folders(family, root)
     for folder in folders:

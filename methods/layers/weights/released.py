@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from methods.base import Kind, MethodError, Stage, StageContext
-from methods.layers.config import BackboneConfig
+from methods.layers.config import BackboneConfig, ReleasedConfig
 from methods.layers.weights.files import NONE, load_into, load_state
 
 if TYPE_CHECKING:
@@ -34,14 +33,6 @@ RESNET50: tuple[Rule, ...] = (
 """The trunk of IRNet and CLIMS, whose parts have second names."""
 CAM_NETWORK: tuple[Rule, ...] = ((r"fc8\.weight", "classifier.weight"), *RESNET38D, *RESNET50)
 """Classifiers of PSA, EPS, IRNet and CLIMS: a trunk and a 1x1 convolution."""
-
-
-@dataclass(frozen=True)
-class ReleasedConfig:
-    """checkpoint: a path, or a reference of `methods.layers.weights.files`; network: the settings it is built with"""
-
-    checkpoint: str
-    network: Any
 
 
 def released_stage(name: str, run: str, checkpoint: str, network: Any) -> Stage:

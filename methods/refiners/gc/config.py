@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from datasets.limits import Count, Inside, OneOf, Positive, Similarity, Within
-from methods.base import MethodError
+from datasets.limits import Conflicts, Count, Inside, OneOf, Positive, Similarity, Within, out_of_order
 from methods.layers.config import BackboneConfig
 
 SCOPES = ("image", "class")
@@ -39,6 +38,15 @@ class CorrectionConfig:
     max_iterations: Count = 100
     tolerance: Positive = 1e-3
 
+    def conflicts(self) -> Conflicts:
+        for why in out_of_order(self, equal=False):
+            yield "", why
+        if self.scope == "class" and self.min_confidence < 0:
+            yield (
+                f"min_confidence={self.min_confidence}",
+                "with scope=class give 0 or more; where every CAM is 0, none is the highest",
+            )
+
 
 @dataclass(frozen=True)
 class GcConfig:
@@ -62,14 +70,3 @@ class GcStageConfig:
     correction: CorrectionConfig
     background_threshold: float
     batch_size: int
-
-
-def check_correction(key: str, config: CorrectionConfig) -> None:
-    """MethodError for settings that make no correction; `key` is where they were given."""
-    if config.low >= config.high:
-        raise MethodError(f"{key}.low={config.low}: must be below {key}.high={config.high}")
-    if config.scope == "class" and config.min_confidence < 0:
-        raise MethodError(
-            f"{key}.min_confidence={config.min_confidence}: with scope=class give 0 or more; where every CAM is 0, "
-            "none is the highest"
-        )

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from methods.base import Passage, Pictures
+from methods.base import Inputs, Passage, Pictures
 from methods.layers.networks.backbones import build_backbone
 from methods.refiners.gc.config import CorrectionConfig, GcStageConfig
 from methods.refiners.gc.correction import gaussian_correction
 
 
-def pseudo_label(settings: GcStageConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
+def pseudo_label(
+    settings: GcStageConfig, inputs: Inputs, classes: int, size: tuple[int, int]
+) -> list[Passage]:
     finish = correct(settings.correction, settings.background_threshold)
     backbone = build_backbone(settings.backbone).eval()
     return [Passage("features' network", "scale 1; Gaussian correction", size, backbone, finish=finish)]

@@ -7,11 +7,9 @@ from typing import Annotated
 
 from datasets.limits import Count, Inside, Natural, Positive, Share, Within
 from datasets.recipe import Recipe
-from methods.layers.config import BackboneConfig, CrfConfig, TrainConfig
-
-VOC_IMAGES = 10582
-"""Images of train_aug: the paper's epochs are counted in iterations here."""
-
+from methods.base import part
+from methods.layers.config import BackboneConfig, CrfConfig, TrainConfig, TrainingConfig
+from methods.layers.presets import VOC_IMAGES
 
 Radius = Annotated[int, Within(2)]
 """Cells nearer than this are pairs: there are none below 2."""
@@ -29,20 +27,17 @@ class InterPixelLabelConfig:
 
 
 @dataclass(frozen=True)
-class InterPixelTrainingConfig:
+class InterPixelTrainingConfig(TrainingConfig):
     """What the network depends on; see `IrnConfig`."""
 
-    backbone: BackboneConfig
     init: str
-    train: TrainConfig
     radius: int
 
 
 @dataclass(frozen=True)
 class EdgeWalkConfig:
-    """What the walk depends on, besides the network's weights; see `IrnConfig`."""
+    """What the walk depends on, besides the trained network; see `IrnConfig`."""
 
-    backbone: BackboneConfig
     radius: int
     beta: float
     exp_times: int
@@ -54,7 +49,7 @@ class EdgeWalkConfig:
 class IrnConfig:
     """IRNet (Ahn, Cho and Kwak, CVPR 2019): a network learns where classes end, the CAM walks up to these edges.
 
-    The defaults are the published code's, but for the refiner's deviations (`methods.refiners.deviations`).
+    The defaults are the published code's, but for the refiner's deviations (`deviations.yaml`).
 
     backbone:   its features are used as they are, none of it is trained; init: what its weights have seen
     train:      of the two branches; `head_multiplier` is that of the displacement branch
@@ -103,25 +98,12 @@ class IrnConfig:
 
     def labels(self) -> InterPixelLabelConfig:
         """The part that the inter-pixel labels depend on."""
-        return InterPixelLabelConfig(
-            self.confident_foreground,
-            self.confident_background,
-            self.label_probability,
-            self.crf,
-            self.crf_stride,
-        )
+        return part(InterPixelLabelConfig, self)
 
     def training(self) -> InterPixelTrainingConfig:
         """The part that the network depends on."""
-        return InterPixelTrainingConfig(self.backbone, self.init, self.train, self.training_radius)
+        return part(InterPixelTrainingConfig, self, network=self.backbone, radius=self.training_radius)
 
     def walk(self) -> EdgeWalkConfig:
         """The part that the walk depends on, besides the network's weights."""
-        return EdgeWalkConfig(
-            self.backbone,
-            self.radius,
-            self.beta,
-            self.exp_times,
-            self.background_threshold,
-            self.batch_size,
-        )
+        return part(EdgeWalkConfig, self)

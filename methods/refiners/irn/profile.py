@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from methods.base import Passage, Pictures
+from methods.base import Inputs, Passage, Pictures
 from methods.layers.cam import resize
 from methods.layers.networks.backbones import build_backbone
 from methods.layers.passages import alone
@@ -15,14 +15,18 @@ from methods.refiners.irn.stages import walk
 NETWORK = "inter-pixel network"
 
 
-def train(settings: InterPixelTrainingConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
-    network = InterPixelNetwork(build_backbone(settings.backbone)).eval()
+def train(
+    settings: InterPixelTrainingConfig, inputs: Inputs, classes: int, size: tuple[int, int]
+) -> list[Passage]:
+    network = InterPixelNetwork(build_backbone(settings.network)).eval()
     return [alone(NETWORK, network, settings.train.recipe.crop)]
 
 
-def pseudo_label(settings: EdgeWalkConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
+def pseudo_label(
+    settings: EdgeWalkConfig, inputs: Inputs, classes: int, size: tuple[int, int]
+) -> list[Passage]:
     """Inference uses the boundary branch alone, of the image and its mirror image."""
-    network = InterPixelNetwork(build_backbone(settings.backbone)).eval()
+    network = InterPixelNetwork(build_backbone(inputs["inter_pixel"].network)).eval()
 
     def finish(edges: Any, pictures: Pictures) -> None:
         walk(edges, resize(pictures.cams, (edges.shape[-2], edges.shape[-1])), settings, size)

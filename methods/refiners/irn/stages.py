@@ -106,7 +106,7 @@ def label_probabilities(scores: torch.Tensor, own: float) -> torch.Tensor:
 
 def train(context: StageContext, settings: InterPixelTrainingConfig) -> None:
     """Train the branches on the inter-pixel labels. Writes network.safetensors."""
-    backbone = build_backbone(settings.backbone, context.weights_path(settings.backbone.weights))
+    backbone = build_backbone(settings.network, context.weights_path(settings.network.weights))
     network = InterPixelNetwork(backbone)
     crop, least = settings.train.recipe.crop, smallest_crop(network.stride, settings.radius)
     if crop < least:
@@ -169,8 +169,9 @@ def pseudo_label(context: StageContext, settings: EdgeWalkConfig) -> None:
 
     The maximum is that over all classes of the image: a class that little is left of loses its pixels.
     """
-    network = InterPixelNetwork(build_backbone(settings.backbone))
-    load_trained(network, context.inputs["inter_pixel"].path / "network.safetensors")
+    trained = context.inputs["inter_pixel"]
+    network = InterPixelNetwork(build_backbone(trained.settings.network))
+    load_trained(network, trained.path / "network.safetensors")
     network.to(context.device).eval()
     cams = CamReader(context.inputs["cam"].path)
     for _, samples in context.shards(context.view.samples("train")):

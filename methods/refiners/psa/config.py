@@ -7,10 +7,9 @@ from typing import Annotated
 
 from datasets.limits import Count, Natural, Positive, Rising, Within
 from datasets.recipe import Recipe
-from methods.layers.config import BackboneConfig, CrfConfig, TrainConfig
-
-VOC_IMAGES = 10582
-"""Images of train_aug: the paper's epochs are counted in iterations here."""
+from methods.base import part
+from methods.layers.config import BackboneConfig, CrfConfig, TrainConfig, TrainingConfig
+from methods.layers.presets import VOC_IMAGES
 
 
 @dataclass(frozen=True)
@@ -23,20 +22,17 @@ class AffinityLabelConfig:
 
 
 @dataclass(frozen=True)
-class AffinityTrainingConfig:
+class AffinityTrainingConfig(TrainingConfig):
     """What the affinity network depends on; see `PsaConfig`."""
 
-    backbone: BackboneConfig
     init: str
-    train: TrainConfig
     radius: int
 
 
 @dataclass(frozen=True)
 class WalkConfig:
-    """What the walk depends on; see `PsaConfig`. background: power of 1 - max CAM, or None for the constant."""
+    """What the walk depends on, besides the trained network; see `PsaConfig`."""
 
-    backbone: BackboneConfig
     radius: int
     beta: float
     logt: int
@@ -93,20 +89,13 @@ class PsaConfig:
 
     def labels(self) -> AffinityLabelConfig:
         """The part that the affinity labels depend on."""
-        return AffinityLabelConfig(self.label_powers, self.crf, self.crf_stride)
+        return part(AffinityLabelConfig, self, powers=self.label_powers)
 
     def training(self) -> AffinityTrainingConfig:
         """The part that the affinity network depends on."""
-        return AffinityTrainingConfig(self.backbone, self.init, self.train, self.radius)
+        return part(AffinityTrainingConfig, self, network=self.backbone)
 
     def walk(self, background_threshold: float) -> WalkConfig:
         """The part that the walk depends on, besides the network's weights."""
-        return WalkConfig(
-            self.backbone,
-            self.radius,
-            self.beta,
-            self.logt,
-            self.background_power,
-            background_threshold if self.background_power is None else 0.0,
-            self.batch_size,
-        )
+        threshold = background_threshold if self.background_power is None else 0.0
+        return part(WalkConfig, self, background_threshold=threshold)

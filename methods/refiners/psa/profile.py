@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from methods.base import Passage, Pictures
+from methods.base import Inputs, Passage, Pictures
 from methods.layers.networks.backbones import build_backbone
 from methods.layers.passages import alone
 from methods.refiners.psa.config import AffinityTrainingConfig, WalkConfig
@@ -14,13 +14,15 @@ from methods.refiners.psa.stages import padded_features, walk
 NETWORK = "affinity network"
 
 
-def train(settings: AffinityTrainingConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
-    network = AffinityNetwork(build_backbone(settings.backbone)).eval()
+def train(
+    settings: AffinityTrainingConfig, inputs: Inputs, classes: int, size: tuple[int, int]
+) -> list[Passage]:
+    network = AffinityNetwork(build_backbone(settings.network)).eval()
     return [alone(NETWORK, network, settings.train.recipe.crop)]
 
 
-def pseudo_label(settings: WalkConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
-    network = AffinityNetwork(build_backbone(settings.backbone)).eval()
+def pseudo_label(settings: WalkConfig, inputs: Inputs, classes: int, size: tuple[int, int]) -> list[Passage]:
+    network = AffinityNetwork(build_backbone(inputs["affinity"].network)).eval()
     stride = network.backbone.output_stride
 
     def finish(features: Any, pictures: Pictures) -> None:

@@ -77,7 +77,7 @@ def background_score(maps: torch.Tensor, power: float) -> torch.Tensor:
 
 def train(context: StageContext, settings: AffinityTrainingConfig) -> None:
     """Train the affinity network on the affinity labels. Writes network.safetensors."""
-    backbone = build_backbone(settings.backbone, context.weights_path(settings.backbone.weights))
+    backbone = build_backbone(settings.network, context.weights_path(settings.network.weights))
     crop, stride = settings.train.recipe.crop, backbone.output_stride
     if crop % stride:
         raise MethodError(
@@ -122,8 +122,9 @@ def pseudo_label(context: StageContext, settings: WalkConfig) -> None:
 
     They walk at the network's stride, to which they are averaged; the image is padded to whole cells.
     """
-    network = AffinityNetwork(build_backbone(settings.backbone))
-    load_trained(network, context.inputs["affinity"].path / "network.safetensors")
+    trained = context.inputs["affinity"]
+    network = AffinityNetwork(build_backbone(trained.settings.network))
+    load_trained(network, trained.path / "network.safetensors")
     network.to(context.device).eval()
     cams = CamReader(context.inputs["cam"].path)
     normalisation = network.backbone.normalisation

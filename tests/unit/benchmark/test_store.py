@@ -90,9 +90,11 @@ def test_half_written_files_do_not_become_part_of_an_artifact(tmp_path):
         (work / "labels").mkdir()
         (work / "labels" / "a.png.tmp").touch()
         (work / "counts.parquet.123.tmp").touch()
+        (work / "folder.tmp").mkdir()  # of images that lie in a folder of this name
+        (work / "folder.tmp" / "a.png").touch()
         (work / "counts.parquet").touch()
         entry = store.commit("cam", "k", work, {})
-    assert list(entry.manifest["files"]) == ["counts.parquet"]
+    assert list(entry.manifest["files"]) == ["counts.parquet", "folder.tmp/a.png"]
 
 
 def build_once(root: Path, waits, log: Path) -> None:

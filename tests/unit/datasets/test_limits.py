@@ -10,7 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.config import PRECISIONS, RuntimeConfig, compose
-from datasets.limits import Count, Factors, NotNegative, OneOf, Rising, Share, Within, first_fault
+from datasets.limits import (
+    Conflicts,
+    Count,
+    Factors,
+    MultipleOf,
+    NotNegative,
+    OneOf,
+    Rising,
+    Share,
+    Within,
+    first_fault,
+    out_of_order,
+)
 from methods.base import MethodError
 from methods.registry import all_methods
 
@@ -30,6 +42,38 @@ class Settings:
     network: Annotated[str, OneOf(("small", "large"), ("timm/",))] = "small"
     named: dict[str, Part] = field(default_factory=dict)
     limit: Annotated[float | None, Within(0)] = None
+
+
+@dataclass(frozen=True)
+class Range:
+    low: Share = 0.2
+    high: Share = 0.7
+    turn: Annotated[int, MultipleOf(90)] = 0
+
+    def conflicts(self) -> Conflicts:
+        for why in out_of_order(self):
+            yield "", why
+        for why in out_of_order(self, equal=False):
+            yield "low", why
+
+
+@dataclass(frozen=True)
+class Ranged:
+    range: Range = field(default_factory=Range)
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        (Range(0.8), "range: low=0.8 must not be above high=0.7"),
+        (Range(0.7), "range.low: low=0.7 must be below high=0.7"),
+        (Range(2.0, 0.1), "range.low=2.0: must be in [0, 1]"),  # what is wrong alone is said first
+        (Range(turn=45), "range.turn=45: must be a multiple of 90"),
+        (Range(turn=-180), None),
+    ],
+)
+def test_values_are_held_against_each_other(settings, fault):
+    assert first_fault(Ranged(settings)) == fault
 
 
 def test_what_is_well_has_no_fault():

@@ -14,6 +14,7 @@ from datasets.base import IGNORE
 from methods.artifacts import Cam, CamReader, write_cams
 from methods.layers.config import VitConfig
 from methods.layers.local_crops import uncertain_crops
+from methods.layers.networks.vit import build_vit
 from methods.layers.sam.model import NEGATIVE, POSITIVE
 from methods.layers.sam.views import Frame, View, placed, placed_points, placed_size, restored, turned
 from methods.layers.token_losses import class_token_contrast
@@ -21,11 +22,10 @@ from methods.sam_fused.config import (
     ContrastConfig,
     FusionConfig,
     FusionStageConfig,
-    NetworkConfig,
     PromptConfig,
 )
 from methods.sam_fused.fusion import EvidenceReader, fusion_loss
-from methods.sam_fused.network import ClassTokenContrast, build_network
+from methods.sam_fused.network import ClassTokenContrast, SamFusedNetwork
 from methods.sam_fused.prompts import cam_prompts
 from methods.sam_fused.reliability import entropy, mean_mask, reliability
 from tests.unit.loop_references import sam_fused as reference
@@ -55,11 +55,11 @@ def shifted(plane: Grid, down: int, right: int) -> Grid:
 def test_cam() -> None:
     """Eq. 1 over the 3x3 neighbourhoods of patch tokens, whose features are the i that it sums over."""
     torch.manual_seed(0)
-    network = build_network(NetworkConfig(VitConfig("vit_nano")), 2).eval().double()
+    network = SamFusedNetwork.build(VitConfig("vit_nano"), 2).eval().double()
     image = torch.randn(1, 3, 16, 24, dtype=torch.float64)
     with torch.no_grad():
         patches = network.vit(image).patches[0]
-        found = network.activations(image)[0]
+        found = network.maps(image)[0]
     steps = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
     features = [shifted(plane, i, j) for plane in patches.tolist() for i, j in steps]
     maps = reference.cam_loop(features, network.head.weight.flatten(1).tolist())
@@ -146,9 +146,8 @@ def test_projections_and_their_moving_average(momentum: float) -> None:
 
 def test_the_contrasted_token() -> None:
     torch.manual_seed(1)
-    network = build_network(
-        NetworkConfig(VitConfig("vit_nano")), 3, ContrastConfig(crops=2, size=16, outputs=7)
-    ).double()
+    contrast = ContrastConfig(crops=2, size=16, outputs=7)
+    network = SamFusedNetwork(build_vit(VitConfig("vit_nano"), 3), contrast).double()
     network.eval()
     images, labels = torch.randn(2, 3, 48, 48).double(), torch.tensor([[1.0, 0, 1], [0, 1, 0]]).double()
     with torch.no_grad():

@@ -12,10 +12,8 @@ from torch import nn
 
 from methods.base import MethodError
 from methods.cam.config import PRESETS as CAM
-from methods.cam.stages import CamNetwork
+from methods.cam.network import PlainCam
 from methods.clims.config import PRESETS as CLIMS
-from methods.dskd_gc.branch import build_branch
-from methods.dskd_gc.config import DecoderConfig, NetworkConfig
 from methods.eps.config import PRESETS as EPS
 from methods.eps.network import EpsNetwork
 from methods.layers.config import BackboneConfig, VitConfig
@@ -24,16 +22,17 @@ from methods.layers.networks.deeplab import build_segmenter
 from methods.layers.weights.files import load_into
 from methods.layers.weights.released import CAM_NETWORK, UNDILATED, renamed, require_undilated
 from methods.mctformer.config import PRESETS as MCTFORMER
-from methods.mctformer.network import build_network
-from methods.mctformer.stages import network_names as mctformer_names
+from methods.mctformer.network import MctformerNetwork
 from methods.refiners.irn.network import InterPixelNetwork
 from methods.refiners.irn.stages import RELEASED as IRN
 from methods.refiners.psa.network import AffinityNetwork
 from methods.refiners.psa.stages import RELEASED as PSA
 from methods.segmenters import DEEPLAB_V2_COCO
 from methods.segmenters.released import network_names as segmenter_names
+from methods.toco.branch import build_branch
 from methods.toco.config import PRESETS as TOCO
-from methods.toco.stages import network_names as toco_names
+from methods.toco.config import DecoderConfig, NetworkConfig
+from methods.toco.released_names import network_names as toco_names
 from tests.helpers.released_states import (
     CLASSES,
     State,
@@ -52,8 +51,11 @@ RESNET50 = replace(CLIMS["paper"].backbone, name=UNDILATED)
 
 
 def cam_network(backbone: BackboneConfig) -> nn.Module:
-    trunk = build_backbone(backbone)
-    return CamNetwork(trunk, trunk.channels, CLASSES)
+    return PlainCam.build(backbone, CLASSES)
+
+
+def mctformer_names(state: State) -> Mapping[str, torch.Tensor]:
+    return MctformerNetwork.build(VitConfig("vit_nano"), 1).names(state, None)
 
 
 SEGMENTER = MCTFORMER["paper"].segmenter
@@ -90,7 +92,11 @@ CASES: dict[str, Case] = {
         lambda state: renamed(state, IRN),
         irn_network,
     ),
-    "MCTformer": (lambda: build_network(MCTFORMER["paper"].vit, CLASSES), mctformer_names, mctformer),
+    "MCTformer": (
+        lambda: MctformerNetwork.build(MCTFORMER["paper"].vit, CLASSES),
+        mctformer_names,
+        mctformer,
+    ),
     "ToCo": (lambda: build_branch(TOCO["paper"].network, CLASSES), toco_names, toco),
     "deeplab-pytorch": (
         lambda: build_segmenter(DEEPLAB_V2_COCO, CLASSES),
@@ -137,7 +143,7 @@ def test_tokens_and_positions_are_told_apart(case: str) -> None:
     """The released layout of a miniature's own weights comes back as these."""
     vit = VitConfig("vit_nano", final_norm=case == "ToCo")
     if case == "MCTformer":
-        network: nn.Module = build_network(vit, 3)
+        network: nn.Module = MctformerNetwork.build(vit, 3)
         prefix, trunk, names = "vit.", "", mctformer_names
     else:
         network = build_branch(NetworkConfig(vit, 3, "max", DecoderConfig(width=8)), 3)

@@ -24,7 +24,7 @@ from methods.mctformer.network import MctformerNetwork, Output, classification_l
 from methods.semantic_modulation import METHOD
 from methods.semantic_modulation.config import ModulationConfig
 from methods.semantic_modulation.modulation import modulate
-from methods.semantic_modulation.stages import modulated_cams
+from methods.semantic_modulation.network import modulated_cams
 
 VIEW = TrainingView("toy", ("a", "b"), {"train": (), "val": ()})
 ATTENTION = AttentionConfig(class_to_patch_layers=2)
@@ -95,7 +95,7 @@ def test_strength_zero_is_the_baseline_and_modulates_nothing(
     barely = modulated_cams(network, images, ATTENTION, ModulationConfig(strength=1e-30))
     for ours, baseline in zip(barely, expected, strict=True):
         assert_close(ours, baseline)
-    monkeypatch.setattr("methods.semantic_modulation.stages.modulate", None)
+    monkeypatch.setattr("methods.semantic_modulation.network.modulate", None)
     none = modulated_cams(network, images, ATTENTION, ModulationConfig(strength=0.0))
     for ours, baseline in zip(none, expected, strict=True):
         assert torch.equal(ours, baseline)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,4 +104,49 @@ def test_missing_column(tmp_path: Path) -> None:
         tmp_path / "records.parquet"
     )
     with pytest.raises(DataError, match="no column metric"):
+        read_run(tmp_path)
+
+
+def test_a_flipped_bit_of_either_file_is_noticed(tmp_path: Path) -> None:
+    """Of the cells every one; of the records those of their values: the frame around them has no checksum."""
+    write_records(tmp_path, [RECORD] * 50, [CELL])
+    whole = read_run(tmp_path)
+    for name in ("cells.json", "records.parquet"):
+        path = tmp_path / name
+        content = path.read_bytes()
+        for place in range(4, len(content) - 8, max(1, len(content) // 150)):
+            flipped = bytearray(content)
+            flipped[place] ^= 0x04
+            path.write_bytes(flipped)
+            with suppress(DataError):
+                found = read_run(tmp_path)
+                assert found.cells == whole.cells
+                pd.testing.assert_frame_equal(found.records, whole.records)
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]", "7", "null", '{"schema_version": 1, "cells": 3}', '{"schema_version": 1, "cells": [3]}',
+        '{"schema_version": 1, "cells": [{}]}', '{"cells": []}', "[" * 100_000, '{"a":' * 100_000,
+    ],
+)  # fmt: skip
+def test_cells_of_another_type(tmp_path: Path, text: str) -> None:
+    write_records(tmp_path, [RECORD], [CELL])
+    (tmp_path / "cells.json").write_text(text)
+    with pytest.raises(DataError, match="the run's files are damaged") as caught:
+        read_run(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("change", [{"seed": "0"}, {"stages": {}}, {"stages": [1]}, {"stages": [{"name": 1}]},
+                                    {"panels": [{}]}, {"method": None}, {"reason": 1}])  # fmt: skip
+def test_fields_of_another_type(tmp_path: Path, change: dict) -> None:
+    write_records(tmp_path, [RECORD], [CELL])
+    path = tmp_path / "cells.json"
+    document = json.loads(path.read_text()) | {"sha256": None}
+    document["cells"][0] |= change
+    path.write_text(json.dumps(document))
+    with pytest.raises(DataError, match="the run's files are damaged"):
         read_run(tmp_path)

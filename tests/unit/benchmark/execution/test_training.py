@@ -17,6 +17,7 @@ from benchmark.execution import training
 from benchmark.execution.training import train
 from datasets.base import Sample, TrainingView
 from datasets.recipe import IMAGENET, Recipe
+from tests.helpers.damage import DAMAGE
 from tests.helpers.refining import context
 from tests.helpers.trees import write_image
 
@@ -164,3 +165,16 @@ def test_what_a_stages_trainings_take_is_told(tmp_path):
     assert costs["step_seconds"] > 0
     assert 0 < costs["wait_share"] <= 1
     assert trained() == {}  # both are finished
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_checkpoint_is_said_and_the_training_begins_anew(tmp_path, kind, capsys):
+    whole = make(tmp_path / "whole", seed=0)
+    with pytest.raises(InterruptionError):
+        make(tmp_path / "parts", seed=0, interrupted_at=5)
+    DAMAGE[kind](tmp_path / "parts" / "checkpoint.pt")
+    again = make(tmp_path / "parts", seed=0)
+    assert ("checkpoint.pt: damaged (" in capsys.readouterr().out.replace("\n", "")) == (kind != "removed")
+    assert again.calls == ITERATIONS
+    assert again.history == whole.history
+    assert all(torch.equal(t, again.state[n]) for n, t in whole.state.items())

@@ -370,3 +370,9 @@ def test_predictions_with_a_palette_of_their_own_are_refused(
             image.save(path)
     done = evaluate(command_line, "--name", "Theirs", "--predictions", folder)
     assert "may be no class ids; save class ids, not colours: python -m" in refused(done)
+
+
+def test_arrays_that_inflate_are_refused_by_what_their_file_says(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "a.npz", keys=np.array([0]), cam=np.zeros((1, 5000, 5000), np.float64))
+    with pytest.raises(DataError, match=r"a\.npz: 200 MB of arrays in 0\.2 MB; save CAMs alone"):
+        read_cam(tmp_path / "a.npz", Sample("a", tmp_path / "a.png", (0,)), 1)

@@ -79,7 +79,7 @@ def test_a_missing_name_and_a_cycle_are_no_trouble(package):
 
 
 def test_a_stage_reaches_its_method_the_layers_and_the_loader_but_no_other_method():
-    reached = versions.reached_modules("methods.eps.stages")
+    reached = versions.reached_modules("methods.eps.network")
     assert {"methods.eps.losses", "methods.layers.networks.backbones", "datasets.loading.loader"} <= reached
     assert not any(m.startswith(("methods.supervised", "benchmark")) for m in reached)
 
@@ -97,7 +97,7 @@ def test_the_harness_counts_but_not_what_it_prints_nor_how_runs_are_configured()
 def test_following_imports_imports_nothing():
     code = (
         "import sys; from benchmark.planning.code_version import code_version;"
-        "code_version('methods.eps.stages');"
+        "code_version('methods.eps.network');"
         "assert not {'torch', 'methods'} & set(sys.modules), 'imported'"
     )
     subprocess.run([sys.executable, "-c", code], cwd=Path(ROOT), check=True)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +15,9 @@ from PIL import Image
 
 from benchmark.config import PROTOCOLS, SCALES, compose, plain, typed
 from benchmark.prediction.networks import load
+from benchmark.store import file_hash, read_manifest
 from datasets.base import TrainingView
+from datasets.files.sealed import sealed
 from methods.base import Kind, NotRunnable
 from methods.registry import all_methods
 from results.io import read_run
@@ -46,6 +52,32 @@ def painted(once: tuple[CommandLine, Outcome], command_line: CommandLine, third_
 
 def predict(command_line: CommandLine, photographs: Path, *arguments: str) -> Outcome:
     return command_line("predict", "--images", str(photographs), "--device", "cpu", *arguments)
+
+
+def restate(artifact: Path, change: Mapping[str, Any] = MappingProxyType({})) -> None:
+    """Write the manifest anew, so that it fits the files, with a change."""
+    manifest = read_manifest(artifact / "manifest.json") | change
+    for name, said in manifest["files"].items():
+        said |= {"sha256": file_hash(artifact / name), "bytes": (artifact / name).stat().st_size}
+    (artifact / "manifest.json").write_text(json.dumps(sealed(manifest)))
+
+
+@pytest.mark.parametrize("change", [{"run": "evil:go"}, {"settings_type": "evil:Settings"}])
+def test_nothing_is_imported_that_a_manifest_names(
+    command_line: CommandLine, painted: None, photographs: Path, monkeypatch: pytest.MonkeyPatch, change
+) -> None:
+    there = command_line.folder / "cwd"
+    there.mkdir()
+    (there / "evil.py").write_text(f"open({str(there / 'been')!r}, 'w')\ndef go(context, settings): pass\n")
+    monkeypatch.chdir(there)
+    monkeypatch.syspath_prepend(str(there))
+    (artifact,) = command_line.store.glob("artifacts/paint/*")
+    restate(artifact, change)
+    done = predict(command_line, photographs, "--weights", str(artifact))
+    assert done.code == 2
+    assert "made by another version of the benchmark or of a plug-in (" in done.err
+    assert done.err.count("\n") == 1
+    assert not (there / "been").exists()
 
 
 def test_the_run_says_where_the_networks_are_and_its_hint_works(
@@ -177,29 +209,51 @@ def test_a_network_that_is_gone_or_damaged(
 ) -> None:
     (network,) = command_line.store.glob("artifacts/learn/*")
     (network / "colour.txt").write_text("green")
+    restate(network)
     done = predict(
         command_line, photographs, "--run", str(command_line.output), "--output", str(tmp_path / "o")
     )
     assert done.code == 2
     assert f"{network}: segmenting with it fails: ValueError: invalid literal" in done.err
     assert done.err.count("\n") == 1
-    (network / "manifest.json").unlink()
+    (network / "colour.txt").write_text("1")
     done = predict(command_line, photographs, "--run", str(command_line.output))
-    assert "is not in the store any more; run the command that made it again" in done.err
+    assert "damaged (colour.txt has 1 bytes instead of 5); set aside in" in " ".join(done.out.split())
+    assert not network.exists()
+    for _ in range(2):
+        assert done.code == 2
+        assert "is not in the store any more, or damaged; run the command that made it again" in done.err
+        done = predict(command_line, photographs, "--run", str(command_line.output))
+    assert command_line.run("painter,toy", "--seeds", "0").code == 0  # as the remedy says
+    done = predict(
+        command_line, photographs, "--run", str(command_line.output), "--output", str(tmp_path / "o")
+    )
+    assert done.code == 0, done.err
 
 
 def test_settings_of_another_version_are_one_line(
     command_line: CommandLine, painted: None, photographs: Path
 ) -> None:
     (artifact,) = command_line.store.glob("artifacts/paint/*")
-    manifest = json.loads((artifact / "manifest.json").read_text())
-    for change in ({"settings_type": "tests.helpers.painter:Gone"}, {"settings": {"hue": 1}}):
-        (artifact / "manifest.json").write_text(json.dumps(manifest | change))
+    whole = (artifact / "manifest.json").read_text()
+    for change in (
+        {"settings_type": "tests.helpers.painter:Gone"},
+        {"settings": {"hue": 1}},
+        {"settings": []},
+        {"classes": "abc"},
+        {"classes": [1]},
+        {"conversion": {"bits": "12"}},
+        {"conversion": None},
+        {"seed": "0"},
+        {"run": ["a"]},
+    ):
+        (artifact / "manifest.json").write_text(whole)
+        restate(artifact, change)
         done = predict(command_line, photographs, "--run", str(command_line.output))
         assert done.code == 2
         assert "made by another version" in done.err
         assert done.err.count("\n") == 1
-    (artifact / "manifest.json").write_text(json.dumps(manifest))
+    (artifact / "manifest.json").write_text(whole)
     assert plain(load(artifact).settings) == plain(PainterConfig())
 
 
@@ -239,3 +293,22 @@ def test_every_picture_is_read_or_named(command_line: CommandLine, painted: None
         assert f"skipped: {new / name} is neither JPEG, PNG nor WebP; convert it to PNG" in said
     assert "1 files are no pictures (notes.txt)" in said
     assert done.err.startswith("error: 3 of 6 images could not be used")
+
+
+def test_odd_files_among_the_images(command_line: CommandLine, painted: None, tmp_path: Path) -> None:
+    """Names that are alike keep apart; what is no image is named and skipped, and waited for is nothing."""
+    new, output = tmp_path / "new", tmp_path / "out"
+    for name in ("a.jpg", "a.png", "a.jpg.png", "x.tmp.png", "folder.tmp/b.png"):
+        write_image(new / name, 1, (24, 16))
+    (new / "loop.png").symlink_to(new / "loop.png")
+    (new / "device.png").symlink_to("/dev/zero")
+    os.mkfifo(new / "pipe.png")
+    done = predict(command_line, new, "--run", str(command_line.output), "--output", str(output))
+    assert done.code == 2
+    said = " ".join(done.out.split())
+    for name in ("loop", "device", "pipe"):
+        assert f"skipped: {new / name}.png: " in said
+    assert done.err.startswith("error: 3 of 8 images could not be used")
+    assert {p.relative_to(output / "labels").as_posix() for p in (output / "labels").rglob("*.png")} == {
+        "a.jpg.png", "a.png.png", "a.jpg.png.png", "x.tmp.png", "folder.tmp/b.png"
+    }  # fmt: skip

@@ -25,11 +25,12 @@ from methods.layers.networks.resnet38d import ResNet38d
 from methods.layers.sam.config import SamConfig
 from methods.mctformer.cam import cam_stages
 from methods.mctformer.config import PRESETS, AttentionConfig
-from methods.mctformer.network import MctformerNetwork, build_network
+from methods.mctformer.network import MctformerNetwork
 from methods.sam_fused import config as sam_fused
 from methods.sam_fused import profile as sam_fused_profile
+from methods.sam_fused.network import SamFusedNetwork
 from methods.semantic_modulation.config import ModulationConfig
-from methods.semantic_modulation.stages import modulated_cams
+from methods.semantic_modulation.network import modulated_cams
 from tests.conftest import ROOT, golden_path
 
 VOC = 20
@@ -110,16 +111,16 @@ def test_the_table_of_sam_fused() -> None:
     readme = (ROOT / "methods" / "sam_fused" / "README.md").read_text()
     config = sam_fused.SamFusedConfig()
     fusion = sam_fused.FusionStageConfig(config.fusion, config.background_threshold, config.mask_threshold)
-    network = sam_fused.NetworkConfig(config.vit)
     masks = sam_fused.MaskStageConfig(
         SamConfig("vit_b", "none"), config.prompts, config.views, config.mask_batch_size
     )
     with torch.device("meta"):
-        training = sam_fused_profile.build_network(network, 4, config.contrast)
-        p1 = sam_fused_profile.build_network(network, 4).eval()
-        counts = [complexity(p1, lambda: p1.activations(torch.empty(1, 3, 448, 448)))]
-        passages = sam_fused_profile.masks(masks, 4, (448, 448))
-        passages += sam_fused_profile.pseudo_label(fusion, 4, (448, 448))
+        trained = sam_fused.ContrastedTrainingConfig(config.vit, config.train, config.contrast)
+        training = SamFusedNetwork.build_for_training(trained, 4, None)
+        p1 = SamFusedNetwork.build(config.vit, 4).eval()
+        counts = [complexity(p1, lambda: p1.maps(torch.empty(1, 3, 448, 448)))]
+        passages = sam_fused_profile.masks(masks, {}, 4, (448, 448))
+        passages += sam_fused_profile.pseudo_label(fusion, {}, 4, (448, 448))
         counts += [passage_complexity(passage) for passage in passages]
         (sam, encoder) = (passages[0].module, passages[0].module.image_encoder)
     vit, view, prompt, views, fused = counts
@@ -244,7 +245,7 @@ with products (17.56 G; layers alone 16.85, 4 % less): the table mixes the two c
 def deit_small() -> MctformerNetwork:
     config = PRESETS["paper"].vit
     with torch.device("meta"):
-        return build_network(VitConfig(config.name, "none"), VOC).eval()
+        return MctformerNetwork.build(VitConfig(config.name, "none"), VOC).eval()
 
 
 @pytest.mark.parametrize("entry", ["training", "mctformer", "semantic_modulation"])
@@ -277,12 +278,13 @@ def test_clip_es() -> None:
 def test_multi_scale_inference_is_the_sum_of_its_scales() -> None:
     """Scales .5, 1, 1.5, 2 with mirror images: 2 (.25 + 1 + 2.25 + 4) = 15 passes of one image, at whole cells."""
     from benchmark.profiling.complexity import passage_complexity
-    from methods.cam import profile
+    from methods.cam.network import PlainCam
 
     config: Any = compose(["cam"], scale="paper").method["cam"]
-    (stage,) = [s for s in _stages(config) if s.name == "cam"]
+    stages = {stage.name: stage for stage in _stages(config)}
+    inputs = {"weights": stages["classify"].settings}
     with torch.device("meta"):
-        (passage,) = profile.cam(stage.settings, VOC, (256, 256))
+        (passage,) = PlainCam.profile_cam(stages["cam"].settings, inputs, VOC, (256, 256))
         assert passage.module is not None
         assert passage_complexity(passage).layer_macs == 15 * count(passage.module, 256).layer_macs
 

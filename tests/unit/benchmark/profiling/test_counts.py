@@ -16,7 +16,7 @@ from benchmark.profiling import complexity, counts
 from benchmark.profiling.counts import Costs, usual_size
 from benchmark.store import Entry, Store
 from datasets.base import Sample, TrainingView
-from methods.base import Kind, Passage, Stage
+from methods.base import Inputs, Kind, Passage, Stage
 from tests.helpers.toys import ToyConfig
 
 CLASSES = ("a", "b", "c")
@@ -28,7 +28,7 @@ PREDICT = Stage(
 )
 
 
-def network(settings: ToyConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
+def network(settings: ToyConfig, inputs: Inputs, classes: int, size: tuple[int, int]) -> list[Passage]:
     """A crop, twice the image, and what follows."""
     layer = nn.Conv2d(3, classes, 1)
     crop = Passage("toy", "a crop", (4, 4), layer)
@@ -36,11 +36,11 @@ def network(settings: ToyConfig, classes: int, size: tuple[int, int]) -> list[Pa
     return [crop, twice, Passage("none", "a CRF", size, None)]
 
 
-def nothing(settings: ToyConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
+def nothing(settings: ToyConfig, inputs: Inputs, classes: int, size: tuple[int, int]) -> list[Passage]:
     return [Passage("none", "a CRF", size, None)]
 
 
-def faulty(settings: ToyConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
+def faulty(settings: ToyConfig, inputs: Inputs, classes: int, size: tuple[int, int]) -> list[Passage]:
     raise ValueError("no meta kernel")
 
 
@@ -84,7 +84,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 def test_the_last_network_of_a_stage_is_counted_on_an_image_of_the_usual_size(plan, counted):
     assert usual_size(plan.dataset) == (HEIGHT, WIDTH)
-    found = Costs(plan).of(PREDICT, ENTRY)
+    found = Costs(plan).of(PREDICT, {}, ENTRY)
     assert (found["images"], found["machine"], found["threads"]) == (2, "a processor", 1)
     macs = 2 * HEIGHT * WIDTH * 3 * len(CLASSES) / 1e9
     assert found["counts"] == {
@@ -96,11 +96,11 @@ def test_the_last_network_of_a_stage_is_counted_on_an_image_of_the_usual_size(pl
 
 
 def test_a_network_is_counted_once_and_kept(plan, counted):
-    first = Costs(plan).of(PREDICT, ENTRY)
+    first = Costs(plan).of(PREDICT, {}, ENTRY)
     for again in (Costs(plan), Costs(plan)):  # of boards that are written later
-        assert again.of(replace(PREDICT, name="segment"), ENTRY) == first
+        assert again.of(replace(PREDICT, name="segment"), {}, ENTRY) == first
     assert len(counted) == 1
-    Costs(plan).of(replace(PREDICT, settings=ToyConfig(value=1)), ENTRY)  # may mean another network
+    Costs(plan).of(replace(PREDICT, settings=ToyConfig(value=1)), {}, ENTRY)  # may mean another network
     assert len(counted) == 2
 
 
@@ -111,20 +111,20 @@ def test_only_what_the_board_shows_is_counted(plan, counted):
         replace(PREDICT, profile=None),
         replace(PREDICT, profile=f"{__name__}:nothing"),
     ):
-        assert Costs(plan).of(stage, ENTRY)["counts"] is None
+        assert Costs(plan).of(stage, {}, ENTRY)["counts"] is None
     assert counted == []
-    assert Costs(plan).of(replace(PREDICT, yields=Kind.CAM), ENTRY)["counts"] is not None
+    assert Costs(plan).of(replace(PREDICT, yields=Kind.CAM), {}, ENTRY)["counts"] is not None
 
 
 def test_artifacts_of_former_versions_name_no_machine(plan):
-    found = Costs(plan).of(PREDICT, Entry(Path(), {}))
+    found = Costs(plan).of(PREDICT, {}, Entry(Path(), {}))
     assert (found["machine"], found["threads"], found["images"]) == ("", None, 2)
 
 
 def test_what_cannot_be_counted_is_said_once_and_costs_no_board(plan, capsys):
     broken = replace(PREDICT, profile=f"{__name__}:faulty")
     for _ in range(2):
-        assert Costs(plan).of(broken, ENTRY)["counts"] is None
+        assert Costs(plan).of(broken, {}, ENTRY)["counts"] is None
     out = capsys.readouterr().out
     assert out.count("predict: its network is not counted: ValueError: no meta kernel (test_counts.py:") == 1
     assert "Traceback" not in out

@@ -16,7 +16,7 @@ from torch import nn
 
 from benchmark.profiling import speed
 from benchmark.profiling.speed import measure, pictures
-from methods.base import Kind, NotRunnable, Passage, Stage
+from methods.base import Inputs, Kind, NotRunnable, Passage, Stage
 from results.complexity import METRICS, complexity_table, read_profiles
 from results.io import read_run
 from tests.conftest import ROOT
@@ -38,7 +38,7 @@ class Profiled(Toy):
         return [replace(stage, profile=f"tests.unit.benchmark.profiling.test_profiling:{self.function}")]
 
 
-def convolution(settings: ToyConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
+def convolution(settings: ToyConfig, inputs: Inputs, classes: int, size: tuple[int, int]) -> list[Passage]:
     """One convolution to a map a class, at a crop of `SIDE` and on an image; and something that has no network."""
     network = nn.Conv2d(3, classes, 3, padding=1)
     alone = Passage("toy network", "network alone", (SIDE, SIDE), network)
@@ -50,7 +50,7 @@ def convolution(settings: ToyConfig, classes: int, size: tuple[int, int]) -> lis
     ]
 
 
-def faulty(settings: ToyConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
+def faulty(settings: ToyConfig, inputs: Inputs, classes: int, size: tuple[int, int]) -> list[Passage]:
     raise ValueError("no such layer")
 
 

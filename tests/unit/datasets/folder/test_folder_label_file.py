@@ -226,3 +226,22 @@ def test_a_line_that_declares_the_separator(tmp_path: Path, text: str) -> None:
     rows = [row.replace(",", separator) for row in ("a,rust,train", "b,dent,val")]
     (root / "labels.csv").write_text(text + "\n".join(rows))
     assert labels(dataset(root)) == {"a": ["rust"], "b": ["dent"]}
+
+
+@pytest.mark.parametrize(("count", "fits"), [(254, True), (255, False), (400, False)])
+def test_more_classes_than_label_maps_can_hold_are_refused(tmp_path: Path, count: int, fits: bool) -> None:
+    """Class id 255 would mark pixels that are not scored. What is listed counts, not what is used."""
+    root = write_folder(tmp_path, ["a,c000,train", "b,c001,val"], masks=False)
+    (root / "classes.txt").write_text("".join(f"c{n:03}\n" for n in range(count)))
+    found = dataset(root)
+    if fits:
+        found.prepare()
+        assert len(found.classes) == count
+        return
+    words = (
+        rf"labels\.csv: {count} classes, but label maps of 8 bits tell apart 254; merge some, or list fewer"
+    )
+    with pytest.raises(DataError, match=words):
+        found.prepare()
+    (problem,) = found.problems()  # of `doctor`
+    assert f"{count} classes" in problem.what

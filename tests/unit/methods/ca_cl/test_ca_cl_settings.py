@@ -89,10 +89,16 @@ def test_texts_that_clims_has_no_use_for_are_refused(
         CLIMS.stages(replace(CLIMS_PRESETS["nano"], text=text), shapes_view(), Shared())
 
 
+def test_the_threshold_starts_within_its_bounds() -> None:
+    for change, why in (({"initial": 0.9}, "initial=0.9 must not be above upper=0.3"),
+                        ({"initial": 0.1}, "lower=0.2 must not be above initial=0.1")):  # fmt: skip
+        config = replace(PRESETS["paper"], suppression=SuppressionConfig(**change))
+        assert first_fault(config, "method.ca_cl") == f"method.ca_cl.suppression: {why}"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"suppression": SuppressionConfig(initial=0.9)}, r"suppression\.initial=0\.9: must lie in"),
         ({"text": TextConfig(prompts=("no place",))}, r"prompt 'no place' must have \{\} once"),
     ],
 )

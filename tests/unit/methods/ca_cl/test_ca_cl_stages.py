@@ -17,12 +17,10 @@ from benchmark.execution.context import RunContext
 from benchmark.execution.distributed import make_fabric
 from datasets.base import Sample, TrainingView
 from methods.artifacts import CamReader
-from methods.base import Artifact, Kind, Shared
-from methods.ca_cl import METHOD, stages
+from methods.base import Artifact, Kind, Shared, function_of
+from methods.ca_cl import METHOD
 from methods.ca_cl.config import PRESETS, LossWeights
-from methods.cam.stages import classify, image_scores
 from methods.clims import METHOD as CLIMS
-from methods.clims import stages as clims_stages
 from methods.clims.config import PRESETS as CLIMS_PRESETS
 from methods.clims.config import ClimsConfig
 from methods.layers.clip.config import NANO, ClipConfig
@@ -55,13 +53,6 @@ def run_to_cam(method: Any, config: Any, folder: Path) -> Mapping[str, Path]:
         "shapes", ("boat", "cat", "train"), {"train": tuple(samples), "val": tuple(samples[:1])}
     )
     runtime = RuntimeConfig(device="cpu", workers=1, shard=3, checkpoint_every=1)
-    functions = {
-        "methods.cam.stages:classify": classify,
-        "methods.cam.stages:image_scores": image_scores,
-        "methods.ca_cl.stages:guide": stages.guide,
-        "methods.clims.stages:guide": clims_stages.guide,
-        "methods.clims.stages:cam": clims_stages.cam,
-    }
     done: dict[str, Artifact] = {}
     for stage in method.stages(config, view, Shared()):
         inputs = {role: done[name] for role, name in stage.inputs.items()}
@@ -70,8 +61,8 @@ def run_to_cam(method: Any, config: Any, folder: Path) -> Mapping[str, Path]:
         progress = stage_progress(stage.name)
         context = RunContext(make_fabric(runtime), runtime, view, inputs, output, 0, progress, None)
         torch.manual_seed(0)
-        functions[stage.run](context, stage.settings)
-        done[stage.name] = Artifact(output, "", stage.yields)
+        function_of(stage.run)(context, stage.settings)
+        done[stage.name] = Artifact(output, "", stage.yields, stage.settings)
         if stage.yields == Kind.CAM:
             break
     return {name: artifact.path for name, artifact in done.items()}

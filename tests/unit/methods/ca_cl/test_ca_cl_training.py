@@ -18,7 +18,7 @@ from methods.base import Shared
 from methods.ca_cl import METHOD, stages
 from methods.ca_cl.config import PRESETS, CaClConfig, SuppressionConfig
 from methods.ca_cl.network import GuidedNetwork
-from methods.cam.stages import CamNetwork
+from methods.cam.network import PlainCam
 from methods.clims import METHOD as CLIMS
 from methods.clims import stages as clims_stages
 from methods.clims.config import PRESETS as CLIMS_PRESETS
@@ -76,7 +76,7 @@ def test_a_map_of_ones_keeps_the_image_and_its_gradient_reaches_present_classes_
 
 def guided_network() -> GuidedNetwork:
     backbone = build_backbone(BackboneConfig("resnet38d_nano", "none", 4))
-    return GuidedNetwork(CamNetwork(backbone, backbone.channels, 3), SuppressionConfig(), True, 2, 3)
+    return GuidedNetwork(PlainCam(backbone, 3), SuppressionConfig(), True, 2, 3)
 
 
 def test_record() -> None:
@@ -228,7 +228,7 @@ def test_the_networks_of_the_paper_have_their_sizes() -> None:
     config, settings = paper_scale()
     with torch.device("meta"):
         backbone = build_backbone(config.backbone)
-        cam = CamNetwork(backbone, backbone.channels, 20).eval()
+        cam = PlainCam(backbone, 20).eval()
         clip = load_clip(config.clip)
         parts = {
             "ResNet-50 CAM network at 512": complexity(cam, lambda: cam(torch.zeros(1, 3, 512, 512))),
@@ -255,7 +255,7 @@ def test_a_step_at_paper_scale_on_cpu() -> None:
     config, settings = paper_scale()
     clip = load_clip(config.clip)
     backbone = build_backbone(config.backbone)
-    network = GuidedNetwork(CamNetwork(backbone, backbone.channels, 20), config.suppression, True, 4, 1)
+    network = GuidedNetwork(PlainCam(backbone, 20), config.suppression, True, 4, 1)
     optimiser = stages.build_guided_optimiser(network, settings)
     images = torch.randn(2, 3, 128, 128)
     labels = torch.zeros(2, 20)

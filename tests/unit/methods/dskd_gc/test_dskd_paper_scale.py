@@ -14,11 +14,12 @@ from torch import nn
 
 from benchmark.execution.memory import PeakMemory
 from datasets.loading.loader import Batch
-from methods.dskd_gc import METHOD, stages
-from methods.dskd_gc.branch import build_branch
-from methods.dskd_gc.config import DskdConfig
-from methods.dskd_gc.network import DskdNetwork
-from methods.dskd_gc.phases import phases
+from methods.dskd_gc import METHOD
+from methods.toco import stages
+from methods.toco.branch import build_branch
+from methods.toco.config import SingleStageConfig
+from methods.toco.network import SingleStageNetwork
+from methods.toco.phases import phases
 
 
 def paper_step(number: int, crop: int = 448, images: int = 2) -> tuple[float, float, float, float]:
@@ -27,7 +28,7 @@ def paper_step(number: int, crop: int = 448, images: int = 2) -> tuple[float, fl
     It follows on a step of the warm-up of a small picture, which gives the optimiser its moments, the student's too.
     """
     config = METHOD.presets["paper"]
-    assert isinstance(config, DskdConfig)
+    assert isinstance(config, SingleStageConfig)
     settings = replace(config, vit=replace(config.vit, weights="none")).training()
     torch.manual_seed(0)
     labels = torch.zeros(images, 20)
@@ -35,7 +36,7 @@ def paper_step(number: int, crop: int = 448, images: int = 2) -> tuple[float, fl
     valid = torch.ones(images, 1, crop, crop, dtype=torch.bool)
     step = Batch(("0",) * images, torch.randn(images, 3, crop, crop), labels, {}, valid)
     with PeakMemory() as memory:
-        both = DskdNetwork(build_branch(settings.network, 20, settings.distillation), settings).train()
+        both = SingleStageNetwork(build_branch(settings.network, 20, settings.distillation), settings).train()
         optimiser = stages.optimiser_of(both, settings)
         small = replace(step, images=step.images[..., :112, :112], valid=step.valid[..., :112, :112])
         for phase, part in ((phases(settings)[0], small), (phases(settings)[number], step)):
@@ -67,7 +68,7 @@ def test_a_step_of_the_papers_networks(phase, number):
 
 def test_the_papers_networks_have_their_sizes():
     config = METHOD.presets["paper"]
-    assert isinstance(config, DskdConfig)
+    assert isinstance(config, SingleStageConfig)
     with torch.device("meta"):
         branch = build_branch(replace(config.network, vit=replace(config.vit, weights="none")), 20)
     parameters = sum(p.numel() for p in branch.encoder.parameters())

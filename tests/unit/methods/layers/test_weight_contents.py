@@ -153,7 +153,7 @@ def test_truncated_files(tmp_path: Path, name: str) -> None:
 def test_no_state_dictionary(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "a.pth")
     for read in (read_shapes, load_state):
-        with pytest.raises(MethodError, match=r"holds no state dictionary \(name -> tensor\), but"):
+        with pytest.raises(MethodError, match=r"holds no state dictionary \(name -> tensor\); it has"):
             read(tmp_path / "a.pth")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -246,3 +247,46 @@ def test_offline_rembgs_file_to_provide_is_named(tmp_path: Path, monkeypatch: py
     message = r"rembg could not fetch the weights of u2netp \(ConnectionError\); put u2netp\.onnx into"
     with pytest.raises(MethodError, match=message):
         weights.fetch("rembg/u2netp")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("folder.pth", "folder.pth is a folder; name the file in it"),
+        ("absent.pth", "absent.pth does not exist; correct the path"),
+        ("net.ckpt", "net.ckpt: files ending in .ckpt are not read; convert it, or rename it"),
+        ("net", "net: files ending in nothing are not read"),
+    ],
+)
+def test_paths_of_no_weights_file_say_what_they_are(tmp_path: Path, name: str, words: str) -> None:
+    (tmp_path / "folder.pth").mkdir()
+    for file in ("net.ckpt", "net"):
+        (tmp_path / file).touch()
+    with pytest.raises(MethodError, match=re.escape(words)):
+        weights.locate(str(tmp_path / name))
+
+
+class Hostile:
+    def __reduce__(self) -> tuple:
+        return (print, ("run",))
+
+
+@pytest.mark.parametrize("content", ["hostile", "empty", "text", "cut", "101"])
+def test_refused_files_are_not_advised_to_be_trusted(tmp_path: Path, content: str, capsys) -> None:
+    path = tmp_path / "net.pth"
+    if content == "hostile":
+        torch.save({"a": Hostile()}, path)
+    elif content == "cut":
+        torch.save(_network().state_dict(), path)
+        path.write_bytes(path.read_bytes()[:900])
+    else:
+        path.write_bytes({"empty": b"", "text": b"no weights", "101": b"e" * 50}[content])
+    with pytest.raises(MethodError) as refused:
+        weights.load_state(path)
+    said = str(refused.value)
+    assert said.startswith((f"cannot read weights {path}: ", f"{path} holds no state dictionary"))
+    assert said.endswith(("fetch or export the file again", "export model.state_dict() to it"))
+    assert "weights_only" not in said
+    assert "trust" not in said
+    assert "\n" not in said
+    assert capsys.readouterr().out == ""

@@ -10,13 +10,14 @@ from torch.testing import assert_close
 
 from methods.base import MethodError
 from methods.layers.config import VitConfig
-from methods.sam_fused.config import ContrastConfig, NetworkConfig
-from methods.sam_fused.network import build_network, training_losses
+from methods.layers.networks.vit import build_vit
+from methods.sam_fused.config import ContrastConfig
+from methods.sam_fused.network import SamFusedNetwork, training_losses
 
 
 def network(contrast: ContrastConfig | None = None):
     torch.manual_seed(0)
-    return build_network(NetworkConfig(VitConfig("vit_nano")), 3, contrast)
+    return SamFusedNetwork(build_vit(VitConfig("vit_nano"), 3), contrast)
 
 
 CONTRAST = ContrastConfig(crops=3, size=16, outputs=24)
@@ -78,8 +79,8 @@ def test_without_contrast_the_network_is_mctformers() -> None:
     output, contrasted = model(torch.randn(1, 3, 48, 48), torch.ones(1, 3))
     assert contrasted is None
     assert set(training_losses(output, None, torch.ones(1, 3), None)) == {"class_tokens", "patches"}
-    assert model.activations(torch.randn(1, 3, 37, 50)).shape[:2] == (1, 3)
-    assert model.activations(torch.randn(1, 3, 37, 50)).min() >= 0
+    assert model.maps(torch.randn(1, 3, 37, 50)).shape[:2] == (1, 3)
+    assert model.maps(torch.randn(1, 3, 37, 50)).min() >= 0
 
 
 def test_crops_that_do_not_divide_into_patches_are_refused() -> None:

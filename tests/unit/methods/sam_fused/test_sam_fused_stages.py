@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,28 +75,36 @@ def test_settings_of_no_loss_change_no_key() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"contrast": ContrastConfig(low=0.8)}, "low=0.8 must be below high=0.7"),
+        ({"contrast": ContrastConfig(low=0.8)}, "method.sam_fused.contrast: low=0.8 must be below high=0.7"),
         (
             {"contrast": ContrastConfig(size=448), "train": PRESETS["paper"].train},
-            r"contrast: 8 crops of size=448 have 0 places in a training image of method\.sam_fused\.train\.recipe",
+            r"contrast: 8 crops of size=448 have 0 places in a training image of train\.recipe",
         ),
         (
             {"contrast": ContrastConfig(size=447), "train": PRESETS["paper"].train},
             r"contrast: 8 crops of size=447 have 1 places",
         ),
-        ({"views": ViewConfig(rotations=(45,))}, "multiples of 90"),
+        ({"views": ViewConfig(rotations=(45,))}, "must be a multiple of 90"),
         ({"views": ViewConfig(fills=1.5)}, "fills=1.5: the view of scale 2.0 would not fit into SAM's frame"),
         (
             {"mask_batch_size": 9},
             r"a batch of mask_batch_size=9 images is more than views\.frames=8, the most that SAM is given at once",
         ),
-        ({"sam": SamConfig("vit_q", "none")}, r"method\.sam_fused\.sam\.name=vit_q: segment_anything has"),
-        ({"prompts": PromptConfig(foreground=0.05)}, "background=0.1 must not be above foreground=0.05"),
+        (
+            {"prompts": PromptConfig(foreground=0.05)},
+            "method.sam_fused.prompts: background=0.1 must not be above foreground=0.05",
+        ),
     ],
 )
 def test_settings_that_cannot_be_together_are_refused(change: dict, message: str) -> None:
-    with pytest.raises(MethodError, match=message):
-        METHOD.stages(replace(SamFusedConfig(), **change), DRAWN, Shared())
+    fault = first_fault(replace(SamFusedConfig(), **change), "method.sam_fused")
+    assert fault is not None
+    assert re.search(message, fault)
+
+
+def test_a_sam_that_segment_anything_lacks_is_refused() -> None:
+    with pytest.raises(MethodError, match=r"method\.sam_fused\.sam\.name=vit_q: segment_anything has"):
+        METHOD.stages(replace(SamFusedConfig(), sam=SamConfig("vit_q", "none")), DRAWN, Shared())
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from methods.base import MethodError
-from methods.dskd_gc import stages
-from methods.dskd_gc.branch import build_branch
-from methods.dskd_gc.config import LossWeights, TrainingConfig
-from methods.dskd_gc.network import DskdNetwork
-from methods.dskd_gc.phases import Phase, momentum_at, phases
-from methods.dskd_gc.profile import train
 from methods.layers.moving_average import average
+from methods.toco import stages
+from methods.toco.branch import build_branch
+from methods.toco.config import LossWeights, SingleStageTrainingConfig
+from methods.toco.network import SingleStageNetwork
+from methods.toco.phases import Phase, momentum_at, phases
+from methods.toco.profile import train
 from tests.helpers.single_stage import METHODS, batch, network, tiny
 
 
@@ -31,7 +31,7 @@ def test_the_two_readings_of_the_average(convention, kept):
     _, settings = network("dskd_gc")
     assert settings.distillation is not None
     settings = replace(settings, distillation=replace(settings.distillation, average=convention))
-    both = DskdNetwork(build_branch(settings.network, 3, settings.distillation), settings)
+    both = SingleStageNetwork(build_branch(settings.network, 3, settings.distillation), settings)
     assert both.student is not None
     with torch.no_grad():
         both.student.classifier.weight.fill_(1)
@@ -55,7 +55,7 @@ def test_projections_are_centred_on_their_moving_average():
     torch.testing.assert_close(both._centred(plain, inside), plain - 0.1 * mean[:, None, None])
     assert settings.distillation is not None
     off = replace(settings, distillation=replace(settings.distillation, centring=None))
-    without = DskdNetwork(both.teacher, off)
+    without = SingleStageNetwork(both.teacher, off)
     without._centred(plain, inside)
     assert torch.equal(without._centred(plain, inside), plain)
 
@@ -138,7 +138,7 @@ def test_phases_follow_from_the_shares():
 
 
 def learning(
-    both: DskdNetwork, settings: TrainingConfig
+    both: SingleStageNetwork, settings: SingleStageTrainingConfig
 ) -> Iterator[tuple[Phase, Mapping[str, torch.Tensor]]]:
     """Phase by phase its loss terms, after the backward pass, by which exactly what may learn has a gradient."""
     for phase in phases(settings):
@@ -214,7 +214,7 @@ def test_the_student_and_the_projectors_run_for_their_loss_alone(weight, ran):
         calls.clear()
     assert found == ran
     assert both.updates == 2  # it goes on as the teacher's moving average
-    _, profiled = train(settings, 3, (32, 32))
+    _, profiled = train(settings, {}, 3, (32, 32))
     with torch.no_grad():
         assert len(profiled.run(profiled.module, batch().images)) == (3 if weight == "uncertain" else 4)
 
@@ -242,7 +242,7 @@ def test_without_distillation_there_is_no_student():
     weights = replace(config.weights, similarity=0.0, uncertain=0.0)
     settings = replace(config, weights=weights).training()
     assert settings.distillation is None
-    assert DskdNetwork(build_branch(settings.network, 3, None), settings).student is None
+    assert SingleStageNetwork(build_branch(settings.network, 3, None), settings).student is None
 
 
 def test_rates_of_teacher_heads_and_student():

@@ -8,20 +8,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from methods.base import Passage
-from methods.dskd_gc.branch import build_branch
-from methods.dskd_gc.config import CamStageConfig, CorrectedLabelConfig, PredictConfig, TrainingConfig
-from methods.dskd_gc.network import DskdNetwork
-from methods.layers.passages import CrfFinish, alone, multi_scale_cams, scales_text
+from methods.base import Inputs, Passage
+from methods.layers.passages import CrfFinish, alone, scales_text
 from methods.refiners.gc.profile import correct
 from methods.segmenters.stages import segmentation_probabilities
+from methods.toco.branch import Branch, build_branch
+from methods.toco.config import CorrectedLabelConfig, PredictConfig, SingleStageTrainingConfig
+from methods.toco.network import SingleStageNetwork
 
 
-def train(settings: TrainingConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
+def train(
+    settings: SingleStageTrainingConfig, inputs: Inputs, classes: int, size: tuple[int, int]
+) -> list[Passage]:
     """What is kept of the training, and what the training itself holds: student, projectors, contrast heads."""
     crop = settings.train.recipe.crop
     kept = build_branch(settings.network, classes).eval()
-    whole = DskdNetwork(build_branch(settings.network, classes, settings.projection), settings).eval()
+    whole = SingleStageNetwork(build_branch(settings.network, classes, settings.projection), settings).eval()
     trained = "teacher and student in training" if whole.student is not None else "teacher in training"
     return [
         alone("teacher", kept, crop, "network alone, to the decoder's prediction"),
@@ -42,19 +44,16 @@ def _both(network: Any, images: torch.Tensor) -> list[torch.Tensor]:
     return outputs
 
 
-def cam(settings: CamStageConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
-    branch = build_branch(settings.network, classes).eval()
-    return [multi_scale_cams(settings.which, branch, lambda m, x: m.activations(x), settings.inference, size)]
-
-
-def pseudo_label(settings: CorrectedLabelConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
-    branch = build_branch(settings.network, classes).eval()
+def pseudo_label(
+    settings: CorrectedLabelConfig, inputs: Inputs, classes: int, size: tuple[int, int]
+) -> list[Passage]:
+    branch = Branch.build(inputs["weights"].network, classes).eval()
     finish = correct(settings.correction, settings.background_threshold)
     covers = "features, scale 1; Gaussian correction"
-    return [Passage(settings.which, covers, size, branch, lambda m, x: m.features(x), finish)]
+    return [Passage(settings.trained, covers, size, branch, lambda m, x: m.features(x), finish)]
 
 
-def predict(settings: PredictConfig, classes: int, size: tuple[int, int]) -> list[Passage]:
+def predict(settings: PredictConfig, inputs: Inputs, classes: int, size: tuple[int, int]) -> list[Passage]:
     """As it is tested: scales and mirror images, without and with the CRF where there is one."""
     test = settings.test
 
@@ -62,7 +61,8 @@ def predict(settings: PredictConfig, classes: int, size: tuple[int, int]) -> lis
         return segmentation_probabilities(branch, images, test.scales, test.flip)
 
     covers = f"prediction, {scales_text(test.scales, test.flip)}"
-    tested = Passage(settings.which, covers, size, build_branch(settings.network, classes).eval(), run)
+    branch = Branch.build(inputs["weights"].network, classes).eval()
+    tested = Passage(settings.trained, covers, size, branch, run)
     if test.crf is None:
         return [tested]
     return [tested, replace(tested, covers=f"{covers}; CRF", finish=CrfFinish(test.crf))]

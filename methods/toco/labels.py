@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 
 from datasets.base import IGNORE
-from methods.dskd_gc.config import LabelConfig
 from methods.layers.cam import resize
 from methods.layers.par import pixel_adaptive_refinement
 from methods.refiners.affinity_labels import confident_labels
 from methods.refiners.gc.config import CorrectionConfig
 from methods.refiners.gc.correction import gaussian_correction
+from methods.toco.config import LabelConfig
 
 PAR_STRIDE = 2
 """PAR runs at half the images' size, as in ToCo's code."""

@@ -9,14 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch.autograd import gradcheck
 
-from methods.dskd_gc import stages
-from methods.dskd_gc.losses import (
+from methods.toco import stages
+from methods.toco.losses import (
     classification_loss,
     region_of_interest,
     similarity_loss,
     uncertain_distillation_loss,
 )
-from methods.dskd_gc.phases import phases
+from methods.toco.phases import phases
 from tests.helpers.single_stage import batch, network
 
 

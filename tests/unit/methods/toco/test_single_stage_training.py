@@ -18,15 +18,15 @@ from benchmark.execution.distributed import make_fabric
 from datasets.base import IGNORE, Sample, TrainingView
 from datasets.files.images import read_labels, read_map
 from methods.artifacts import CamReader, label_map_path
-from methods.base import Artifact, Kind, Shared
-from methods.dskd_gc import stages
-from methods.dskd_gc.branch import build_branch
-from methods.dskd_gc.config import DskdConfig
-from methods.dskd_gc.labels import par_labels, threshold_labels, training_labels
-from methods.dskd_gc.network import DskdNetwork
-from methods.dskd_gc.phases import phases
+from methods.base import Artifact, Kind, Shared, function_of
 from methods.pictures import pictures
 from methods.refiners.gc.correction import CHANGES
+from methods.toco import stages
+from methods.toco.branch import build_branch
+from methods.toco.config import SingleStageConfig
+from methods.toco.labels import par_labels, threshold_labels, training_labels
+from methods.toco.network import SingleStageNetwork
+from methods.toco.phases import phases
 from tests.helpers.single_stage import CLASSES, METHODS, batch, tiny
 from tests.helpers.trees import write_image
 
@@ -49,7 +49,7 @@ def test_the_decoder_learns_from_cams_of_several_scales(refinement):
     settings = replace(
         config, labels=replace(config.labels, refinement=refinement, scales=(1.0, 0.5))
     ).training()
-    both = DskdNetwork(build_branch(settings.network, 3, settings.distillation), settings).train()
+    both = SingleStageNetwork(build_branch(settings.network, 3, settings.distillation), settings).train()
     both.begin(phases(settings)[-1])
     terms = stages.losses(both(batch().images, batch().labels, batch().valid), batch(), settings)
     assert terms["segmentation"].isfinite()
@@ -104,7 +104,7 @@ def run(view: TrainingView, monkeypatch: pytest.MonkeyPatch) -> Run:
         seed: int = 0,
         stop: int | None = None,
         precision: str = "32-true",
-        config: DskdConfig | None = None,
+        config: SingleStageConfig | None = None,
     ) -> Path:
         calls = 0
 
@@ -168,17 +168,17 @@ def test_all_phases_train_in_mixed_precision(tmp_path, run: Run, name, scales):
 @pytest.mark.parametrize("name", METHODS)
 def test_one_training_gives_cam_labels_and_predictions(tmp_path, run: Run, view, name):
     config = tiny(name)
-    done = {"train": Artifact(run(tmp_path / "train", name), "", Kind.WEIGHTS)}
+    trained = run(tmp_path / "train", name)
+    done = {"train": Artifact(trained, "", Kind.WEIGHTS, config.training())}
     runtime = RuntimeConfig(device="cpu", workers=1, shard=3)
     for stage in METHODS[name].stages(config, view, Shared())[1:]:
-        module, _, function = stage.run.partition(":")
         output = tmp_path / stage.name
         (output / ".scratch").mkdir(parents=True)
         inputs = {role: done[key] for role, key in stage.inputs.items()}
         progress = stage_progress(stage.name)
         context = RunContext(make_fabric(runtime), runtime, view, inputs, output, 0, progress, None)
-        getattr(__import__(module, fromlist=[function]), function)(context, stage.settings)
-        done[stage.name] = Artifact(output, "", stage.yields)
+        function_of(stage.run)(context, stage.settings)
+        done[stage.name] = Artifact(output, "", stage.yields, stage.settings)
     cams = CamReader(done["cam"].path)
     for i, size in enumerate(SIZES):
         sample = view.splits["train"][i]

@@ -1,18 +1,21 @@
-"""One network of DSKD-GC: a transformer with classifiers, decoder and projector (Sec. 1.1)."""
+"""The single-stage network: a transformer with classifiers, decoder and, for distillation, projector."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from datasets.recipe import IMAGENET, Normalisation
 from methods.base import MethodError
-from methods.dskd_gc.config import DecoderConfig, DistillationConfig, NetworkConfig
+from methods.layers.cam_network import CamNetwork
 from methods.layers.networks.vit import MultiClassTokenViT, build_vit, whole_patches
+from methods.toco.config import DecoderConfig, DistillationConfig, NetworkConfig
+from methods.toco.released_names import network_names
 
 
 class Encoded(NamedTuple):
@@ -64,12 +67,15 @@ class Projector(nn.Module):
         return F.linear(F.normalize(self.layers(tokens), dim=-1), F.normalize(self.last, dim=-1))
 
 
-class Branch(nn.Module):
+class Branch(CamNetwork):
     """One network: transformer, classifier, auxiliary classifier, decoder and, for distillation, projector.
 
     classifier, auxiliary_classifier: 1x1 convolutions without bias, whose maps are the CAMs
     heads: the modules that learn at the head's rate
     """
+
+    in_training = ("projector.*",)
+    file = "teacher"
 
     def __init__(
         self,
@@ -95,6 +101,15 @@ class Branch(nn.Module):
             self.projector = Projector(
                 vit.channels, distillation.hidden, distillation.bottleneck, distillation.outputs
             )
+
+    @classmethod
+    def build(cls, config: NetworkConfig, classes: int, weights: Path | None = None) -> Self:
+        """Without projector, which inference does not need."""
+        return cls(build_vit(config.vit, 1, weights), classes, config, None)
+
+    @property
+    def normalisation(self) -> Normalisation:
+        return self.encoder.normalisation
 
     def heads(self) -> list[nn.Module]:
         new = [self.classifier, self.auxiliary_classifier, self.decoder]
@@ -127,6 +142,22 @@ class Branch(nn.Module):
         """Projected patch tokens: (B, D, h, w) -> (B, K, h, w)."""
         assert self.projector is not None
         return self.projector(patches.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # type: ignore[no-any-return]
+
+    def maps(self, images: torch.Tensor, settings: Any) -> torch.Tensor:
+        return self.activations(images)
+
+    def scores(self, images: torch.Tensor) -> torch.Tensor:
+        """Of the pooled patch tokens, whose classifier makes the CAM."""
+        return self.classified(self.features(images), self.classifier)
+
+    def names(self, state: Mapping[str, torch.Tensor], config: NetworkConfig) -> Mapping[str, torch.Tensor]:
+        """Of a checkpoint of ToCo's code. MethodError for a transformer of another normalisation."""
+        if self.normalisation != IMAGENET:
+            raise MethodError(
+                f"ToCo's networks expect ImageNet's normalisation, which {config.vit.name} does not have; "
+                "set method.toco.vit.name=timm/deit_base_patch16_224, the same network with it"
+            )
+        return network_names(state)
 
     def activations(self, images: torch.Tensor) -> torch.Tensor:
         """Rectified class maps of images of any size: (B, 3, H, W) -> (B, C, h, w), Eq. 1 but for the maximum."""

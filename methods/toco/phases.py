@@ -6,7 +6,7 @@ import math
 from itertools import pairwise
 from typing import NamedTuple
 
-from methods.dskd_gc.config import TrainingConfig
+from methods.toco.config import SingleStageTrainingConfig
 
 
 class Phase(NamedTuple):
@@ -18,7 +18,7 @@ class Phase(NamedTuple):
     segmentation: bool
 
 
-def phase_borders(settings: TrainingConfig) -> tuple[int, int]:
+def phase_borders(settings: SingleStageTrainingConfig) -> tuple[int, int]:
     """Iterations at which the warm-up ends and at which the decoder begins to learn."""
     iterations, shares = settings.train.iterations, settings.phases
     warm_up = round(shares.warm_up * iterations) if settings.distillation is not None else 0
@@ -28,7 +28,7 @@ def phase_borders(settings: TrainingConfig) -> tuple[int, int]:
     return warm_up, segmentation
 
 
-def phases(settings: TrainingConfig) -> list[Phase]:
+def phases(settings: SingleStageTrainingConfig) -> list[Phase]:
     """Warm-up, expansion, segmentation: the training's parts that have different parameters to learn."""
     warm_up, segmentation = phase_borders(settings)
     borders = sorted({0, warm_up, segmentation, settings.train.iterations})

@@ -7,9 +7,9 @@ import torch
 from torch.autograd import gradcheck
 
 from datasets.base import IGNORE
-from methods.dskd_gc.losses import balanced_segmentation_loss, segmentation_loss
 from methods.layers.local_crops import uncertain_crops
 from methods.layers.token_losses import class_token_contrast, patch_token_contrast, token_labels
+from methods.toco.losses import balanced_segmentation_loss, segmentation_loss
 from tests.conftest import golden
 
 

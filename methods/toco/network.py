@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from methods.dskd_gc.branch import Branch, Projector
-from methods.dskd_gc.config import ClassContrastConfig, TrainingConfig
-from methods.dskd_gc.phases import Phase, momentum_at, phase_borders, phases
 from methods.layers.cam import multi_scale_cam, normalise
 from methods.layers.local_crops import uncertain_crops
 from methods.layers.moving_average import average
+from methods.toco.branch import Branch, Projector
+from methods.toco.config import ClassContrastConfig, SingleStageTrainingConfig
+from methods.toco.phases import Phase, momentum_at, phase_borders, phases
 
 
 class Contrasted(NamedTuple):
@@ -74,7 +74,7 @@ class ClassContrast(nn.Module):
         return F.normalize(self.head(torch.cat([whole, crops])), dim=-1), fixed
 
 
-class DskdNetwork(nn.Module):
+class SingleStageNetwork(nn.Module):
     """Teacher and, for distillation, student, in the phase that `begin` has set.
 
     teacher: learns by gradient throughout
@@ -86,7 +86,7 @@ class DskdNetwork(nn.Module):
     updates: torch.Tensor
     centre: torch.Tensor
 
-    def __init__(self, teacher: Branch, settings: TrainingConfig) -> None:
+    def __init__(self, teacher: Branch, settings: SingleStageTrainingConfig) -> None:
         super().__init__()
         self.teacher = teacher
         self.student = copy.deepcopy(teacher) if settings.distillation is not None else None

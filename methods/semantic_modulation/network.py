@@ -1,4 +1,4 @@
-"""The CAM stage of semantic modulation; its training is MCTformer's."""
+"""MCTformer's network with its class-to-patch attention modulated; trained, the two are the same."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ from functools import partial
 
 import torch
 
-from methods.base import StageContext
 from methods.mctformer.cam import CamStages, cam_stages
 from methods.mctformer.config import AttentionConfig
 from methods.mctformer.network import MctformerNetwork
-from methods.mctformer.stages import write_cam_stages
 from methods.semantic_modulation.config import ModulatedCamConfig, ModulationConfig
 from methods.semantic_modulation.modulation import modulate
 
 
-def cam(context: StageContext, settings: ModulatedCamConfig) -> None:
-    """Original, Modulated and Final CAM (Eq. 1, 5, 6) from one inference."""
-    write_cam_stages(
-        context,
-        settings,
-        lambda network, images: modulated_cams(network, images, settings.attention, settings.modulation),
-    )
+class ModulatedNetwork(MctformerNetwork):
+    """Original, Modulated and Final CAM (Eq. 1, 5, 6) from one forward pass."""
+
+    steps = "refined by modulated attention; "
+
+    def refined(self, images: torch.Tensor, settings: ModulatedCamConfig) -> CamStages:
+        return modulated_cams(self, images, settings.attention, settings.modulation)
 
 
 def modulated_cams(

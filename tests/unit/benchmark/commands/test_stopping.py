@@ -1,0 +1,62 @@
+"""SIGTERM stops as Ctrl-C does: workers end, one line says so, and the exit code is 143."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[4]
+ALONE = """
+import signal
+from benchmark import cli
+
+def work(**settings):
+    print("at work", flush=True)
+    signal.pause()
+
+cli.app = work
+cli.main()
+"""
+WITH_WORKERS = """
+import os, signal
+from benchmark import cli
+from datasets.loading.workers import process_pool
+
+def work(**settings):
+    with process_pool(2) as pool:
+        workers = [pool.submit(os.getpid), pool.submit(signal.pause)]
+        workers[0].result()
+        print(*(pool._processes), flush=True)
+        workers[1].result()
+
+if __name__ == "__main__":
+    cli.app = work
+    cli.main()
+"""
+
+
+@pytest.mark.parametrize("code", [ALONE, WITH_WORKERS])
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_all_in_one_line(tmp_path, code, number, exit_code):
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    process = subprocess.Popen(
+        [sys.executable, script],
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    began = process.stdout.readline().split()
+    process.send_signal(number)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == exit_code, err
+    assert out.split("\n") == ["", "Stopped. Everything finished is stored; the same command resumes.", ""]
+    assert err == ""
+    assert not [pid for pid in began if pid.isdecimal() and psutil.pid_exists(int(pid))]
