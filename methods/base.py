@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 from datasets.base import Companion, Sample, TrainingView
+from methods.deviation import Deviation as Deviation
+from methods.failures import MethodError as MethodError
+from methods.failures import NotRunnable as NotRunnable
 
 if TYPE_CHECKING:
     import torch
@@ -29,14 +32,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 UNIFIED = "unified"
 """The protocol that makes the same choices for all methods."""
-
-
-class MethodError(Exception):
-    """A method cannot run; the message is one line that says what, where and what to do."""
-
-
-class NotRunnable(MethodError):  # noqa: N818 - it is a state of the board, not an accident
-    """The method's inputs do not cover this data; shown as "not run", with what it needs."""
 
 
 class Supervision(StrEnum):
@@ -64,17 +59,6 @@ class Kind(StrEnum):
     PREDICTION = "prediction"
     TRAINING_LABEL = "training_label"
     IMAGE_SCORES = "image_scores"
-
-
-@dataclass(frozen=True)
-class Deviation:
-    """A place where paper, reference code and this project differ."""
-
-    topic: str
-    paper: str
-    code: str
-    ours: str
-    why: str
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,9 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from datasets.limits import suggestion
-from methods.base import Deviation, MethodError
+from methods.deviation import Deviation
 from methods.experiment import Experiment
+from methods.failures import MethodError
 
 T = TypeVar("T")
 DEVIATIONS, EXPERIMENTS = "deviations.yaml", "experiments.yaml"

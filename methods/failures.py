@@ -1,10 +1,18 @@
-"""Where in an author's code an exception arose."""
+"""How a method says that it cannot run, and where in an author's code an exception arose."""
 
 from __future__ import annotations
 
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+
+
+class MethodError(Exception):
+    """A method cannot run; the message is one line that says what, where and what to do."""
+
+
+class NotRunnable(MethodError):  # noqa: N818 - it is a state of the board, not an accident
+    """The method's inputs do not cover this data; shown as "not run", with what it needs."""
 
 
 def raised_at(error: BaseException, packages: Sequence[str] = ()) -> str:

@@ -1,0 +1,16 @@
+"""A place where paper, reference code and this project differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """A place where paper, reference code and this project differ."""
+
+    topic: str
+    paper: str
+    code: str
+    ours: str
+    why: str
