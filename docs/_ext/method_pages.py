@@ -24,7 +24,7 @@ from methods.experiment import Experiment
 from methods.refiners.config import REFINER_SUMMARIES, RefinerConfig
 from methods.registry import all_methods, find_method
 from methods.setting_rows import SettingRow, setting_rows
-from results.directions import MISSED
+from results.directions import MISSED, VERDICTS
 from results.reported import reported_of
 
 ROOT = Path(__file__).parents[2]
@@ -55,10 +55,12 @@ def write_pages() -> None:
     for path in OUTPUT.glob("*.md"):
         if path.stem not in pages:
             path.unlink()
-    for name, text in {**pages, "table": methods_table()}.items():
-        path = OUTPUT / (f"{name}.md" if name != "table" else "table.inc")
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
+    files = {f"{name}.md": page for name, page in pages.items()}
+    verdicts = table(["verdict", "meaning"], [[verdict, text(said)] for verdict, said in VERDICTS.items()])
+    for name, content in {**files, "table.inc": methods_table(), "verdicts.inc": verdicts}.items():
+        path = OUTPUT / name
+        if not path.exists() or path.read_text(encoding="utf-8") != content:
+            path.write_text(content, encoding="utf-8")
 
 
 def is_ours(method: Method) -> bool:

@@ -58,7 +58,8 @@ def _steps(entry: Entry, means: dict[str, dict[str, float]]) -> list[dict[str, A
     said to be added where the two are scored on different splits."""
     titles = {score.stage: score.title.removesuffix(" fixed") for score in _STEPS}
     steps: list[dict[str, Any]] = []
-    last, split = math.nan, ""
+    last: float = math.nan
+    split = ""
     for name, item in means.items():  # as recorded, one stage after the other
         if not math.isfinite(item["mean"]):
             continue
@@ -69,5 +70,5 @@ def _steps(entry: Entry, means: dict[str, dict[str, float]]) -> list[dict[str, A
                 "gain": points(item["mean"] - last) if item["split"] == split else "",
             }
         )
-        last, split = item["mean"], item["split"]
+        last, split = float(item["mean"]), str(item["split"])
     return steps
