@@ -56,7 +56,7 @@ _was_terminated = threading.Event()
 
 def main() -> None:
     """Run the command line; every expected failure is one line on stderr and an exit code."""
-    signal.signal(signal.SIGTERM, _terminated)
+    before = signal.signal(signal.SIGTERM, _terminated)
     try:
         require_values(sys.argv[1:])
         app(standalone_mode=True)
@@ -74,6 +74,8 @@ def main() -> None:
         if not isinstance(error, OSError):
             raise
         fail(one_line(error, Path.cwd()))
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def stopped() -> None:

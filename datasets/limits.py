@@ -109,7 +109,13 @@ Inside = Annotated[float, Within(0, 1, above=True, below=True)]
 """Shares that leave something on both sides: (0, 1)."""
 Similarity = Annotated[float, Within(-1, 1)]
 """Cosines."""
-Factors = Annotated[tuple[Positive, ...], NotEmpty()]
+Batch = Annotated[int, Within(1, 4096)]
+"""Images at once."""
+Side = Annotated[int, Within(1, 4096)]
+"""Of a picture, pixels."""
+Factor = Annotated[float, Within(0, 16, above=True)]
+"""On an image's size."""
+Factors = Annotated[tuple[Factor, ...], NotEmpty()]
 """Factors on an image's size, one at least."""
 
 

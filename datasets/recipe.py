@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
-from datasets.limits import Count, Natural, NotNegative, Positive, Rising, Share, Within
+from datasets.limits import Natural, NotNegative, Positive, Rising, Share, Side, Within
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Recipe:
     Crops larger than the image are padded with the normalisation's mean; label companions with 255.
     """
 
-    crop: Count = 448
+    crop: Side = 448
     resize_long: Annotated[tuple[Natural, Natural], Rising()] = (0, 0)
     scale: Annotated[tuple[Positive, Positive], Rising()] = (1.0, 1.0)
     resize_crop: Annotated[tuple[Share, Share], Rising()] = (0.0, 0.0)

@@ -17,6 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 from datasets.base import Companion, Sample, TrainingView
+from methods.declared import deviations_in, experiments_in
+from methods.deviation import Deviation
+from methods.errors import MethodError as MethodError
+from methods.errors import NotRunnable as NotRunnable
 
 if TYPE_CHECKING:
     import torch
@@ -29,14 +33,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 UNIFIED = "unified"
 """The protocol that makes the same choices for all methods."""
-
-
-class MethodError(Exception):
-    """A method cannot run; the message is one line that says what, where and what to do."""
-
-
-class NotRunnable(MethodError):  # noqa: N818 - it is a state of the board, not an accident
-    """The method's inputs do not cover this data; shown as "not run", with what it needs."""
 
 
 class Supervision(StrEnum):
@@ -64,17 +60,6 @@ class Kind(StrEnum):
     PREDICTION = "prediction"
     TRAINING_LABEL = "training_label"
     IMAGE_SCORES = "image_scores"
-
-
-@dataclass(frozen=True)
-class Deviation:
-    """A place where paper, reference code and this project differ."""
-
-    topic: str
-    paper: str
-    code: str
-    ours: str
-    why: str
 
 
 @dataclass(frozen=True)
@@ -231,15 +216,11 @@ class Method(ABC):
     @cached_property
     def deviations(self) -> Sequence[Deviation]:
         """The method's own, of `deviations.yaml`; those of parts that methods share are `Stage.deviations`."""
-        from methods.declared import deviations_in
-
         return deviations_in(self.folder) if self.folder else ()
 
     @cached_property
     def experiments(self) -> Sequence[Experiment]:
         """Of `experiments.yaml`. Read when asked for, so that a faulty file stops nothing else."""
-        from methods.declared import experiments_in
-
         return experiments_in(self.folder) if self.folder else ()
 
     def preset(self, scale: str, protocol: str, dataset: str = "") -> MethodConfig:

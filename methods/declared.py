@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from datasets.limits import suggestion
-from methods.base import Deviation, MethodError
+from methods.deviation import Deviation
+from methods.errors import MethodError
 from methods.experiment import Experiment
 
 T = TypeVar("T")

@@ -119,7 +119,7 @@ def _resolved(resolution: pd.DataFrame, score: str, top: dict[str, object]) -> l
     row = as_rows(here)[0]
     pairs = f"{row['pairs']} pairs, corrected by Holm" if row["pairs"] > 1 else "one pair"
     least = max(100 * row["difference"], 0.1)
-    line = f"With {row['n']} seeds it can tell {least:.1f} points apart ({100 * POWER:.0f} % power, {pairs})"
+    line = f"With {row['n']} seeds the leaderboard can tell {least:.1f} points apart ({100 * POWER:.0f} % power, {pairs})"
     if row["difference"] <= 0.01:
         return [f"{line}."]
     if row["seeds"]:

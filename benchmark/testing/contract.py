@@ -241,7 +241,8 @@ def _histories(done: CellResult, stage: str) -> list[list[dict[str, float]]]:
 
 def _interrupt_each_training(monkeypatch: pytest.MonkeyPatch) -> set[Path]:
     """Every training fails after its first step, once; returns the checkpoints of those that did."""
-    whole, interrupted = training.train, set[Path]()
+    whole: Any = training.train
+    interrupted = set[Path]()
 
     def train(*arguments: Any, checkpoint: Path, **options: Any) -> int:
         *before, batches, iterations, learning_rate = arguments

@@ -24,6 +24,7 @@ from methods.experiment import Experiment
 from methods.refiners.config import REFINER_SUMMARIES, RefinerConfig
 from methods.registry import all_methods, find_method
 from methods.setting_rows import SettingRow, setting_rows
+from results.directions import MISSED, VERDICTS
 from results.reported import reported_of
 
 ROOT = Path(__file__).parents[2]
@@ -54,10 +55,12 @@ def write_pages() -> None:
     for path in OUTPUT.glob("*.md"):
         if path.stem not in pages:
             path.unlink()
-    for name, text in {**pages, "table": methods_table()}.items():
-        path = OUTPUT / (f"{name}.md" if name != "table" else "table.inc")
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
+    files = {f"{name}.md": page for name, page in pages.items()}
+    verdicts = table(["verdict", "meaning"], [[verdict, text(said)] for verdict, said in VERDICTS.items()])
+    for name, content in {**files, "table.inc": methods_table(), "verdicts.inc": verdicts}.items():
+        path = OUTPUT / name
+        if not path.exists() or path.read_text(encoding="utf-8") != content:
+            path.write_text(content, encoding="utf-8")
 
 
 def is_ours(method: Method) -> bool:
@@ -281,7 +284,10 @@ def verdicts_table(method: Method, experiment: Experiment, folder: Path) -> str:
     rows = []
     for row in found:
         interval = f"{float(row['low']):+.2f} to {float(row['high']):+.2f}" if row["low"] else "–"
-        diagnosis = diagnosis_of(diagnoses, folder.name, experiment.name, row["row"], row["column"])
+        known = diagnosis_of(diagnoses, folder.name, experiment.name, row["row"], row["column"])
+        diagnosis = known if row["verdict"] in MISSED else ""
+        ends = [f"{100 * float(end):.0f}" for end in (row["share_low"], row["share_high"]) if end]
+        share = f"{100 * float(row['share']):.0f} % ({' to '.join(ends)})" if ends else "–"
         rows.append(
             [
                 text(f"{row['better']} against {row['row']}"),
@@ -290,10 +296,22 @@ def verdicts_table(method: Method, experiment: Experiment, folder: Path) -> str:
                 signed(row["paper"]),
                 signed(row["difference"]),
                 interval,
+                share,
+                row["threshold"] or "–",
                 text("; ".join(filter(None, [row["reason"], diagnosis]))),
             ]
         )
-    heads = ["compared", "column", "verdict", "paper", "here", "95 % interval", "remark"]
+    heads = [
+        "compared",
+        "column",
+        "verdict",
+        "paper",
+        "here",
+        "95 % interval",
+        "share",
+        "threshold",
+        "remark",
+    ]
     return "**What reproduces** (differences in points):\n\n" + table(heads, rows)
 
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from datasets.limits import (
+    Batch,
     Count,
+    Factor,
     Factors,
     Natural,
     NotNegative,
@@ -85,7 +87,7 @@ class TrainConfig:
     """
 
     iterations: Count = 20000
-    batch_size: Count = 8
+    batch_size: Batch = 8
     optimiser: Annotated[str, OneOf(OPTIMISERS)] = "sgd"
     learning_rate: Positive = 0.01
     momentum: Annotated[float, Within(0, 1, below=True)] = 0.9
@@ -109,7 +111,7 @@ class CamInferenceConfig:
 
     scales: Factors = (0.5, 1.0, 1.5, 2.0)
     flip: bool = True
-    batch_size: Count = 8
+    batch_size: Batch = 8
 
 
 @dataclass(frozen=True)
@@ -193,11 +195,11 @@ class SegmenterConfig:
     head_norm: bool = False
     init: str = "imagenet"
     train: TrainConfig = field(default_factory=TrainConfig)
-    loss_scales: tuple[Positive, ...] = ()
+    loss_scales: tuple[Factor, ...] = ()
     test_scales: Factors = (1.0,)
     test_flip: bool = False
     test_crf: CrfConfig | None = None
-    test_batch_size: Count = 8
+    test_batch_size: Batch = 8
     network_checkpoint: str | None = None
 
 

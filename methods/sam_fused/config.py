@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from datasets.limits import (
+    Batch,
     Conflicts,
     Count,
     Factors,
@@ -190,7 +191,7 @@ class SamFusedConfig(MethodConfig):
     prompts: PromptConfig = field(default_factory=PromptConfig)
     views: ViewConfig = field(default_factory=ViewConfig)
     mask_threshold: Share = 0.5
-    mask_batch_size: Count = 4
+    mask_batch_size: Batch = 4
     fusion: FusionConfig = field(default_factory=FusionConfig)
     segmenter: SegmenterConfig = field(default_factory=lambda: SEGMENTERS["paper"])
 

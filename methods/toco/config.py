@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import Annotated
 
-from datasets.limits import Conflicts, Count, Factors, NotNegative, OneOf, Positive, Share, out_of_order
+from datasets.limits import (
+    Batch,
+    Conflicts,
+    Count,
+    Factor,
+    Factors,
+    NotNegative,
+    OneOf,
+    Positive,
+    Share,
+    out_of_order,
+)
 from datasets.recipe import Recipe
 from methods.base import MethodConfig, part
 from methods.layers.config import (
@@ -147,7 +158,7 @@ class LabelConfig:
     background_threshold: Share = 0.5
     low: Share = 0.25
     high: Share = 0.70
-    scales: tuple[Positive, ...] = ()
+    scales: tuple[Factor, ...] = ()
     loss: Annotated[str, OneOf(SEGMENTATION_LOSSES)] = "mean"
 
 
@@ -223,7 +234,7 @@ class TestConfig:
     scales: Factors = (1.0, 1.25, 1.5)
     flip: bool = True
     crf: CrfConfig | None = field(default_factory=lambda: CrfConfig(10, 1.0, 1.0, 121.0, 5.0, 4.0))
-    batch_size: Count = 4
+    batch_size: Batch = 4
 
 
 @dataclass(frozen=True)

@@ -45,25 +45,30 @@ def build(board: Board) -> dict[str, Any] | None:
 
 
 def _step_means(records: pd.DataFrame) -> dict[tuple[str, ...], dict[str, dict[str, float]]]:
-    """By entry and stage name: mean, std and n of its mIoU, of CAMs at their fixed threshold."""
+    """By entry and stage name: mean, std, n and split of its mIoU, of CAMs at their fixed threshold."""
     chosen = records[(records["metric"] == "miou") & records["variant"].isin(("", "fixed"))]
     found: dict[tuple[str, ...], dict[str, dict[str, float]]] = {}
-    for row in as_rows(summarise(chosen, [*KEYS, "stage"])):
+    for row in as_rows(summarise(chosen, [*KEYS, "stage", "split"])):
         found.setdefault(tuple(row[key] for key in KEYS), {})[row["stage"]] = row
     return found
 
 
 def _steps(entry: Entry, means: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
-    """The entry's scored stages in the order of its graph, each with what it adds to the one before."""
+    """The entry's scored stages in the order of its graph, each with what it adds to the one before; nothing can be
+    said to be added where the two are scored on different splits."""
     titles = {score.stage: score.title.removesuffix(" fixed") for score in _STEPS}
     steps: list[dict[str, Any]] = []
-    last = math.nan
+    last: float = math.nan
+    split = ""
     for name, item in means.items():  # as recorded, one stage after the other
         if not math.isfinite(item["mean"]):
             continue
         steps.append(
             {"title": titles.get(name, name.replace("_", " ")), "mean": percent(item["mean"])}
-            | {"std": deviation_text(item["std"], ""), "gain": points(item["mean"] - last) if steps else ""}
+            | {
+                "std": deviation_text(item["std"], ""),
+                "gain": points(item["mean"] - last) if item["split"] == split else "",
+            }
         )
-        last = item["mean"]
+        last, split = float(item["mean"]), str(item["split"])
     return steps

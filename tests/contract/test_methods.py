@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from benchmark.config import compose
-from benchmark.testing.contract import MethodContract
+from benchmark.testing import MethodContract
 from datasets import open_dataset
 from datasets.base import TrainingView
 from methods.base import NotRunnable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from datasets.limits import Conflicts, Count, Inside, OneOf, Positive, Similarity, Within, out_of_order
+from datasets.limits import Batch, Conflicts, Count, Inside, OneOf, Positive, Similarity, Within, out_of_order
 from methods.layers.config import BackboneConfig
 
 SCOPES = ("image", "class")
@@ -59,7 +59,7 @@ class GcConfig:
 
     backbone: BackboneConfig | None = None
     correction: CorrectionConfig = field(default_factory=lambda: CorrectionConfig(similarity=0.7))
-    batch_size: Count = 8
+    batch_size: Batch = 8
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from datasets.limits import Count, Inside, Natural, Positive, Share, Within
+from datasets.limits import Batch, Count, Inside, Natural, Positive, Share, Within
 from datasets.recipe import Recipe
 from methods.base import part
 from methods.layers.config import BackboneConfig, CrfConfig, TrainConfig, TrainingConfig
@@ -93,7 +93,7 @@ class IrnConfig:
     beta: Positive = 10.0
     exp_times: Natural = 8
     background_threshold: Share = 0.25
-    batch_size: Count = 8
+    batch_size: Batch = 8
     network_checkpoint: str | None = None
 
     def labels(self) -> InterPixelLabelConfig:

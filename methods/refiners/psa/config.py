@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from datasets.limits import Count, Natural, Positive, Rising, Within
+from datasets.limits import Batch, Count, Natural, Positive, Rising, Within
 from datasets.recipe import Recipe
 from methods.base import part
 from methods.layers.config import BackboneConfig, CrfConfig, TrainConfig, TrainingConfig
@@ -84,7 +84,7 @@ class PsaConfig:
     beta: Positive = 8.0
     logt: Natural = 8
     background_power: Positive | None = 16.0
-    batch_size: Count = 8
+    batch_size: Batch = 8
     network_checkpoint: str | None = None
 
     def labels(self) -> AffinityLabelConfig:

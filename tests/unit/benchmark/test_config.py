@@ -267,3 +267,21 @@ def test_per_image_stages_resume_inside_at_the_smallest_scale_and_keep_their_bat
             for name in {"test_batch_size", "batch_size", "mask_batch_size"} & part.keys():
                 if "iterations" not in part:  # of trainings, whose batches reach across
                     assert shard % part[name] == 0, (method.name, name)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("method.cam=null", "setting 'method.cam' has parts; set one of"),
+        ("runtime=null", "setting 'runtime' has parts; set one of"),
+        ("method.cam.inference.scales=[1e9]", "must be in (0, 16]"),
+        ("method.cam.train.recipe.crop=100000", "must be in [1, 4096]"),
+        ("method.cam.train.batch_size=1000000", "must be in [1, 4096]"),
+        ("method.cam.inference.batch_size=1000000", "must be in [1, 4096]"),
+    ],
+)
+def test_settings_that_no_machine_can_do_are_refused_at_once(override: str, words: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        compose(["cam"], overrides=[override])
+    assert words in str(refused.value)
+    assert "\n" not in str(refused.value)

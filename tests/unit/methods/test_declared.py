@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from methods.base import Deviation, MethodError
+from methods.base import MethodError
 from methods.declared import deviations_in, deviations_of_parts, experiments_in
+from methods.deviation import Deviation
 from methods.experiment import Claim, ExperimentRow
 from methods.registry import find_method
 

@@ -122,7 +122,10 @@ def test_no_heat_map_is_of_references_alone(board: view.Board) -> None:
 def test_stages_of_a_methods_own_stand_where_its_graph_has_them(board: view.Board) -> None:
     entry = next(e for e in board.entries if e.label == "EPS")
     order = ["cam", "pseudo_label_vit", "cam_sam", "pseudo_label", "segmentation"]
-    means = {name: {"mean": 0.1 * k, "std": math.nan, "n": 1} for k, name in enumerate(order, 1)}
+    means = {
+        name: {"mean": 0.1 * k, "std": math.nan, "n": 1, "split": "val" if name == order[-1] else "train"}
+        for k, name in enumerate(order, 1)
+    }
     steps = gain._steps(entry, means)
     assert [step["title"] for step in steps] == [
         "CAM",
@@ -131,7 +134,7 @@ def test_stages_of_a_methods_own_stand_where_its_graph_has_them(board: view.Boar
         "Pseudo-label",
         "Segmentation",
     ]
-    assert [step["gain"] for step in steps] == ["", *["+10.0"] * 4]
+    assert [step["gain"] for step in steps] == ["", *["+10.0"] * 3, ""]
 
 
 def test_gain_is_the_difference_of_consecutive_stages(board: view.Board) -> None:
@@ -141,6 +144,7 @@ def test_gain_is_the_difference_of_consecutive_stages(board: view.Board) -> None
     entry = next(e for e in board.entries if e.label == "EPS")
     expected = 100 * (entry.row["pseudo_label_mean"] - entry.row["cam_fixed_mean"])
     assert steps[1]["gain"] == f"+{expected:.1f}"
+    assert steps[2]["gain"] == ""  # of other images
     assert "Supervised" not in rows  # a single stage gains nothing
 
 

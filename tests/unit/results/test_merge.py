@@ -22,7 +22,7 @@ def cell(
     method: str = "eps", seed: int = 0, status: str = "done", keys: str = "ab", **more: Any
 ) -> CellRecord:
     """keys: of the stages one, two, ...; a letter each."""
-    stages = [{"name": name, "key": key} for name, key in zip(("one", "two", "three"), keys)]
+    stages = [{"name": name, "key": key, "kind": "cam"} for name, key in zip(("one", "two", "three"), keys)]
     return CellRecord(**WHERE, method=method, seed=seed, status=status, stages=stages, **more)
 
 
