@@ -13,7 +13,7 @@ from results.io import read_run
 from tests.helpers.toys import CommandLine, Toy
 from tests.helpers.trees import write_folder
 
-ROWS = ("a,rust,train", "b,dent;scratch,train", "c,rust,val")
+ROWS = ("a,rust,train", "b,dent,train", "c,rust;scratch,val")
 
 
 def shown(command_line: CommandLine, printed: str) -> dict[str, str]:
@@ -45,7 +45,7 @@ def test_absent_classes_and_predicted_255_are_on_the_board(command_line, third_p
     third_party(Toy("sound"))
     printed = on_folder(command_line, tmp_path, True, "method.sound.value=255")
     (stage,) = read_run(command_line.output).cells[0]["stages"]
-    # stripes of 0, 1, 2 in all pixels of two images of 24 x 16
+    # stripes of 0 and one class in all pixels of two images of 24 x 16
     assert stage["notes"] == [
         "768 scored pixels were predicted 255 and count as background",
         "in neither ground truth nor prediction, left out of the mean: scratch",
