@@ -44,7 +44,10 @@ def test_the_best_is_named_with_those_that_cannot_be_told_from_it(run_dir: Path)
     assert found.score == "segmentation"
     assert found.best.startswith(f"Best without masks: {found.title} with ")
     resolved = significance(run, board).resolution.set_index("score").loc["segmentation"]
-    assert f"With 3 seeds the leaderboard can tell {100 * resolved['difference']:.1f} points apart" in found.notes[1]
+    assert (
+        f"With 3 seeds the leaderboard can tell {100 * resolved['difference']:.1f} points apart"
+        in found.notes[1]
+    )
     assert "80 % power, 3 pairs" in found.notes[1]
 
 
