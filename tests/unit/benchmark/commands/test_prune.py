@@ -12,6 +12,7 @@ import pytest
 from filelock import FileLock
 
 from benchmark.store import SCRATCH
+from datasets.files.sealed import read_sealed, sealed
 from tests.helpers.toys import CommandLine, Toy, registered
 
 
@@ -93,8 +94,8 @@ def test_what_a_named_artifact_was_made_from_stays(used):
         for line in prune(used, "--days", "0").out.splitlines()[:-1]
     }
     (other,) = set(used.store.glob("artifacts/labels/*/manifest.json")) - {named}
-    manifest = json.loads(named.read_text()) | {"inputs": {"cam": other.parent.name}}
-    named.write_text(json.dumps(manifest))
+    manifest = read_sealed(named) | {"inputs": {"cam": other.parent.name}}
+    named.write_text(json.dumps(sealed(manifest)))
     assert prune(used, "--days", "0", "--yes").code == 0
     assert other.exists()
 
