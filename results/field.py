@@ -287,6 +287,8 @@ def pairs(methods: Sequence[FieldMethod]) -> list[Pair]:
     found = []
     for method in methods:
         for one, other in combinations(method.results, 2):
+            if one.variant != other.variant:  # which says in words what else differs
+                continue
             differing = [c for c in CONDITIONS if getattr(one.conditions, c) != getattr(other.conditions, c)]
             if len(differing) != 1 or UNKNOWN in (getattr(r.conditions, differing[0]) for r in (one, other)):
                 continue
