@@ -347,6 +347,7 @@ _PROCEEDINGS = {
     "ICLR": "International Conference on Learning Representations",
     "ICML": "International Conference on Machine Learning",
     "ACCV": "Asian Conference on Computer Vision",
+    "SMC": "Proceedings of the IEEE International Conference on Systems, Man, and Cybernetics",
 }
 _JOURNALS = {
     "TPAMI": "IEEE Transactions on Pattern Analysis and Machine Intelligence",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from reports import html
+from reports import build_reports, html
 from results.aggregate import leaderboard
 from results.io import read_run
 from tests.helpers.synthetic_runs import HOSTILE, synthetic_run
@@ -22,11 +22,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    run = read_run(synthetic_run(folder, seeds=2))
-    (folder / "report.html").write_text(
-        html.render(run, leaderboard(run.records, run.cells)), encoding="utf-8"
-    )
-    return folder / "report.html"
+    return build_reports(synthetic_run(folder, seeds=2), formats=["html"])["html"]
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +73,7 @@ def ranks(page: Any) -> list[str]:
 def test_sorting_turns_and_returns(page: Any) -> None:
     first = titles(page)
     assert first[:4] == ["EPS", "DSKD-GC", "CA-CL", "CAM"]
-    assert ranks(page)[:4] == ["1", "2", "3", "4"]
+    assert ranks(page)[:4] == ["1", "2", "2", "4"]  # the two in the middle do not differ significantly
     button = page.locator("th[data-column=segmentation] button")
     button.click()  # descending: the mask-supervised bound comes first, without a place
     assert titles(page)[:2] == ["Supervised", "EPS"]
@@ -110,7 +106,7 @@ def test_costs_are_sorted_and_filtered_with_the_scores(page: Any) -> None:
 def test_places_follow_the_sorted_column(page: Any) -> None:
     page.locator('th[data-column="confusion:boat|water"] button').click()  # lower is better: ascending first
     assert titles(page)[:4] == ["EPS", "DSKD-GC", "CA-CL", "CAM"]
-    assert ranks(page)[:4] == ["1", "2", "3", "4"]
+    assert ranks(page)[:4] == ["1", "2", "2", "4"]  # the two in the middle do not differ significantly
 
 
 def test_filters_narrow_rows_and_columns(page: Any) -> None:

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from benchmark.config import compose
 from benchmark.failures import ConfigError
@@ -90,7 +92,10 @@ def test_how_it_is_computed_is_not_in_the_keys(root, override):
     ("override", "expected"),
     [
         ("method.eps.foreground_weight=0.4", TRAINED | SCORES),
-        ("method.eps.inference.flip=false", TRAINED - {"classify"} | SCORES),
+        (
+            "method.eps.inference.flip=false",
+            TRAINED - {"classify", "image_scores"} | SCORES - {"score-image_scores"},
+        ),
         ("method.eps.segmenter.train.iterations=3", {"segment", "predict", "score-predict"}),
         ("method.eps.backbone.weights=none", TRAINED | SCORES),
         ("runtime.precision=bf16-mixed", TRAINED | {"saliency"} | SCORES),
@@ -161,9 +166,8 @@ def test_the_code_is_in_the_keys(root, monkeypatch):
 
 def test_pretrained_weights_are_in_the_keys_by_content(root, tmp_path):
     one, same, other = (tmp_path / f"{name}.safetensors" for name in ("one", "same", "other"))
-    one.write_bytes(b"weights")
-    same.write_bytes(b"weights")
-    other.write_bytes(b"weights of another kind")
+    for path, value in ((one, 1.0), (same, 1.0), (other, 2.0)):
+        save_file({"weight": torch.full((1,), value)}, path)
 
     def weights(path: Path) -> str:
         return planned(root, f"method.eps.saliency.weights={path}").cells[0].stages[0].stage.pretrained[0]

@@ -101,9 +101,9 @@ def test_the_plan_has_the_files_content_in_its_key(
         overrides.append(
             f"method.{method}.segmenter.init={'masks' if method == 'supervised' else 'pseudo-labels'}"
         )
-    file.write_bytes(b"one")
+    torch.save({"weight": torch.zeros(1)}, file)
     before, first = planned(), planned(*overrides)
-    file.write_bytes(b"another")
+    torch.save({"weight": torch.ones(1)}, file)
     second = planned(*overrides)
     assert set(before) - set(first) == gone
     assert list(first[stage].weights) == [str(file)]

@@ -30,6 +30,7 @@ from benchmark.timing.machine_speed import FILE as SPEED_FILE
 from benchmark.timing.machine_speed import machine_speed, remembered_speed
 from benchmark.timing.reference_times import ReferenceTimes, Timed
 from benchmark.timing.remaining import Remaining
+from datasets.files.sealed import sealed
 from methods.base import Kind
 from methods.layers.config import TrainConfig
 from methods.registry import all_methods
@@ -94,7 +95,7 @@ def store_scores(plan: Plan, key: str, seconds: float, **changes: Any) -> None:
 
 def write(folder: Path, manifest: dict[str, Any]) -> None:
     folder.mkdir(parents=True)
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps(sealed({"key": folder.name, **manifest})))
 
 
 def test_nothing_is_known_without_stored_or_recorded_stages(plan: Plan) -> None:
