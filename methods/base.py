@@ -74,7 +74,7 @@ class Stage:
     pretrained: references of weights it starts from (`methods.layers.weights.files`); their content is in the key
     seeded:     False where the result does not depend on the seed (one artifact serves all seeds)
     fixed_threshold: for a CAM, the method's own background threshold in [0, 1]
-    seen_masks: data set whose pixel masks its pretrained weights were trained on, "": none. The board says so, and
+    seen_masks: data set whose pixel masks its pretrained weights were trained on, "": none. The leaderboard says so, and
                 planning refuses it on that data set
     scored_as:  what its scores are called in the records; None: by its kind, and these are the board's. Give a
                 name of its own to what comes on the way to an artifact of the same kind (a CAM before refinement)
@@ -188,7 +188,7 @@ def preset_key(presets: Mapping[str, Any], scale: str, dataset: str) -> str:
 
 
 class Method(ABC):
-    """One entry of the board. A method is one folder of `methods/` with a `METHOD` attribute."""
+    """One entry of the leaderboard. A method is one folder of `methods/` with a `METHOD` attribute."""
 
     name: ClassVar[str]
     title: ClassVar[str]

@@ -57,7 +57,7 @@ COLUMNS = (
 
 
 def of_board(costs: pd.DataFrame, part: pd.DataFrame) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """The rows of one board (`results.aggregate.leaderboard`) that have costs, in its order, each with them.
+    """The rows of one leaderboard (`results.aggregate.leaderboard`) that have costs, in its order, each with them.
 
     costs: `results.costs.costs`
     """
@@ -91,7 +91,7 @@ def costs_table(costs: pd.DataFrame, part: pd.DataFrame) -> TextTable | None:
 
 
 def cost_notes(costs: pd.DataFrame, part: pd.DataFrame) -> list[str]:
-    """How the figures of one board came about, a sentence or a few each."""
+    """How the figures of one leaderboard came about, a sentence or a few each."""
     entries = of_board(costs, part)
     rows = [cost for _, cost in entries]
     names = [column.name for column in shown_columns(rows)]

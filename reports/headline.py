@@ -45,7 +45,7 @@ class Headline:
 
 
 def headline(part: pd.DataFrame, found: Significance | None = None) -> Headline | None:
-    """Of one board (data set, scale, protocol) of a leaderboard, at the last stage that was scored."""
+    """Of one leaderboard (data set, scale, protocol), at the last stage that was scored."""
     rows = as_rows(with_data(part))
     extra = varying(part)
     by_name = {score.name: score for score in SCORES}

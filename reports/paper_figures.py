@@ -50,7 +50,7 @@ PANELS = (
 
 
 def write(run: Run, board: pd.DataFrame, folder: Path) -> list[Path]:
-    """Write the figures of every board as `figures/<figure>-<board>.pdf` and `.svg`; returns the PDFs."""
+    """Write the figures of every leaderboard as `figures/<figure>-<board>.pdf` and `.svg`; returns the PDFs."""
     target = folder / FOLDER
     target.mkdir(parents=True, exist_ok=True)
     written = []

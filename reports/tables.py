@@ -60,7 +60,7 @@ class TextTable:
 def board_tables(
     run: Run, part: pd.DataFrame, comparison: pd.DataFrame, significance: Significance
 ) -> list[TextTable]:
-    """All plain tables of one board that there are numbers for, but the costs beside its leaderboard."""
+    """All plain tables of one leaderboard that there are numbers for, but the costs beside it."""
     profiles = complexity_tables(complexity_table(read_profiles(run.path)), part)
     found = (
         baseline_table(significance, part),
@@ -129,7 +129,7 @@ def further_table(run: Run, part: pd.DataFrame) -> TextTable | None:
 
 
 def classifier_table(run: Run, part: pd.DataFrame) -> TextTable | None:
-    """Accuracy of the image classifiers of one board; None where no method has one. `tables/` has every class."""
+    """Accuracy of the image classifiers of one leaderboard; None where no method has one. `tables/` has every class."""
     here = _of_board(further_metrics(run.records), part)
     here = here[(here["score"] == CLASSIFIER) & (here["class_name"] == "") & here["n"].gt(0)]
     if here.empty:
@@ -160,7 +160,7 @@ def complexity_tables(profiles: pd.DataFrame, part: pd.DataFrame) -> list[TextTa
         remarks: list[str] = []
         last = {entry_key(row): number for number, row in enumerate(as_rows(found))}
         for number, row in enumerate(as_rows(found)):
-            # profiled with other settings than any entry of the board was run with
+            # profiled with other settings than any entry of the leaderboard was run with
             label = labels.get(entry_key(row), f"{row['title']} ({row['changes'] or 'default settings'})")
             covered = f"{row['network']}: {row['covers']}"
             rows.append([label, covered, str(row["size"]), *(_profiled(row, column) for column in shown)])

@@ -71,7 +71,7 @@ _COST_HEADINGS = {
 
 
 def print_leaderboard(run: Run, console: Console | None = None, baseline: str = "") -> None:
-    """Print the run's board; reference rows dim, reasons of missing entries below."""
+    """Print the run's leaderboard; reference rows dim, reasons of missing entries below."""
     console = console or Console()
     if not run.cells and run.records.empty:
         console.print(Text(f"{run.path}: the run is empty, there is nothing to show yet"))
@@ -85,8 +85,8 @@ def print_leaderboard(run: Run, console: Console | None = None, baseline: str = 
 def render(
     board: pd.DataFrame, found: Significance, width: int, cost: pd.DataFrame | None = None
 ) -> Iterator[RenderableType]:
-    """Rich renderables of a board: for each (data set, scale, protocol) a table and the reasons below it, and a table
-    of costs where there are any.
+    """Rich renderables of a leaderboard: for each (data set, scale, protocol) a table and the reasons below it, and
+    a table of costs where there are any.
 
     bold is the first group, as in the LaTeX tables; cost: `results.costs.costs`
     """

@@ -29,7 +29,7 @@ def percent(value: float) -> str:
 
 
 def score_text(value: float, name: str) -> str:
-    """A board value as its column shows it: mIoU in percent, a confusion ratio, which can pass 1, plain."""
+    """A leaderboard value as its column shows it: mIoU in percent, a confusion ratio, which can pass 1, plain."""
     if name.startswith(CONFUSION):
         return f"{value:.2f}" if math.isfinite(value) else MISSING
     return percent(value)
@@ -80,7 +80,7 @@ def seeds_label(row: Mapping[str, Any]) -> str:
 
 
 def has_several_seeds(part: pd.DataFrame) -> bool:
-    """Whether any entry of a board has a score of more than one seed."""
+    """Whether any entry of a leaderboard has a score of more than one seed."""
     return bool((part[[f"{score.name}_n" for score in SCORES]] > 1).any(axis=None))
 
 
@@ -131,7 +131,7 @@ def footnotes(part: pd.DataFrame) -> list[str]:
 
 
 def markdown_leaderboard(board: pd.DataFrame, standings: pd.DataFrame | None = None) -> str:
-    """The board as Markdown tables, one a (data set, scale, protocol), with reasons below.
+    """The leaderboard as Markdown tables, one a (data set, scale, protocol), with reasons below.
 
     standings: `Significance.standings`; a score is followed by the entry's rank, which equals share
     """

@@ -1,4 +1,4 @@
-"""What the page's sections are made from: one board (data set, scale, protocol) and its entries."""
+"""What the page's sections are made from: one leaderboard (data set, scale, protocol) and its entries."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from results.io import Run
 from results.significance import Significance
 
 BOARD = KEYS[:3]
-"""What tells boards apart: data set, scale, protocol."""
+"""What tells leaderboards apart: data set, scale, protocol."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of a board.
+    """One row of a leaderboard.
 
     key:    its `KEYS`
     label:  its title, with refiner and segmenter where these tell entries apart
@@ -111,7 +111,7 @@ class Board:
 
 
 def boards(run: Run, table: pd.DataFrame, found: Significance | None = None) -> Iterator[Board]:
-    """The boards of a run; `table` is its `leaderboard`."""
+    """The leaderboards of a run; `table` is its `leaderboard`."""
     places: dict[tuple[str, ...], dict[str, dict[tuple[str, ...], int]]] = {}
     if found is not None:
         standings = found.standings

@@ -70,15 +70,15 @@ def summarise(records: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def leaderboard(records: pd.DataFrame, cells: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """The board: one row a (data set, scale, protocol, method, refiner, segmenter, changes).
+    """The leaderboard: one row a (data set, scale, protocol, method, refiner, segmenter, changes).
 
     Columns: `KEYS`; `differs`, see `results.changes`; `title`, `paper`, `supervision`; `status` ("done",
     "incomplete": some seeds missing, "failed", "not run", "reference"), `reason`, `seeds` (number done); `notes`, a
     line each, "score (split): what to know of it"; for each of `SCORES` mean, std and n (fractions);
-    `segmentation_gap`: mean difference to the best mask-supervised entry of the board
+    `segmentation_gap`: mean difference to the best mask-supervised entry of the leaderboard
     with the same segmentation network and data; `confusion:<pair>_mean/_std/_n` at the fixed threshold.
 
-    Order within a board: methods by segmentation mIoU, mask-supervised entries, reference rows, those without
+    Order within a leaderboard: methods by segmentation mIoU, mask-supervised entries, reference rows, those without
     a score.
     """
     board = _entries(records, cells)
@@ -124,7 +124,7 @@ def as_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def varying(board: pd.DataFrame, columns: Sequence[str] = ("refiner", "segmenter", "differs")) -> list[str]:
-    """Those of `columns` in which the methods of a board differ (reference rows do not count).
+    """Those of `columns` in which the methods of a leaderboard differ (reference rows do not count).
 
     `differs` is one of them wherever an entry is not all default.
     """
@@ -133,7 +133,7 @@ def varying(board: pd.DataFrame, columns: Sequence[str] = ("refiner", "segmenter
 
 
 def confusion_pairs(board: pd.DataFrame) -> list[str]:
-    """Context pairs ("boat|water") with at least one score on this board."""
+    """Context pairs ("boat|water") with at least one score on this leaderboard."""
     columns = [c for c in board.columns if c.startswith(CONFUSION) and c.endswith("_mean")]
     return [c.removeprefix(CONFUSION).removesuffix("_mean") for c in columns if board[c].notna().any()]
 

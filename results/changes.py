@@ -1,4 +1,4 @@
-"""How settings that are not the defaults tell entries of a board apart."""
+"""How settings that are not the defaults tell entries of a leaderboard apart."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def data_changes(text: str, dataset: str) -> str:
 
 
 def shared_changes(board: pd.DataFrame) -> list[str]:
-    """Changed settings of the run (not of a method) that all methods of one board have in common."""
+    """Changed settings of the run (not of a method) that all methods of one leaderboard have in common."""
     methods = board[board["status"] != "reference"]
     parts = [changes_of(text) for text in (board if methods.empty else methods)["changes"]]
     return [p for p in parts[0] if is_of_the_run(p) and all(p in other for other in parts)]
@@ -50,7 +50,7 @@ def differences_named(board: pd.DataFrame) -> list[str]:
     """For each entry, what tells it from the defaults, in short; "" for one that is all default.
 
     Named are all settings that tell it from the same method's other entries, then others up to `NAMED`, then how
-    many more there are. What all methods of the board share is left out.
+    many more there are. What all methods of the leaderboard share is left out.
     """
     named: dict[object, str] = {}
     for _, part in board.groupby(["dataset", "scale", "protocol"], sort=False):

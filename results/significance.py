@@ -230,7 +230,7 @@ def group_equals(means: np.ndarray, p: np.ndarray, level: float = LEVEL) -> np.n
 
 @dataclass(frozen=True)
 class Significance:
-    """Where the entries of all boards of a run stand.
+    """Where the entries of all leaderboards of a run stand.
 
     standings: `KEYS`, `score`, `class_name` ("" for the mIoU), mean, low, high, `interval` (what it is over), n, group,
                rank, `maybe_best`. Group 1 holds the best entry and those that do not differ from it significantly, 2
@@ -238,7 +238,7 @@ class Significance:
                not compete, those of one seed are not tested: 0. `maybe_best`: whether no entry is significantly better
                when only that is asked (`maybe_best`), so that with 95 % confidence the best is among them
     pairs:     `KEYS[:3]`, `score`, `class_name`, `a` and `b` (each a tuple of `KEYS`), difference a - b, low,
-               high, p, p_holm (adjusted over the pairs of a board, for one score and class), n
+               high, p, p_holm (adjusted over the pairs of a leaderboard, for one score and class), n
     resolution: `KEYS[:3]`, `data`, `score`, and what a leaderboard's tests of the mIoU can tell apart (`Resolution`)
     baseline:  the method that all pairs have in common, "" where all pairs were tested
 
@@ -252,7 +252,7 @@ class Significance:
 
 
 def significance(run: Run, board: pd.DataFrame, baseline: str = "") -> Significance:
-    """Compare the entries of a run's leaderboard, board by board and score by score, where their data are the same.
+    """Compare the entries of a run's leaderboards, one by one and score by score, where their data are the same.
 
     baseline: name of a method; only the pairs with its entries are tested then, which corrects for fewer tests, and
     there are no groups

@@ -42,7 +42,8 @@ def prune(
     ] = Path("results/runs"),
     store: Annotated[Path, typer.Option(help="The store, as in runtime.store.")] = Path(RuntimeConfig.store),
     days: Annotated[
-        float, typer.Option(help="Keep what was made or used later: runs at work are not on a board yet.")
+        float,
+        typer.Option(help="Keep what was made or used later: runs at work are not on a leaderboard yet."),
     ] = 7,
     yes: Annotated[bool, typer.Option("--yes", help="Delete; without it they are listed only.")] = False,
 ) -> None:

@@ -65,7 +65,7 @@ def run(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")] = False,
 ) -> None:
-    """Run methods through every stage, score them and write the board. Running again resumes."""
+    """Run methods through every stage, score them and write the leaderboard. Running again resumes."""
     settings = [f"runtime.device={device}", *(SMOKE if smoke else ()), *(overrides or [])]
     if smoke and output is None:
         output = Path(SMOKE_FOLDER)

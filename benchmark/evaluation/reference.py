@@ -1,4 +1,4 @@
-"""Reference rows of the board: predictions that need no picture, scored by the same confusion arithmetic."""
+"""Reference rows of the leaderboard: predictions that need no picture, scored by the same confusion arithmetic."""
 
 from __future__ import annotations
 

@@ -170,7 +170,7 @@ class Maker:
         return entry, False
 
     def _keep_young(self) -> None:
-        """No board names this run's artifacts before it ends: `prune` is to take none of them meanwhile."""
+        """No leaderboard names this run's artifacts before it ends: `prune` is to take none of them meanwhile."""
         for planned in (planned for cell in self.plan.cells for planned in cell.stages):
             self.plan.store.touch(planned.stage.name, planned.key)
             if planned.score_key is not None:

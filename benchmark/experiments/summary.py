@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def write_summary(run_dir: Path, experiments: Sequence[str]) -> None:
     """Write the summary of all experiments of the folder, and print that of those just run.
 
-    Where the folder has a board, its reports are made again, with the tables and the summary in them.
+    Where the folder has a leaderboard, its reports are made again, with the tables and the summary in them.
     """
     from reports import build_reports, experiments_summary
     from results.directions import read_directions

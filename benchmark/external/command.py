@@ -1,4 +1,4 @@
-"""The command `evaluate`: score files that were made elsewhere and put them on a board."""
+"""The command `evaluate`: score files that were made elsewhere and put them on a leaderboard."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def evaluate(
     pseudo_labels: Annotated[Path | None, typer.Option(help="Folder of pseudo-labels, ID.png.")] = None,
     predictions: Annotated[Path | None, typer.Option(help="Folder of predictions, ID.png.")] = None,
     dataset: DatasetName = None,
-    scale: Annotated[str, typer.Option(help="Whose board it joins.")] = "nano",
-    protocol: Annotated[str, typer.Option(help="Whose board it joins.")] = "paper",
+    scale: Annotated[str, typer.Option(help="Whose leaderboard it joins.")] = "nano",
+    protocol: Annotated[str, typer.Option(help="Whose leaderboard it joins.")] = "paper",
     split: Annotated[
         str | None, typer.Option(help="Scored split; the board's are train, and val for predictions.")
     ] = None,
@@ -36,7 +36,7 @@ def evaluate(
     ] = "",
     output: Annotated[Path | None, typer.Option(help="Folder of the run that it joins.")] = None,
 ) -> None:
-    """Score CAMs, pseudo-labels or predictions from files, as a row of a run's board marked external.
+    """Score CAMs, pseudo-labels or predictions from files, as a row of a run's leaderboard marked external.
 
     Read are indexed PNGs, and CAMs as published code saves them (docs/guide/usage.md names the formats). Sorts
     that are given later under the same name join the row; changed files replace it.

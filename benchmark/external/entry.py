@@ -1,4 +1,4 @@
-"""CAMs, pseudo-labels and predictions that came from anywhere, as an entry of the board."""
+"""CAMs, pseudo-labels and predictions that came from anywhere, as an entry of the leaderboard."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NAME = re.compile(r"\w[\w .+-]{0,39}")
 
 @dataclass(frozen=True)
 class Sort:
-    """A sort of files: option of the command line, split that the board scores, how files are read."""
+    """A sort of files: option of the command line, split that the leaderboard scores, how files are read."""
 
     option: str
     split: str

@@ -27,7 +27,7 @@ def schedule_of(config: RunConfig, method: Method) -> str:
 
 
 def method_info(method: Method, cell: Cell | None = None) -> dict[str, Any]:
-    """What the board says of a method, and of it in a cell: what its stages start from and deviate in."""
+    """What the leaderboard says of a method, and of it in a cell: what its stages start from and deviate in."""
     stages = [planned.stage for planned in cell.stages] if cell else []
     supervision = [s.value for s in sorted(method.supervision, key=lambda s: s.name)]
     seen_masks = [MASKS_BEFORE] if any(stage.seen_masks for stage in stages) else []

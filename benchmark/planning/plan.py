@@ -226,7 +226,7 @@ def _plan_cell(job: Job, method: Method, seed: int, view: TrainingView, keys: _K
         return replace(cell, stages=_plan_stages(job, method, seed, view, keys))
     except NotRunnable as error:
         return replace(cell, status="not run", reason=str(error))
-    except MethodError as error:  # missing weights, say: a row of the board, while the others run
+    except MethodError as error:  # missing weights, say: a row of the leaderboard, while the others run
         return replace(cell, status="failed", reason=str(error))
 
 

@@ -1,7 +1,7 @@
-"""What the board says of the networks that make a run's CAMs and predictions: operations, parameters, circumstances.
+"""What the leaderboard says of the networks that make CAMs and predictions: operations, parameters, circumstances.
 
-Each distinct network is counted once, on the meta device, and its counts are kept in the store, so that a board that
-is written anew reads them and needs no torch.
+Each distinct network is counted once, on the meta device, and its counts are kept in the store, so that a
+leaderboard that is written anew reads them and needs no torch.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 NAME = "count-network"
 """Of the counts in the store."""
 COUNTED = (Kind.CAM, Kind.PREDICTION)
-"""Kinds of artifacts whose networks the board has columns for."""
+"""Kinds of artifacts whose networks the leaderboard has columns for."""
 LOOKED_AT = 200
 """Images whose sizes are read to find the most common one."""
 
 _said: set[str] = set()
-"""Keys of networks whose failure was said: a board is written anew after every method."""
+"""Keys of networks whose failure was said: a leaderboard is written anew after every method."""
 
 
 class Costs:
@@ -84,7 +84,7 @@ class Costs:
             return found.manifest["counts"]  # type: ignore[no-any-return]
         try:
             counts = count_network(stage, inputs, classes, self._size)
-        except Exception as error:  # the board is wanted without it, too
+        except Exception as error:  # the leaderboard is wanted without it, too
             if key not in _said:
                 _said.add(key)
                 reason = one_line(error, Path(store.root))

@@ -42,7 +42,7 @@ def write_board(
 ) -> dict[str, Path]:
     """Add records, cells and panels of a run to its folder and write its reports; returns these by name.
 
-    Cells that earlier commands left in the folder stay on the board, see `results.merge`; order: `add_records`'
+    Cells that earlier commands left in the folder stay on the leaderboard, see `results.merge`; order: `add_records`'
     """
     from reports import build_reports
     from results.merge import add_records, run_lock
@@ -51,7 +51,7 @@ def write_board(
         records, cells = _rows(plan, results, references, run_dir)
         for cell in add_records(run_dir, records, cells, order):
             console.print(
-                f"{cell.method} seed {cell.seed} {cell.status}: the board keeps its earlier result",
+                f"{cell.method} seed {cell.seed} {cell.status}: the leaderboard keeps its earlier result",
                 markup=False,
             )
         illustrate(plan, run_dir)

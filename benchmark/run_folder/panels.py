@@ -60,7 +60,7 @@ def illustrate(plan: Plan, run_dir: Path) -> None:
             try:
                 shown = _given(plan, example, run_dir)
                 made = [shown | pictures.draw(example.sample) for pictures in drawn]
-            except DataError as error:  # its stage has failed for it; the board is still wanted
+            except DataError as error:  # its stage has failed for it; the leaderboard is still wanted
                 console.print(f"no panel of {example.sample.id}: {error}", markup=False)
                 continue
             for of_entry, panel in zip(panels, made):

@@ -56,12 +56,12 @@ class Section:
 
 
 def board_sections(board: Board) -> list[Section]:
-    """Those of one board that have something to show, in the page's order."""
+    """Those of one leaderboard that have something to show, in the page's order."""
     return _built(_OF_A_BOARD, lambda module: module.build(board), f"{board.id}-")
 
 
 def page_sections(boards: Sequence[Board]) -> list[Section]:
-    """Those of all boards together."""
+    """Those of all leaderboards together."""
     return _built(_OF_THE_PAGE, lambda module: module.build(boards), "")
 
 

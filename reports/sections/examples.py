@@ -69,7 +69,7 @@ def class_colours(board: Board) -> dict[str, str]:
 
 
 def _steps(folder: Path, panel: Mapping[str, Any], longest: int) -> list[dict[str, Any]]:
-    """What an entry made on the way to what the board scores, under its stages' names."""
+    """What an entry made on the way to what the leaderboard scores, under its stages' names."""
     made = [
         {
             "title": _step_title(step["name"]),

@@ -1,4 +1,4 @@
-"""The head of a board: what holds for all of it."""
+"""The head of a leaderboard: what holds for all of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from results.changes import shared_changes
 
 
 def facts(board: Board) -> list[tuple[str, str]]:
-    """What holds for the whole board, as (term, description)."""
+    """What holds for the whole leaderboard, as (term, description)."""
     records = board.records
     found = [("Methods", str(len({entry.row["method"] for entry in board.methods})))]
     found.append(("Seeds", str(len({cell["seed"] for cell in board.cells})) if board.cells else "none"))

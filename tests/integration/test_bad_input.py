@@ -177,11 +177,11 @@ def test_masks_that_nobody_opens_are_not_looked_at(command_line, third_party, fo
     assert "references · val" in done.out  # these score val, and say what is wrong there
 
 
-# ---------------------------------------------------------------- a row of the board
+# ---------------------------------------------------------------- a row of the leaderboard
 
 
 def test_a_truncated_image(command_line, third_party, voc):
-    """Only those who read it fail; the board appears; a whole image makes the rest good."""
+    """Only those who read it fail; the leaderboard appears; a whole image makes the rest good."""
     third_party(Toy("blind"))
     image = voc / "JPEGImages" / "2007_000001.jpg"
     whole = image.read_bytes()

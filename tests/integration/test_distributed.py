@@ -1,4 +1,4 @@
-"""`torchrun --nproc_per_node 2`: the same samples, the same network, one store, one board."""
+"""`torchrun --nproc_per_node 2`: the same samples, the same network, one store, one leaderboard."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`kill -9` in every stage, its scoring, the checks and the board, then the same command: equal artifacts and scores.
+"""`kill -9` in every stage, its scoring, the checks and the leaderboard, then the same command: equal results.
 
 An uninterrupted run counts, for everything that it makes, the renames and marks by which files come into place; from
 them follows where the other one is killed. All of it is `slow`; one of each sort is not.

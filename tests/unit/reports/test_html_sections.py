@@ -56,7 +56,7 @@ def board_of(folder: Path) -> view.Board:
 
 
 def made_board(values: dict[str, float], metric: str = "miou", **where: Any) -> view.Board:
-    """A board of methods with one segmentation score each."""
+    """A leaderboard of methods with one segmentation score each."""
     place = {
         "dataset": "d",
         "scale": "nano",

@@ -194,7 +194,7 @@ def test_terminal_marks_what_is_best_by_significance(run_dir: Path) -> None:
 
 
 def bold_titles(board: pd.DataFrame, found: Significance) -> set[str]:
-    """Entries of the terminal's board that have a score in bold."""
+    """Entries of the terminal's leaderboard that have a score in bold."""
     (table,) = (part for part in render(board, found, 120) if isinstance(part, Table))
     columns = [list(column.cells) for column in table.columns]
     scores = [cells for cells in columns if any("±" in str(cell) for cell in cells)]

@@ -1,4 +1,4 @@
-"""A grid: any CAM, any refiner, any segmentation network, as entries of one board that share what they can."""
+"""A grid: any CAM, any refiner, any segmentation network, as entries of one leaderboard that share what they can."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts of a run's own networks: what is counted, once, and kept; what cannot be counted costs no board."""
+"""Counts of a run's own networks: what is counted, once, and kept; what cannot be counted costs no leaderboard."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_the_last_network_of_a_stage_is_counted_on_an_image_of_the_usual_size(pl
 
 def test_a_network_is_counted_once_and_kept(plan, counted):
     first = Costs(plan).of(PREDICT, {}, ENTRY)
-    for again in (Costs(plan), Costs(plan)):  # of boards that are written later
+    for again in (Costs(plan), Costs(plan)):  # of leaderboards that are written later
         assert again.of(replace(PREDICT, name="segment"), {}, ENTRY) == first
     assert len(counted) == 1
     Costs(plan).of(replace(PREDICT, settings=ToyConfig(value=1)), {}, ENTRY)  # may mean another network

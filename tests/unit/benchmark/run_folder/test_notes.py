@@ -17,7 +17,7 @@ ROWS = ("a,rust,train", "b,dent,train", "c,rust;scratch,val")
 
 
 def shown(command_line: CommandLine, printed: str) -> dict[str, str]:
-    """The board by where it is read; line breaks as spaces."""
+    """The leaderboard by where it is read; line breaks as spaces."""
     files = {name: command_line.output / name for name in ("report.html", "report.md", "tables.tex")}
     texts = {"terminal": printed} | {name: path.read_text(encoding="utf-8") for name, path in files.items()}
     return {name: " ".join(text.replace("{-}", "-").split()) for name, text in texts.items()}

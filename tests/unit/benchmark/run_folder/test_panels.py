@@ -150,7 +150,7 @@ def test_every_command_redraws_the_folder_with_the_same_images(
 
 
 class Gradual(Toy):
-    """Labels the board scores, labels on the way to them, and a map that nobody scores."""
+    """Labels the leaderboard scores, labels on the way to them, and a map that nobody scores."""
 
     def stages(self, config: Any, view: Any, shared: Any) -> Sequence[Stage]:
         on_the_way = Stage(

@@ -191,7 +191,7 @@ def test_weights_that_saw_cocos_masks_are_marked_on_the_board() -> None:
 
 
 def _supervision(config: SegmenterConfig) -> str:
-    """What the board says that CA-CL with this segmentation network was taught by."""
+    """What the leaderboard says that CA-CL with this segmentation network was taught by."""
     view = TrainingView("voc2012", VOC_CLASSES, {"train": (), "val": ()})
     stages = CA_CL.stages(replace(CA_CL.presets["paper"], segmenter=config), view, Shared())
     cell: Any = SimpleNamespace(
