@@ -54,7 +54,7 @@ def print_plan(plan: Plan) -> bool:
             state = (
                 "stored"
                 if stored
-                else "shared with an earlier cell"
+                else "shared with an earlier run"
                 if planned.key in counted
                 else f"to do, about {size(estimate)}"
             )
@@ -72,7 +72,7 @@ def print_plan(plan: Plan) -> bool:
     checkpoints = sum(sorted(trainings)[-processes:])  # those that may be under way at once
     meanwhile = f", and {size(checkpoints)} while networks are trained" if checkpoints else ""
     console.print(
-        f"\n{len(plan.cells)} cells, {time.todo} stages to do; about {size(needed)} of disk in {root}{meanwhile}, "
+        f"\n{len(plan.cells)} runs, {time.todo} stages to do; about {size(needed)} of disk in {root}{meanwhile}, "
         f"{size(free)} free",
         markup=False,
     )
@@ -84,7 +84,7 @@ def print_plan(plan: Plan) -> bool:
     if failed:
         names = ", ".join(dict.fromkeys(cell.method.name for cell in failed))
         console.print(
-            f"{len(failed)} of {len(plan.cells)} cells cannot run ({names}): see above",
+            f"{len(failed)} of {len(plan.cells)} runs cannot begin ({names}): see above",
             style="red",
             markup=False,
         )

@@ -197,7 +197,7 @@ def test_a_second_run_does_nothing(run, command_line: CommandLine):
 def test_the_dry_run_finds_everything_stored(run, command_line: CommandLine):
     done = command_line(*run.arguments, "--dry-run")
     assert done.code == 0
-    assert f"{len(STANDARD)} cells, 0 stages to do" in done.out
+    assert f"{len(STANDARD)} runs, 0 stages to do" in done.out
 
 
 def test_report_writes_the_same_page_again(run, command_line: CommandLine, tmp_path):

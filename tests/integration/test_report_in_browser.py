@@ -186,7 +186,7 @@ def test_boards_are_filtered_by_protocol(browser: Any, tmp_path: Path) -> None:
         assert page.locator("article:visible").count() == 2
         page.locator("#board-filters select[name=protocol]").select_option("unified")
         assert page.locator("article:visible").get_attribute("data-protocol") == "unified"
-        assert page.locator("#board-filters [role=status]").inner_text() == "1 of 2 boards"
+        assert page.locator("#board-filters [role=status]").inner_text() == "1 of 2 leaderboards"
 
 
 def test_hostile_names_run_nothing(browser: Any, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-// Which boards are shown, and opening all panels.
+// Which leaderboards are shown, and opening all panels.
 const boardFilters = document.getElementById("board-filters");
 if (boardFilters !== null) {
   const articles = [...document.querySelectorAll("article")];

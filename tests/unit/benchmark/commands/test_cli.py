@@ -91,12 +91,12 @@ def test_the_dry_run_says_what_would_be_done_and_does_nothing(command_line, thir
     arguments = ("--seeds", "0,1", "method.two.value=1")
     done = command_line.run("one,two", *arguments, "--dry-run")
     assert done.code == 0
-    assert "4 cells, 4 stages to do; about" in done.out
+    assert "4 runs, 4 stages to do; about" in done.out
     assert not command_line.store.exists()
     assert not command_line.output.exists()
     command_line.run("one")
     out = command_line.run("one,two", *arguments, "--dry-run").out
-    assert "4 cells, 3 stages to do" in out
+    assert "4 runs, 3 stages to do" in out
     assert out.count("  stored\n") == 1
 
 

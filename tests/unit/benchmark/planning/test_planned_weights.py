@@ -134,7 +134,7 @@ def test_absent_weights_are_said_before_others_run(
     dry = command_line.run("able,poor", "--seeds", "0,1", "--dry-run")
     assert dry.code == 1
     assert f"failed: {reason}" in dry.out
-    assert dry.out.splitlines()[-1] == "2 of 4 cells cannot run (poor): see above"
+    assert dry.out.splitlines()[-1] == "2 of 4 runs cannot begin (poor): see above"
     done = command_line.run("able,poor")
     assert done.code == 1
     assert 0 <= done.out.index(f"poor · seed 0: failed: {reason}") < done.out.index("able · seed 0 · labels")
