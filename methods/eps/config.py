@@ -7,12 +7,12 @@ from typing import Annotated
 
 from datasets.limits import OneOf, Share
 from methods.base import MethodConfig
+from methods.cam.config import CamTrainingConfig
 from methods.layers.config import (
     BackboneConfig,
     CamInferenceConfig,
     SegmenterConfig,
     TrainConfig,
-    TrainingConfig,
 )
 from methods.layers.presets import (
     COCO,
@@ -37,7 +37,7 @@ MAP_SELECTIONS = ("naive", "predefined", "adaptive")
 
 
 @dataclass(frozen=True)
-class JointTrainingConfig(TrainingConfig):
+class JointTrainingConfig(CamTrainingConfig):
     """What the joint training depends on; see `EpsConfig`. predefined_background: indices, () if they are not used"""
 
     saliency: SaliencyConfig

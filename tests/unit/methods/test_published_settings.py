@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
+from datasets.base import TrainingView
+from methods.base import Shared
+from methods.cam.config import CamTrainingConfig
+from methods.cam.network import PlainCam
+from methods.layers.config import BackboneConfig, TrainConfig
 from methods.registry import all_methods
+
+VIEW = TrainingView("toy", ("a", "b"), {"train": (), "val": ()})
 
 
 @pytest.mark.parametrize(
@@ -15,3 +23,38 @@ def test_eps_and_its_baseline_resize_as_their_logs_print(preset, crop, resize_lo
     for name in ("eps", "cam"):
         recipe = all_methods()[name].presets[preset].train.recipe
         assert (recipe.crop, recipe.resize_long) == (crop, resize_long)
+
+
+def test_the_baselines_classifier_drops_half_of_the_channels_and_epss_none() -> None:
+    """dropout7 of EPS's resnet38_cls; resnet38_eps has none, nor have our smaller scales."""
+    found = {
+        (name, scale): all_methods()[name].stages(all_methods()[name].presets[scale], VIEW, Shared())
+        for name in ("cam", "eps")
+        for scale in ("nano", "small", "paper", "paper/coco2014")
+        if (name, scale) != ("eps", "small")  # its detector is not installed everywhere
+    }
+    rates = {
+        key: stage.settings.dropout for key, stages in found.items() for stage in stages if stage.name == "classify"
+    }
+    assert {key for key, rate in rates.items() if rate} == {("cam", "paper"), ("cam", "paper/coco2014")}
+    assert rates["cam", "paper"] == rates["cam", "paper/coco2014"] == 0.5
+
+
+def test_dropout_takes_whole_channels_in_training_alone() -> None:
+    torch.manual_seed(0)
+    backbone = BackboneConfig("resnet38d_nano", output_stride=4)
+    settings = CamTrainingConfig(backbone, TrainConfig(), dropout=0.5)
+    network = PlainCam.build_for_training(settings, 2, None)
+    features = torch.ones(4, network.backbone.channels, 3, 3)
+    dropped = network.dropout(features).flatten(2)
+    assert set(dropped.unique().tolist()) == {0.0, 2.0}
+    assert torch.equal(dropped.amin(-1), dropped.amax(-1))
+    assert 0.3 < (dropped[..., 0] == 0).sum() / dropped[..., 0].numel() < 0.7
+    images = torch.rand(1, 3, 16, 16)
+    before = torch.get_rng_state()
+    network.eval()
+    assert torch.equal(network(images), network.classifier(network.backbone(images)))
+    without = PlainCam.build_for_training(CamTrainingConfig(backbone, TrainConfig()), 2, None)
+    torch.set_rng_state(before)
+    without.dropout(features)
+    assert torch.equal(torch.get_rng_state(), before), "without it no random number is drawn"
