@@ -10,6 +10,7 @@ from methods.base import Shared
 from methods.cam.config import CamTrainingConfig
 from methods.cam.network import PlainCam
 from methods.layers.config import BackboneConfig, TrainConfig
+from methods.refiners import PSA
 from methods.registry import all_methods
 
 VIEW = TrainingView("toy", ("a", "b"), {"train": (), "val": ()})
@@ -58,3 +59,16 @@ def test_dropout_takes_whole_channels_in_training_alone() -> None:
     torch.set_rng_state(before)
     without.dropout(features)
     assert torch.equal(torch.get_rng_state(), before), "without it no random number is drawn"
+
+
+@pytest.mark.parametrize("name", ["mctformer", "semantic_modulation"])
+def test_mctformer_trains_psas_network_for_five_epochs_at_a_tenth_of_psas_rate(name: str) -> None:
+    """`max_epoches` and `lr` of MCTformer's psa/train_aff.py; train_aug has 10 582 images, the batch 8."""
+    presets = all_methods()[name].presets
+    for preset, images in (("paper", 10582), ("paper/coco2014", 82081)):
+        train = presets[preset].refiner.psa.train
+        assert (train.iterations, train.batch_size, train.learning_rate) == (5 * (images // 8), 8, 0.01)
+    own = PSA["paper"].train
+    assert (own.iterations, own.learning_rate) == (8 * (10582 // 8), 0.1), "PSA's own are as they were"
+    assert presets["nano"].refiner.psa.train == PSA["nano"].train
+    assert presets["small"].refiner.psa.train == PSA["small"].train
