@@ -94,6 +94,7 @@ PRESETS = {
         RESNET38D,
         PAPER_TRAIN,
         SaliencyConfig(source="folder"),
+        refiner=RefinerConfig(crf=DEEPLAB_CRF, crf_background_power=7.0),
         segmenter=replace(
             SEGMENTERS["paper"],
             head="largefov",
@@ -105,7 +106,7 @@ PRESETS[COCO] = replace(
     PRESETS["paper"],
     train=COCO_TRAIN,
     foreground_weight=0.9,
-    refiner=refiner_at(COCO),
+    refiner=replace(refiner_at(COCO), crf=DEEPLAB_CRF, crf_background_power=7.0),
     segmenter=replace(
         SEGMENTERS[COCO],
         backbone=VGG16,

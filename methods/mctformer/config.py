@@ -86,8 +86,6 @@ class MctformerConfig(MethodConfig):
     classifier_checkpoint: str | None = None
 
 
-
-
 def _affinity(images: int) -> PsaConfig:
     """PSA's network as MCTformer trains it: 5 epochs at .01, where PSA itself has 8 at .1."""
     psa = PSA["paper"]

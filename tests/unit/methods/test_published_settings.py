@@ -35,7 +35,10 @@ def test_the_baselines_classifier_drops_half_of_the_channels_and_epss_none() -> 
         if (name, scale) != ("eps", "small")  # its detector is not installed everywhere
     }
     rates = {
-        key: stage.settings.dropout for key, stages in found.items() for stage in stages if stage.name == "classify"
+        key: stage.settings.dropout
+        for key, stages in found.items()
+        for stage in stages
+        if stage.name == "classify"
     }
     assert {key for key, rate in rates.items() if rate} == {("cam", "paper"), ("cam", "paper/coco2014")}
     assert rates["cam", "paper"] == rates["cam", "paper/coco2014"] == 0.5
@@ -72,3 +75,14 @@ def test_mctformer_trains_psas_network_for_five_epochs_at_a_tenth_of_psas_rate(n
     assert (own.iterations, own.learning_rate) == (8 * (10582 // 8), 0.1), "PSA's own are as they were"
     assert presets["nano"].refiner.psa.train == PSA["nano"].train
     assert presets["small"].refiner.psa.train == PSA["small"].train
+
+
+@pytest.mark.parametrize("preset", ["paper", "paper/coco2014"])
+def test_epss_crf_is_that_of_its_readme_with_a_power_as_background(preset: str) -> None:
+    """bi_w = 4, bi_xy_std = 67, bi_rgb_std = 3, pos_w = 3, pos_xy_std = 1; (1 - max)^alpha is infer.py's."""
+    refiner = all_methods()["eps"].presets[preset].refiner
+    crf = refiner.crf
+    assert (crf.bilateral_compat, crf.bilateral_sxy, crf.bilateral_srgb) == (4.0, 67.0, 3.0)
+    assert (crf.gaussian_compat, crf.gaussian_sxy) == (3.0, 1.0)
+    assert refiner.crf_background_power == 7.0
+    assert all_methods()["eps"].presets["nano"].refiner.crf_background_power is None
