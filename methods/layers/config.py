@@ -185,6 +185,7 @@ class SegmenterConfig:
     test_flip: add the mirrored image at test time
     test_crf: dense CRF on the predicted scores; null: none
     test_batch_size: images of equal size at once
+    padding_is_background: label what lies outside an image background (MCTformer's code), in place of ignored
     network_checkpoint: a trained network of deeplab-pytorch, or of MCTformer's for ResNet-38d, in place of the
                training; `init` then says what it was trained with: "pseudo-labels", or true "masks"
     """
@@ -200,6 +201,7 @@ class SegmenterConfig:
     test_flip: bool = False
     test_crf: CrfConfig | None = None
     test_batch_size: Batch = 8
+    padding_is_background: bool = False
     network_checkpoint: str | None = None
 
 

@@ -135,10 +135,11 @@ PRESETS = {
             recipe=Recipe(crop=224, resize_crop=(0.08, 1.0), brightness=0.4, contrast=0.4, saturation=0.4),
         ),
         inference=CamInferenceConfig(scales=(1.0,), batch_size=16),
+        background_threshold=0.39,
         refiner=mctformer_psa(_affinity(VOC_IMAGES), IRN["paper"]),
         segmenter=replace(
             SEGMENTERS["paper"],
-            backbone=RESNET38D,
+            backbone=replace(RESNET38D, frozen_stages=1),
             head="largefov_resnet38d",
             train=TrainConfig(
                 iterations=30 * VOC_IMAGES // 4,
@@ -153,6 +154,7 @@ PRESETS = {
             loss_scales=(),
             test_flip=False,
             test_crf=CrfConfig(10, 4.0, 3.0, 83.0, 5.0, 3.0),
+            padding_is_background=True,
         ),
     ),
 }

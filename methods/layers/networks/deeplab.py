@@ -36,7 +36,10 @@ class LargeFOV(nn.Sequential):
 
 
 class LargeFOVResNet38d(nn.Sequential):
-    """V1's head on ResNet-38d: two 3x3 convolutions of dilation 12 (MCTformer: 4096 -> 512 -> classes)."""
+    """V1's head on ResNet-38d: two 3x3 convolutions of dilation 12 (MCTformer: 4096 -> 512 -> classes).
+
+    As in MCTformer's code, weights start Xavier-uniform and biases as PyTorch has them.
+    """
 
     def __init__(self, channels: int, outputs: int, width: int, dilation: int = 12) -> None:
         super().__init__(
@@ -44,6 +47,8 @@ class LargeFOVResNet38d(nn.Sequential):
             nn.ReLU(inplace=True),
             nn.Conv2d(width, outputs, 3, padding=dilation, dilation=dilation),
         )
+        for convolution in (self[0], self[2]):
+            nn.init.xavier_uniform_(convolution.weight)
 
 
 class ASPP(nn.Module):
@@ -78,7 +83,8 @@ class DeepLab(nn.Module):
             self.head = ASPP(channels, outputs)
         else:
             raise MethodError(f"unknown head {config.head!r}; choose largefov, largefov_resnet38d or aspp")
-        if not config.head_norm:  # normalised layers keep their default initialisation
+        # Normalised layers keep their default initialisation, and ResNet-38d's head its own.
+        if not config.head_norm and config.head != "largefov_resnet38d":
             for module in self.head.modules():
                 if isinstance(module, nn.Conv2d):
                     nn.init.normal_(module.weight, std=0.01)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.testing import assert_close
 
 from datasets.base import TrainingView
+from datasets.loading.loader import Batch
 from methods.base import Shared
 from methods.cam.config import CamTrainingConfig
 from methods.cam.network import PlainCam
-from methods.layers.config import BackboneConfig, TrainConfig
+from methods.layers.config import BackboneConfig, SegmenterConfig, TrainConfig
+from methods.layers.networks.backbones import build_backbone
+from methods.layers.networks.deeplab import build_segmenter
 from methods.refiners import PSA
 from methods.registry import all_methods
+from methods.segmenters.stages import segmentation_losses, with_background_around
 
 VIEW = TrainingView("toy", ("a", "b"), {"train": (), "val": ()})
 
@@ -86,3 +91,47 @@ def test_epss_crf_is_that_of_its_readme_with_a_power_as_background(preset: str) 
     assert (crf.gaussian_compat, crf.gaussian_sxy) == (3.0, 1.0)
     assert refiner.crf_background_power == 7.0
     assert all_methods()["eps"].presets["nano"].refiner.crf_background_power is None
+
+
+@pytest.mark.parametrize("name", ["mctformer", "semantic_modulation"])
+def test_mctformers_segmentation_freezes_the_stem_alone_and_takes_padding_as_background(name: str) -> None:
+    """seg/network/resnet38d.py and seg/tool/exutils.py; .39 is bg_thr of psa/infer_aff.py."""
+    presets = all_methods()[name].presets
+    for preset in ("paper", "paper/coco2014"):
+        segmenter = presets[preset].segmenter
+        assert (segmenter.backbone.frozen_stages, segmenter.padding_is_background) == (1, True)
+        assert presets[preset].background_threshold == 0.39
+        with torch.device("meta"):
+            trunk = build_backbone(segmenter.backbone).trunk
+        frozen = {
+            n.split(".")[0] for n, p in trunk.named_parameters() if not p.requires_grad and "bn" not in n
+        }
+        assert frozen == {"conv1a"}
+        assert all(not p.requires_grad for n, p in trunk.named_parameters() if "bn" in n)
+    for scale in ("nano", "small"):
+        assert presets[scale].background_threshold == 0.4
+        assert not presets[scale].segmenter.padding_is_background
+
+
+def test_resnet38ds_head_starts_xavier_uniform() -> None:
+    torch.manual_seed(0)
+    backbone = BackboneConfig("resnet38d_nano", output_stride=4)
+    head = build_segmenter(SegmenterConfig(backbone, "largefov_resnet38d"), 3).head
+    for layer in (head[0], head[2]):
+        bound = (6 / (9 * (layer.in_channels + layer.out_channels))) ** 0.5
+        assert 0.98 * bound < layer.weight.abs().max().item() <= bound
+        assert layer.bias.any(), "PyTorch's own"
+
+
+def test_padding_counts_as_background_where_it_is_set() -> None:
+    """An image of one pixel of class 1, with a padded pixel beside it: its label is 255, or background."""
+    logits = torch.tensor([[[[0.0, 2.0]], [[1.0, 0.0]]]])
+    valid = torch.tensor([[[[True, False]]]])
+    batch = Batch(
+        ("a",), torch.zeros(1, 3, 1, 2), torch.ones(1, 1), {"labels": torch.tensor([[[1, 255]]])}, valid
+    )
+    log = logits.log_softmax(1)
+    network = lambda images: logits  # noqa: E731
+    assert_close(segmentation_losses(network, batch)["segmentation"], -log[0, 1, 0, 0])
+    filled = with_background_around(segmentation_losses)(network, batch)["segmentation"]
+    assert_close(filled, -(log[0, 1, 0, 0] + log[0, 0, 0, 1]) / 2)
