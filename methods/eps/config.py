@@ -97,7 +97,7 @@ PRESETS = {
         refiner=RefinerConfig(crf=DEEPLAB_CRF, crf_background_power=7.0),
         segmenter=replace(
             SEGMENTERS["paper"],
-            head="largefov",
+            head="largefov_single",
             test_crf=DEEPLAB_CRF,
         ),
     ),

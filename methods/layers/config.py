@@ -28,7 +28,7 @@ TIMM = "timm/"
 """Prefix of the names of timm's networks."""
 OPTIMISERS = ("sgd", "adamw")
 SCHEDULES = ("poly", "cosine")
-HEADS = ("largefov", "largefov_resnet38d", "aspp")
+HEADS = ("largefov", "largefov_single", "largefov_resnet38d", "aspp")
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,8 @@ class CrfConfig:
 class SegmenterConfig:
     """A segmentation network and its recipe.
 
-    head: largefov (DeepLab V1), largefov_resnet38d (V1's head of that backbone), aspp (V2)
+    head: largefov (DeepLab V1), largefov_single (V1 as one branch of V2's head, on ResNets), largefov_resnet38d (V1's
+          head of that backbone), aspp (V2)
     head_dilation: of V1's heads, in cells (12 as published, at stride 8 and 321 pixels or more)
     head_norm: batch normalisation in V1's head; as published there is none, and a new head then needs
                thousands of iterations, which the nano scale does not have

@@ -42,7 +42,7 @@ def train_segmentation(context: StageContext, settings: SegmenterConfig, labels:
     """
     weights = context.weights_path(settings.backbone.weights)
     network = build_segmenter(settings, len(context.view.classes), weights)
-    optimiser = build_optimiser(network, [network.head], settings.train)
+    optimiser = build_optimiser(network, network.new_layers, settings.train)
     batches = context.train_batches(
         context.view.samples("train"),
         settings.train.recipe,
