@@ -155,7 +155,9 @@ def conditions_of(cell: dict[str, Any]) -> Conditions:
     masks = segmenter.get("init") == "coco-masks"
     return Conditions(
         cam_backbone=str(trunk),
-        segmenter={"largefov": "DeepLab V1", "aspp": "DeepLab V2"}.get(segmenter.get("head", ""), UNKNOWN),
+        segmenter={"largefov": "DeepLab V1", "largefov_single": "DeepLab V1", "aspp": "DeepLab V2"}.get(
+            segmenter.get("head", ""), UNKNOWN
+        ),
         segmenter_backbone=str((segmenter.get("backbone") or {}).get("name", UNKNOWN)),
         segmenter_initialisation="COCO masks" if masks else UNKNOWN,
         test_scales=UNKNOWN if scales is None else "one" if len(scales) == 1 else "several",

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from datasets.base import TrainingView
 from methods.base import Method, Shared, Stage, Supervision
-from methods.cam.config import PRESETS, CamConfig
-from methods.layers.config import TrainingConfig
+from methods.cam.config import PRESETS, CamConfig, CamTrainingConfig
 from methods.pipeline import cam_stages, classify_stage, stages_after_cam
 
 NETWORK = "methods.cam.network:PlainCam"
@@ -28,7 +27,7 @@ class CamMethod(Method):
     reported_as = "CAM"
 
     def stages(self, config: CamConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
-        training = TrainingConfig(config.backbone, config.train)
+        training = CamTrainingConfig(config.backbone, config.train, dropout=config.dropout)
         classify = classify_stage(NETWORK, training, config.classifier_checkpoint)
         cam, scores = cam_stages(NETWORK, classify, config, shared)
         return [classify, cam, scores, *stages_after_cam(cam, config.refiner, config.segmenter, shared)]

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from datasets.limits import Share
+from datasets.limits import Share, Within
 from methods.base import MethodConfig
 from methods.layers import presets
-from methods.layers.config import BackboneConfig, CamInferenceConfig, SegmenterConfig, TrainConfig
+from methods.layers.config import (
+    BackboneConfig,
+    CamInferenceConfig,
+    SegmenterConfig,
+    TrainConfig,
+    TrainingConfig,
+)
 from methods.refiners import refiner_at
 from methods.refiners.config import RefinerConfig
 from methods.segmenters import SEGMENTERS
+
+
+@dataclass(frozen=True)
+class CamTrainingConfig(TrainingConfig):
+    """What a classifier's training depends on; dropout: see `CamConfig`."""
+
+    dropout: float = field(default=0.0, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -18,6 +32,7 @@ class CamConfig(MethodConfig):
     """backbone: as the method it is compared with; background_threshold: fixed background score in [0, 1].
 
     classifier_checkpoint: a classifier of PSA's or IRNet's code in place of the training
+    dropout: probability of dropping a channel of the features before the classifier, in training
     """
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
@@ -27,6 +42,7 @@ class CamConfig(MethodConfig):
     refiner: RefinerConfig = field(default_factory=RefinerConfig)
     segmenter: SegmenterConfig = field(default_factory=lambda: SEGMENTERS["paper"])
     classifier_checkpoint: str | None = None
+    dropout: Annotated[float, Within(0, 1, below=True)] = 0.0
 
 
 PRESETS = {
@@ -44,11 +60,12 @@ PRESETS = {
         refiner=refiner_at("small"),
         segmenter=SEGMENTERS["small"],
     ),
-    "paper": CamConfig(presets.RESNET38D, presets.PAPER_TRAIN),
+    "paper": CamConfig(presets.RESNET38D, presets.PAPER_TRAIN, dropout=0.5),
     presets.COCO: CamConfig(
         presets.RESNET38D,
         presets.COCO_TRAIN,
         refiner=refiner_at(presets.COCO),
         segmenter=SEGMENTERS[presets.COCO],
+        dropout=0.5,
     ),
 }

@@ -12,23 +12,34 @@ from torch.nn.functional import multilabel_soft_margin_loss
 
 from datasets.loading.loader import Batch
 from datasets.recipe import Normalisation
+from methods.cam.config import CamTrainingConfig
 from methods.layers.cam_network import CamClassifier
 from methods.layers.networks.backbones import Backbone, BackboneConfig, build_backbone
 from methods.layers.weights.released import CAM_NETWORK, renamed, require_undilated
 
 
 class PlainCam(CamClassifier):
-    """Images (B, 3, H, W) -> maps of the classes (B, C, h, w), before any activation; by a 1x1 layer without bias."""
+    """Images (B, 3, H, W) -> maps of the classes (B, C, h, w), before any activation; by a 1x1 layer without bias.
+
+    dropout: drops channels of the features in training, with a probability that `build_for_training` sets
+    """
 
     def __init__(self, backbone: Backbone, classes: int) -> None:
         super().__init__()
         self.backbone = backbone
+        self.dropout = nn.Dropout2d(0.0)
         self.classifier = nn.Conv2d(backbone.channels, classes, 1, bias=False)
         nn.init.xavier_uniform_(self.classifier.weight)
 
     @classmethod
     def build(cls, config: BackboneConfig, classes: int, weights: Path | None = None) -> Self:
         return cls(build_backbone(config, weights), classes)
+
+    @classmethod
+    def build_for_training(cls, settings: CamTrainingConfig, classes: int, weights: Path | None) -> Self:
+        network = super().build_for_training(settings, classes, weights)
+        network.dropout.p = settings.dropout
+        return network
 
     @property
     def normalisation(self) -> Normalisation:
@@ -38,7 +49,7 @@ class PlainCam(CamClassifier):
         return [self.classifier]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.classifier(self.backbone(images))  # type: ignore[no-any-return]
+        return self.classifier(self.dropout(self.backbone(images)))  # type: ignore[no-any-return]
 
     def losses(self, forward: nn.Module, batch: Batch, settings: Any) -> Mapping[str, torch.Tensor]:
         """Multi-label soft margin loss of the globally averaged maps."""

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from methods.base import Kind, MethodError, Shared, Stage, part
 from methods.cam import NETWORK as CAM
+from methods.cam.config import CamTrainingConfig
 from methods.clims.config import GuidedCamConfig, GuidedConfig, GuidedTrainingConfig
-from methods.layers.config import ScoresConfig, TrainingConfig
+from methods.layers.config import ScoresConfig
 from methods.layers.weights.released import released_stage
 from methods.pipeline import cam_stages, classify_stage, image_scores_stage, stages_after_cam
 
@@ -31,7 +32,7 @@ def guided_stages(
             "classifier_checkpoint is what a guided training starts from, and there is none from a classifier here; "
             "leave it out, or set initialisation=classifier and no network_checkpoint"
         )
-    plain = TrainingConfig(config.backbone, config.classifier)
+    plain = CamTrainingConfig(config.backbone, config.classifier)
     classify = classify_stage(CAM, plain, config.classifier_checkpoint)
     guide = Stage(
         "guide",

@@ -7,12 +7,12 @@ from typing import Annotated
 
 from datasets.limits import OneOf, Share
 from methods.base import MethodConfig
+from methods.cam.config import CamTrainingConfig
 from methods.layers.config import (
     BackboneConfig,
     CamInferenceConfig,
     SegmenterConfig,
     TrainConfig,
-    TrainingConfig,
 )
 from methods.layers.presets import (
     COCO,
@@ -37,7 +37,7 @@ MAP_SELECTIONS = ("naive", "predefined", "adaptive")
 
 
 @dataclass(frozen=True)
-class JointTrainingConfig(TrainingConfig):
+class JointTrainingConfig(CamTrainingConfig):
     """What the joint training depends on; see `EpsConfig`. predefined_background: indices, () if they are not used"""
 
     saliency: SaliencyConfig
@@ -94,9 +94,10 @@ PRESETS = {
         RESNET38D,
         PAPER_TRAIN,
         SaliencyConfig(source="folder"),
+        refiner=RefinerConfig(crf=DEEPLAB_CRF, crf_background_power=7.0),
         segmenter=replace(
             SEGMENTERS["paper"],
-            head="largefov",
+            head="largefov_single",
             test_crf=DEEPLAB_CRF,
         ),
     ),
@@ -105,7 +106,7 @@ PRESETS[COCO] = replace(
     PRESETS["paper"],
     train=COCO_TRAIN,
     foreground_weight=0.9,
-    refiner=refiner_at(COCO),
+    refiner=replace(refiner_at(COCO), crf=DEEPLAB_CRF, crf_background_power=7.0),
     segmenter=replace(
         SEGMENTERS[COCO],
         backbone=VGG16,

@@ -28,7 +28,7 @@ TIMM = "timm/"
 """Prefix of the names of timm's networks."""
 OPTIMISERS = ("sgd", "adamw")
 SCHEDULES = ("poly", "cosine")
-HEADS = ("largefov", "largefov_resnet38d", "aspp")
+HEADS = ("largefov", "largefov_single", "largefov_resnet38d", "aspp")
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,8 @@ class CrfConfig:
 class SegmenterConfig:
     """A segmentation network and its recipe.
 
-    head: largefov (DeepLab V1), largefov_resnet38d (V1's head of that backbone), aspp (V2)
+    head: largefov (DeepLab V1), largefov_single (V1 as one branch of V2's head, on ResNets), largefov_resnet38d (V1's
+          head of that backbone), aspp (V2)
     head_dilation: of V1's heads, in cells (12 as published, at stride 8 and 321 pixels or more)
     head_norm: batch normalisation in V1's head; as published there is none, and a new head then needs
                thousands of iterations, which the nano scale does not have
@@ -185,6 +186,7 @@ class SegmenterConfig:
     test_flip: add the mirrored image at test time
     test_crf: dense CRF on the predicted scores; null: none
     test_batch_size: images of equal size at once
+    padding_is_background: label what lies outside an image background (MCTformer's code), in place of ignored
     network_checkpoint: a trained network of deeplab-pytorch, or of MCTformer's for ResNet-38d, in place of the
                training; `init` then says what it was trained with: "pseudo-labels", or true "masks"
     """
@@ -200,6 +202,7 @@ class SegmenterConfig:
     test_flip: bool = False
     test_crf: CrfConfig | None = None
     test_batch_size: Batch = 8
+    padding_is_background: bool = False
     network_checkpoint: str | None = None
 
 

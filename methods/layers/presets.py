@@ -79,9 +79,9 @@ PAPER_TRAIN = TrainConfig(
     learning_rate=0.01,
     momentum=5e-4,
     weight_decay=5e-4,
-    recipe=Recipe(crop=448, resize_long=(448, 768), brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1),
+    recipe=Recipe(crop=448, resize_long=(256, 512), brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1),
 )
-"""Of ResNet-38d as a classifier, by EPS's code."""
+"""Of ResNet-38d as a classifier, as the logs of EPS's code print it; PSA resizes to (448, 768) instead."""
 COCO_TRAIN = replace(
     PAPER_TRAIN,
     iterations=256500,

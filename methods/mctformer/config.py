@@ -27,6 +27,7 @@ from methods.layers.presets import (
 )
 from methods.refiners import IRN, PSA, mctformer_psa
 from methods.refiners.config import RefinerConfig
+from methods.refiners.psa.config import PsaConfig
 from methods.segmenters import SEGMENTERS
 
 INTERMEDIATE = ("original", "affinity", "modulated")
@@ -85,6 +86,12 @@ class MctformerConfig(MethodConfig):
     classifier_checkpoint: str | None = None
 
 
+def _affinity(images: int) -> PsaConfig:
+    """PSA's network as MCTformer trains it: 5 epochs at .01, where PSA itself has 8 at .1."""
+    psa = PSA["paper"]
+    return replace(psa, train=replace(psa.train, iterations=5 * (images // 8), learning_rate=0.01))
+
+
 PRESETS = {
     "nano": MctformerConfig(
         NANO_VIT,
@@ -128,10 +135,11 @@ PRESETS = {
             recipe=Recipe(crop=224, resize_crop=(0.08, 1.0), brightness=0.4, contrast=0.4, saturation=0.4),
         ),
         inference=CamInferenceConfig(scales=(1.0,), batch_size=16),
-        refiner=mctformer_psa(PSA["paper"], IRN["paper"]),
+        background_threshold=0.39,
+        refiner=mctformer_psa(_affinity(VOC_IMAGES), IRN["paper"]),
         segmenter=replace(
             SEGMENTERS["paper"],
-            backbone=RESNET38D,
+            backbone=replace(RESNET38D, frozen_stages=1),
             head="largefov_resnet38d",
             train=TrainConfig(
                 iterations=30 * VOC_IMAGES // 4,
@@ -146,6 +154,7 @@ PRESETS = {
             loss_scales=(),
             test_flip=False,
             test_crf=CrfConfig(10, 4.0, 3.0, 83.0, 5.0, 3.0),
+            padding_is_background=True,
         ),
     ),
 }
@@ -153,7 +162,7 @@ _PAPER = PRESETS["paper"]
 PRESETS[COCO] = replace(
     _PAPER,
     train=replace(_PAPER.train, iterations=60 * COCO_IMAGES // 64, warmup=5 * COCO_IMAGES // 64),
-    refiner=mctformer_psa(PSA[COCO], IRN[COCO]),
+    refiner=mctformer_psa(_affinity(COCO_IMAGES), IRN[COCO]),
     segmenter=replace(
         _PAPER.segmenter, train=replace(_PAPER.segmenter.train, iterations=30 * COCO_IMAGES // 4)
     ),

@@ -145,7 +145,8 @@ def refiner_stages(config: RefinerConfig, cam: Stage) -> list[Stage]:
     if config.name == "irn":
         return _irn_stages(config.irn, cam)
     threshold = cam.fixed_threshold if config.background_threshold is None else config.background_threshold
-    if threshold is None and not (config.name == "psa" and config.psa.background_power is not None):
+    powers = {"psa": config.psa.background_power, "crf": config.crf_background_power}
+    if threshold is None and powers.get(config.name) is None:
         raise MethodError(
             f"refiner {config.name} has no refiner.background_threshold, and the CAM none of its own; set it"
         )
@@ -156,8 +157,11 @@ def refiner_stages(config: RefinerConfig, cam: Stage) -> list[Stage]:
         return [_pseudo_label_stage("par", par, cam)]
     if config.name == "gc":
         return _gc_stages(config, threshold or 0.0, cam)
-    crf = config.crf if config.name == "crf" else None
-    return [_pseudo_label_stage(config.name, PseudoLabelConfig(threshold or 0.0, crf), cam)]
+    settings = PseudoLabelConfig(threshold or 0.0)
+    if config.name == "crf":
+        power = config.crf_background_power
+        settings = PseudoLabelConfig((threshold or 0.0) if power is None else 0.0, config.crf, power)
+    return [_pseudo_label_stage(config.name, settings, cam)]
 
 
 def uncorrected_stage(cam: Stage, threshold: float) -> Stage:

@@ -22,6 +22,12 @@ def resized_maps(cam: Cam, size: tuple[int, int], least: int = 0) -> torch.Tenso
     return F.pad(resize(torch.from_numpy(cam.maps).float()[None], size)[0], (0, 0, 0, 0, 0, absent))
 
 
+def background_score(maps: torch.Tensor, power: float) -> torch.Tensor:
+    """(1 - max over K)^power: (..., K, h, w) in [0, 1] -> (..., 1, h, w); 1 where there are no maps."""
+    highest = F.pad(maps, (0, 0, 0, 0, 0, 1)).amax(-3, keepdim=True)
+    return (1 - highest) ** power
+
+
 def crf_size(cam: Cam, stride: int) -> tuple[int, int]:
     """(H, W) of a CRF's grid with a cell each `stride` pixels of the CAM's image."""
     return -(-cam.size[0] // stride), -(-cam.size[1] // stride)

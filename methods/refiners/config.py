@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from datasets.limits import Count, Natural, NotEmpty, OneOf, Share
+from datasets.limits import Count, Natural, NotEmpty, OneOf, Positive, Share
 from methods.layers.config import CrfConfig
 from methods.refiners.gc.config import GcConfig
 from methods.refiners.irn.config import IrnConfig
@@ -59,12 +59,14 @@ class RefinerConfig:
           "par" (pixel-adaptive refinement) or "gc" (Gaussian correction)
     background_threshold: score of the constant background map, in [0, 1]; None: the CAM's own fixed threshold.
                           Not of "irn", whose walk changes the scale of scores: it has its own
+    crf_background_power: of "crf": power of the background score (1 - max CAM)^power; null: the constant one
     crf, psa, irn, par, gc: of the refiner of that name only; `methods.refiners.PSA` and `IRN` have the latter by scale
     """
 
     name: Annotated[str, OneOf(tuple(REFINERS))] = "none"
     background_threshold: Share | None = None
     crf: CrfConfig = field(default_factory=lambda: CrfConfig(10, 3.0, 3.0, 80.0, 13.0, 10.0))
+    crf_background_power: Positive | None = None
     psa: PsaConfig = field(default_factory=PsaConfig)
     irn: IrnConfig = field(default_factory=IrnConfig)
     par: ParConfig = field(default_factory=ParConfig)
@@ -73,7 +75,11 @@ class RefinerConfig:
 
 @dataclass(frozen=True)
 class PseudoLabelConfig:
-    """What the pseudo-labels of "none" and "crf" depend on; crf: None without one."""
+    """What the pseudo-labels of "none" and "crf" depend on; crf: None without one.
+
+    background_power: of "crf", in place of the constant score; see `RefinerConfig`
+    """
 
     background_threshold: float
     crf: CrfConfig | None = None
+    background_power: float | None = None

@@ -1,4 +1,4 @@
-"""Refiner `crf`: dense CRF over the present classes and a constant background."""
+"""Refiner `crf`: dense CRF over the present classes and a background, constant or a power of what is left of 1."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from datasets.files.images import write_labels
 from methods.artifacts import CamReader, label_map_path
 from methods.base import StageContext
 from methods.layers.crf import CrfPool
-from methods.refiners.cam_maps import class_ids, crf_picture, resized_maps
+from methods.refiners.cam_maps import background_score, class_ids, crf_picture, resized_maps
 from methods.refiners.config import PseudoLabelConfig
 
 
 def pseudo_label(context: StageContext, settings: PseudoLabelConfig) -> None:
     """Write a label map of every training image: argmax of the CRF's posterior.
 
-    The unary probabilities are the upsampled CAM scores and the constant background score, divided by their sum.
+    The unary probabilities are the upsampled CAM scores and the background score, divided by their sum.
     """
     assert settings.crf is not None
-    threshold = settings.background_threshold
+    threshold, power = settings.background_threshold, settings.background_power
     cams = CamReader(context.inputs["cam"].path)
     with CrfPool(settings.crf) as pool:
         for _, samples in context.shards(context.view.samples("train")):
@@ -27,7 +27,9 @@ def pseudo_label(context: StageContext, settings: PseudoLabelConfig) -> None:
                 for sample in samples:
                     cam = cams[sample.id]
                     maps = resized_maps(cam, cam.size)  # of no class: there is the background alone
-                    scores = torch.cat([torch.full((1, *cam.size), threshold), maps]).clamp_min(1e-5)
+                    constant = torch.full((1, *cam.size), threshold)
+                    background = constant if power is None else background_score(maps, power)
+                    scores = torch.cat([background, maps]).clamp_min(1e-5)
                     yield crf_picture(sample.image, cam.size), (scores / scores.sum(0)).numpy()
 
             for sample, posterior in zip(samples, pool.map(jobs())):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def train_segmentation(context: StageContext, settings: SegmenterConfig, labels:
     """
     weights = context.weights_path(settings.backbone.weights)
     network = build_segmenter(settings, len(context.view.classes), weights)
-    optimiser = build_optimiser(network, [network.head], settings.train)
+    optimiser = build_optimiser(network, network.new_layers, settings.train)
     batches = context.train_batches(
         context.view.samples("train"),
         settings.train.recipe,
@@ -51,11 +51,25 @@ def train_segmentation(context: StageContext, settings: SegmenterConfig, labels:
         {"labels": labels},
     )
     learner: nn.Module = network
-    losses = segmentation_losses
+    losses: Callable[[nn.Module, Batch], Mapping[str, torch.Tensor]] = segmentation_losses
     if settings.loss_scales:
         learner, losses = MultiScale(network, settings.loss_scales), multi_scale_losses
+    if settings.padding_is_background:
+        losses = with_background_around(losses)
     context.train(learner, optimiser, losses, batches, settings.train.iterations, schedule(settings.train))
     save_file(network.state_dict(), context.output / "network.safetensors")
+
+
+def with_background_around(
+    losses: Callable[[nn.Module, Batch], Mapping[str, torch.Tensor]],
+) -> Callable[[nn.Module, Batch], Mapping[str, torch.Tensor]]:
+    """The losses with background as the label of what lies outside an image."""
+
+    def filled(network: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
+        labels = batch.companions["labels"].masked_fill(~batch.valid[:, 0], 0)
+        return losses(network, dataclasses.replace(batch, companions={**batch.companions, "labels": labels}))
+
+    return filled
 
 
 def released(context: StageContext, settings: ReleasedConfig) -> None:

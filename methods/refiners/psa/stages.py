@@ -23,7 +23,14 @@ from methods.layers.optim import build_optimiser, schedule
 from methods.layers.weights.files import load_trained
 from methods.layers.weights.released import RESNET38D, ReleasedConfig, Rule, renamed, write_released
 from methods.refiners.affinity_labels import confident_labels
-from methods.refiners.cam_maps import class_ids, crf_picture, crf_size, resized_maps, write_winners
+from methods.refiners.cam_maps import (
+    background_score,
+    class_ids,
+    crf_picture,
+    crf_size,
+    resized_maps,
+    write_winners,
+)
 from methods.refiners.psa.config import AffinityLabelConfig, AffinityTrainingConfig, WalkConfig
 from methods.refiners.psa.network import AffinityNetwork, affinity_losses, pair_affinities
 from methods.refiners.random_walk import SparseTransition, disc_offsets, random_walk
@@ -67,12 +74,6 @@ def _crf_jobs(
         for power in settings.powers:
             scores = torch.cat([background_score(maps, power), maps]).clamp_min(1e-5)
             yield pixels, (scores / scores.sum(0)).numpy()
-
-
-def background_score(maps: torch.Tensor, power: float) -> torch.Tensor:
-    """(1 - max over K)^power: (..., K, h, w) in [0, 1] -> (..., 1, h, w); 1 where there are no maps."""
-    highest = F.pad(maps, (0, 0, 0, 0, 0, 1)).amax(-3, keepdim=True)
-    return (1 - highest) ** power
 
 
 def train(context: StageContext, settings: AffinityTrainingConfig) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import results
 from benchmark.experiments.diagnoses import diagnoses_of, diagnosis_of
-from methods.registry import find_method
+from methods.registry import all_methods, find_method
 from results.directions import MISSED, NOT_RUN, RANGE, verdict
 
 MEASURED = Path(results.__file__).parent / "measured"
@@ -64,3 +64,22 @@ def test_every_comparison_that_could_be_run_has_all_seeds(place: str) -> None:
     run = found[~found["verdict"].isin(["not run", "range"])]
     assert set(run["n"]) == {SEEDS}
     assert set(found["conditions"]) == {""}
+
+
+def test_diagnoses_tell_of_no_place_without_kept_results() -> None:
+    """A scale or a data set that a diagnosis names has results here that bear it out."""
+    kept = " ".join(PLACES)
+    told = {
+        (name, place): text.lower()
+        for name, m in all_methods().items()
+        for (place, *_), text in diagnoses_of(m).items()
+    }
+    assert told
+    for word, place in (
+        ("`small`", "-small"),
+        ("`paper`", "-paper"),
+        ("voc", "voc2012"),
+        ("coco", "coco2014"),
+    ):
+        if place not in kept:
+            assert not [key for key, text in told.items() if word in text], word

@@ -142,3 +142,13 @@ def test_the_table_has_the_numbers_fields() -> None:
     frame = reported_frame()
     assert len(frame) == len(load_reported())
     assert frame["value"].map(math.isfinite).all()
+
+
+def test_epss_numbers_on_resnet_101_are_marked_as_started_from_cocos_masks() -> None:
+    """By issue 4 of its repository; on VGG16 they started from ImageNet."""
+    own = [n for n in load_reported() if n.method == "EPS" and n.segmenter and n.value is not None]
+    starts = {
+        (n.segmenter_backbone, n.initialisation) for n in own if n.paper in ("eps", "semantic_modulation")
+    }
+    assert starts == {("ResNet-101", "COCO masks"), ("VGG16", "ImageNet")}
+    assert all("OAA" in n.note for n in own if n.paper == "eps" and n.segmenter_backbone == "ResNet-101")

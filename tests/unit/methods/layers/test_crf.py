@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -184,3 +185,20 @@ def test_the_refiner_writes_background_for_an_image_without_classes(tmp_path: Pa
     check_label_maps(labels)
     assert not read_labels(label_map_path(labels, "3")).any()
     assert all(read_labels(label_map_path(labels, i)).any() for i in "012")  # these have classes
+
+
+def test_the_refiners_background_may_be_a_power_of_what_the_maps_leave(tmp_path: Path) -> None:
+    """Without smoothing a pixel is background where (1 - s)^2 > s, that is where its score s is below .38."""
+    still = CrfConfig(0)
+    made = run_refiner(RefinerConfig("crf", crf=still, crf_background_power=2.0), tmp_path / "power")
+    constant = RefinerConfig("crf", crf=still, background_threshold=(3 - 5**0.5) / 2)
+    expected = run_refiner(constant, tmp_path / "constant")["pseudo_label"]
+    other = replace(constant, background_threshold=0.7)
+    differs = run_refiner(other, tmp_path / "other")["pseudo_label"]
+    for i in "0123":
+        ours, same = (read_labels(label_map_path(d, i)) for d in (made["pseudo_label"], expected))
+        assert (ours == same).float().mean() > 0.999
+    assert any(
+        (read_labels(label_map_path(differs, i)) != read_labels(label_map_path(expected, i))).any()
+        for i in "012"
+    )
