@@ -89,12 +89,15 @@ class ClimsConfig(GuidedConfig):
     """CLIMS (Xie et al., CVPR 2022).
 
     weights:   of the losses
+    class_factors: on the two matching losses of some classes, as "class=factor" (camera-ready code); classes that the
+               data lacks are passed over
     threshold: similarity above which a background text is suppressed, in [-1, 1] (VOC .26, COCO .285)
     network_checkpoint: a trained network of CLIMS's code in place of both trainings
     """
 
     text: TextConfig = field(default_factory=lambda: CLIMS_TEXT)
     weights: LossWeights = field(default_factory=LossWeights)
+    class_factors: tuple[str, ...] = ()
     threshold: Similarity = 0.26
     network_checkpoint: str | None = None
 
@@ -111,9 +114,10 @@ class GuidedTrainingConfig(TrainingConfig):
 
 @dataclass(frozen=True)
 class ClimsTrainingConfig(GuidedTrainingConfig):
-    """What CLIMS's training depends on; see `ClimsConfig`."""
+    """What CLIMS's training depends on; see `ClimsConfig`. class_factors: of the C classes, or ()."""
 
     weights: LossWeights
+    class_factors: tuple[float, ...]
     threshold: float
 
 

@@ -89,6 +89,31 @@ def test_texts_that_clims_has_no_use_for_are_refused(
         CLIMS.stages(replace(CLIMS_PRESETS["nano"], text=text), shapes_view(), Shared())
 
 
+def test_clims_camera_ready_version_is_an_experiment() -> None:
+    """Its settings are understood, and make what its code has: 10 epochs, three classes weighted, VOC's own names."""
+    (versions,) = CLIMS.experiments
+    retrained, ready = versions.rows
+    assert retrained.settings == ()
+    overrides = [f"method.clims.{setting}" for setting in ready.settings]
+    config: Any = compose(["clims"], scale="paper", dataset="voc2012", overrides=overrides).method["clims"]
+    view = TrainingView("voc2012", CLASSES, {"train": ()})
+    stages = {s.name: s.settings for s in CLIMS.stages(config, view, Shared())}
+    guide: Any = stages["guide"]
+    weighted = {name for name, factor in zip(CLASSES, guide.class_factors, strict=True) if factor == 3.0}
+    assert weighted == {"sofa", "diningtable", "chair"}
+    assert guide.texts.names == tuple(CLASSES)
+    assert guide.train.iterations == 10 * 10582 // 16
+    assert (guide.weights.object_text, guide.weights.background_text, guide.weights.area) == (10, 25, 1.15)
+    walk: Any = stages["pseudo_label"]
+    assert (walk.beta, walk.exp_times, walk.background_threshold) == (10, 8, 0.25)
+
+
+@pytest.mark.parametrize("entry", ["sofa", "=3", "sofa=-1", "sofa=three"])
+def test_faulty_class_factors(entry: str) -> None:
+    with pytest.raises(MethodError, match=r"class_factors: .* must be class=factor"):
+        CLIMS.stages(replace(CLIMS_PRESETS["nano"], class_factors=(entry,)), shapes_view(), Shared())
+
+
 def test_the_threshold_starts_within_its_bounds() -> None:
     for change, why in (({"initial": 0.9}, "initial=0.9 must not be above upper=0.3"),
                         ({"initial": 0.1}, "lower=0.2 must not be above initial=0.1")):  # fmt: skip
