@@ -31,7 +31,7 @@ from methods.layers.presets import (
 )
 from methods.refiners import IRN, PSA, refiner_at
 from methods.refiners.config import RefinerConfig
-from methods.segmenters import SEGMENTERS
+from methods.segmenters import DEEPLAB_V2_CLIMS, SEGMENTERS
 
 INITIALISATIONS = ("classifier", "backbone")
 COMPOSITIONS = ("normalised", "pixels")
@@ -181,7 +181,7 @@ PRESETS = {
         refiner=RefinerConfig(
             "irn", irn=replace(IRN["paper"], confident_background=0.1, background_threshold=0.2)
         ),
-        segmenter=SEGMENTERS["paper"],
+        segmenter=DEEPLAB_V2_CLIMS,
     ),
 }
 PRESETS[COCO] = replace(

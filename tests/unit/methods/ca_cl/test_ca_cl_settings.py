@@ -19,6 +19,8 @@ from methods.clims import METHOD as CLIMS
 from methods.clims.config import PRESETS as CLIMS_PRESETS
 from methods.layers.clip.config import ClipConfig
 from methods.layers.clip.words import PROMPTS, TextConfig
+from methods.layers.presets import COCO, DEEPLAB_CRF
+from methods.segmenters import masks_seen
 from tests.helpers.guided import shapes_view
 
 
@@ -87,6 +89,16 @@ def test_texts_that_clims_has_no_use_for_are_refused(
     text = replace(CLIMS_PRESETS["nano"].text, **change)
     with pytest.raises(MethodError, match=message):
         CLIMS.stages(replace(CLIMS_PRESETS["nano"], text=text), shapes_view(), Shared())
+
+
+def test_clims_segmentation_starts_from_cocos_masks_on_voc_alone() -> None:
+    """voc12_coco_pretrained.yaml of its repository: the rates of DeepLab V2, and a board that says so."""
+    voc, coco = CLIMS_PRESETS["paper"].segmenter, CLIMS_PRESETS[COCO].segmenter
+    train = voc.train
+    assert (train.iterations, train.batch_size, train.learning_rate) == (20000, 10, 2.5e-4)
+    assert (train.head_multiplier, train.bias_multiplier, train.recipe.scale) == (10, 2, (0.5, 1.5))
+    assert (voc.test_scales, voc.test_flip, voc.test_crf) == ((0.5, 0.75, 1.0), False, DEEPLAB_CRF)
+    assert (masks_seen(voc), masks_seen(coco)) == ("coco2014", "")
 
 
 def test_clims_camera_ready_version_is_an_experiment() -> None:
