@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from benchmark.config import compose
 from datasets.base import TrainingView
+from datasets.coco.annotations import CLASSES as COCO_CLASSES
 from datasets.limits import first_fault
 from datasets.voc.reader import CLASSES
 from methods.base import Kind, MethodError, NotRunnable, Shared
@@ -17,6 +19,7 @@ from methods.ca_cl import METHOD
 from methods.ca_cl.config import PRESETS, LossWeights, SuppressionConfig
 from methods.clims import METHOD as CLIMS
 from methods.clims.config import PRESETS as CLIMS_PRESETS
+from methods.clims.losses import co_occurring_background_suppression
 from methods.layers.clip.config import ClipConfig
 from methods.layers.clip.words import PROMPTS, TextConfig
 from methods.layers.presets import COCO, DEEPLAB_CRF
@@ -99,6 +102,29 @@ def test_clims_segmentation_starts_from_cocos_masks_on_voc_alone() -> None:
     assert (train.head_multiplier, train.bias_multiplier, train.recipe.scale) == (10, 2, (0.5, 1.5))
     assert (voc.test_scales, voc.test_flip, voc.test_crf) == ((0.5, 0.75, 1.0), False, DEEPLAB_CRF)
     assert (masks_seen(voc), masks_seen(coco)) == ("coco2014", "")
+
+
+def test_clims_on_coco_is_its_command() -> None:
+    """README.md of its repository, and run_sample_coco.py for what that leaves at its default."""
+    config = CLIMS_PRESETS[COCO]
+    train, irn = config.train, config.refiner.irn
+    assert (train.batch_size, train.learning_rate) == (32, 5e-4)
+    assert train.iterations == 8 * (82081 // 32)
+    assert (irn.confident_foreground, irn.confident_background, irn.background_threshold) == (0.35, 0.1, 0.25)
+    assert config.background_threshold == 0.15
+    view = TrainingView("coco2014", COCO_CLASSES, {"train": ()})
+    guide: Any = next(s.settings for s in CLIMS.stages(config, view, Shared()) if s.name == "guide")
+    renamed = {name: text for name, text in zip(COCO_CLASSES, guide.texts.names, strict=True) if name != text}
+    assert renamed == {"person": "player"}
+
+
+def test_clims_averages_suppression_over_its_devices_on_coco() -> None:
+    """One batch in two halves: the mean of the halves' sums by the code's 1.25 is the whole sum by ours."""
+    torch.manual_seed(0)
+    similarity = torch.rand(6, 5)
+    halves = [1.25 * co_occurring_background_suppression(half, 0.285) for half in similarity.split(3)]
+    ours = CLIMS_PRESETS[COCO].weights.co_occurring * co_occurring_background_suppression(similarity, 0.285)
+    assert ours.item() == pytest.approx(sum(halves).item() / 2)  # type: ignore[union-attr]
 
 
 def test_clims_camera_ready_version_is_an_experiment() -> None:
