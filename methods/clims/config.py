@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
-from datasets.limits import NotNegative, OneOf, Share, Similarity
+from datasets.limits import Natural, NotNegative, OneOf, Share, Similarity
 from datasets.recipe import Recipe
 from methods.base import MethodConfig
 from methods.layers.clip.config import NANO, ClipConfig
@@ -47,6 +47,8 @@ class GuidedConfig(MethodConfig):
     initialisation: "classifier", a CAM classifier trained with `classifier` (CLIMS's code), or "backbone", the
                     pretrained backbone and a new classifier
     classifier:     training of that classifier; as `cam`'s, the artifact is shared with it
+    classifier_frozen_stages: first stages of the backbone that this training leaves as they are; null: the backbone's
+    classifier_fixed_statistics: whether its batch normalisations keep their statistics (IRNet)
     composition:    what regions are multiplied with, "normalised" or "pixels" (`methods.clims.regions`)
     activation:     of the maps at inference: "relu" (the reference code) or "sigmoid" (as in training)
     background_threshold: fixed background score in [0, 1]
@@ -58,6 +60,8 @@ class GuidedConfig(MethodConfig):
     text: TextConfig = field(default_factory=TextConfig)
     initialisation: Annotated[str, OneOf(INITIALISATIONS)] = "classifier"
     classifier: TrainConfig = field(default_factory=TrainConfig)
+    classifier_frozen_stages: Natural | None = None
+    classifier_fixed_statistics: bool = False
     train: TrainConfig = field(default_factory=TrainConfig)
     composition: Annotated[str, OneOf(COMPOSITIONS)] = "normalised"
     inference: CamInferenceConfig = field(default_factory=CamInferenceConfig)
@@ -130,6 +134,8 @@ class GuidedCamConfig(CamStageConfig):
 
 RESNET50 = BackboneConfig("resnet50", "torchvision/resnet50", 16, frozen_stages=1)
 """First convolution and its normalisation frozen, as in CLIMS's code."""
+IRN_FROZEN_STAGES = 3
+"""IRNet's classifier detaches the features after layer2, so nothing up to there learns."""
 _IRN_RECIPE = Recipe(crop=512, resize_long=(320, 640))
 RESNET50_CLASSIFIER = TrainConfig(
     iterations=5 * VOC_IMAGES // 16,
@@ -177,6 +183,8 @@ PRESETS = {
         RESNET50,
         text=replace(CLIMS_TEXT, names=("person=player",)),
         classifier=RESNET50_CLASSIFIER,
+        classifier_frozen_stages=IRN_FROZEN_STAGES,
+        classifier_fixed_statistics=True,
         train=CLIMS_TRAIN,
         refiner=RefinerConfig(
             "irn", irn=replace(IRN["paper"], confident_background=0.1, background_threshold=0.2)

@@ -24,6 +24,7 @@ from methods.cam.network import PlainCam
 from methods.clims import METHOD as CLIMS
 from methods.clims import stages as clims_stages
 from methods.clims.config import PRESETS as CLIMS_PRESETS
+from methods.clims.graph import classifier_backbone
 from methods.clims.regions import Regions, encode_regions
 from methods.layers.clip.config import NANO, ClipConfig
 from methods.layers.clip.model import ClipModel, load_clip
@@ -251,6 +252,30 @@ def test_the_networks_of_the_paper_have_their_sizes() -> None:
     cam_network, encoder = parts.values()
     assert cam_network.parameters == 23_508_032 + 20 * 2048
     assert encoder.parameters == 87_849_216
+
+
+def test_the_classifier_is_irnets() -> None:
+    """Nothing up to layer2 learns, all statistics are kept, scales and shifts of layers 3 and 4 learn.
+
+    The training that follows updates statistics and trains all but the first convolution.
+    """
+    config, _ = paper_scale()
+    classifier = PlainCam(build_backbone(classifier_backbone(config)), 2).train()
+    trunk = classifier.backbone.trunk
+    before = {k: v.clone() for k, v in trunk.state_dict().items()}
+    classifier(torch.randn(2, 3, 64, 64)).square().mean().backward()
+    learned = {name for name, parameter in trunk.named_parameters() if parameter.grad is not None}
+    expected = {n for n, _ in trunk.named_parameters() if n.startswith(("layer3", "layer4"))}
+    assert learned == expected
+    assert "layer3.0.bn1.weight" in learned
+    assert all(torch.equal(v, before[k]) for k, v in trunk.state_dict().items())
+    guided = build_backbone(config.backbone).train()
+    guided(torch.randn(2, 3, 64, 64)).square().mean().backward()
+    trained = {name for name, p in guided.trunk.named_parameters() if p.grad is not None}
+    assert trained == {n for n, _ in trunk.named_parameters() if n.startswith("layer")}
+    assert not torch.equal(
+        guided.trunk.state_dict()["layer2.0.bn1.running_mean"], before["layer2.0.bn1.running_mean"]
+    )
 
 
 def moved(config: CaClConfig, mean: float, pairs: int, rate: float = 0.0, step: int = 1) -> list[float]:
