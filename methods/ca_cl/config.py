@@ -8,6 +8,7 @@ from typing import Annotated
 from datasets.limits import Conflicts, NotNegative, OneOf, Positive, Similarity, Within, out_of_order
 from methods.clims.config import (
     CLIMS_TRAIN,
+    IRN_FROZEN_STAGES,
     NANO_CLIP,
     NANO_GUIDED,
     RESNET50,
@@ -65,7 +66,7 @@ class SuppressionConfig:
 
     initial: Similarity = 0.26
     learned: bool = True
-    learning_rate: NotNegative = 1e-5
+    learning_rate: NotNegative = 1e-8
     lower: Similarity = 0.2
     upper: Similarity = 0.3
     gate: Annotated[str, OneOf(GATES)] = "straight_through"
@@ -136,6 +137,8 @@ PRESETS = {
     "paper": CaClConfig(
         RESNET50,
         classifier=RESNET50_CLASSIFIER,
+        classifier_frozen_stages=IRN_FROZEN_STAGES,
+        classifier_fixed_statistics=True,
         train=CA_CL_TRAIN,
         refiner=RefinerConfig("irn", irn=IRN["paper"]),
         segmenter=DEEPLAB_V2_COCO,
@@ -145,6 +148,8 @@ PRESETS[COCO] = replace(
     PRESETS["paper"],
     classifier=replace(RESNET50_CLASSIFIER, iterations=5 * COCO_IMAGES // 16),
     train=replace(CA_CL_TRAIN, iterations=20 * COCO_IMAGES // 16),
+    # Eight times the iterations, each with twice the pairs of an image and a class.
+    suppression=SuppressionConfig(learning_rate=1e-9),
     refiner=refiner_at(COCO, "irn"),
     segmenter=DEEPLAB_V2_IMAGENET,
 )

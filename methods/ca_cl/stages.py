@@ -133,7 +133,7 @@ def write_guidance(
 
     prompt_choices: class -> how often each prompt was chosen
     With suppression, final_threshold: θ after training; threshold, selected: by iteration, θ and the background
-    texts suppressed per image and class
+    texts suppressed per image and class; at_bound: the first iteration that found θ at one of its bounds, null: none
     """
     content: dict[str, Any] = {
         "prompts": list(settings.texts.prompts),
@@ -143,7 +143,10 @@ def write_guidance(
         },
     }
     if settings.weights.suppression > 0:
+        low, high = network.bounds
+        at_bound = ((network.thresholds <= low) | (network.thresholds >= high)).nonzero()
         content |= {
+            "at_bound": int(at_bound[0]) if len(at_bound) else None,
             "final_threshold": round(network.threshold.item(), 6),
             "threshold": [round(value, 6) for value in network.thresholds.tolist()],
             "selected": [round(value, 4) for value in network.selected.tolist()],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from datasets.base import TrainingView
@@ -29,7 +30,10 @@ class Clims(Method):
         texts = resolve_texts("method.clims", config.text, view, {COMMON})
         _check(config.text, texts)
         require_covered("method.clims.clip", config.clip, texts)
-        settings = part(ClimsTrainingConfig, config, network=config.backbone, texts=texts)
+        factors = _factors(config.class_factors, view.classes)
+        settings = part(
+            ClimsTrainingConfig, config, network=config.backbone, texts=texts, class_factors=factors
+        )
         return guided_stages(
             config, "methods.clims.stages:guide", settings, shared, config.network_checkpoint
         )
@@ -46,6 +50,24 @@ def _check(config: TextConfig, texts: Texts) -> None:
             f"{key}.words_per_class={config.words_per_class}: CLIMS has background words of any class, no class's "
             f"own; leave it out, or give its `{COMMON}` words with text.words"
         )
+
+
+def _factors(entries: Sequence[str], classes: Sequence[str]) -> tuple[float, ...]:
+    """Factors of all classes, 1 where none is given; () where none differs."""
+    given: dict[str, float] = {}
+    for entry in entries:
+        name, _, number = entry.partition("=")
+        try:
+            factor = float(number)
+        except ValueError:
+            factor = math.nan
+        if not (name and 0 <= factor < math.inf):
+            raise MethodError(
+                f"method.clims.class_factors: {entry!r} must be class=factor, of at least 0, such as sofa=3"
+            )
+        given[name] = factor
+    factors = tuple(given.get(name, 1.0) for name in classes)
+    return factors if set(factors) - {1.0} else ()
 
 
 METHOD = Clims()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
-from datasets.limits import NotNegative, OneOf, Share, Similarity
+from datasets.limits import Natural, NotNegative, OneOf, Share, Similarity
 from datasets.recipe import Recipe
 from methods.base import MethodConfig
 from methods.layers.clip.config import NANO, ClipConfig
@@ -31,7 +31,7 @@ from methods.layers.presets import (
 )
 from methods.refiners import IRN, PSA, refiner_at
 from methods.refiners.config import RefinerConfig
-from methods.segmenters import SEGMENTERS
+from methods.segmenters import DEEPLAB_V2_CLIMS, SEGMENTERS
 
 INITIALISATIONS = ("classifier", "backbone")
 COMPOSITIONS = ("normalised", "pixels")
@@ -47,6 +47,8 @@ class GuidedConfig(MethodConfig):
     initialisation: "classifier", a CAM classifier trained with `classifier` (CLIMS's code), or "backbone", the
                     pretrained backbone and a new classifier
     classifier:     training of that classifier; as `cam`'s, the artifact is shared with it
+    classifier_frozen_stages: first stages of the backbone that this training leaves as they are; null: the backbone's
+    classifier_fixed_statistics: whether its batch normalisations keep their statistics (IRNet)
     composition:    what regions are multiplied with, "normalised" or "pixels" (`methods.clims.regions`)
     activation:     of the maps at inference: "relu" (the reference code) or "sigmoid" (as in training)
     background_threshold: fixed background score in [0, 1]
@@ -58,6 +60,8 @@ class GuidedConfig(MethodConfig):
     text: TextConfig = field(default_factory=TextConfig)
     initialisation: Annotated[str, OneOf(INITIALISATIONS)] = "classifier"
     classifier: TrainConfig = field(default_factory=TrainConfig)
+    classifier_frozen_stages: Natural | None = None
+    classifier_fixed_statistics: bool = False
     train: TrainConfig = field(default_factory=TrainConfig)
     composition: Annotated[str, OneOf(COMPOSITIONS)] = "normalised"
     inference: CamInferenceConfig = field(default_factory=CamInferenceConfig)
@@ -70,7 +74,7 @@ class GuidedConfig(MethodConfig):
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the four terms (CLIMS Sec. 4.1; COCO: 2, 14, 1.25, .2).
+    """Weights of the four terms (CLIMS Sec. 4.1; COCO's are its code's).
 
     object_text: of L_OTM, object regions and their class's text
     background_text: of L_BTM, what the maps leave out and the class's text
@@ -89,12 +93,15 @@ class ClimsConfig(GuidedConfig):
     """CLIMS (Xie et al., CVPR 2022).
 
     weights:   of the losses
+    class_factors: on the two matching losses of some classes, as "class=factor" (camera-ready code); classes that the
+               data lacks are passed over
     threshold: similarity above which a background text is suppressed, in [-1, 1] (VOC .26, COCO .285)
     network_checkpoint: a trained network of CLIMS's code in place of both trainings
     """
 
     text: TextConfig = field(default_factory=lambda: CLIMS_TEXT)
     weights: LossWeights = field(default_factory=LossWeights)
+    class_factors: tuple[str, ...] = ()
     threshold: Similarity = 0.26
     network_checkpoint: str | None = None
 
@@ -111,9 +118,10 @@ class GuidedTrainingConfig(TrainingConfig):
 
 @dataclass(frozen=True)
 class ClimsTrainingConfig(GuidedTrainingConfig):
-    """What CLIMS's training depends on; see `ClimsConfig`."""
+    """What CLIMS's training depends on; see `ClimsConfig`. class_factors: of the C classes, or ()."""
 
     weights: LossWeights
+    class_factors: tuple[float, ...]
     threshold: float
 
 
@@ -126,6 +134,8 @@ class GuidedCamConfig(CamStageConfig):
 
 RESNET50 = BackboneConfig("resnet50", "torchvision/resnet50", 16, frozen_stages=1)
 """First convolution and its normalisation frozen, as in CLIMS's code."""
+IRN_FROZEN_STAGES = 3
+"""IRNet's classifier detaches the features after layer2, so nothing up to there learns."""
 _IRN_RECIPE = Recipe(crop=512, resize_long=(320, 640))
 RESNET50_CLASSIFIER = TrainConfig(
     iterations=5 * VOC_IMAGES // 16,
@@ -173,23 +183,32 @@ PRESETS = {
         RESNET50,
         text=replace(CLIMS_TEXT, names=("person=player",)),
         classifier=RESNET50_CLASSIFIER,
+        classifier_frozen_stages=IRN_FROZEN_STAGES,
+        classifier_fixed_statistics=True,
         train=CLIMS_TRAIN,
         refiner=RefinerConfig(
             "irn", irn=replace(IRN["paper"], confident_background=0.1, background_threshold=0.2)
         ),
-        segmenter=SEGMENTERS["paper"],
+        segmenter=DEEPLAB_V2_CLIMS,
     ),
 }
 PRESETS[COCO] = replace(
     PRESETS["paper"],
     classifier=replace(RESNET50_CLASSIFIER, iterations=5 * COCO_IMAGES // 16),
-    train=replace(CLIMS_TRAIN, iterations=15 * COCO_IMAGES // 16),
-    weights=LossWeights(2.0, 14.0, 1.25, 0.2),
+    # On two devices, 16 images each, whose gradients are averaged: of the suppression, a sum, half counts.
+    train=replace(CLIMS_TRAIN, iterations=8 * (COCO_IMAGES // 32), batch_size=32, learning_rate=5e-4),
+    weights=LossWeights(2.0, 14.0, 1.25 / 2, 0.2),
     threshold=0.285,
+    text=replace(CLIMS_TEXT, names=("person=player", "mouse=mouse", "remote=remote")),
     refiner=replace(
         PRESETS["paper"].refiner,
         psa=PSA[COCO],
-        irn=replace(PRESETS["paper"].refiner.irn, train=IRN[COCO].train),
+        irn=replace(
+            PRESETS["paper"].refiner.irn,
+            train=IRN[COCO].train,
+            confident_foreground=0.35,
+            background_threshold=0.25,
+        ),
     ),
     segmenter=SEGMENTERS[COCO],
 )

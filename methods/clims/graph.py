@@ -8,11 +8,21 @@ from methods.base import Kind, MethodError, Shared, Stage, part
 from methods.cam import NETWORK as CAM
 from methods.cam.config import CamTrainingConfig
 from methods.clims.config import GuidedCamConfig, GuidedConfig, GuidedTrainingConfig
-from methods.layers.config import ScoresConfig
+from methods.layers.config import BackboneConfig, ScoresConfig
 from methods.layers.weights.released import released_stage
 from methods.pipeline import cam_stages, classify_stage, image_scores_stage, stages_after_cam
 
 GUIDED = "methods.clims.network:ActivatedCam"
+
+
+def classifier_backbone(config: GuidedConfig) -> BackboneConfig:
+    """The backbone as the classifier's training has it."""
+    own = config.classifier_frozen_stages
+    return replace(
+        config.backbone,
+        frozen_stages=config.backbone.frozen_stages if own is None else own,
+        fixed_statistics=config.backbone.fixed_statistics or config.classifier_fixed_statistics,
+    )
 
 
 def guided_stages(
@@ -32,7 +42,7 @@ def guided_stages(
             "classifier_checkpoint is what a guided training starts from, and there is none from a classifier here; "
             "leave it out, or set initialisation=classifier and no network_checkpoint"
         )
-    plain = CamTrainingConfig(config.backbone, config.classifier)
+    plain = CamTrainingConfig(classifier_backbone(config), config.classifier)
     classify = classify_stage(CAM, plain, config.classifier_checkpoint)
     guide = Stage(
         "guide",

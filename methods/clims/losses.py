@@ -8,20 +8,21 @@ LOWEST, HIGHEST = 1e-4, 0.9999
 """The reference code clamps similarities to this range before the logarithm."""
 
 
-def object_text_matching(similarity: torch.Tensor) -> torch.Tensor:
+def object_text_matching(similarity: torch.Tensor, factors: torch.Tensor | float = 1.0) -> torch.Tensor:
     """L_OTM: -log of the similarity of a foreground and its class's text, averaged.
 
     similarity: (N,) or any other shape, in [-1, 1]; scalar 0 for N = 0
+    factors:    on the terms, of the same shape; they are no weights of a mean, which stays one over N
     """
-    return _mean(-similarity.clamp(LOWEST, HIGHEST).log())
+    return _mean(-similarity.clamp(LOWEST, HIGHEST).log() * factors)
 
 
-def background_text_matching(similarity: torch.Tensor) -> torch.Tensor:
+def background_text_matching(similarity: torch.Tensor, factors: torch.Tensor | float = 1.0) -> torch.Tensor:
     """L_BTM: -log(1 - similarity) of what the CAM leaves out and the class's text, averaged.
 
-    similarity: (N,) or any other shape, in [-1, 1]; scalar 0 for N = 0
+    similarity, factors: as `object_text_matching`'s
     """
-    return _mean(-(1 - similarity.clamp(LOWEST, HIGHEST)).log())
+    return _mean(-(1 - similarity.clamp(LOWEST, HIGHEST)).log() * factors)
 
 
 def co_occurring_background_suppression(similarity: torch.Tensor, threshold: float) -> torch.Tensor:

@@ -59,11 +59,13 @@ def weighted_losses(
     processes: among which the batch is divided; the harness averages what the suppression sums
     """
     weights, text = settings.weights, class_text[regions.classes]
+    factors = text.new_tensor(settings.class_factors)[regions.classes] if settings.class_factors else 1.0
     suppression = co_occurring_background_suppression(regions.foreground @ common.T, settings.threshold)
     return {
-        "object_text": weights.object_text * object_text_matching((regions.foreground * text).sum(1)),
+        "object_text": weights.object_text
+        * object_text_matching((regions.foreground * text).sum(1), factors),
         "background_text": weights.background_text
-        * background_text_matching((regions.background * text).sum(1)),
+        * background_text_matching((regions.background * text).sum(1), factors),
         "co_occurring": weights.co_occurring * processes * suppression,
         "area": weights.area * area_regularisation(maps),
     }

@@ -43,6 +43,7 @@ class BackboneConfig:
     output_stride: input pixels per feature cell
     frozen_stages: number of first stages that are not trained
     freeze_bn:     keep every batch normalisation's statistics, scale and shift as they were pretrained
+    fixed_statistics: keep the statistics alone; scales and shifts learn (IRNet's FixedBatchNorm)
     """
 
     name: Annotated[str, OneOf(BACKBONES, (TIMM,))] = "resnet38d"
@@ -50,6 +51,7 @@ class BackboneConfig:
     output_stride: Count = 8
     frozen_stages: Natural = 0
     freeze_bn: bool = False
+    fixed_statistics: bool = False
 
 
 @dataclass(frozen=True)

@@ -104,8 +104,10 @@ def deeplab_v2(backbone: BackboneConfig, init: str, iterations: int) -> Segmente
     )
 
 
+RESNET101_COCO = BackboneConfig("resnet101_caffe", "deeplab/deeplabv1_resnet101-coco", 8, freeze_bn=True)
+
 DEEPLAB_V2_COCO = deeplab_v2(
-    BackboneConfig("resnet101_caffe", "deeplab/deeplabv1_resnet101-coco", 8, freeze_bn=True),
+    RESNET101_COCO,
     init=COCO_MASKS,
     iterations=40000,
 )
@@ -117,6 +119,17 @@ DEEPLAB_V2_IMAGENET = deeplab_v2(
     iterations=100000,
 )
 """CA-CL's on COCO."""
+
+
+DEEPLAB_V2_CLIMS = replace(
+    SEGMENTERS["paper"],
+    backbone=RESNET101_COCO,
+    init=COCO_MASKS,
+    test_scales=(0.5, 0.75, 1.0),
+    test_flip=False,
+    test_crf=DEEPLAB_CRF,
+)
+"""CLIMS's on VOC: deeplab-pytorch's rates and length, from weights that were trained on COCO's pixel masks."""
 
 
 def segmentation_stages(config: SegmenterConfig, labels: str = "pseudo_label") -> list[Stage]:

@@ -6,7 +6,7 @@ class:
 
     common: [tree, river]
     classes:
-      diningtable: {text: dining table, words: [plate, tablecloth]}
+      diningtable: {text: dining table, words: [floor, carpet]}
 """
 
 from __future__ import annotations

@@ -45,6 +45,7 @@ class Backbone(nn.Module):
     head_divisor:  16 for miniatures, whose heads are narrower by it; else 1
     stages:        parameters by depth, first to last; the first `frozen_stages` are not trained
     freeze_bn:     keep running statistics, scales and shifts of every batch normalisation as they are
+    fixed_statistics: keep their running statistics alone
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Backbone(nn.Module):
         head_divisor: int = 1,
         frozen_stages: int = 0,
         freeze_bn: bool = False,
+        fixed_statistics: bool = False,
     ) -> None:
         super().__init__()
         if not 0 <= frozen_stages <= len(stages):
@@ -69,6 +71,7 @@ class Backbone(nn.Module):
         self.output_stride = output_stride
         self.normalisation = normalisation
         self.head_divisor = head_divisor
+        self.fixed_statistics = fixed_statistics
         for stage in stages[:frozen_stages]:
             for parameter in stage:
                 parameter.requires_grad_(False)
@@ -81,10 +84,11 @@ class Backbone(nn.Module):
         return self.trunk(images)  # type: ignore[no-any-return]
 
     def train(self, mode: bool = True) -> Backbone:
-        """As nn.Module's, but batch normalisations that are frozen keep using their running statistics."""
+        """As nn.Module's, but batch normalisations that are frozen or fixed keep using their running statistics."""
         super().train(mode)
         for module in self._batch_norms():
-            if module.weight is not None and not module.weight.requires_grad:
+            frozen = module.weight is not None and not module.weight.requires_grad
+            if frozen or self.fixed_statistics:
                 module.eval()
         return self
 
@@ -97,7 +101,7 @@ def build_backbone(config: BackboneConfig, weights_path: Path | None = None) -> 
 
     Raises MethodError for an unknown name, an output stride the network lacks, or weights that do not fit.
     """
-    freeze: dict[str, Any] = {"frozen_stages": config.frozen_stages, "freeze_bn": config.freeze_bn}
+    freeze = {name: getattr(config, name) for name in ("frozen_stages", "freeze_bn", "fixed_statistics")}
     name, stride = config.name, config.output_stride
     renamed: Callable[[Mapping[str, torch.Tensor]], Mapping[str, torch.Tensor]] = dict
     if name in ("resnet38d", "resnet38d_nano"):

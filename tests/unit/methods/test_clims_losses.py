@@ -66,3 +66,10 @@ def test_perfect_matches_have_finite_gradients() -> None:
     co_occurring_background_suppression(similarity, 0.26).backward()
     assert similarity.grad is not None
     assert similarity.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("loss", [object_text_matching, background_text_matching])
+def test_factors_multiply_terms_of_a_mean_over_all(loss) -> None:
+    similarity = torch.tensor([0.2, 0.6])
+    expected = (3 * loss(similarity[:1]) + loss(similarity[1:])) / 2
+    assert_close(loss(similarity, torch.tensor([3.0, 1.0])), expected)

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from benchmark.config import compose
 from datasets.base import TrainingView
+from datasets.coco.annotations import CLASSES as COCO_CLASSES
 from datasets.limits import first_fault
 from datasets.voc.reader import CLASSES
 from methods.base import Kind, MethodError, NotRunnable, Shared
@@ -17,8 +19,11 @@ from methods.ca_cl import METHOD
 from methods.ca_cl.config import PRESETS, LossWeights, SuppressionConfig
 from methods.clims import METHOD as CLIMS
 from methods.clims.config import PRESETS as CLIMS_PRESETS
+from methods.clims.losses import co_occurring_background_suppression
 from methods.layers.clip.config import ClipConfig
 from methods.layers.clip.words import PROMPTS, TextConfig
+from methods.layers.presets import COCO, DEEPLAB_CRF
+from methods.segmenters import masks_seen
 from tests.helpers.guided import shapes_view
 
 
@@ -87,6 +92,64 @@ def test_texts_that_clims_has_no_use_for_are_refused(
     text = replace(CLIMS_PRESETS["nano"].text, **change)
     with pytest.raises(MethodError, match=message):
         CLIMS.stages(replace(CLIMS_PRESETS["nano"], text=text), shapes_view(), Shared())
+
+
+def test_clims_segmentation_starts_from_cocos_masks_on_voc_alone() -> None:
+    """voc12_coco_pretrained.yaml of its repository: the rates of DeepLab V2, and a board that says so."""
+    voc, coco = CLIMS_PRESETS["paper"].segmenter, CLIMS_PRESETS[COCO].segmenter
+    train = voc.train
+    assert (train.iterations, train.batch_size, train.learning_rate) == (20000, 10, 2.5e-4)
+    assert (train.head_multiplier, train.bias_multiplier, train.recipe.scale) == (10, 2, (0.5, 1.5))
+    assert (voc.test_scales, voc.test_flip, voc.test_crf) == ((0.5, 0.75, 1.0), False, DEEPLAB_CRF)
+    assert (masks_seen(voc), masks_seen(coco)) == ("coco2014", "")
+
+
+def test_clims_on_coco_is_its_command() -> None:
+    """README.md of its repository, and run_sample_coco.py for what that leaves at its default."""
+    config = CLIMS_PRESETS[COCO]
+    train, irn = config.train, config.refiner.irn
+    assert (train.batch_size, train.learning_rate) == (32, 5e-4)
+    assert train.iterations == 8 * (82081 // 32)
+    assert (irn.confident_foreground, irn.confident_background, irn.background_threshold) == (0.35, 0.1, 0.25)
+    assert config.background_threshold == 0.15
+    view = TrainingView("coco2014", COCO_CLASSES, {"train": ()})
+    guide: Any = next(s.settings for s in CLIMS.stages(config, view, Shared()) if s.name == "guide")
+    renamed = {name: text for name, text in zip(COCO_CLASSES, guide.texts.names, strict=True) if name != text}
+    assert renamed == {"person": "player"}
+
+
+def test_clims_averages_suppression_over_its_devices_on_coco() -> None:
+    """One batch in two halves: the mean of the halves' sums by the code's 1.25 is the whole sum by ours."""
+    torch.manual_seed(0)
+    similarity = torch.rand(6, 5)
+    halves = [1.25 * co_occurring_background_suppression(half, 0.285) for half in similarity.split(3)]
+    ours = CLIMS_PRESETS[COCO].weights.co_occurring * co_occurring_background_suppression(similarity, 0.285)
+    assert ours.item() == pytest.approx(sum(halves).item() / 2)  # type: ignore[union-attr]
+
+
+def test_clims_camera_ready_version_is_an_experiment() -> None:
+    """Its settings are understood, and make what its code has: 10 epochs, three classes weighted, VOC's own names."""
+    (versions,) = CLIMS.experiments
+    retrained, ready = versions.rows
+    assert retrained.settings == ()
+    overrides = [f"method.clims.{setting}" for setting in ready.settings]
+    config: Any = compose(["clims"], scale="paper", dataset="voc2012", overrides=overrides).method["clims"]
+    view = TrainingView("voc2012", CLASSES, {"train": ()})
+    stages = {s.name: s.settings for s in CLIMS.stages(config, view, Shared())}
+    guide: Any = stages["guide"]
+    weighted = {name for name, factor in zip(CLASSES, guide.class_factors, strict=True) if factor == 3.0}
+    assert weighted == {"sofa", "diningtable", "chair"}
+    assert guide.texts.names == tuple(CLASSES)
+    assert guide.train.iterations == 10 * 10582 // 16
+    assert (guide.weights.object_text, guide.weights.background_text, guide.weights.area) == (10, 25, 1.15)
+    walk: Any = stages["pseudo_label"]
+    assert (walk.beta, walk.exp_times, walk.background_threshold) == (10, 8, 0.25)
+
+
+@pytest.mark.parametrize("entry", ["sofa", "=3", "sofa=-1", "sofa=three"])
+def test_faulty_class_factors(entry: str) -> None:
+    with pytest.raises(MethodError, match=r"class_factors: .* must be class=factor"):
+        CLIMS.stages(replace(CLIMS_PRESETS["nano"], class_factors=(entry,)), shapes_view(), Shared())
 
 
 def test_the_threshold_starts_within_its_bounds() -> None:

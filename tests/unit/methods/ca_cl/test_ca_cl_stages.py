@@ -77,11 +77,19 @@ def test_ca_cl_stages(tmp_path: Path, initialisation: str) -> None:
     assert len(guidance["threshold"]) == len(guidance["selected"]) == 2
     assert guidance["threshold"][0] == pytest.approx(config.suppression.initial)
     assert config.suppression.lower <= guidance["final_threshold"] <= config.suppression.upper
+    assert guidance["at_bound"] is None
     (history,) = paths["guide"].glob("losses-*.json")
     assert {"contrast", "suppression", "area"} <= set(json.loads(history.read_text())[-1])
     reader = CamReader(paths["cam"])
     assert set(reader.ids) == {"0", "1", "2", "3"}
     assert reader["1"].maps.shape == (2, 10, 12)
+
+
+def test_the_iteration_at_which_the_threshold_reaches_a_bound_is_kept(tmp_path: Path) -> None:
+    config = tiny(PRESETS["nano"])
+    quick = replace(config.suppression, initial=0.4499, learning_rate=1.0)
+    guidance = run_to_cam(METHOD, replace(config, suppression=quick), tmp_path)["guide"] / "guidance.json"
+    assert json.loads(guidance.read_text())["at_bound"] == 1
 
 
 def test_without_suppression_nothing_is_said_of_its_threshold(tmp_path: Path) -> None:

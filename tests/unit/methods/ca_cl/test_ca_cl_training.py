@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -16,17 +17,21 @@ from datasets.recipe import IMAGENET
 from datasets.voc.reader import CLASSES
 from methods.base import Shared
 from methods.ca_cl import METHOD, stages
-from methods.ca_cl.config import PRESETS, CaClConfig, SuppressionConfig
+from methods.ca_cl.config import PRESETS, CaClConfig, CaClTrainingConfig, SuppressionConfig
+from methods.ca_cl.losses import background_suppression
 from methods.ca_cl.network import GuidedNetwork
 from methods.cam.network import PlainCam
 from methods.clims import METHOD as CLIMS
 from methods.clims import stages as clims_stages
 from methods.clims.config import PRESETS as CLIMS_PRESETS
+from methods.clims.graph import classifier_backbone
 from methods.clims.regions import Regions, encode_regions
 from methods.layers.clip.config import NANO, ClipConfig
 from methods.layers.clip.model import ClipModel, load_clip
 from methods.layers.config import BackboneConfig
 from methods.layers.networks.backbones import build_backbone
+from methods.layers.optim import schedule
+from methods.layers.presets import COCO
 from tests.helpers.guided import shapes_view
 
 
@@ -247,6 +252,74 @@ def test_the_networks_of_the_paper_have_their_sizes() -> None:
     cam_network, encoder = parts.values()
     assert cam_network.parameters == 23_508_032 + 20 * 2048
     assert encoder.parameters == 87_849_216
+
+
+def test_the_classifier_is_irnets() -> None:
+    """Nothing up to layer2 learns, all statistics are kept, scales and shifts of layers 3 and 4 learn.
+
+    The training that follows updates statistics and trains all but the first convolution.
+    """
+    config, _ = paper_scale()
+    classifier = PlainCam(build_backbone(classifier_backbone(config)), 2).train()
+    trunk = classifier.backbone.trunk
+    before = {k: v.clone() for k, v in trunk.state_dict().items()}
+    classifier(torch.randn(2, 3, 64, 64)).square().mean().backward()
+    learned = {name for name, parameter in trunk.named_parameters() if parameter.grad is not None}
+    expected = {n for n, _ in trunk.named_parameters() if n.startswith(("layer3", "layer4"))}
+    assert learned == expected
+    assert "layer3.0.bn1.weight" in learned
+    assert all(torch.equal(v, before[k]) for k, v in trunk.state_dict().items())
+    guided = build_backbone(config.backbone).train()
+    guided(torch.randn(2, 3, 64, 64)).square().mean().backward()
+    trained = {name for name, p in guided.trunk.named_parameters() if p.grad is not None}
+    assert trained == {n for n, _ in trunk.named_parameters() if n.startswith("layer")}
+    assert not torch.equal(
+        guided.trunk.state_dict()["layer2.0.bn1.running_mean"], before["layer2.0.bn1.running_mean"]
+    )
+
+
+def moved(config: CaClConfig, mean: float, pairs: int, rate: float = 0.0, step: int = 1) -> list[float]:
+    """θ after each update on similarities drawn around `mean`; step: iterations that an update stands for."""
+    settings = replace(config.suppression, learning_rate=rate or config.suppression.learning_rate)
+    factor = schedule(config.train)
+    network = GuidedNetwork(guided_network().cam, settings, True, 4, 1)
+    training = CaClTrainingConfig(network=None, train=config.train, suppression=settings, **REST)
+    optimiser = stages.build_guided_optimiser(network, training)
+    drawn = torch.Generator().manual_seed(0)
+    found = []
+    for iteration in range(0, config.train.iterations if step > 1 else 100, step):
+        similarity = mean + 0.03 * torch.randn(pairs, 20, generator=drawn)
+        optimiser.zero_grad()
+        background_suppression(
+            similarity, network.threshold, settings.gate, settings.steepness, 16, settings.reduction
+        ).loss.backward()
+        optimiser.param_groups[-1]["lr"] = step * settings.learning_rate * factor(iteration)
+        optimiser.step()
+        network.project_threshold()
+        found.append(network.threshold.item())
+    return found
+
+
+REST: Any = {
+    "clip": None, "texts": None, "composition": "", "initialisation": "", "weights": None, "margin": 0.5
+}  # fmt: skip
+PAIRS = {"paper": 23, COCO: 47}
+"""Of an image and a present class, in a batch of 16."""
+
+
+@pytest.mark.parametrize("preset", PAIRS)
+@pytest.mark.parametrize("mean", [0.17, 0.19, 0.21])
+def test_the_threshold_learns_at_paper_scale(preset: str, mean: float) -> None:
+    """Over the first 100 updates and over the whole schedule θ rises, ever slower, and stays off its bounds."""
+    config, pairs = PRESETS[preset], PAIRS[preset]
+    low, high = config.suppression.lower, config.suppression.upper
+    first = moved(config, mean, pairs)
+    whole = moved(config, mean, pairs, step=config.train.iterations // 200)
+    for path in (first, whole):
+        assert all(low < a < b < high for a, b in pairwise([config.suppression.initial, *path[:20]]))
+    assert whole[-1] - config.suppression.initial > 0.005
+    assert max(whole) < high - 0.005
+    assert moved(config, mean, pairs, rate=1e-5)[-1] == pytest.approx(high)  # at a rate like the network's
 
 
 @pytest.mark.slow

@@ -80,6 +80,18 @@ def test_frozen_batch_norm_keeps_everything(name: str) -> None:
     assert backbone.training
 
 
+def test_fixed_statistics_let_scales_and_shifts_learn() -> None:
+    backbone = build_backbone(replace(NANO, frozen_stages=1, fixed_statistics=True)).train()
+    norms = [m for m in backbone.modules() if isinstance(m, nn.BatchNorm2d)]
+    before = {k: v.clone() for k, v in backbone.state_dict().items()}
+    backbone(torch.rand(2, 3, 32, 32)).square().mean().backward()
+    assert all(torch.equal(v, before[k]) for k, v in backbone.state_dict().items())
+    assert not any(m.training for m in norms)
+    learning = [m for m in norms if m.weight.requires_grad]
+    assert learning
+    assert all(m.weight.grad is not None and m.bias.grad is not None for m in learning)
+
+
 def test_unfrozen_batch_norm_learns_statistics() -> None:
     backbone = build_backbone(replace(NANO, frozen_stages=2))
     trunk = backbone.trunk

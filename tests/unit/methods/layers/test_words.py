@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from datasets.coco.annotations import CLASSES as COCO_CLASSES
 from datasets.limits import first_fault
 from datasets.shapes.dataset import Shapes
 from datasets.voc.reader import CLASSES
+from methods import ca_cl
 from methods.base import MethodError, NotRunnable
 from methods.layers.clip.config import NANO, ClipConfig
 from methods.layers.clip.covered import require_covered
@@ -72,6 +74,57 @@ def test_no_shipped_words_noun_is_a_classes(path: Path) -> None:
     assert [word for word in (*words, *texts.common) if noun(word) in nouns] == []
 
 
+PARTS = Path(ca_cl.__file__).with_name("parts.yaml")
+
+
+def belonging(words: Mapping[str, Sequence[str]], names: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Pairs (class, word) where the word holds a class's name or synonym or names a part of the class itself."""
+    import yaml
+
+    objects = yaml.safe_load(PARTS.read_text())
+    classes = {singular(name) for name in (*words, *names.values())}
+    classes |= {singular(other) for name in words for other in objects[name]["synonyms"]}
+    found = []
+    for name, of_class in words.items():
+        parts = {singular(part) for part in objects[name]["parts"]}
+        found += [
+            (name, word)
+            for word in of_class
+            if singular(word) in parts or any(f" {known} " in f" {singular(word)} " for known in classes)
+        ]
+    return found
+
+
+def singular(text: str) -> str:
+    return " ".join(noun(word) for word in text.split())
+
+
+@pytest.mark.parametrize(("name", "classes"), [("voc2012", CLASSES), ("coco2014", COCO_CLASSES)])
+def test_words_of_published_data_are_beside_the_object(name: str, classes: tuple[str, ...]) -> None:
+    texts = resolve_texts("method.ca_cl", TextConfig(words_per_class=7), view(name, classes), BOTH)
+    names = dict(zip(classes, texts.names))
+    assert belonging(dict(zip(classes, texts.background)), names) == []
+    assert belonging({classes[0]: texts.common}, names) == []
+
+
+def test_words_that_belong_to_the_object_are_flagged() -> None:
+    words = {
+        "pottedplant": ["flower pot", "wall"],
+        "sofa": ["Cushions", "lamp"],
+        "person": ["crowd", "bike rack", "bus stop"],
+        "bicycle": ["couch", "road"],
+        "bus": ["street"],
+    }
+    assert belonging(words, {}) == [
+        ("pottedplant", "flower pot"),
+        ("sofa", "Cushions"),
+        ("person", "crowd"),
+        ("person", "bike rack"),
+        ("person", "bus stop"),
+        ("bicycle", "couch"),
+    ]
+
+
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda p: p.stem)
 def test_shipped_words_are_seven_distinct_ones_and_no_class(path: Path) -> None:
     import yaml
@@ -106,7 +159,7 @@ def test_texts_fill_prompts_in_order() -> None:
         BOTH,
     )
     assert texts.of_classes() == [["a player.", "the player."], ["a dining table.", "the dining table."]]
-    assert texts.of_backgrounds()[1] == ["a plate.", "the plate.", "a tablecloth.", "the tablecloth."]
+    assert texts.of_backgrounds()[1] == ["a floor.", "the floor.", "a carpet.", "the carpet."]
     assert texts.of_common_background()[0] == "a tree."
 
 
