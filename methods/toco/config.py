@@ -446,7 +446,7 @@ def _paper(config: TocoConfig) -> TocoConfig:
     return replace(
         config,
         train=replace(config.train, schedule="poly", recipe=recipe),
-        class_contrast=replace(config.class_contrast, crops=10, size=96),
+        class_contrast=replace(config.class_contrast, crops=8, size=96),
         labels=replace(config.labels, scales=(1.0, 0.5, 1.5)),
     )
 

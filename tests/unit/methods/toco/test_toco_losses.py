@@ -9,6 +9,7 @@ from torch.autograd import gradcheck
 from datasets.base import IGNORE
 from methods.layers.local_crops import uncertain_crops
 from methods.layers.token_losses import class_token_contrast, patch_token_contrast, token_labels
+from methods.sam_fused import METHOD as SAM_FUSED
 from methods.toco.config import ClassContrastConfig
 from methods.toco.losses import balanced_segmentation_loss, segmentation_loss
 from methods.toco.network import ClassContrast
@@ -75,6 +76,16 @@ def test_lengths_of_projected_tokens_count_at_paper_scale(name):
     presets = METHODS[name].presets
     lengths = {key: config.class_contrast.unit_length for key, config in presets.items()}
     assert lengths == {"nano": True, "small": True, "paper": False, "paper/coco2014": False}
+
+
+def test_eight_local_crops_beside_the_two_global_views_at_paper_scale():
+    crops = vectors("toco_ctc_head")["tokens"].shape[0] - 2
+    for preset in ("paper", "paper/coco2014"):
+        contrast = METHODS["toco"].presets[preset].class_contrast
+        assert (contrast.crops, contrast.size) == (crops, 96)
+    for preset in ("paper", "paper/bluefilm"):
+        contrast = SAM_FUSED.presets[preset].contrast
+        assert (contrast.crops, contrast.size) == (crops, 96)
 
 
 def test_projections_of_unit_length_where_set():
