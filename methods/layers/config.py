@@ -24,6 +24,7 @@ BACKBONES = (
     "resnet38d", "resnet38d_nano", "vgg16", "resnet50", "resnet50_undilated", "resnet101", "resnet101_caffe"
 )  # fmt: skip
 TRANSFORMERS = ("vit_nano",)
+NORMALISATIONS = ("pretrained", "imagenet")
 TIMM = "timm/"
 """Prefix of the names of timm's networks."""
 OPTIMISERS = ("sgd", "adamw")
@@ -63,12 +64,15 @@ class VitConfig:
                 "nano/<name>" (shipped), "timm/<name>", or a path
     final_norm: apply the last LayerNorm to the output tokens (MCTformer does not)
     drop_path:  stochastic depth of the last layer, rising linearly from the first
+    normalisation: of the images: "pretrained": the one that the weights were trained with, as timm has it;
+                "imagenet": ImageNet's mean and deviation
     """
 
     name: Annotated[str, OneOf(TRANSFORMERS, (TIMM,))] = "timm/deit_small_patch16_224"
     weights: str = "none"
     final_norm: bool = False
     drop_path: Annotated[float, Within(0, 1, below=True)] = 0.0
+    normalisation: Annotated[str, OneOf(NORMALISATIONS)] = "pretrained"
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,9 @@ VIT_BASE = VitConfig(
     "timm/vit_base_patch16_224.orig_in21k_ft_in1k",
     "timm/vit_base_patch16_224.orig_in21k_ft_in1k",
     final_norm=True,
+    normalisation="imagenet",
 )
-"""The file that ToCo's code starts from."""
+"""The file that ToCo's code starts from, and how it normalises images: the file's own mean and deviation are .5."""
 
 NANO_RECIPE = Recipe(crop=80, scale=(0.9, 1.4), brightness=0.2, contrast=0.3, saturation=0.4, hue=0.5)
 """Of pictures up to 96 pixels long."""

@@ -45,8 +45,8 @@ def class_token_contrast(
 ) -> torch.Tensor:
     """CTC: class tokens of the image agree with those of its positive crops, against its negative crops.
 
-    local_tokens:  (n * B, D), crop by crop, of unit length
-    global_tokens: (2 * B, D), view by view, of unit length; no gradient goes into them in ToCo
+    local_tokens:  (n * B, D), crop by crop; similarity is the dot product
+    global_tokens: (2 * B, D), view by view; no gradient goes into them in ToCo
     positive:      (B, n), not zero where a crop is positive
     The reference adds the term of an empty positive, once for each image; so does this.
     """

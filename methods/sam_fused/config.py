@@ -272,7 +272,7 @@ PRESETS = {
             warmup=300,
             recipe=Recipe(crop=448, resize_crop=(0.32, 1.0)),
         ),
-        contrast=ContrastConfig(crops=10),
+        contrast=ContrastConfig(crops=8),
     ),
 }
 """small: the miniature SAM, which covers generated pictures only; photographs need `sam.name` and `sam.weights`."""

@@ -154,8 +154,8 @@ class Branch(CamNetwork):
         """Of a checkpoint of ToCo's code. MethodError for a transformer of another normalisation."""
         if self.normalisation != IMAGENET:
             raise MethodError(
-                f"ToCo's networks expect ImageNet's normalisation, which {config.vit.name} does not have; "
-                "set method.toco.vit.name=timm/deit_base_patch16_224, the same network with it"
+                f"ToCo's networks expect ImageNet's normalisation, which is not that of {config.vit.name}; "
+                "set method.toco.vit.normalisation=imagenet"
             )
         return network_names(state)
 

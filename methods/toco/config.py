@@ -131,6 +131,8 @@ class ClassContrastConfig:
     crops, size: number and side of the local crops; negative_below: region score up to which one is negative
     temperature: of the similarities in the contrastive loss
     momentum:    of the head that sees whole images; hidden, bottleneck, outputs: widths of the heads
+    unit_length: divide the heads' outputs by their length. ToCo's code does not: at its widths their dot products
+                 are about four times the cosines
     """
 
     crops: Count = 8
@@ -141,6 +143,7 @@ class ClassContrastConfig:
     hidden: Count = 2048
     bottleneck: Count = 256
     outputs: Count = 1024
+    unit_length: bool = False
 
 
 @dataclass(frozen=True)
@@ -352,7 +355,9 @@ SINGLE_STAGE = {
         distillation=DistillationConfig(
             momentum=(0.95, 1.0), hidden=192, bottleneck=48, outputs=256, temperatures=(0.1, 0.04)
         ),
-        class_contrast=ClassContrastConfig(crops=4, size=32, hidden=192, bottleneck=48, outputs=96),
+        class_contrast=ClassContrastConfig(
+            crops=4, size=32, hidden=192, bottleneck=48, outputs=96, unit_length=True
+        ),
         labels=LabelConfig(loss="balanced"),
         inference=CamInferenceConfig(scales=(1.25,), batch_size=32),
         refiner=refiner_at("nano"),
@@ -381,7 +386,9 @@ SINGLE_STAGE = {
         distillation=DistillationConfig(
             momentum=(0.98, 1.0), hidden=1024, bottleneck=128, outputs=1024, temperatures=(0.1, 0.04)
         ),
-        class_contrast=ClassContrastConfig(crops=4, size=56, hidden=1024, bottleneck=128, outputs=512),
+        class_contrast=ClassContrastConfig(
+            crops=4, size=56, hidden=1024, bottleneck=128, outputs=512, unit_length=True
+        ),
         labels=LabelConfig(loss="balanced"),
         inference=CamInferenceConfig(scales=(1.0,), batch_size=4),
         refiner=refiner_at("small"),
@@ -439,7 +446,7 @@ def _paper(config: TocoConfig) -> TocoConfig:
     return replace(
         config,
         train=replace(config.train, schedule="poly", recipe=recipe),
-        class_contrast=replace(config.class_contrast, crops=10, size=96),
+        class_contrast=replace(config.class_contrast, crops=8, size=96),
         labels=replace(config.labels, scales=(1.0, 0.5, 1.5)),
     )
 

@@ -67,11 +67,14 @@ class ClassContrast(nn.Module):
         self.average = copy.deepcopy(self.head).requires_grad_(False)
 
     def forward(self, whole: torch.Tensor, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Class tokens of whole images and of crops, (m, D) and (n, D) -> unit (m + n, K), and (m, K) averaged."""
+        """Class tokens of whole images and of crops, (m, D) and (n, D) -> (m + n, K), and (m, K) by the average."""
         average(self.average, self.head, self.config.momentum)
         with torch.no_grad():
-            fixed = F.normalize(self.average(whole), dim=-1)
-        return F.normalize(self.head(torch.cat([whole, crops])), dim=-1), fixed
+            fixed = self.average(whole)
+        learned = self.head(torch.cat([whole, crops]))
+        if self.config.unit_length:
+            return F.normalize(learned, dim=-1), F.normalize(fixed, dim=-1)
+        return learned, fixed
 
 
 class SingleStageNetwork(nn.Module):

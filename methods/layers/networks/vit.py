@@ -77,7 +77,7 @@ class MultiClassTokenViT(nn.Module):
     trunk:         timm network with its weights; it is taken over, its class token and position embedding move
     classes:       C
     final_norm:    apply the trunk's last LayerNorm (MCTformer does not)
-    normalisation: of the images the trunk was trained on
+    normalisation: of the images
     """
 
     def __init__(
@@ -207,7 +207,7 @@ def whole_patches(images: torch.Tensor, patch_size: tuple[int, int]) -> torch.Te
 def build_trunk(
     config: VitConfig, weights_path: Path | None = None
 ) -> tuple[VisionTransformer, Normalisation]:
-    """timm network of a configuration for any image size, without classifier, and its normalisation.
+    """timm network of a configuration for any image size, without classifier, and the images' normalisation.
 
     Raises MethodError for an unknown name, another kind of network, or weights that do not fit.
     """
@@ -221,6 +221,8 @@ def build_trunk(
         trunk = _timm(config.name, options)
         settings = trunk.pretrained_cfg
         normalisation = Normalisation(tuple(settings["mean"]), tuple(settings["std"]))
+    if config.normalisation == "imagenet":
+        normalisation = IMAGENET
     if weights_path is not None:
         optional = ["head.*", "mask_token"]
         load_into(trunk, load_state(weights_path), allow_unexpected=optional, source=weights_path)

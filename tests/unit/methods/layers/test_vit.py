@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import timm
@@ -20,6 +21,7 @@ from methods.mctformer.config import AttentionConfig
 from methods.mctformer.network import MctformerNetwork
 from methods.miniatures.training import MINIATURES
 from methods.miniatures.vit import pretraining_loss
+from methods.registry import all_methods
 from tests.conftest import golden
 
 TINY = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 3, "num_heads": 2, "num_classes": 0}
@@ -197,6 +199,18 @@ def test_the_miniature_is_small() -> None:
     trunk, normalisation = build_trunk(VitConfig("vit_nano"))
     assert sum(p.numel() for p in trunk.parameters()) < 600_000
     assert normalisation.mean[0] == pytest.approx(0.485)
+
+
+@pytest.mark.parametrize("name", ["toco", "dskd_gc", "sam_fused"])
+def test_paper_scale_normalises_as_toco_does_whatever_the_weights_file_says(name: str) -> None:
+    presets = all_methods()[name].presets
+    for key in (key for key in presets if key.startswith("paper")):
+        trunk, normalisation = build_trunk(presets[key].vit)
+        assert trunk.pretrained_cfg["mean"] == (0.5, 0.5, 0.5)
+        assert (normalisation.mean, normalisation.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert all(presets[key].vit.normalisation == "pretrained" for key in ("nano", "small"))
+    _, own = build_trunk(replace(presets["paper"].vit, normalisation="pretrained"))
+    assert (own.mean, own.std) == ((0.5,) * 3, (0.5,) * 3)
 
 
 def test_the_miniature_is_taught_and_its_teacher_is_not():

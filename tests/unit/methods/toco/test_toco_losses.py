@@ -9,8 +9,12 @@ from torch.autograd import gradcheck
 from datasets.base import IGNORE
 from methods.layers.local_crops import uncertain_crops
 from methods.layers.token_losses import class_token_contrast, patch_token_contrast, token_labels
+from methods.sam_fused import METHOD as SAM_FUSED
+from methods.toco.config import ClassContrastConfig
 from methods.toco.losses import balanced_segmentation_loss, segmentation_loss
+from methods.toco.network import ClassContrast
 from tests.conftest import golden
+from tests.helpers.single_stage import METHODS
 
 
 def vectors(name: str) -> dict[str, torch.Tensor]:
@@ -32,6 +36,63 @@ def test_class_contrast_is_the_references():
         vector["local_tokens"], vector["global_tokens"], vector["positive"], float(vector["temperature"])
     )
     torch.testing.assert_close(loss, vector["loss"], rtol=1e-4, atol=0)
+
+
+def test_heads_of_the_class_contrast_are_the_references():
+    vector = vectors("toco_ctc_head")
+    config = ClassContrastConfig(
+        momentum=float(vector["momentum"]),
+        temperature=float(vector["temperature"]),
+        hidden=32,
+        bottleneck=16,
+        outputs=24,
+    )
+    assert vector["student:last_layer.weight_g"].eq(1).all()
+    contrast = ClassContrast(16, config)
+    for module, source in ((contrast.head, "student:"), (contrast.average, "teacher_before:")):
+        module.load_state_dict(head_state(vector, source))
+    tokens = vector["tokens"].requires_grad_()
+    local, whole = contrast(tokens[:2].flatten(0, 1), tokens[2:].flatten(0, 1))
+    torch.testing.assert_close(local.view(10, 3, 24), vector["student_outputs"], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(whole.view(2, 3, 24), vector["teacher_outputs"], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(dict(contrast.average.state_dict()), head_state(vector, "teacher_after:"))
+    loss = class_token_contrast(local, whole, vector["positive"], config.temperature)
+    torch.testing.assert_close(loss, vector["loss"], rtol=1e-4, atol=0)
+    loss.backward()
+    largest = float(vector["grad_tokens"].abs().max())
+    torch.testing.assert_close(tokens.grad, vector["grad_tokens"], rtol=1e-3, atol=1e-3 * largest)
+
+
+def head_state(vector: dict[str, torch.Tensor], source: str) -> dict[str, torch.Tensor]:
+    """A head of ToCo's code by the names that ours has; the last layer's rows are of unit length in both."""
+    names = {f"layers.{i}.{part}": f"mlp.{i}.{part}" for i in (0, 2, 4) for part in ("weight", "bias")}
+    return {
+        ours: vector[source + theirs] for ours, theirs in (names | {"last": "last_layer.weight_v"}).items()
+    }
+
+
+@pytest.mark.parametrize("name", ["toco", "dskd_gc"])
+def test_lengths_of_projected_tokens_count_at_paper_scale(name):
+    presets = METHODS[name].presets
+    lengths = {key: config.class_contrast.unit_length for key, config in presets.items()}
+    assert lengths == {"nano": True, "small": True, "paper": False, "paper/coco2014": False}
+
+
+def test_eight_local_crops_beside_the_two_global_views_at_paper_scale():
+    crops = vectors("toco_ctc_head")["tokens"].shape[0] - 2
+    for preset in ("paper", "paper/coco2014"):
+        contrast = METHODS["toco"].presets[preset].class_contrast
+        assert (contrast.crops, contrast.size) == (crops, 96)
+    for preset in ("paper", "paper/bluefilm"):
+        contrast = SAM_FUSED.presets[preset].contrast
+        assert (contrast.crops, contrast.size) == (crops, 96)
+
+
+def test_projections_of_unit_length_where_set():
+    torch.manual_seed(0)
+    contrast = ClassContrast(8, ClassContrastConfig(hidden=6, bottleneck=4, outputs=16, unit_length=True))
+    for found in contrast(torch.randn(2, 8), torch.randn(3, 8)):
+        torch.testing.assert_close(found.norm(dim=-1), torch.ones(len(found)))
 
 
 def test_balanced_segmentation_loss_is_the_references():
