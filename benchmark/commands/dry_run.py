@@ -122,6 +122,8 @@ def _cells(planned: PlannedStage, height: int, width: int) -> int:
     scales = [scale for part in parts if isinstance(part, CamInferenceConfig) for scale in part.scales]
     if not scales:
         return height * width
+    for upstream in planned.inputs.values():  # the network's settings are those of its weights
+        parts += settings_parts(upstream.stage.settings)
     strides = [part.output_stride for part in parts if isinstance(part, BackboneConfig)]
     patches = [re.search(r"patch(\d+)", part.name) for part in parts if isinstance(part, VitConfig)]
     strides += [int(found.group(1)) for found in patches if found]

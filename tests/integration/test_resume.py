@@ -193,7 +193,7 @@ def manifests(folder: Path) -> dict[str, dict[str, Any]]:
     found = {}
     for path in sorted((folder / "store" / "artifacts").glob("*/*/manifest.json")):
         manifest = json.loads(path.read_text())
-        for name in ("seconds", *COSTS, "resumed", "created", "provenance"):
+        for name in ("seconds", *COSTS, "resumed", "created", "provenance", "sha256"):
             manifest.pop(name, None)
         found[f"{manifest['stage']}/{manifest['key']}"] = manifest
     return found
