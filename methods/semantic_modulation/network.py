@@ -41,6 +41,7 @@ def modulated_cams(
         ratio=modulation.ratio,
         strength=modulation.strength,
         include_self=modulation.include_self,
+        axis=modulation.ranking_axis,
     )
     if modulation.ranking == "each_layer":
         return cam_stages(network, images, attention, modulate_layer=step, per_patch=per_patch)

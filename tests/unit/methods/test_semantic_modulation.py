@@ -87,6 +87,33 @@ def test_the_most_similar_patches_are_averaged() -> None:
     assert_close(without, torch.tensor([[[1 + 4.0, 2 + 8.0, 4 + 16.0, 8 + 2.0]]]))
 
 
+def test_the_axis_of_the_ranking() -> None:
+    """Patch 0 attends to 1 most; 2 attends to 0 most; given and received together are most with 3."""
+    class_to_patch = torch.tensor([[[0.0, 1.0, 10.0, 100.0]]])
+    patch_to_patch = torch.tensor(
+        [[[0.0, 5.0, 1.0, 4.0], [0.0, 0.0, 0.0, 0.0], [5.0, 0.0, 0.0, 0.0], [4.0, 0.0, 0.0, 0.0]]]
+    )
+    for axis, added in (("rows", 1.0), ("columns", 10.0), ("symmetric", 100.0)):
+        modulated = modulate(class_to_patch, patch_to_patch, 0.25, 1.0, include_self=False, axis=axis)
+        assert modulated[0, 0, 0].item() == added
+    both = modulate(class_to_patch, patch_to_patch.transpose(1, 2), 0.25, 1.0, axis="columns")
+    assert torch.equal(both, modulate(class_to_patch, patch_to_patch, 0.25, 1.0))
+
+
+@torch.inference_mode()
+def test_the_settings_axis_reaches_the_ranking(network) -> None:
+    images = torch.randn(1, 3, 32, 32)
+    cams = {
+        axis: modulated_cams(network, images, ATTENTION, ModulationConfig(ratio=0.2, ranking_axis=axis)).final
+        for axis in ("rows", "columns", "symmetric")
+    }
+    assert not torch.equal(cams["rows"], cams["columns"])
+    assert not torch.equal(cams["rows"], cams["symmetric"])
+    assert torch.equal(
+        cams["rows"], modulated_cams(network, images, ATTENTION, ModulationConfig(ratio=0.2)).final
+    )
+
+
 @torch.inference_mode()
 def test_strength_zero_is_the_baseline_and_modulates_nothing(
     network, monkeypatch: pytest.MonkeyPatch
@@ -191,6 +218,10 @@ def test_every_cam_is_scored_under_its_own_name_and_the_final_one_goes_on() -> N
     ("change", "message"),
     [
         ({"modulation": ModulationConfig(ranking="best")}, "ranking=best: there are summed, each_layer"),
+        (
+            {"modulation": ModulationConfig(ranking_axis="diagonal")},
+            "axis=diagonal: there are rows, columns, symmetric",
+        ),
         ({"modulation": ModulationConfig(ratio=0.0)}, "modulation.ratio=0.0: must be in (0, 1]"),
         ({"modulation": ModulationConfig(strength=-1.0)}, "modulation.strength=-1.0: must be at least 0"),
         ({"attention": AttentionConfig(patch_to_patch_side="top")}, "side=top: there are left, right"),
