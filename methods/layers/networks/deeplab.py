@@ -61,7 +61,7 @@ class LargeFOVResNet38d(nn.Sequential):
             nn.Conv2d(width, outputs, 3, padding=dilation, dilation=dilation),
         )
         for convolution in (self[0], self[2]):
-            nn.init.xavier_uniform_(convolution.weight)
+            nn.init.xavier_uniform_(convolution.weight)  # type: ignore[arg-type]
 
 
 class ASPP(nn.Module):
