@@ -14,7 +14,7 @@ INFERENCE: Mapping[str, CamInferenceConfig] = {
     "paper": CamInferenceConfig(scales=(0.5, 1.0, 1.5, 2.0), batch_size=4),
 }
 """Scales of the CAMs, with mirror images. They are those of the convolutional methods, whose CAMs both protocols
-then share."""
+then share. Attention is made comparable between them (`methods.mctformer.cam.cam_stages`, `per_patch`)."""
 
 _IMAGENET = {
     "timm/vit_small_patch14_dinov2": "timm/deit_small_patch16_224",

@@ -78,10 +78,13 @@ def cam_stages(
     settings: AttentionConfig,
     modulate: Modulate | None = None,
     modulate_layer: Modulate | None = None,
+    per_patch: bool = False,
 ) -> CamStages:
     """CAMs of normalised images (B, 3, H, W) of any size, one forward pass.
 
     modulate: applied to the summed attention maps; modulate_layer: to each layer's; None: not at all
+    per_patch: multiply class-to-patch attention by the number of patches, over which its softmax shares out 1; for maps
+               of several image sizes, which are not comparable otherwise
     """
     images = whole_patches(images, network.vit.patch_size)
     sums = AttentionSums(settings, network.vit.depth, modulate_layer)
@@ -92,6 +95,8 @@ def cam_stages(
     class_to_patch, patch_to_patch = sums.class_to_patch, sums.patch_to_patch
     if modulate is not None:
         class_to_patch = modulate(class_to_patch, patch_to_patch)
+    if per_patch:
+        class_to_patch = class_to_patch * class_to_patch.shape[-1]
     flat = original.flatten(2)
     modulated = flat * class_to_patch  # Eq. 5
     # Query i gathers from keys j (MCTformer's code), or row vector times matrix (as Eq. 6 is printed).

@@ -69,7 +69,12 @@ class MctformerNetwork(CamClassifier):
 
     def refined(self, images: torch.Tensor, settings: Any) -> CamStages:
         """The CAMs refined by class-to-patch and patch-to-patch attention, and those before; from one forward pass."""
-        return cam_stages(self, images, settings.attention)
+        return cam_stages(self, images, settings.attention, per_patch=self.per_patch(settings))
+
+    @staticmethod
+    def per_patch(settings: AttendedCamConfig) -> bool:
+        """Whether the attention is made comparable between scales; the map of one scale is min-maxed alone."""
+        return len(settings.inference.scales) > 1
 
     def maps(self, images: torch.Tensor, settings: AttendedCamConfig) -> torch.Tensor:
         cams = self.refined(images, settings)

@@ -10,6 +10,7 @@ from methods.mctformer.config import PRESETS as MCTFORMER
 from methods.mctformer.config import AttendedCamConfig, MctformerConfig
 
 RANKINGS = ("summed", "each_layer")
+AXES = ("rows", "columns", "symmetric")
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class ModulationConfig:
     strength:     α, from 0; 0 is MCTformer and computes nothing
     ranking:      "summed": the patch-to-patch attention that also refines the CAM ranks the patches;
                   "each_layer": every layer's own does, and its class-to-patch attention is modulated alone
+    ranking_axis: which patches are related to one: "rows", those it attends to most; "columns", those that attend to
+                  it most; "symmetric", by the sum of both
     include_self: a patch may be related to itself, as the ranking has it
     """
 
@@ -27,6 +30,7 @@ class ModulationConfig:
     strength: NotNegative = 1.2
     ranking: Annotated[str, OneOf(RANKINGS)] = "summed"
     include_self: bool = True
+    ranking_axis: Annotated[str, OneOf(AXES)] = "rows"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,21 +19,30 @@ class ModulatedNetwork(MctformerNetwork):
     steps = "refined by modulated attention; "
 
     def refined(self, images: torch.Tensor, settings: ModulatedCamConfig) -> CamStages:
-        return modulated_cams(self, images, settings.attention, settings.modulation)
+        per_patch = self.per_patch(settings)
+        return modulated_cams(self, images, settings.attention, settings.modulation, per_patch)
 
 
 def modulated_cams(
-    network: MctformerNetwork, images: torch.Tensor, attention: AttentionConfig, modulation: ModulationConfig
+    network: MctformerNetwork,
+    images: torch.Tensor,
+    attention: AttentionConfig,
+    modulation: ModulationConfig,
+    per_patch: bool = False,
 ) -> CamStages:
-    """CAMs of normalised images (B, 3, H, W), with the class-to-patch attention modulated (Eq. 3 to 6)."""
+    """CAMs of normalised images (B, 3, H, W), with the class-to-patch attention modulated (Eq. 3 to 6).
+
+    per_patch: as `methods.mctformer.cam.cam_stages` has it
+    """
     if modulation.strength == 0:
-        return cam_stages(network, images, attention)
+        return cam_stages(network, images, attention, per_patch=per_patch)
     step = partial(
         modulate,
         ratio=modulation.ratio,
         strength=modulation.strength,
         include_self=modulation.include_self,
+        axis=modulation.ranking_axis,
     )
     if modulation.ranking == "each_layer":
-        return cam_stages(network, images, attention, modulate_layer=step)
-    return cam_stages(network, images, attention, modulate=step)
+        return cam_stages(network, images, attention, modulate_layer=step, per_patch=per_patch)
+    return cam_stages(network, images, attention, modulate=step, per_patch=per_patch)

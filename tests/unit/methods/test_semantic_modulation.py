@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import pytest
@@ -13,18 +14,18 @@ from torch.testing import assert_close
 
 from datasets.base import TrainingView
 from datasets.limits import first_fault
-from methods.base import Kind, MethodError, Shared
-from methods.layers.config import TrainConfig
-from methods.layers.networks.vit import MultiClassTokenViT
+from methods.base import Kind, MethodError, Shared, part
+from methods.layers.config import CamInferenceConfig, TrainConfig
+from methods.layers.networks.vit import Attention, MultiClassTokenViT, Observer
 from methods.layers.optim import parameter_groups
 from methods.mctformer import METHOD as MCTFORMER
 from methods.mctformer.cam import cam_stages, min_max
 from methods.mctformer.config import AttentionConfig
 from methods.mctformer.network import MctformerNetwork, Output, classification_losses
 from methods.semantic_modulation import METHOD
-from methods.semantic_modulation.config import ModulationConfig
+from methods.semantic_modulation.config import ModulatedCamConfig, ModulationConfig
 from methods.semantic_modulation.modulation import modulate
-from methods.semantic_modulation.network import modulated_cams
+from methods.semantic_modulation.network import ModulatedNetwork, modulated_cams
 
 VIEW = TrainingView("toy", ("a", "b"), {"train": (), "val": ()})
 ATTENTION = AttentionConfig(class_to_patch_layers=2)
@@ -84,6 +85,33 @@ def test_the_most_similar_patches_are_averaged() -> None:
     assert_close(with_itself, torch.tensor([[[1 + 3.0, 2 + 6.0, 4 + 12.0, 8 + 9.0]]]))
     without = modulate(class_to_patch, patch_to_patch, 0.25, 2.0, include_self=False)
     assert_close(without, torch.tensor([[[1 + 4.0, 2 + 8.0, 4 + 16.0, 8 + 2.0]]]))
+
+
+def test_the_axis_of_the_ranking() -> None:
+    """Patch 0 attends to 1 most; 2 attends to 0 most; given and received together are most with 3."""
+    class_to_patch = torch.tensor([[[0.0, 1.0, 10.0, 100.0]]])
+    patch_to_patch = torch.tensor(
+        [[[0.0, 5.0, 1.0, 4.0], [0.0, 0.0, 0.0, 0.0], [5.0, 0.0, 0.0, 0.0], [4.0, 0.0, 0.0, 0.0]]]
+    )
+    for axis, added in (("rows", 1.0), ("columns", 10.0), ("symmetric", 100.0)):
+        modulated = modulate(class_to_patch, patch_to_patch, 0.25, 1.0, include_self=False, axis=axis)
+        assert modulated[0, 0, 0].item() == added
+    both = modulate(class_to_patch, patch_to_patch.transpose(1, 2), 0.25, 1.0, axis="columns")
+    assert torch.equal(both, modulate(class_to_patch, patch_to_patch, 0.25, 1.0))
+
+
+@torch.inference_mode()
+def test_the_settings_axis_reaches_the_ranking(network) -> None:
+    images = torch.randn(1, 3, 32, 32)
+    cams = {
+        axis: modulated_cams(network, images, ATTENTION, ModulationConfig(ratio=0.2, ranking_axis=axis)).final
+        for axis in ("rows", "columns", "symmetric")
+    }
+    assert not torch.equal(cams["rows"], cams["columns"])
+    assert not torch.equal(cams["rows"], cams["symmetric"])
+    assert torch.equal(
+        cams["rows"], modulated_cams(network, images, ATTENTION, ModulationConfig(ratio=0.2)).final
+    )
 
 
 @torch.inference_mode()
@@ -190,6 +218,10 @@ def test_every_cam_is_scored_under_its_own_name_and_the_final_one_goes_on() -> N
     ("change", "message"),
     [
         ({"modulation": ModulationConfig(ranking="best")}, "ranking=best: there are summed, each_layer"),
+        (
+            {"modulation": ModulationConfig(ranking_axis="diagonal")},
+            "axis=diagonal: there are rows, columns, symmetric",
+        ),
         ({"modulation": ModulationConfig(ratio=0.0)}, "modulation.ratio=0.0: must be in (0, 1]"),
         ({"modulation": ModulationConfig(strength=-1.0)}, "modulation.strength=-1.0: must be at least 0"),
         ({"attention": AttentionConfig(patch_to_patch_side="top")}, "side=top: there are left, right"),
@@ -200,3 +232,35 @@ def test_settings_out_of_range(change: dict, message: str) -> None:
     fault = first_fault(replace(METHOD.presets["nano"], **change))
     assert fault is not None
     assert fault.endswith(message)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("modulation", [0.0, 1.2])
+def test_scales_count_alike_and_one_scale_is_left_as_it_is(
+    network, monkeypatch: pytest.MonkeyPatch, modulation: float
+) -> None:
+    """Where attention is even and the patch CAM 1 everywhere, no map depends on the image's size."""
+
+    def even(tokens: int) -> torch.Tensor:
+        return torch.full((1, 1, tokens, tokens), 1 / tokens)
+
+    def forward(images: torch.Tensor, layers: Collection[int], observe: Observer) -> Output:
+        height, width = (side // 8 for side in images.shape[-2:])
+        for layer in layers:
+            observe(layer, Attention(even(3 + height * width), 3, height * width))
+        return Output(torch.zeros(1, 3), torch.ones(1, 3, height, width))
+
+    monkeypatch.setattr(network, "forward", forward)
+    changed = replace(METHOD.presets["nano"].modulation, strength=modulation)
+    base = part(ModulatedCamConfig, METHOD.presets["nano"], attention=ATTENTION, modulation=changed)
+    several = replace(base, inference=CamInferenceConfig(scales=(0.5, 1.0, 2.0)))
+    ours = ModulatedNetwork(network.vit)
+    monkeypatch.setattr(ours, "forward", forward)
+    sizes = [torch.zeros(1, 3, side, side) for side in (64, 128, 256)]
+    small, middle, large = (ours.refined(images, several).final.mean().item() for images in sizes)
+    assert small == pytest.approx(middle, rel=0.1) == pytest.approx(large, rel=0.1)
+    raw = [ours.refined(images, base).final.mean().item() for images in sizes]
+    assert raw[0] / raw[2] == pytest.approx(16, rel=0.1), "a map of one scale is as it was"
+    whole = ours.refined(sizes[1], several)
+    for name in ("original", "affinity"):
+        assert torch.equal(getattr(whole, name), getattr(ours.refined(sizes[1], base), name))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from datasets.base import DataError
+from results.complexity import METRICS, STAGE
 from results.reported import PERCENTAGES, find_reported, load_reported, reported_frame, reported_of
 
 GOOD = """\
@@ -152,3 +153,22 @@ def test_epss_numbers_on_resnet_101_are_marked_as_started_from_cocos_masks() -> 
     }
     assert starts == {("ResNet-101", "COCO masks"), ("VGG16", "ImageNet")}
     assert all("OAA" in n.note for n in own if n.paper == "eps" and n.segmenter_backbone == "ResNet-101")
+
+
+def test_what_no_profile_measures_says_so() -> None:
+    costs = [n for n in load_reported() if n.stage == STAGE and n.metric not in METRICS]
+    assert {n.metric for n in costs} == {"hours", "memory_mb"}
+    assert all("no profile measures it" in n.note for n in costs)
+
+
+def test_slips_of_the_papers_are_noted() -> None:
+    notes = {(n.paper, n.table, n.method): n.note for n in load_reported()}
+    assert "MARS" in notes["semantic_modulation", "Tab. 7", "Mat-Label"]
+    assert "MARS" in notes["semantic_modulation", "Tab. 8", "Mat-Label"]
+    assert "16 classes" in notes["dskd_gc", "Tab. 6", "DSKD + GC"]
+    best: dict[str, tuple[float, str]] = {}
+    for n in load_reported():
+        if (n.paper, n.table) == ("dskd_gc", "Tab. 6") and n.column != "mIoU" and n.value is not None:
+            best[n.column] = max(best.get(n.column, (0.0, "")), (n.value, n.method))
+    won = {column for column, (_, method) in best.items() if method == "DSKD + GC"}
+    assert (len(won), "background" in won) == (17, True)
