@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from methods.layers.clip.config import ClipConfig
 from methods.layers.clip.words import PROMPTS, TextConfig
 from methods.layers.presets import COCO, DEEPLAB_CRF
 from methods.segmenters import masks_seen
+from methods.setting_rows import setting_rows
 from tests.helpers.guided import shapes_view
 
 
@@ -102,6 +104,29 @@ def test_clims_segmentation_starts_from_cocos_masks_on_voc_alone() -> None:
     assert (train.head_multiplier, train.bias_multiplier, train.recipe.scale) == (10, 2, (0.5, 1.5))
     assert (voc.test_scales, voc.test_flip, voc.test_crf) == ((0.5, 0.75, 1.0), False, DEEPLAB_CRF)
     assert (masks_seen(voc), masks_seen(coco)) == ("coco2014", "")
+
+
+@pytest.mark.parametrize(
+    ("topic", "experiment", "label", "key", "paper", "clims"),
+    [
+        ("thresholds of IRNet", "open_labels", "thresholds of CLIMS", "refiner.irn.confident_background", 0.05, 0.1),
+        ("thresholds of IRNet", "open_labels", "thresholds of CLIMS", "refiner.irn.background_threshold", 0.25, 0.2),
+        ("rate of the CAM network's classifier", "open", "classifier at the rate of the backbone",
+         "train.head_multiplier", 10.0, 1.0),
+        ("class names", "open", "player for person", "text.names", (), ("person=player",)),
+    ],
+)  # fmt: skip
+def test_what_the_paper_leaves_to_clims_code_is_said_and_has_a_row(
+    topic: str, experiment: str, label: str, key: str, paper: Any, clims: Any
+) -> None:
+    assert [d.topic for d in METHOD.deviations].count(topic) == 1
+    rows = next(e.rows for e in METHOD.experiments if e.name == experiment)
+    (row,) = [row for row in rows if row.label == label]
+    overrides = [f"method.ca_cl.{setting}" for setting in row.settings]
+    for expected, given in ((paper, []), (clims, overrides)):
+        config = compose(["ca_cl"], "voc2012", "paper", overrides=given).method["ca_cl"]
+        assert attrgetter(key)(config) == expected
+    assert any(known.key == key and known.source for known in setting_rows(METHOD))
 
 
 def test_clims_on_coco_is_its_command() -> None:
