@@ -129,6 +129,24 @@ def test_what_the_paper_leaves_to_clims_code_is_said_and_has_a_row(
     assert any(known.key == key and known.source for known in setting_rows(METHOD))
 
 
+def test_the_cam_of_table_1_is_that_of_the_classifier_that_ca_cl_starts_from() -> None:
+    """At every scale, so that at paper scale it is ResNet-50's and one artifact serves all rows."""
+    from methods.cam import METHOD as CAM
+
+    rows = [row for e in METHOD.experiments if e.name == "table1" for row in e.rows if row.method == "cam"]
+    for scale in ("nano", "small", "paper"):
+        (row,) = [row for row in rows if scale in row.scales]
+        overrides = [f"method.cam.{setting}" for setting in row.settings]
+        composed = compose(["cam", "ca_cl"], scale=scale, overrides=overrides).method
+        view = shapes_view() if scale == "nano" else TrainingView("voc2012", CLASSES, {"train": ()})
+        found = [
+            next(s for s in method.stages(config, view, Shared()) if s.name == "classify")
+            for method, config in ((CAM, composed["cam"]), (METHOD, composed["ca_cl"]))
+        ]
+        assert found[0] == found[1]
+        assert found[0].settings.network.name == PRESETS[scale].backbone.name  # type: ignore[attr-defined]
+
+
 def test_clims_on_coco_is_its_command() -> None:
     """README.md of its repository, and run_sample_coco.py for what that leaves at its default."""
     config = CLIMS_PRESETS[COCO]
