@@ -147,6 +147,16 @@ def test_the_cam_of_table_1_is_that_of_the_classifier_that_ca_cl_starts_from() -
         assert found[0].settings.network.name == PRESETS[scale].backbone.name  # type: ignore[attr-defined]
 
 
+def test_what_the_paper_says_of_single_prompts_is_claimed() -> None:
+    """Sec. 3.2: of boats "picture" is better than the others, "image" among them; of persons "photo" is the best."""
+    figure = next(e for e in METHOD.experiments if e.name == "figure2")
+    labels = {row.label for row in figure.rows}
+    assert labels == {*PROMPTS, "a clean origami {}."}
+    best = {"boat": "a picture of {}.", "person": "a photo of {}."}
+    claimed = {(claim.column, claim.row, claim.than) for claim in figure.claims}
+    assert claimed == {(of, row, other) for of, row in best.items() for other in labels - {row}}
+
+
 def test_clims_on_coco_is_its_command() -> None:
     """README.md of its repository, and run_sample_coco.py for what that leaves at its default."""
     config = CLIMS_PRESETS[COCO]
