@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from methods.layers.clip.config import ClipConfig
 from methods.layers.clip.words import PROMPTS, TextConfig
 from methods.layers.presets import COCO, DEEPLAB_CRF
 from methods.segmenters import masks_seen
+from methods.setting_rows import setting_rows
 from tests.helpers.guided import shapes_view
 
 
@@ -102,6 +104,57 @@ def test_clims_segmentation_starts_from_cocos_masks_on_voc_alone() -> None:
     assert (train.head_multiplier, train.bias_multiplier, train.recipe.scale) == (10, 2, (0.5, 1.5))
     assert (voc.test_scales, voc.test_flip, voc.test_crf) == ((0.5, 0.75, 1.0), False, DEEPLAB_CRF)
     assert (masks_seen(voc), masks_seen(coco)) == ("coco2014", "")
+
+
+@pytest.mark.parametrize(
+    ("topic", "experiment", "label", "key", "paper", "clims"),
+    [
+        ("thresholds of IRNet", "open_labels", "thresholds of CLIMS", "refiner.irn.confident_background", 0.05, 0.1),
+        ("thresholds of IRNet", "open_labels", "thresholds of CLIMS", "refiner.irn.background_threshold", 0.25, 0.2),
+        ("rate of the CAM network's classifier", "open", "classifier at the rate of the backbone",
+         "train.head_multiplier", 10.0, 1.0),
+        ("class names", "open", "player for person", "text.names", (), ("person=player",)),
+    ],
+)  # fmt: skip
+def test_what_the_paper_leaves_to_clims_code_is_said_and_has_a_row(
+    topic: str, experiment: str, label: str, key: str, paper: Any, clims: Any
+) -> None:
+    assert [d.topic for d in METHOD.deviations].count(topic) == 1
+    rows = next(e.rows for e in METHOD.experiments if e.name == experiment)
+    (row,) = [row for row in rows if row.label == label]
+    overrides = [f"method.ca_cl.{setting}" for setting in row.settings]
+    for expected, given in ((paper, []), (clims, overrides)):
+        config = compose(["ca_cl"], "voc2012", "paper", overrides=given).method["ca_cl"]
+        assert attrgetter(key)(config) == expected
+    assert any(known.key == key and known.source for known in setting_rows(METHOD))
+
+
+def test_the_cam_of_table_1_is_that_of_the_classifier_that_ca_cl_starts_from() -> None:
+    """At every scale, so that at paper scale it is ResNet-50's and one artifact serves all rows."""
+    from methods.cam import METHOD as CAM
+
+    rows = [row for e in METHOD.experiments if e.name == "table1" for row in e.rows if row.method == "cam"]
+    for scale in ("nano", "small", "paper"):
+        (row,) = [row for row in rows if scale in row.scales]
+        overrides = [f"method.cam.{setting}" for setting in row.settings]
+        composed = compose(["cam", "ca_cl"], scale=scale, overrides=overrides).method
+        view = shapes_view() if scale == "nano" else TrainingView("voc2012", CLASSES, {"train": ()})
+        found = [
+            next(s for s in method.stages(config, view, Shared()) if s.name == "classify")
+            for method, config in ((CAM, composed["cam"]), (METHOD, composed["ca_cl"]))
+        ]
+        assert found[0] == found[1]
+        assert found[0].settings.network.name == PRESETS[scale].backbone.name  # type: ignore[attr-defined]
+
+
+def test_what_the_paper_says_of_single_prompts_is_claimed() -> None:
+    """Sec. 3.2: of boats "picture" is better than the others, "image" among them; of persons "photo" is the best."""
+    figure = next(e for e in METHOD.experiments if e.name == "figure2")
+    labels = {row.label for row in figure.rows}
+    assert labels == {*PROMPTS, "a clean origami {}."}
+    best = {"boat": "a picture of {}.", "person": "a photo of {}."}
+    claimed = {(claim.column, claim.row, claim.than) for claim in figure.claims}
+    assert claimed == {(of, row, other) for of, row in best.items() for other in labels - {row}}
 
 
 def test_clims_on_coco_is_its_command() -> None:
