@@ -68,6 +68,7 @@ def masks(context: StageContext, settings: MaskStageConfig) -> None:
                 settings.views.frames,
                 settings.views.largest,
                 precision,
+                settings.sam.fillers,
             )
             for position, (sample_id, means) in enumerate(zip(batch.ids, mean_mask(every).cpu())):
                 present = cams[sample_id].classes

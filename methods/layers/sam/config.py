@@ -39,6 +39,11 @@ class SamConfig:
     registry: str = REGISTRY
     precision: Annotated[str, OneOf(PRECISIONS)] = "bfloat16"
 
+    @property
+    def fillers(self) -> bool:
+        """Whether it learned from prompts that points which are none fill up to one length: the miniature did."""
+        return self.name == NANO
+
     def require_weights(self, path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """MethodError for the weights of another size of SAM; shapes: by name, of the file's tensors."""
         width = shapes.get(_ENCODER, (0,))[0]

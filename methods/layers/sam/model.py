@@ -69,6 +69,29 @@ def decode(sam: Sam, embeddings: torch.Tensor, points: torch.Tensor, labels: tor
     return decode_prompts(sam, embeddings, sparse, dense)
 
 
+def decode_by_length(sam: Sam, embeddings: torch.Tensor, points: torch.Tensor, labels: torch.Tensor) -> Masks:
+    """As `decode`, but prompts of each number of points by themselves and without fillers, as SamPredictor has them.
+
+    SAM adds one point that is none to every prompt and has seen no more of them: further ones change the masks.
+    """
+    frames, prompts = labels.shape[:2]
+    places, marks = points.flatten(0, 1).float(), labels.flatten(0, 1)
+    fillers_last = (marks == NO_POINT).int().argsort(dim=1, stable=True)
+    places = places.gather(1, fillers_last[..., None].expand_as(places))
+    marks = marks.gather(1, fillers_last)
+    lengths = (marks != NO_POINT).sum(1)
+    rows, parts = [], []
+    for length in lengths.unique().tolist():
+        own = (lengths == length).nonzero()[:, 0]
+        clicks = (places[own, :length], marks[own, :length])
+        sparse, dense = sam.prompt_encoder(points=clicks, boxes=None, masks=None)
+        rows.append(own)
+        parts.append(decode_prompts(sam, embeddings[own // prompts], sparse, dense))
+    back = torch.cat(rows).argsort()
+    logits, quality = (torch.cat(each)[back, 0].unflatten(0, (frames, prompts)) for each in zip(*parts))
+    return Masks(logits, quality)
+
+
 def decode_prompts(sam: Sam, embeddings: torch.Tensor, sparse: torch.Tensor, dense: torch.Tensor) -> Masks:
     """As `decode`, of what the prompt encoder makes of points: sparse (V P, N + 1, D), dense (V P, D, s, s)."""
     frames = len(embeddings)
@@ -141,6 +164,7 @@ def masks_of_views(
     frames: int,
     fills: float,
     precision: str = "float32",
+    fillers: bool = False,
 ) -> torch.Tensor:
     """The mask of every prompt in every view, brought back to the image: (K, B, P, H, W) bool.
 
@@ -150,7 +174,9 @@ def masks_of_views(
     precision: of the encoder on a GPU. Prompts are encoded and decoded in float32: a point's place among 1024 pixels
             needs 11 bits, and bfloat16 has 8, so that points would move by a pixel or two
     fills:  the scale that fills the frame, no less than any view's
+    fillers: decode all prompts together with their fillers, as `SamConfig.fillers` says
     """
+    decoded = decode if fillers else decode_by_length
     size = (images.shape[-2], images.shape[-1])
     frame = Frame(sam.image_encoder.img_size, fills)
     at_once = max(1, frames // len(images))
@@ -161,7 +187,7 @@ def masks_of_views(
         prompts = torch.cat([placed_points(points, size, view, frame) for view in part])
         with _autocast(images.device, precision):
             embeddings = encode(sam, pictures).float()
-        logits = decode(sam, embeddings, prompts, labels.repeat(len(part), 1, 1)).logits
+        logits = decoded(sam, embeddings, prompts, labels.repeat(len(part), 1, 1)).logits
         whole = F.interpolate(logits, (frame.side, frame.side), mode="bilinear", align_corners=False)
         found += [restored(maps, size, view, frame) > 0 for maps, view in zip(whole.chunk(len(part)), part)]
     asked = (labels == POSITIVE).any(2)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from types import ModuleType
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from segment_anything.modeling import Sam
+from segment_anything import SamPredictor
+from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from torch.testing import assert_close
 
 from benchmark.profiling.complexity import complexity
@@ -16,9 +18,17 @@ from datasets.base import TrainingView
 from datasets.recipe import IMAGENET
 from methods.base import MethodError, NotRunnable
 from methods.layers.sam.config import NANO, REGISTERED, SamConfig, require_covered
-from methods.layers.sam.model import decode, encode, load_sam, masks_of_views, normalisation_of
+from methods.layers.sam.model import (
+    NO_POINT,
+    decode,
+    decode_by_length,
+    encode,
+    load_sam,
+    masks_of_views,
+    normalisation_of,
+)
 from methods.layers.sam.nano import FRAME, build_sam_nano, shipped_state
-from methods.layers.sam.views import Frame, View, placed, placed_points, restored
+from methods.layers.sam.views import Frame, View, placed, placed_points, placed_size, restored
 
 
 @pytest.fixture(scope="module")
@@ -34,21 +44,22 @@ def prompts(seed: int = 0, images: int = 2, height: int = 45, width: int = 60) -
     return torch.randn(images, 3, height, width, generator=generator), points.floor(), labels
 
 
-def test_masks_of_views_are_those_of_one_view_at_a_time(sam: Sam) -> None:
+@pytest.mark.parametrize("fillers", [True, False])
+def test_masks_of_views_are_those_of_one_view_at_a_time(sam: Sam, fillers: bool) -> None:
     images, points, labels = prompts()
     views = [View(), View(True, 1, 0.5), View(False, 2, 2.0)]
-    found = masks_of_views(sam, images, points, labels, views, frames=4, fills=2.0)
+    found = masks_of_views(sam, images, points, labels, views, frames=4, fills=2.0, fillers=fillers)
     assert found.shape == (3, 2, 3, 45, 60)
     assert found.dtype == torch.bool
     small = [view for view in views if view.scale < 2]
-    alone = masks_of_views(sam, images, points, labels, small, frames=4, fills=2.0)
+    alone = masks_of_views(sam, images, points, labels, small, frames=4, fills=2.0, fillers=fillers)
     assert torch.equal(alone, found[[view.scale < 2 for view in views]])
     frame = Frame(FRAME, 2.0)
     for view, masks in zip(views, found):
         for image, places, marks, own in zip(images, points, labels, masks):
             embedding = encode(sam, placed(image[None], view, frame))
             there = placed_points(places[None], (45, 60), view, frame)
-            logits = decode(sam, embedding, there, marks[None]).logits
+            logits = (decode if fillers else decode_by_length)(sam, embedding, there, marks[None]).logits
             whole = torch.nn.functional.interpolate(logits, (FRAME, FRAME), mode="bilinear")
             expected = restored(whole, (45, 60), view, frame)[0]
             assert ((expected > 0) == own)[expected.abs() > 1e-4].all()
@@ -217,3 +228,83 @@ def test_the_full_vit_b_decodes_prompts() -> None:
     found = masks_of_views(sam, images, points, labels, [View(True, 1, 0.5)], frames=1, fills=0.5)
     assert found.shape == (1, 1, 3, 63, 100)
     assert not found[0, 0, 2].any()
+
+
+def random_vit_b(side: int, width: int, depth: int, heads: int, everywhere: tuple[int, ...]) -> Sam:
+    """segment_anything's classes as its `_build_sam` puts them together, with random weights."""
+    torch.manual_seed(11)
+    cells = side // 16
+    return (
+        Sam(
+            ImageEncoderViT(
+                img_size=side,
+                patch_size=16,
+                embed_dim=width,
+                depth=depth,
+                num_heads=heads,
+                mlp_ratio=4,
+                out_chans=256,
+                norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+                qkv_bias=True,
+                use_rel_pos=True,
+                global_attn_indexes=everywhere,
+                window_size=min(14, cells // 2),
+            ),
+            PromptEncoder(256, (cells, cells), (side, side), mask_in_chans=16),
+            MaskDecoder(
+                transformer_dim=256,
+                transformer=TwoWayTransformer(depth=2, embedding_dim=256, mlp_dim=2048, num_heads=8),
+            ),
+        )
+        .eval()
+        .requires_grad_(False)
+    )
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(128, 96, 2, 4, (1,)), pytest.param((1024, 768, 12, 12, (2, 5, 8, 11)), marks=pytest.mark.slow)],
+)
+@torch.no_grad()
+def test_masks_are_sam_predictors_for_the_same_clicks(
+    shape: tuple[int, int, int, int, tuple[int, ...]],
+) -> None:
+    """Per view, also one that fills half of the frame; prompts of one to six points, decoded together with fillers."""
+    sam, side = random_vit_b(*shape), shape[0]
+    source = torch.Generator().manual_seed(1)
+    size = (side * 3 // 4, side)
+    picture = torch.randint(0, 256, (1, 3, *size), generator=source).float()
+    images = (picture - sam.pixel_mean) / sam.pixel_std
+    points = torch.rand(1, 4, 6, 2, generator=source) * torch.tensor([size[1], size[0]])
+    labels = torch.tensor(
+        [[[1, -1, -1, 0, 0, 0], [1, -1, -1, -1, -1, -1], [1, 1, 1, 0, 0, 0], [1, 1, -1, 0, -1, -1]]]
+    )
+    frame, differ = Frame(side), False
+    for view in (View(), View(True, 0, 1.0), View(False, 1, 0.5)):
+        there = placed_points(points, size, view, frame)
+        embeddings = encode(sam, placed(images, view, frame))
+        logits, quality = decode_by_length(sam, embeddings, there, labels)
+        filled = decode(sam, embeddings, there, labels).logits
+        predictor = SamPredictor(sam)
+        predictor.features, predictor.is_image_set = embeddings, True
+        predictor.input_size, predictor.original_size = placed_size(size, view, frame), size
+        if view == View():
+            predictor.set_torch_image(picture, size)
+            assert_close(predictor.features, embeddings, rtol=0, atol=1e-4)
+        for row in range(4):
+            kept = labels[0, row] != NO_POINT
+            clicks = (there[:, row, kept], labels[:, row, kept])
+            whole, score, low = predictor.predict_torch(*clicks, multimask_output=False, return_logits=True)
+            assert_close(logits[0, row], low[0, 0], rtol=0, atol=1e-4)
+            assert_close(quality[0, row], score[0, 0], rtol=0, atol=1e-4)
+            differ |= not torch.allclose(filled[0, row], low[0, 0], rtol=0, atol=1e-4)
+            if view == View():
+                found = masks_of_views(sam, images, points, labels, [view], frames=1, fills=1.0)[0, 0, row]
+                wanted = whole[0, 0]
+                assert (found == (wanted > 0))[wanted.abs() > 1e-4].all()
+    assert differ
+
+
+def test_the_miniature_alone_was_taught_with_fillers() -> None:
+    assert SamConfig(NANO, "nano/sam").fillers
+    assert not SamConfig("vit_b").fillers

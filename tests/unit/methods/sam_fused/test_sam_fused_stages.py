@@ -25,6 +25,7 @@ from methods.refiners.config import RefinerConfig
 from methods.sam_fused import METHOD
 from methods.sam_fused.config import PRESETS, ContrastConfig, PromptConfig, SamFusedConfig, ViewConfig
 from methods.sam_fused.stages import views_of
+from methods.setting_rows import setting_rows
 from tests.helpers.trees import write_image
 from tests.unit.loop_references.sam_fused import accuracy_loop, mean_iou_loop
 
@@ -237,3 +238,49 @@ def test_views_of_the_ablation() -> None:
     scales = views_of(ViewConfig(mirror=False, rotations=(360,)))
     assert sorted(v.scale for v in scales) == [0.5, 1.0, 2.0]
     assert {(v.mirror, v.turns) for v in scales} == {(False, 0)}
+
+
+@pytest.mark.parametrize(
+    ("topic", "said", "settings"),
+    [
+        (
+            "learning rate over time, and of new layers",
+            "300 iterations of warm-up: a twentieth of 6 000",
+            {
+                "train.head_multiplier": "10",
+                "train.schedule": "poly",
+                "train.power": "0.9",
+                "train.warmup": "300",
+                "train.iterations": "6000",
+            },
+        ),
+        (
+            "training images",
+            "crops of 448, of .32 to 1 of the image's area; colours as they are",
+            {
+                "train.recipe.crop": "448",
+                "train.recipe.resize_crop": "[0.32,1]",
+                "train.recipe.brightness": "0",
+                "train.recipe.hue": "0",
+            },
+        ),
+        (
+            "initial weights",
+            "ImageNet's normalisation",
+            {
+                "vit.weights": "timm/vit_base_patch16_224.orig_in21k_ft_in1k",
+                "vit.normalisation": "imagenet",
+            },
+        ),
+        ("auxiliary CAM", "of the training image alone", {"contrast.auxiliary_layer": "3"}),
+        ("precision of SAM", "in bfloat16", {"sam.precision": "bfloat16"}),
+    ],
+)
+def test_what_the_paper_leaves_open_is_declared_and_has_sources(
+    topic: str, said: str, settings: dict[str, str]
+) -> None:
+    assert said in next(d.ours for d in METHOD.deviations if d.topic == topic)
+    rows = {row.key: row for row in setting_rows(METHOD)}
+    for key, value in settings.items():
+        assert rows[key].defaults["paper"] == value
+        assert rows[key].source, key
