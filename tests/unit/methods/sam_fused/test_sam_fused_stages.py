@@ -113,7 +113,7 @@ def test_a_sam_that_segment_anything_lacks_is_refused() -> None:
     [
         ({"contrast": ContrastConfig(token="first")}, "contrast.token=first: there are present, all"),
         ({"views": ViewConfig(rotations=())}, "views.rotations=[]: must have at least one item"),
-        ({"views": ViewConfig(scales=(0.0,))}, "views.scales[0]=0.0: must be above 0"),
+        ({"views": ViewConfig(scales=(0.0,))}, "views.scales[0]=0.0: must be in (0, 16]"),
         ({"views": ViewConfig(count=0)}, "views.count=0: must be at least 1"),
         ({"prompts": PromptConfig(positives=0)}, "prompts.positives=0: must be at least 1"),
         ({"sam": SamConfig(precision="half")}, "sam.precision=half: there are float32, float16, bfloat16"),
