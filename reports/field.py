@@ -44,6 +44,7 @@ _SHORT = HEADS | {"pseudo_label": "Pseudo", "voc_val": "val", "voc_test": "test"
 IMAGENET = ("ImageNet", "ImageNet-1k")
 """Weights that most networks start from, so that tables need not name them."""
 
+_MADE_BY = dict.fromkeys(HEADS, "Segmentation network") | dict.fromkeys(("cam", "pseudo_label"), "Refiner")
 _SHOWN = 15
 
 
@@ -146,22 +147,28 @@ def print_like(methods: Sequence[FieldMethod], run: Run, console: Console) -> No
             f"{found['images']} images, scale {found['scale']})"
         )
         lines = [
-            (len(differing), -number.value, labelled(method, result), number.value, differing)
+            (len(differing), -number.value, labelled(method, result), _made_by(result, score), differing)
             for method in methods
             for result in method.results
             for number in result.of(score)[:1]
-            if (differing := other_conditions(own, result.conditions)) is not None
+            for differing in [other_conditions(own, result.conditions)]
         ]
         table = Table(box=box.SIMPLE_HEAD, title=Text(title), title_justify="left", pad_edge=False)
         table.add_column("mIoU", justify="right")
-        for head in ("Method", "What differs or is not known"):
+        for head in ("Method", _MADE_BY[score], "Differs or not known"):
             table.add_column(head, overflow="fold")
-        for _, _, name, value, differing in sorted(lines)[:_SHOWN]:
-            table.add_row(f"{value:.1f}", Text(name), Text("; ".join(differing) or "nothing"))
+        for _, value, name, made_by, differing in sorted(lines)[:_SHOWN]:
+            row = (f"{-value:.1f}", name, made_by, "; ".join(differing) or "nothing")
+            table.add_row(*map(Text, row))
         console.print(table)
     if not shown:
         datasets = ", ".join(dict.fromkeys(dataset for dataset, _, _ in SCORES.values()))
         console.print(f"The field reports on {datasets}; {run.path} has no score on these", markup=False)
+
+
+def _made_by(result: Result, score: str) -> str:
+    said = result.conditions.refiner if _MADE_BY[score] == "Refiner" else network(result.conditions)
+    return "?" if said == UNKNOWN else said
 
 
 def conditions_of(cell: dict[str, Any]) -> Conditions:

@@ -29,7 +29,7 @@ class Point:
 
 
 def field_chart(
-    methods: Sequence[FieldMethod], score: str, own: Sequence[Point] = ()
+    methods: Sequence[FieldMethod], score: str, own: Sequence[Point] = (), size: tuple[int, int] = (1080, 620)
 ) -> tuple[Markup, list[dict[str, Any]]] | None:
     """The highest mIoU printed of each method and supervision by year, and the legend; None where none is printed.
 
@@ -56,7 +56,7 @@ def field_chart(
         )
         for (_, supervision), (value, method, result) in best.items()
     ]
-    bubbles += [Bubble(p.label, len(kinds), float(p.year), p.value, 1.0, p.note) for p in own]
+    bubbles += [Bubble(p.label, len(kinds), float(p.year), p.value, 0.25, p.note) for p in own]
     years = sorted({int(b.x) for b in bubbles})
     chart = bubble_chart(
         bubbles,
@@ -64,7 +64,7 @@ def field_chart(
         Axis(f"mIoU, {HEADS[score]} (%)"),
         f"Chart: the highest mIoU on {HEADS[score]} that is printed of each method, by year; "
         + "; ".join(f"{b.label}: {b.note}" for b in bubbles),
-        (1080, 620),
+        size,
     )
     names = [*kinds, *(["this run"] if own else [])]
     return chart, [{"label": name, "series": series} for series, name in enumerate(names)]
