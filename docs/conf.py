@@ -12,7 +12,7 @@ project = "wsss-benchmark"
 author = "The wsss-benchmark authors"
 project_copyright = author
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "docstrings", "method_pages"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "docstrings", "field_page", "method_pages"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_ext"]
 myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]

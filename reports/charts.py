@@ -16,7 +16,7 @@ from reports.templating import environment
 _CHARACTER = 6.6
 """Mean width of a label's character in SVG units, at the style sheet's size of chart text."""
 
-_OVERLAP = 0.25
+_OVERLAP = 0.1
 """Share of a label that may lie over others; one that would is left out."""
 
 

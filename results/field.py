@@ -1,7 +1,8 @@
 """What the field reports: one YAML a method in `results/reported/field`, every number with its conditions and source.
 
 A file has `FILE_KEYS` (`arxiv` may be left out) and `results`: each a set of `conditions` (`CONDITIONS`; one that is
-left out is unknown), at times a `variant` that says in words what sets it apart, and its `numbers`. A number has `score`
+left out is unknown), at times a `variant` that says in words what sets it apart and its own `supervision`, and its
+`numbers`. A number has `score`
 (`SCORES`), `value` (mIoU in percent, as printed) and its source: `source` (`SOURCES`), `where` (table, abstract, section
 or file), for second-hand numbers `of` (the paper that prints it), `read` (the day) and `readings` (1, or 2 independent
 ones). The same score may be given several times under the same conditions, by sources that disagree: all are kept.
@@ -94,11 +95,12 @@ class Number:
 
 @dataclass(frozen=True)
 class Result:
-    """Numbers under the same conditions."""
+    """Numbers under the same conditions. supervision: the method's where a file gives the result none of its own"""
 
     conditions: Conditions
     numbers: tuple[Number, ...]
     variant: str = ""
+    supervision: str = "I"
 
     def of(self, score: str) -> tuple[Number, ...]:
         """Those of a score, from the method's own sources first."""
@@ -165,7 +167,7 @@ def _method(path: Path) -> FieldMethod:
         raise DataError(f"{path.name}: not YAML: {' '.join(str(error).split())}") from error
     _require(path.name, document, (*FILE_KEYS, "results"), _OPTIONAL_KEYS)
     found: dict[str, Any] = {key: document[key] for key in (*FILE_KEYS, *_OPTIONAL_KEYS) if key in document}
-    for key in ("name", "title", "authors", "venue", "code", "supervision"):
+    for key in ("name", "title", "authors", "venue", "code"):
         if not isinstance(found[key], str) or not found[key].strip():
             raise DataError(f"{path.name}: {key} should be text, not {found[key]!r}")
     for person in found["authors"].split(" and "):
@@ -173,11 +175,7 @@ def _method(path: Path) -> FieldMethod:
             raise DataError(f"{path.name}: author {person.strip()!r}; write Last, First and Last, First")
     if not isinstance(found["year"], int) or not FIRST_YEAR <= found["year"] <= datetime.date.today().year:
         raise DataError(f"{path.name}: year {found['year']!r}; from {FIRST_YEAR} to this year")
-    parts = found["supervision"].split("+")
-    if parts[0] != "I" or set(parts) - set(SUPERVISION) or len(set(parts)) < len(parts):
-        raise DataError(
-            f"{path.name}: supervision {found['supervision']!r}; I, or I+ and any of {', '.join([*SUPERVISION][1:])}"
-        )
+    supervision = _supervision(path.name, found["supervision"])
     if found["stages"] not in STAGES:
         raise DataError(f"{path.name}: stages {found['stages']!r}; one of {', '.join(STAGES)}")
     if not isinstance(found["training_free"], bool):
@@ -187,7 +185,8 @@ def _method(path: Path) -> FieldMethod:
     if not isinstance(document["results"], list) or not document["results"]:
         raise DataError(f"{path.name}: results should be a list of at least one")
     results = tuple(
-        _result(f"{path.name}, result {i}", part) for i, part in enumerate(document["results"], 1)
+        _result(f"{path.name}, result {i}", part, supervision)
+        for i, part in enumerate(document["results"], 1)
     )
     alike = [(r.conditions, r.variant) for r in results]
     if len(set(alike)) < len(alike):
@@ -198,8 +197,15 @@ def _method(path: Path) -> FieldMethod:
     return FieldMethod(path.stem, results=results, **found)
 
 
-def _result(where: str, part: Any) -> Result:
-    _require(where, part, ("conditions", "numbers"), ("variant",))
+def _supervision(where: str, said: Any) -> str:
+    parts = said.split("+") if isinstance(said, str) else []
+    if parts[:1] != ["I"] or set(parts) - set(SUPERVISION) or len(set(parts)) < len(parts):
+        raise DataError(f"{where}: supervision {said!r}; I, or I+ and any of {', '.join([*SUPERVISION][1:])}")
+    return "+".join(parts)
+
+
+def _result(where: str, part: Any, supervision: str) -> Result:
+    _require(where, part, ("conditions", "numbers"), ("variant", "supervision"))
     _require(f"{where}, conditions", part["conditions"], (), CONDITIONS)
     conditions = {}
     for key, value in part["conditions"].items():
@@ -218,7 +224,8 @@ def _result(where: str, part: Any) -> Result:
         raise DataError(
             f"{where}: a source gives the same score twice; their conditions differ, so make two results"
         )
-    return Result(Conditions(**conditions), numbers, part.get("variant", ""))
+    supervision = _supervision(where, part.get("supervision", supervision))
+    return Result(Conditions(**conditions), numbers, part.get("variant", ""), supervision)
 
 
 def _number(where: str, part: Any) -> Number:
@@ -357,6 +364,11 @@ _JOURNALS = {
     "TNNLS": "IEEE Transactions on Neural Networks and Learning Systems",
     "TCSVT": "IEEE Transactions on Circuits and Systems for Video Technology",
     "PR": "Pattern Recognition",
+    "Access": "IEEE Access",
+    "EAAI": "Engineering Applications of Artificial Intelligence",
+    "AES": "Acta Electronica Sinica",
+    "JIG": "Journal of Image and Graphics",
+    "JoS": "Journal of Software",
 }
 
 
@@ -386,6 +398,7 @@ def rows(methods: Sequence[FieldMethod]) -> Iterator[dict[str, Any]]:
     for method in methods:
         facts = {key: getattr(method, key) for key in ("key", *FILE_KEYS)}
         for result in method.results:
+            facts["supervision"] = result.supervision
             conditions = {name: getattr(result.conditions, name) for name in CONDITIONS}
             for n in result.numbers:
                 number = {

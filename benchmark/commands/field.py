@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,13 +103,14 @@ def _chosen(
 ) -> list[FieldMethod]:
     wanted = names_of(supervision, "--supervision") if supervision else []
     for one in wanted:
-        choose("supervision", one, sorted({m.supervision for m in methods}))
+        choose("supervision", one, sorted({r.supervision for m in methods for r in m.results}))
     if stages:
         choose("number of stages", stages, ("single", "multi"))
     found = [
-        m
+        replace(m, results=results)
         for m in methods
-        if m.year >= since and (not wanted or m.supervision in wanted) and stages in ("", m.stages)
+        if m.year >= since and stages in ("", m.stages)
+        if (results := tuple(r for r in m.results if not wanted or r.supervision in wanted))
     ]
     if not found:
         raise ConfigError("no method is left; widen --supervision, --since or --stages")
@@ -124,7 +126,8 @@ def _named(methods: Sequence[FieldMethod], text: str) -> list[FieldMethod]:
 
 
 def _write(methods: Sequence[FieldMethod], output: Path, latex: bool, csv: bool, html: bool) -> None:
-    from reports.field import latex_table, page
+    from reports.field_latex import latex_table
+    from reports.field_page import page
     from results.field import bibtex, rows
 
     written = {}

@@ -17,6 +17,7 @@ from reports.sections import (
     cost,
     examples,
     failures,
+    field,
     further,
     gain,
     leaderboard,
@@ -39,6 +40,7 @@ _OF_A_BOARD = (
     further,
     examples,
     reported,
+    field,
     complexity,
     training,
 )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
-from types import ModuleType
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -46,6 +48,19 @@ def test_a_methods_page_has_what_it_declares(method_pages: ModuleType, name: str
 )
 def test_text_is_escaped_but_code_is_not(method_pages: ModuleType, said: str, written: str) -> None:
     assert method_pages.text(said) == written
+
+
+def test_the_sites_page_of_the_field_is_where_its_text_links(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "_ext"))
+    field_page = importlib.import_module("field_page")
+    (tmp_path / "results").mkdir()
+    site = SimpleNamespace(outdir=str(tmp_path), builder=SimpleNamespace(format="html"))
+    field_page.write_page(site, None)
+    text = (ROOT / "docs" / "results" / "field.md").read_text()
+    (linked,) = re.findall(r'href="([^"]+)"', text)
+    assert "SEAM" in (tmp_path / "results" / linked).read_text()
 
 
 def test_lists_of_arguments_become_definitions(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ from reports.sections import (
     details,
     examples,
     failures,
+    field,
     further,
     gain,
     leaderboard,
@@ -318,6 +319,46 @@ def test_a_methods_deviations_are_those_of_all_its_cells(board: view.Board) -> N
     shown = {m["name"]: m for m in methods.build([board])["methods"]}
     assert another in shown["eps"]["deviations"]
     assert len(shown["eps"]["deviations"]) == 2
+
+
+def voc_board(dataset: str = "voc2012", split: str = "val", **info: Any) -> view.Board:
+    """A board with one score of SEAM."""
+    made = made_board({"seam": 0.6421}, split=split)
+    place = {"dataset": dataset}
+    cells = [
+        {**cell, **place, "method_info": info, "provenance": {"finished": "2026-11-30T10:00"}}
+        for cell in made.cells
+    ]
+    records = made.records.assign(**place)
+    return replace(made, **place, records=records, cells=cells, table=aggregate(records, cells))
+
+
+def test_scores_on_the_fields_data_stand_beside_its_own_at_the_papers_year() -> None:
+    data = field.build(voc_board(reported_as="SEAM"))
+    assert data is not None
+    assert (data["legend"][0]["label"], data["legend"][-1]["label"]) == ("I", "this run")
+    svg = str(data["svg"])
+    assert "64.2 here, nano scale, paper protocol" in svg
+    found = {
+        title: float(x)
+        for title, x in re.findall(r"<title>([^:]+):[^<]*</title>\s*<circle[^>]*cx=\"([\d.]+)\"", svg)
+    }
+    label = voc_board(reported_as="SEAM").entries[0].label
+    assert found[label] == found["SEAM"] < found["DuPL‡"]
+    assert "VOC val" in svg
+
+
+def test_a_method_that_the_field_does_not_have_stands_at_the_year_of_its_run() -> None:
+    data = field.build(voc_board(dataset="coco2014"))
+    assert data is not None
+    assert data["head"] == "COCO val"
+    assert ">2026</text>" in str(data["svg"])
+
+
+def test_other_data_and_other_images_have_no_place_in_the_field(board: view.Board) -> None:
+    assert field.build(board) is None
+    assert field.build(voc_board(dataset="shapes")) is None
+    assert field.build(voc_board(split="train")) is None
 
 
 def test_an_empty_board_has_only_its_leaderboard(tmp_path: Path) -> None:

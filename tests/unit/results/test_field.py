@@ -10,7 +10,9 @@ import pytest
 import yaml
 
 from datasets.base import DataError
-from reports.field import figures, latex_table, other_conditions, page
+from reports.field import figures, other_conditions
+from reports.field_latex import latex_table
+from reports.field_page import field_chart, page
 from results.field import (
     FOLDER,
     Conditions,
@@ -79,6 +81,7 @@ def test_files_of_the_repository_are_right():
         ({"results": [result(number(), number())]}, "the same score twice"),
         ({"results": [result(test_crf="perhaps")]}, "test_crf 'perhaps'"),
         ({"results": [result(crf="yes")]}, "unknown key 'crf'"),
+        ({"results": [result() | {"supervision": "I+X"}]}, "result 1: supervision 'I+X'"),
         ({"results": [result(), result()]}, "two results under equal conditions"),
     ],
 )
@@ -170,6 +173,17 @@ def test_the_latex_table_groups_by_supervision_and_notes_second_hand_numbers(tmp
     assert r"Ten\_\%$^{s}$~\cite{other2020}" in text
 
 
+def test_a_variant_with_its_own_supervision_stands_under_it(tmp_path):
+    variant = result(number(value=70.2), variant="with saliency", **{"segmenter": "DeepLab V2"})
+    (method,) = load_field(write(tmp_path, results=[result(), variant | {"supervision": "I+S"}]))
+    assert [r.supervision for r in method.results] == ["I", "I+S"]
+    assert [row["supervision"] for row in rows([method])] == ["I", "I+S"]
+    text = latex_table([method])
+    assert text.index("I+S: image labels, saliency") < text.index("SEAM (with saliency)") < text.index("70.2")
+    _, legend = field_chart([method], "voc_val")
+    assert [item["label"] for item in legend] == ["I", "I+S"]
+
+
 def test_the_page_escapes_names_and_has_every_line(tmp_path):
     text = page(load_field(write(tmp_path, name="<script>x</script>")))
     assert "&lt;script&gt;x" in text
@@ -185,6 +199,7 @@ def test_conditions_beside_a_runs():
 
 def test_the_command_filters_writes_and_checks(command_line: CommandLine, tmp_path):
     assert "SEAM" in command_line("field", "--supervision", "I").out
+    assert "SEAM" not in command_line("field", "--supervision", "I+S").out
     assert "unknown supervision 'Q'" in command_line("field", "--supervision", "Q").err
     assert "no method is left" in command_line("field", "--since", "3000").err
     done = command_line("field", "--latex", "seam", "--csv", "--html", "--output", str(tmp_path / "out"))
