@@ -106,7 +106,10 @@ def _check_types(cells: Any) -> None:
             if each.name in cell and not isinstance(cell[each.name], kinds[str(each.type).partition("[")[0]]):
                 raise ValueError(f"{each.name} is {cell[each.name]!r:.60}")
         for stage in cell["stages"]:
-            if not all(isinstance(stage.get(name, ""), str) for name in ("name", "key", "kind")):
+            if not (
+                isinstance(stage, dict)
+                and all(isinstance(stage.get(name, ""), str) for name in ("name", "key", "kind"))
+            ):
                 raise ValueError(f"a stage is {stage!r:.60}")
         for panel in cell["panels"]:
             if not isinstance(panel["id"], str):

@@ -17,9 +17,8 @@ from torch.nn.functional import multilabel_soft_margin_loss
 from datasets.base import TrainingView
 from datasets.loading.loader import Batch
 from methods.base import Method, Shared, Stage, Supervision
-from methods.cam.config import PRESETS, CamConfig
+from methods.cam.config import PRESETS, CamConfig, CamTrainingConfig
 from methods.cam.network import PlainCam
-from methods.layers.config import TrainingConfig
 from methods.pipeline import cam_stages, classify_stage, stages_after_cam
 
 NETWORK = "minimal_method:LsePooling"
@@ -52,7 +51,7 @@ class MinimalMethod(Method):
     presets = PRESETS
 
     def stages(self, config: CamConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
-        training = TrainingConfig(config.backbone, config.train)
+        training = CamTrainingConfig(config.backbone, config.train, dropout=config.dropout)
         classify = classify_stage(NETWORK, training, config.classifier_checkpoint)
         cam, scores = cam_stages(NETWORK, classify, config, shared)
         return [classify, cam, scores, *stages_after_cam(cam, config.refiner, config.segmenter, shared)]

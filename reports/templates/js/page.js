@@ -6,7 +6,7 @@ if (boardFilters !== null) {
     const wanted = [...new FormData(boardFilters)].filter(([, value]) => value !== "");
     for (const article of articles) article.hidden = !wanted.every(([name, value]) => article.dataset[name] === value);
     const shown = articles.filter((article) => !article.hidden).length;
-    boardFilters.querySelector("[role=status]").textContent = wanted.length ? `${shown} of ${articles.length} boards` : "";
+    boardFilters.querySelector("[role=status]").textContent = wanted.length ? `${shown} of ${articles.length} leaderboards` : "";
   });
   boardFilters.addEventListener("submit", (event) => event.preventDefault());
 }

@@ -51,6 +51,8 @@ def test_a_signal_ends_all_in_one_line(tmp_path, code, number, exit_code):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # in a shell's background, where this may run, an interrupt is ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
     began = process.stdout.readline().split()
