@@ -61,16 +61,16 @@ def field(
         check_writable(output, "--output")
         _write(methods, output, bool(latex), csv, html)
     elif pairs:
-        from reports.field import print_pairs
+        from reports.field.terminal import print_pairs
 
         print_pairs(methods, console)
     elif like is not None:
-        from reports.field import print_like
+        from reports.field.terminal import print_like
         from results.io import read_run
 
         print_like(methods, read_run(like), console)
     else:
-        from reports.field import print_methods
+        from reports.field.terminal import print_methods
 
         print_methods(methods, console)
 
@@ -126,8 +126,8 @@ def _named(methods: Sequence[FieldMethod], text: str) -> list[FieldMethod]:
 
 
 def _write(methods: Sequence[FieldMethod], output: Path, latex: bool, csv: bool, html: bool) -> None:
-    from reports.field_latex import latex_table
-    from reports.field_page import page
+    from reports.field.latex import latex_table
+    from reports.field.page import page
     from results.field import bibtex, rows
 
     written = {}
@@ -137,7 +137,9 @@ def _write(methods: Sequence[FieldMethod], output: Path, latex: bool, csv: bool,
     if csv:
         import pandas as pd
 
-        written["field.csv"] = pd.DataFrame(rows(methods)).to_csv(index=False)
+        from results.csv_cells import to_csv
+
+        written["field.csv"] = to_csv(pd.DataFrame(rows(methods)))
     if html:
         written["field.html"] = page(methods)
     for name, content in written.items():

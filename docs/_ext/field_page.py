@@ -7,7 +7,7 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-from reports.field_page import page
+from reports.field.page import page
 from results.field import load_field
 
 PLACE = Path("results") / "field-table.html"

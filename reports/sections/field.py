@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from reports.field import HEADS
-from reports.field_page import PRETRAINING, Point, field_chart
+from reports.field.page import PRETRAINING, Point, field_chart
+from reports.field.terminal import HEADS
 from reports.text import percent
 from reports.view import Board, Entry
 from results.aggregate import SCORES

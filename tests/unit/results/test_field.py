@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from datasets.base import DataError
-from reports.field import figures, other_conditions
-from reports.field_latex import latex_table
-from reports.field_page import field_chart, page
+from reports.field.latex import latex_table
+from reports.field.page import field_chart, page
+from reports.field.terminal import figures, other_conditions
 from results.field import (
     FOLDER,
     Conditions,
@@ -213,3 +213,12 @@ def test_the_command_filters_writes_and_checks(command_line: CommandLine, tmp_pa
     seam = [method for method in load_field() if method.key == "seam"]
     assert len((tmp_path / "out" / "field.csv").read_text().splitlines()) == 1 + len(list(rows(seam)))
     assert command_line("field", "--check").code == 0
+
+
+def test_names_in_the_csv_are_no_formulas(
+    command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hostile = load_field(write(tmp_path, name="=1+1"))
+    monkeypatch.setattr("results.field.load_field", lambda: hostile)
+    assert command_line("field", "--csv", "--output", str(tmp_path / "out")).code == 0
+    assert ",'=1+1," in (tmp_path / "out" / "field.csv").read_text()

@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from reports.charts import Axis, Bubble, bubble_chart
-from reports.field import CAPTION, HEADS, figures, labelled, network, rank, sorted_pairs
+from reports.field.terminal import CAPTION, HEADS, figures, labelled, network, rank, sorted_pairs
 from reports.templating import environment
 from results.field import SCORES, UNKNOWN, Conditions, FieldMethod, Result
 

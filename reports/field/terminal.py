@@ -1,4 +1,4 @@
-"""What the field reports, in the terminal; `field_latex` and `field_page` show the same."""
+"""What the field reports in the terminal, and what its LaTeX table and its page share with that."""
 
 from __future__ import annotations
 

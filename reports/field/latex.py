@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
-from reports.field import HEADS, IMAGENET, labelled, network, rank
+from reports.field.terminal import HEADS, IMAGENET, labelled, network, rank
 from reports.latex import PACKAGES, escape, row, tabular
 from results.field import SCORES, SUPERVISION, UNKNOWN, FieldMethod, Result, citation_key
 from results.field_lines import condensed

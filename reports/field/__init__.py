@@ -1,0 +1,1 @@
+"""What the field reports, shown: in the terminal, as a related-work table in LaTeX, and as a page."""
