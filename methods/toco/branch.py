@@ -164,6 +164,12 @@ class Branch(CamNetwork):
         patches = self.encode(whole_patches(images, self.encoder.patch_size)).patches
         return self.classifier(patches).relu()  # type: ignore[no-any-return]
 
+    def both_activations(self, images: torch.Tensor) -> torch.Tensor:
+        """`activations` and those of the auxiliary layer, one after the other: (B, 2 C, h, w)."""
+        encoded = self.encode(whole_patches(images, self.encoder.patch_size))
+        maps = self.classifier(encoded.patches), self.auxiliary_classifier(encoded.middle)
+        return torch.cat(maps, 1).relu()
+
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Patch tokens of the last layer of images of any size: (B, D, h, w)."""
         return self.encode(whole_patches(images, self.encoder.patch_size)).patches

@@ -1,8 +1,8 @@
-"""Settings of single-stage methods, ToCo and what builds on it: one network, one training; ToCo's presets by scale."""
+"""Settings of single-stage methods, ToCo and what builds on it: one network, one training."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from datasets.limits import (
@@ -17,7 +17,7 @@ from datasets.limits import (
     Share,
     out_of_order,
 )
-from datasets.recipe import Recipe
+from datasets.recipe import ColoursOnly, Recipe, View
 from methods.base import MethodConfig, part
 from methods.layers.config import (
     CamInferenceConfig,
@@ -27,8 +27,7 @@ from methods.layers.config import (
     VitConfig,
     crops_without_room,
 )
-from methods.layers.presets import COCO, NANO_VIT, NANO_VIT_TRAIN, SMALL_VIT, VIT_BASE
-from methods.refiners import refiner_at
+from methods.layers.presets import VIT_BASE
 from methods.refiners.config import RefinerConfig
 from methods.refiners.gc.config import CorrectionConfig
 
@@ -76,10 +75,14 @@ class PhaseConfig:
 
     warm_up:      both networks learn by gradient; afterwards the student is the teacher's moving average
     segmentation: from here on the decoder learns from pseudo-labels
+    contrast:     from here on patch and class tokens are contrasted
+    auxiliary_labels: up to here the decoder's pseudo-labels are of the auxiliary layer's CAM
     """
 
     warm_up: Share = 0.1
     segmentation: Share = 0.1
+    contrast: Share = 0.0
+    auxiliary_labels: Share = 0.0
 
 
 @dataclass(frozen=True)
@@ -88,11 +91,14 @@ class ContrastConfig:
 
     low, high: β_l and β_h, CAM below which a token is background and above which it is foreground
     absolute:  |cos| (ToCo's code) instead of cos (as printed)
+    scales:    of the images whose auxiliary CAMs are added, with mirror images; empty: the auxiliary CAM of the
+               training step's own tokens
     """
 
     low: Share = 0.25
     high: Share = 0.70
     absolute: bool = True
+    scales: tuple[Factor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -133,6 +139,9 @@ class ClassContrastConfig:
     momentum:    of the head that sees whole images; hidden, bottleneck, outputs: widths of the heads
     unit_length: divide the heads' outputs by their length. ToCo's code does not: at its widths their dot products
                  are about four times the cosines
+    second_view: the second whole image, a crop of its own; null: the mirrored training image
+    local_blur:  local crops are cut from the training image in other colours, drawn by train.recipe but with this
+                 probability of a blur; null: from the training image as it is
     """
 
     crops: Count = 8
@@ -144,6 +153,8 @@ class ClassContrastConfig:
     bottleneck: Count = 256
     outputs: Count = 1024
     unit_length: bool = False
+    second_view: Recipe | None = None
+    local_blur: Share | None = None
 
 
 @dataclass(frozen=True)
@@ -153,7 +164,8 @@ class LabelConfig:
     refinement: "none": the CAM against the background threshold; "gc": those, corrected; "par": ToCo's, refined
                 by PAR, foreground above `high`, background below `low`, the rest ignored
     background_threshold: of none and gc, in [0, 1]; low, high: of par
-    scales:     of the images whose CAMs are added; empty: the CAM of the training step's own tokens
+    scales:     of the images whose CAMs are added, with mirror images; empty: the CAM of the training step's own
+                tokens
     loss:       "mean" over labelled pixels; "balanced": half for the background, half for the objects (ToCo)
     """
 
@@ -213,6 +225,16 @@ class SingleStageTrainingConfig(TrainingConfig):
     def projection(self) -> DistillationConfig | None:
         """What the projectors are made by; None where their loss is off."""
         return self.distillation if self.weights.uncertain > 0 else None
+
+    def views(self) -> tuple[View, ...]:
+        """Of the training images for class token contrast: the second whole image, then the local crops' image."""
+        config = self.class_contrast
+        if config is None:
+            return ()
+        own = () if config.second_view is None else (config.second_view,)
+        if config.local_blur is None:
+            return own
+        return *own, ColoursOnly(replace(self.train.recipe, blur=config.local_blur))
 
 
 @dataclass(frozen=True)
@@ -319,6 +341,22 @@ class SingleStageConfig(MethodConfig):
                 f"segmentation={phases.segmentation} is before the end of warm_up={phases.warm_up}, whose CAMs are not "
                 "to be corrected yet; give at least that",
             )
+        if phases.contrast == 1 and (weights.patch_contrast > 0 or weights.class_contrast > 0):
+            yield (
+                "phases.contrast=1",
+                "no iteration is left for weights.patch_contrast and weights.class_contrast; set these to 0, or another "
+                "share",
+            )
+        if (
+            weights.segmentation > 0
+            and weights.auxiliary == 0
+            and phases.auxiliary_labels > phases.segmentation
+        ):
+            yield (
+                "phases",
+                "auxiliary_labels would be of a classifier that weights.auxiliary=0 leaves untrained; set "
+                "phases.auxiliary_labels=0",
+            )
         ranges = {
             "contrast": weights.patch_contrast > 0 or weights.class_contrast > 0,
             "distillation": weights.uncertain > 0,
@@ -344,80 +382,6 @@ class SingleStageConfig(MethodConfig):
         )
 
 
-SINGLE_STAGE = {
-    "nano": SingleStageConfig(
-        NANO_VIT,
-        pooling="mean",
-        decoder=DecoderConfig(width=64, dilation=2, norm=True),
-        train=NANO_VIT_TRAIN,
-        phases=PhaseConfig(0.35, 0.35),
-        weights=LossWeights(segmentation=1.0),
-        distillation=DistillationConfig(
-            momentum=(0.95, 1.0), hidden=192, bottleneck=48, outputs=256, temperatures=(0.1, 0.04)
-        ),
-        class_contrast=ClassContrastConfig(
-            crops=4, size=32, hidden=192, bottleneck=48, outputs=96, unit_length=True
-        ),
-        labels=LabelConfig(loss="balanced"),
-        inference=CamInferenceConfig(scales=(1.25,), batch_size=32),
-        refiner=refiner_at("nano"),
-        test=TestConfig(scales=(1.0,), crf=None, batch_size=32),
-    ),
-    "small": SingleStageConfig(
-        SMALL_VIT,
-        pooling="mean",
-        decoder=DecoderConfig(width=256, dilation=2, norm=True),
-        # At the paper's rates, made for 20 000 iterations, the classifiers are still at the classes' shares when the
-        # transformer's tokens have become alike. On features that stand still they need 6e-3 for a few hundred.
-        train=TrainConfig(
-            iterations=300,
-            batch_size=12,
-            optimiser="adamw",
-            learning_rate=1e-5,
-            weight_decay=0.01,
-            head_multiplier=600.0,
-            bias_multiplier=1.0,
-            schedule="cosine",
-            warmup=40,
-            recipe=Recipe(crop=168, resize_crop=(0.32, 1.0)),
-        ),
-        phases=PhaseConfig(0.25, 0.25),
-        weights=LossWeights(segmentation=1.0),
-        distillation=DistillationConfig(
-            momentum=(0.98, 1.0), hidden=1024, bottleneck=128, outputs=1024, temperatures=(0.1, 0.04)
-        ),
-        class_contrast=ClassContrastConfig(
-            crops=4, size=56, hidden=1024, bottleneck=128, outputs=512, unit_length=True
-        ),
-        labels=LabelConfig(loss="balanced"),
-        inference=CamInferenceConfig(scales=(1.0,), batch_size=4),
-        refiner=refiner_at("small"),
-        test=TestConfig(scales=(1.0,), flip=False, crf=None, batch_size=4),
-    ),
-    "paper": SingleStageConfig(
-        train=TrainConfig(
-            iterations=20000,
-            batch_size=4,
-            optimiser="adamw",
-            learning_rate=6e-5,
-            weight_decay=0.01,
-            head_multiplier=10.0,
-            bias_multiplier=1.0,
-            schedule="cosine",
-            warmup=1500,
-            recipe=Recipe(crop=448, resize_crop=(0.32, 1.0)),
-        ),
-    ),
-}
-SINGLE_STAGE[COCO] = replace(
-    SINGLE_STAGE["paper"],
-    train=replace(SINGLE_STAGE["paper"].train, iterations=80000),
-    phases=PhaseConfig(5000 / 80000, 5000 / 80000),
-    refiner=refiner_at(COCO),
-)
-"""What both single-stage methods share, by scale; either sets its losses, labels and schedule."""
-
-
 @dataclass(frozen=True)
 class TocoConfig(SingleStageConfig):
     """ToCo (Ru et al., CVPR 2023): no student, class token contrast, pseudo-labels refined by PAR.
@@ -426,44 +390,3 @@ class TocoConfig(SingleStageConfig):
     """
 
     network_checkpoint: str | None = None
-
-
-def _toco(config: SingleStageConfig) -> TocoConfig:
-    own = TocoConfig(**{f.name: getattr(config, f.name) for f in fields(config)})
-    weights = replace(own.weights, classification=0.0, similarity=0.0, uncertain=0.0, class_contrast=0.5)
-    labels = replace(own.labels, refinement="par", loss="balanced")
-    return replace(own, weights=weights, labels=labels)
-
-
-def _nano(config: TocoConfig) -> TocoConfig:
-    """CAMs of short trainings are lower."""
-    return replace(config, labels=replace(config.labels, high=0.55), background_threshold=0.25)
-
-
-def _paper(config: TocoConfig) -> TocoConfig:
-    """As the reference code trains."""
-    recipe = Recipe(crop=448, scale=(0.5, 2.0))
-    return replace(
-        config,
-        train=replace(config.train, schedule="poly", recipe=recipe),
-        class_contrast=replace(config.class_contrast, crops=8, size=96),
-        labels=replace(config.labels, scales=(1.0, 0.5, 1.5)),
-    )
-
-
-def _coco(config: TocoConfig) -> TocoConfig:
-    """The reference code's thresholds on COCO."""
-    return replace(
-        config,
-        contrast=replace(config.contrast, low=0.25, high=0.65),
-        labels=replace(config.labels, low=0.25, high=0.65),
-        background_threshold=0.45,
-    )
-
-
-PRESETS = {
-    "nano": _nano(_toco(SINGLE_STAGE["nano"])),
-    "small": _toco(SINGLE_STAGE["small"]),
-    "paper": _paper(_toco(SINGLE_STAGE["paper"])),
-    COCO: _coco(_paper(_toco(SINGLE_STAGE[COCO]))),
-}

@@ -54,6 +54,7 @@ def train(context: StageContext, settings: SingleStageTrainingConfig) -> None:
         settings.train.recipe,
         teacher.encoder.normalisation,
         settings.train.batch_size,
+        views=settings.views(),
     )
     rate = schedule(settings.train)
     for phase in phases(settings):
@@ -61,7 +62,9 @@ def train(context: StageContext, settings: SingleStageTrainingConfig) -> None:
         context.train(
             network,
             optimiser,
-            lambda wrapped, batch: losses(wrapped(batch.images, batch.labels, batch.valid), batch, settings),
+            lambda wrapped, batch: losses(
+                wrapped(batch.images, batch.labels, batch.valid, *batch.views), batch, settings
+            ),
             _batches_from(phase.start, batches),
             phase.stop - phase.start,
             _rate_from(phase.start, rate),
@@ -110,7 +113,7 @@ def losses(output: Output, batch: Batch, settings: SingleStageTrainingConfig) ->
         for name, (scores, weight) in classified.items()
         if weight > 0
     }
-    if weights.patch_contrast > 0:
+    if weights.patch_contrast > 0 and output.auxiliary_cam is not None:
         labels = token_labels(output.auxiliary_cam, contrast.low, contrast.high)
         labels = torch.where(output.inside, labels, IGNORE)
         terms["patch_contrast"] = weights.patch_contrast * patch_token_contrast(

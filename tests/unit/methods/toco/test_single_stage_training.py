@@ -17,6 +17,7 @@ from benchmark.execution.context import RunContext
 from benchmark.execution.distributed import make_fabric
 from datasets.base import IGNORE, Sample, TrainingView
 from datasets.files.images import read_labels, read_map
+from datasets.recipe import Recipe
 from methods.artifacts import CamReader, label_map_path
 from methods.base import Artifact, Kind, Shared, function_of
 from methods.pictures import pictures
@@ -160,7 +161,12 @@ def test_resuming_in_any_phase_equals_an_uninterrupted_run(tmp_path_factory, run
 @pytest.mark.parametrize("name", METHODS)
 def test_all_phases_train_in_mixed_precision(tmp_path, run: Run, name, scales):
     config = tiny(name)
-    config = replace(config, labels=replace(config.labels, scales=scales))
+    config = replace(
+        config,
+        labels=replace(config.labels, scales=scales),
+        contrast=replace(config.contrast, scales=scales),
+        class_contrast=replace(config.class_contrast, second_view=Recipe(crop=32), local_blur=0.5),
+    )
     folder = run(tmp_path, name, precision="bf16-mixed", config=config)
     assert all(value.isfinite().all() for value in load_file(folder / "teacher.safetensors").values())
 
