@@ -31,7 +31,7 @@ from methods.layers.presets import VIT_BASE
 from methods.refiners.config import RefinerConfig
 from methods.refiners.gc.config import CorrectionConfig
 
-REFINEMENTS = ("none", "par", "gc")
+REFINEMENTS = ("none", "par", "gc", "par_gc")
 NETWORKS = ("teacher", "student")
 AVERAGES = ("conventional", "literal")
 AXES = ("channels", "tokens")
@@ -162,8 +162,8 @@ class LabelConfig:
     """Pseudo-labels that the decoder learns from.
 
     refinement: "none": the CAM against the background threshold; "gc": those, corrected; "par": ToCo's, refined
-                by PAR, foreground above `high`, background below `low`, the rest ignored
-    background_threshold: of none and gc, in [0, 1]; low, high: of par
+                by PAR, foreground above `high`, background below `low`, the rest ignored; "par_gc": these, corrected
+    background_threshold: of none and gc, in [0, 1]; low, high: of par and par_gc
     scales:     of the images whose CAMs are added, with mirror images; empty: the CAM of the training step's own
                 tokens
     loss:       "mean" over labelled pixels; "balanced": half for the background, half for the objects (ToCo)
@@ -175,6 +175,16 @@ class LabelConfig:
     high: Share = 0.70
     scales: tuple[Factor, ...] = ()
     loss: Annotated[str, OneOf(SEGMENTATION_LOSSES)] = "mean"
+
+    @property
+    def refines(self) -> bool:
+        """Whether PAR makes the labels."""
+        return self.refinement in ("par", "par_gc")
+
+    @property
+    def corrects(self) -> bool:
+        """Whether Gaussian correction makes the labels."""
+        return self.refinement in ("gc", "par_gc")
 
 
 @dataclass(frozen=True)
@@ -239,12 +249,16 @@ class SingleStageTrainingConfig(TrainingConfig):
 
 @dataclass(frozen=True)
 class CorrectedLabelConfig:
-    """What the corrected labels depend on, besides CAM and weights; trained: teacher or student."""
+    """What the corrected labels depend on, besides CAM and weights.
+
+    trained: teacher or student; par: thresholds of the labels that PAR refines first, None: it does not
+    """
 
     trained: str
     correction: CorrectionConfig
     background_threshold: float
     batch_size: int
+    par: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -282,7 +296,7 @@ class SingleStageConfig(MethodConfig):
     pooling:              of the patch tokens for classification: max, or mean for schedules too short for max
     which:                network that gives CAM, features and predictions: teacher or student
     background_threshold: constant background score of the pseudo-labels, in [0, 1]
-    refiner:              of the pseudo-labels where `labels.refinement` is not gc
+    refiner:              of the pseudo-labels where `labels.refinement` is neither gc nor par_gc
     """
 
     vit: VitConfig = VIT_BASE
@@ -360,7 +374,7 @@ class SingleStageConfig(MethodConfig):
         ranges = {
             "contrast": weights.patch_contrast > 0 or weights.class_contrast > 0,
             "distillation": weights.uncertain > 0,
-            "labels": self.labels.refinement == "par",
+            "labels": self.labels.refines,
         }
         for name in (name for name, acts in ranges.items() if acts):
             for why in out_of_order(getattr(self, name)):
@@ -378,7 +392,7 @@ class SingleStageConfig(MethodConfig):
             self,
             distillation=self.distillation if weights.distils else None,
             class_contrast=self.class_contrast if weights.class_contrast > 0 else None,
-            correction=self.correction if labels.refinement == "gc" else None,
+            correction=self.correction if labels.corrects else None,
         )
 
 

@@ -32,12 +32,12 @@ def training_labels(
     valid:  (B, H, W) bool, False in the padding around an image, which is ignored
     """
     cams = resize(cam, (images.shape[-2], images.shape[-1]))
-    if settings.refinement == "par":
+    if settings.refines:
         labels = par_labels(images, cams, settings.low, settings.high)
     else:
         labels = threshold_labels(cams, settings.background_threshold)
-        if correction is not None:
-            labels = gaussian_correction(labels, cams, features.float(), correction, valid)
+    if correction is not None:
+        labels = gaussian_correction(labels, cams, features.float(), correction, valid)
     return torch.where(valid, labels, IGNORE)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 
 import torch
 from safetensors.torch import save_file
@@ -26,7 +27,7 @@ from methods.toco.config import (
     PredictConfig,
     SingleStageTrainingConfig,
 )
-from methods.toco.labels import training_labels
+from methods.toco.labels import par_labels, training_labels
 from methods.toco.losses import (
     balanced_segmentation_loss,
     classification_loss,
@@ -157,6 +158,9 @@ def _segmentation(logits: torch.Tensor, output: Output, settings: SingleStageTra
 def pseudo_label(context: StageContext, settings: CorrectedLabelConfig) -> None:
     """Pseudo-labels corrected by the network's own patch tokens (Sec. 1.3)."""
     branch = Branch.trained(context, settings.trained)
+    refined = None
+    if settings.par is not None:
+        refined = partial(par_labels, low=settings.par[0], high=settings.par[1])
     write_corrected(
         context,
         branch.features,
@@ -164,6 +168,7 @@ def pseudo_label(context: StageContext, settings: CorrectedLabelConfig) -> None:
         settings.correction,
         settings.background_threshold,
         settings.batch_size,
+        refined,
     )
 
 

@@ -44,7 +44,7 @@ def test_threshold_and_padding():
     assert labels[0, 0].tolist() == [1, 1, 2, IGNORE]
 
 
-@pytest.mark.parametrize("refinement", ["none", "par", "gc"])
+@pytest.mark.parametrize("refinement", ["none", "par", "gc", "par_gc"])
 def test_the_decoder_learns_from_cams_of_several_scales(refinement):
     config = tiny("dskd_gc")
     settings = replace(
@@ -171,10 +171,11 @@ def test_all_phases_train_in_mixed_precision(tmp_path, run: Run, name, scales):
     assert all(value.isfinite().all() for value in load_file(folder / "teacher.safetensors").values())
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_one_training_gives_cam_labels_and_predictions(tmp_path, run: Run, view, name):
+@pytest.mark.parametrize(("name", "refinement"), [("dskd_gc", "gc"), ("dskd_gc", "par_gc"), ("toco", "par")])
+def test_one_training_gives_cam_labels_and_predictions(tmp_path, run: Run, view, name, refinement):
     config = tiny(name)
-    trained = run(tmp_path / "train", name)
+    config = replace(config, labels=replace(config.labels, refinement=refinement))
+    trained = run(tmp_path / "train", name, config=config)
     done = {"train": Artifact(trained, "", Kind.WEIGHTS, config.training())}
     runtime = RuntimeConfig(device="cpu", workers=1, shard=3)
     for stage in METHODS[name].stages(config, view, Shared())[1:]:
@@ -192,7 +193,11 @@ def test_one_training_gives_cam_labels_and_predictions(tmp_path, run: Run, view,
         labels = read_labels(label_map_path(done["pseudo_label"].path, str(i)))
         assert labels.shape == size
         assert set(labels.unique().tolist()) <= {0, IGNORE, *(c + 1 for c in sample.labels)}
+    made = done["pseudo_label"].settings
+    assert getattr(made, "par", None) == ((0.25, 0.7) if refinement == "par_gc" else None)
     if name == "dskd_gc":
+        assert made.correction == config.correction
+    if refinement == "gc":
         assert view.examples()
         for i in {int(sample.id) for sample in view.examples()}:
             before, after = (
