@@ -23,7 +23,7 @@ class Recipe:
     jitter:      probability of these four; grey: of taking the colour away after them
     blur:        probability of a Gaussian blur; blur_sigma: range of its standard deviation, pixels
     solarise:    probability of inverting, last of all, the values of half the range and more
-    Crops larger than the image are padded with the normalisation's mean; label companions with 255.
+    Crops larger than the image are padded with the normalisation's mean; label maps with 255.
     """
 
     crop: Side = 448
