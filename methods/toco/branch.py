@@ -14,7 +14,8 @@ from datasets.recipe import IMAGENET, Normalisation
 from methods.base import MethodError
 from methods.layers.cam_network import CamNetwork
 from methods.layers.networks.vit import MultiClassTokenViT, build_vit, whole_patches
-from methods.toco.config import DecoderConfig, DistillationConfig, NetworkConfig
+from methods.toco.config import NetworkConfig
+from methods.toco.parts import DecoderConfig, DistillationConfig
 from methods.toco.released_names import network_names
 
 

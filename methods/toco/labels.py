@@ -11,7 +11,7 @@ from methods.layers.par import pixel_adaptive_refinement
 from methods.refiners.affinity_labels import confident_labels
 from methods.refiners.gc.config import CorrectionConfig
 from methods.refiners.gc.correction import gaussian_correction
-from methods.toco.config import LabelConfig
+from methods.toco.parts import LabelConfig
 
 PAR_STRIDE = 2
 """PAR runs at half the images' size, as in ToCo's code."""

@@ -14,7 +14,8 @@ from methods.layers.cam import multi_scale_cam, normalise, resize
 from methods.layers.local_crops import uncertain_crops
 from methods.layers.moving_average import average
 from methods.toco.branch import Branch, Encoded, Projector
-from methods.toco.config import ClassContrastConfig, SingleStageTrainingConfig
+from methods.toco.config import SingleStageTrainingConfig
+from methods.toco.parts import ClassContrastConfig
 from methods.toco.phases import Phase, momentum_at, phase_borders, phases
 
 

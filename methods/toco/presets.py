@@ -8,16 +8,15 @@ from datasets.recipe import Recipe
 from methods.layers.config import CamInferenceConfig, TrainConfig
 from methods.layers.presets import COCO, NANO_VIT, NANO_VIT_TRAIN, SMALL_VIT
 from methods.refiners import refiner_at
-from methods.toco.config import (
+from methods.toco.config import SingleStageConfig, TocoConfig
+from methods.toco.parts import (
     ClassContrastConfig,
     DecoderConfig,
     DistillationConfig,
     LabelConfig,
     LossWeights,
     PhaseConfig,
-    SingleStageConfig,
     TestConfig,
-    TocoConfig,
 )
 
 SINGLE_STAGE = {

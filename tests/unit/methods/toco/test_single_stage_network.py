@@ -17,8 +17,9 @@ from methods.layers.moving_average import average
 from methods.layers.networks.vit import whole_patches
 from methods.toco import stages
 from methods.toco.branch import build_branch
-from methods.toco.config import LossWeights, PhaseConfig, SingleStageTrainingConfig
+from methods.toco.config import SingleStageTrainingConfig
 from methods.toco.network import SingleStageNetwork
+from methods.toco.parts import LossWeights, PhaseConfig
 from methods.toco.phases import Phase, momentum_at, phases
 from methods.toco.profile import train
 from tests.helpers.single_stage import METHODS, batch, network, tiny
