@@ -132,7 +132,7 @@ class SingleStageNetwork(nn.Module):
         """
         view = images
         if self.student is not None:
-            view, valid, *views = (seen.flip(-1) for seen in (images, valid, *views))
+            view, valid, views = images.flip(-1), valid.flip(-1), tuple(other.flip(-1) for other in views)
         teacher = self.teacher
         encoded = teacher.encode(view)
         inside = F.interpolate(valid.float(), encoded.patches.shape[-2:], mode="area")[:, 0] > 0.5
@@ -156,7 +156,7 @@ class SingleStageNetwork(nn.Module):
             teacher.classified(encoded.patches, teacher.classifier),
             teacher.classified(encoded.middle, teacher.auxiliary_classifier),
             cam,
-            resize(auxiliary_cam, encoded.patches.shape[-2:]) if self.phase.contrast else None,
+            resize(auxiliary_cam, (inside.shape[-2], inside.shape[-1])) if self.phase.contrast else None,
             label_cam,
             encoded.patches,
             encoded.middle,
@@ -216,14 +216,13 @@ class SingleStageNetwork(nn.Module):
         images: torch.Tensor,
         class_token: torch.Tensor,
         auxiliary_cam: torch.Tensor,
-        views: Sequence[torch.Tensor],
+        further: Sequence[torch.Tensor],
     ) -> Contrasted | None:
         if self.class_contrast is None:
             return None
         config, contrast = self.class_contrast.config, self._settings.contrast
-        further = iter(views)
-        second = images.flip(-1) if config.second_view is None else next(further)
-        local_images = images if config.local_blur is None else next(further)
+        second = images.flip(-1) if config.second_view is None else further[0]
+        local_images = images if config.local_blur is None else further[-1]
         confidence = F.interpolate(
             auxiliary_cam.amax(1, keepdim=True), images.shape[-2:], mode="bilinear", align_corners=False
         )[:, 0]
