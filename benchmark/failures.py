@@ -45,5 +45,10 @@ def _said(error: BaseException, store: Path, packages: Sequence[str]) -> str:
 
 def packages_of(method: Method, run: str = "") -> list[str]:
     """Where a method's author wrote, for `one_line`: the method's folder or package, then that of a stage's `run`."""
-    modules = [type(method).__module__, run.split(":")[0]]
-    return [".".join(name.split(".")[: 2 if name.startswith("methods.") else 1]) for name in modules if name]
+    return [package_of(name) for name in (type(method).__module__, run) if name]
+
+
+def package_of(reference: str) -> str:
+    """The package of "package.module" or "package.module:function"; of a method in `methods/`, its folder's."""
+    module = reference.split(":")[0]
+    return ".".join(module.split(".")[: 2 if module.startswith("methods.") else 1])
