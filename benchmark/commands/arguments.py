@@ -14,7 +14,9 @@ from benchmark.config import PROTOCOLS, SCALES, run_name
 from benchmark.console import console
 from benchmark.failures import ConfigError
 
-Methods = Annotated[str, typer.Option(help="Comma-separated names, `all` among them or alone; see `list`.")]
+Methods = Annotated[
+    str, typer.Option(help="Comma-separated names; `all` stands for the default set. See `list`.")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(

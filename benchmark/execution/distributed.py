@@ -59,7 +59,7 @@ class Team:
         return None if (cell, stage) == _DONE else (cell, stage)
 
     def agree(self, error: str | None) -> str | None:
-        """After a stage: this process's failure in, the first failure of any process out.
+        """After a stage, exchange failures: takes this process's, returns the first of any process.
 
         Where some processes are still training with one that has failed, none could go on: then the run ends,
         and the same command resumes it.

@@ -12,8 +12,8 @@ from benchmark.planning.plan import Plan, PlannedStage
 class Task:
     """An artifact to be made, or its scores.
 
-    name: stage (or scoring) and key, which cells that share an artifact share, too: stages of two names may do the
-          same and have equal keys, and the store keeps an artifact for each
+    name: stage (or scoring) and key. Cells that share an artifact share the task. The key alone is not enough: two
+          stages that do the same have equal keys, and the store keeps an artifact for each name
     cell, stage: indices into the plan, of the first cell that wants it
     scoring: whether the scores are meant
     needs: names of the tasks that have to be done before
@@ -41,8 +41,8 @@ class Outcome:
     """What became of a task.
 
     cached: it was stored before; resumed: a part of it was
-    failure: why there is nothing, one line, "" otherwise
-    traceback: in full, where an exception was why
+    failure: one line that says why there is no result; "" where there is one
+    traceback: the whole of it, where an exception was the reason
     """
 
     cached: bool = False
@@ -60,9 +60,10 @@ def scores_name(planned: PlannedStage) -> str:
 
 
 def cell_tasks(plan: Plan, cell: int) -> list[Task]:
-    """The tasks of a cell, what comes first first: each artifact, then its scores.
+    """The tasks of a cell in order: each artifact, then its scores.
 
-    What is not among the cell's stages is stored: `check` leaves out what recorded weights were learnt from.
+    An input that is not among the cell's stages is stored already: `check` starts from recorded weights and leaves
+    out the stages before them.
     """
     found = []
     own = {artifact_name(planned) for planned in plan.cells[cell].stages}
@@ -80,7 +81,7 @@ class Agenda:
     """The tasks of all cells: which is next, and which cells are through.
 
     Of those that can begin, the one of the largest `urgency` comes first, and among equals the first in the plan.
-    A failed task fails the cells that want it; what they alone want is not begun any more.
+    A failed task fails the cells that want it; tasks that only these cells want are not begun any more.
     """
 
     def __init__(self, cells: Sequence[list[Task]], urgency: Callable[[Task], float] | None = None) -> None:
@@ -139,7 +140,7 @@ class Agenda:
 
     @property
     def running(self) -> bool:
-        """Whether a task has begun and not ended. Raises RuntimeError where none has and one can never begin."""
+        """Whether any task is under way. Raises RuntimeError where none is, and one that is left can never begin."""
         if not self._running and any(
             name not in self.outcomes
             for cell, names in self._wanted.items()
