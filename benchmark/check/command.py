@@ -77,7 +77,7 @@ def check(
         raise ConfigError("--junit reports a comparison; leave it out where numbers are recorded")
     if reference is not None and reference.suffix != ".json":
         raise ConfigError(
-            f"--reference {reference}: must end in .json; the folder of its weights has the name without .json"
+            f"--reference {reference}: the name must end in .json; weights go to a folder of that name without .json"
         )
     recording = update or measure_spread
     numbers = parse_seeds(seeds)
