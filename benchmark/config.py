@@ -95,7 +95,7 @@ class RuntimeConfig:
     shard: images in each part of a stage that works by image. A kill loses at most one part, and each file of CAMs
     holds one (COCO: 642 files). No batch spans two parts, so a power of 2 fills the batches
     cache_mb: decoded images kept in memory, MiB
-    processes: worker processes that make artifacts side by side on a CPU and share its cores (0: one for each cell
+    processes: worker processes that make artifacts side by side on a CPU and share its cores (0: one for each run
     of the plan, but no more than cores, than 2 GB of memory for each allow, or than eight). The number of threads
     of each follows from it, and so do the last digits of results
     max_iterations: steps after which every training stops, whatever its settings say (0: none); for trials, whose
