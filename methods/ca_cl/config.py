@@ -102,7 +102,7 @@ class CaClTrainingConfig(GuidedTrainingConfig):
     suppression: SuppressionConfig
 
 
-CA_CL_TRAIN = replace(CLIMS_TRAIN, iterations=20 * VOC_IMAGES // 16, schedule="cosine")
+CA_CL_TRAIN = replace(CLIMS_TRAIN, iterations=20 * (VOC_IMAGES // 16), schedule="cosine")
 
 
 def _cosine(train: TrainConfig) -> TrainConfig:
@@ -146,8 +146,8 @@ PRESETS = {
 }
 PRESETS[COCO] = replace(
     PRESETS["paper"],
-    classifier=replace(RESNET50_CLASSIFIER, iterations=5 * COCO_IMAGES // 16),
-    train=replace(CA_CL_TRAIN, iterations=20 * COCO_IMAGES // 16),
+    classifier=replace(RESNET50_CLASSIFIER, iterations=5 * (COCO_IMAGES // 16)),
+    train=replace(CA_CL_TRAIN, iterations=20 * (COCO_IMAGES // 16)),
     # Eight times the iterations, each with twice the pairs of an image and a class.
     suppression=SuppressionConfig(learning_rate=1e-9),
     refiner=refiner_at(COCO, "irn"),
