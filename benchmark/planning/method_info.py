@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.config import DEFAULT_DATASET, RunConfig
 from methods.base import Method, MethodError, preset_key
+from methods.refiners.config import REFINERS
+from methods.setting_rows import SettingRow, rows_of
+from methods.sources import declared_by, shared_sources
 
 if TYPE_CHECKING:
     from benchmark.planning.plan import Cell
@@ -42,6 +45,39 @@ def method_info(method: Method, cell: Cell | None = None) -> dict[str, Any]:
         "summary": method.summary,
         "supervision": "+".join([*supervision, *seen_masks]),
         "deviations": [dataclasses.asdict(deviation) for deviation in deviations],
+        "sources": value_sources(method, cell.config) if cell else [],
         "reported_as": method.reported_as,
         "schedule": schedule_of(cell.config, method) if cell else "",
     }
+
+
+def value_sources(method: Method, config: RunConfig) -> list[dict[str, Any]]:
+    """Who chose the values that a method has in a run, and where that is said: {chosen_by, source, values}, values as
+    on the command line. Those that change no result are left out, and those that have no source, as most at the small
+    scales. Nothing where the method's own file of sources is wrong.
+    """
+    given = {part: value for part, value in vars(config.shared).items() if value is not None}
+    try:
+        rows = rows_of({"": config.method.get(method.name, ())}, declared_by(method))
+    except MethodError:
+        return []
+    offered = {_part(row) for row in rows}
+    rows = [row for row in rows if _part(row) not in given]
+    rows += [
+        row for row in rows_of({"": config.shared}, shared_sources()) if _part(row) in given.keys() & offered
+    ]
+    refiner = next((row.defaults[""] for row in rows if row.key == "refiner.name"), "")
+    others = tuple(f"refiner.{name}." for name in REFINERS if name != refiner)
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        for value, source in row.sources.items():
+            if source.by != "unused" and not row.key.startswith(others):
+                found.setdefault((source.chosen_by, source.text), []).append(f"{row.key}={value}")
+    return [
+        {"chosen_by": by, "source": text, "values": values}
+        for (by, text), values in sorted(found.items(), reverse=True)
+    ]
+
+
+def _part(row: SettingRow) -> str:
+    return row.key.partition(".")[0]

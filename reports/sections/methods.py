@@ -1,4 +1,4 @@
-"""Each method once: paper, deviations, and what its stages noted of themselves."""
+"""Each method once: paper, deviations, sources of its values, and what its stages noted of themselves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from reports.sections.details import blocks
 from reports.view import Board
 
-TITLE = "Methods, deviations and details"
+TITLE = "Methods, deviations, sources and details"
 
 
 def build(boards: Sequence[Board]) -> dict[str, Any] | None:
@@ -18,12 +18,17 @@ def build(boards: Sequence[Board]) -> dict[str, Any] | None:
             for cell in entry.cells:
                 info = cell["method_info"]
                 if info and cell["method"] not in methods:
-                    methods[cell["method"]] = {"name": cell["method"], "deviations": [], "details": []} | {
-                        key: info.get(key, "") for key in ("title", "paper", "supervision", "summary")
-                    }
+                    methods[cell["method"]] = {
+                        "name": cell["method"],
+                        "deviations": [],
+                        "sources": [],
+                        "details": [],
+                    } | {key: info.get(key, "") for key in ("title", "paper", "supervision", "summary")}
                 if info:  # cells differ in the refiner and segmentation network that a grid gives them
                     known = methods[cell["method"]]["deviations"]
                     known += [d for d in info.get("deviations") or [] if d not in known]
+                    given = methods[cell["method"]]["sources"]
+                    given += [s for s in info.get("sources") or [] if s not in given]
             if (found := methods.get(entry.row["method"])) is not None:
                 found["details"] += _details(board, entry.label, entry.cells)
     return {"methods": list(methods.values())} if methods else None
