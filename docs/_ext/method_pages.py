@@ -189,7 +189,7 @@ def split_default(said: str) -> tuple[str, str]:
 def sources_section(method: Method) -> str:
     """Every value of paper scale with who chose it and where that is said; the number of values by who chose them."""
     rows = setting_rows(method)
-    parts: dict[str, list[SettingRow]] = {"": []} | {part: [] for part in SHARED_PARTS}
+    parts: dict[str, list[SettingRow]] = {part: [] for part in ("", *SHARED_PARTS)}
     for row in rows:
         first = row.key.partition(".")[0]
         parts[first if first in SHARED_PARTS else ""].append(row)
