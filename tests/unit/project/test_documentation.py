@@ -13,6 +13,8 @@ import torch
 
 from methods.layers.presets import NANO_BACKBONE
 from methods.registry import all_methods
+from methods.setting_rows import setting_rows
+from methods.sources import paper_sources
 from tests.conftest import ROOT
 
 
@@ -27,11 +29,24 @@ def test_a_methods_page_has_what_it_declares(method_pages: ModuleType, name: str
     method = all_methods()[name]
     page = method_pages.method_page(method)
     lines = page.splitlines()
-    for heading in ("From the paper to the code", "Stages", "Settings", "Deviations"):
+    for heading in (
+        "From the paper to the code",
+        "Stages",
+        "Settings",
+        "Sources of the values",
+        "Deviations",
+    ):
         assert lines.count(f"## {heading}") == 1, heading
     assert "## More" not in page
     for deviation in method.deviations:
         assert method_pages.text(deviation.topic) in page
+    for row in setting_rows(method):
+        for value, source in paper_sources(row).items():
+            shown = value.replace("`", "'")
+            line = next(
+                each for each in lines if each.startswith(f"| `{row.key}` | `{shown}`") and source.by in each
+            )
+            assert method_pages.text(source.text) in line
     for experiment in method.experiments:
         assert f"### `{name}/{experiment.name}`" in page
     measured = list(ROOT.glob(f"results/measured/*/tables/{name}-*.csv"))
