@@ -203,13 +203,20 @@ def _fault(path: Path) -> str:
 
 def disk_is_full(error: BaseException | None) -> bool:
     """Whether a full disk is behind an error, also where a library has wrapped it."""
+    if has_errno(error, errno.ENOSPC, errno.EDQUOT):
+        return True
+    return any("No space left on device" in str(each) for each in _chain(error))  # safetensors, pyarrow
+
+
+def has_errno(error: BaseException | None, *numbers: int) -> bool:
+    """Whether one of the system's errors is behind an error, also where a library has wrapped it."""
+    return any(isinstance(each, OSError) and each.errno in numbers for each in _chain(error))
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if "No space left on device" in str(error):  # safetensors, pyarrow
-            return True
+        yield error
         error = error.__cause__ or error.__context__
-    return False
 
 
 def file_hash(path: Path) -> str:
