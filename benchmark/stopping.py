@@ -1,4 +1,4 @@
-"""How Ctrl-C and SIGTERM end a command: workers end, one line says so, and the exit code is 130 or 143. Light to import."""
+"""How Ctrl-C and SIGTERM end a command: workers end, one line says so, the exit code is 130 or 143. Light to import."""
 
 from __future__ import annotations
 
