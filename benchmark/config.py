@@ -110,8 +110,8 @@ class RuntimeConfig:
     precision: Annotated[str, OneOf(PRECISIONS)] = "32-true"
     deterministic: bool = True
     max_iterations: Natural = 0
-    workers: Natural = 0
-    processes: Natural = 0
+    workers: Annotated[int, Within(0, 1024)] = 0
+    processes: Annotated[int, Within(0, 1024)] = 0
     checkpoint_every: Count = 100
     shard: Count = 128
     cache_mb: Natural = 512

@@ -83,7 +83,9 @@ def parse_seeds(text: str) -> list[int]:
     except ValueError:
         seeds = []
     if not seeds or not all(0 <= seed < 2**32 for seed in seeds):
-        raise ConfigError(f"--seeds {text!r}: write whole numbers from 0 separated by commas, e.g. 0,1,2")
+        raise ConfigError(
+            f"--seeds {text!r}: write whole numbers from 0 to {2**32 - 1} separated by commas, e.g. 0,1,2"
+        )
     return seeds
 
 
