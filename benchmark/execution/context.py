@@ -136,7 +136,7 @@ class RunContext:
         self._training_seconds += time.perf_counter() - began
 
     def training_costs(self) -> dict[str, float]:
-        """Of the stage's trainings, where a step was taken: seconds a step, and the share of waiting for data."""
+        """Seconds for each step of the stage's trainings, and the share spent waiting for data; empty without a step."""
         if not self._steps:
             return {}
         waited = sum(loader.wait_seconds for loader in self._loaders)
