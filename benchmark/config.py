@@ -74,7 +74,7 @@ class EvaluationConfig:
     """held_out: fraction of train that the tuned threshold is chosen on, the rest is scored.
 
     sweep_max: highest background threshold of the sweep. panels: example images in the report, at most 8.
-    boundary_tolerance: how far boundaries may be apart that match, as a fraction of the image's diagonal (SBD's).
+    boundary_tolerance: how far boundaries may be apart that match, as a fraction of the image's diagonal (BSDS500's).
     """
 
     held_out: Inside = 0.2

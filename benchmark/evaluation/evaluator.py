@@ -26,7 +26,7 @@ from benchmark.evaluation.curves import (
 )
 from benchmark.evaluation.ground_truth import GroundTruth, read_label_map
 from benchmark.evaluation.parallel import map_in_order
-from benchmark.evaluation.scores import MetricRow, absent_classes, mean_iou, metric_rows
+from benchmark.evaluation.scores import MetricRow, absent_classes, false_alarms, mean_iou, metric_rows
 from benchmark.evaluation.tallies import Tally
 from datasets.base import DataError, Dataset
 from methods.artifacts import Cam, CamReader, label_map_path
@@ -364,15 +364,14 @@ def _uncovered(truth: GroundTruth, ids: Sequence[str]) -> list[str]:
 
 
 def _absence(matrix: np.ndarray, truth: GroundTruth) -> list[str]:
-    """Notes on classes that the scored masks lack: left out of the mean, or in it with an IoU of 0."""
-    merged, labels = merge_context(matrix, len(truth.dataset.classes)), truth.naming.labels
-    absent = absent_classes(merged, labels)
-    invented = [
-        label for label, true, found in zip(labels, merged.sum(1), merged.sum(0)) if found and not true
-    ]
-    notes = []
-    if absent:
-        notes.append(f"in neither ground truth nor prediction, left out of the mean: {', '.join(absent)}")
-    if invented:
-        notes.append(f"predicted but not in the ground truth, IoU 0: {', '.join(invented)}")
+    """Notes on classes that the scored masks lack, and so on the mean and the false alarms."""
+    merged = merge_context(matrix, len(truth.dataset.classes))
+    absent = absent_classes(merged, truth.naming.labels)
+    if not absent:
+        return []
+    notes = [f"not in the ground truth, left out of the mean: {', '.join(absent)}"]
+    if alarms := float(false_alarms(merged)):
+        notes.append(
+            f"{100 * alarms:.2g} % of the scored pixels were predicted as classes not in the ground truth"
+        )
     return notes
