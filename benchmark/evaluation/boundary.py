@@ -4,9 +4,9 @@ A boundary pixel is one whose label differs from that of one of its four neighbo
 map is not 0, but for differences of ids that cancel. Boundary pixels of the two maps are matched one to one, as many
 as can be, within a radius: a fraction of the image's diagonal (.0075) and never less than a pixel. This is the
 Berkeley benchmark (Martin, Fowlkes and Malik, PAMI 2004; `correspondPixels` of BSDS500, where leaving a pixel
-unmatched costs 100 times the radius, so that no distance outweighs a match), on which SBD's is built. Were every pixel with a neighbour in the other map a hit, a thick or a speckled band
-along a contour would be as good as the contour. Counts are summed over images before they are divided, as those of the
-mIoU are.
+unmatched costs 100 times the radius, so that no distance outweighs a match), on which SBD's is built. Were
+every pixel with a neighbour in the other map a hit, a thick or a speckled band along a contour would be as good as the
+contour. Counts are summed over images before they are divided, as those of the mIoU are.
 
 The rim of 255 that VOC draws around objects hides where the boundary is. A pixel of 255 within the radius of a scored
 one therefore takes the label of the nearest scored pixel, which puts the boundary into the middle of the rim; what
