@@ -33,7 +33,9 @@ def render(run: Run, board: pd.DataFrame, found: Significance | None = None) -> 
         }
         for b in boards
     ]
-    choices = {name: list(dict.fromkeys(getattr(b, name) for b in boards)) for name in view.BOARD}
+    choices = {
+        name: list(dict.fromkeys(getattr(b, name) for b in boards)) for name in ("name", "scale", "protocol")
+    }
     return (
         environment()
         .get_template("report.html")

@@ -110,7 +110,7 @@ def score_label_maps(
     rows.append(row("ignored_predictions", float(ignored)))
     notes += _uncovered(truth, scored)
     if ignored:
-        notes.append(f"{ignored} scored pixels were predicted 255 and count as background")
+        notes.append(f"{ignored:,} scored pixels were predicted 255 and count as background")
     notes += _absence(matrix, truth)
     return Scores(rows, notes, len(scored), counts_path)
 
@@ -194,7 +194,7 @@ def score_cams(
         size = float(len(held_out))
         rows.append(MetricRow(stage, "tuned", split, "held_out_images", size, threshold=best, images=images))
         notes.append(
-            f"tuned uses masks: its threshold is chosen on {len(held_out)} held-out images, scored are {images}"
+            f"tuned uses masks: its threshold is chosen on {len(held_out):,} held-out images, scored are {images:,}"
         )
     else:
         notes.append("no tuned threshold: a single image leaves none to hold out")
@@ -293,7 +293,7 @@ def _flatness(maps: np.ndarray) -> list[str]:
         f"nearly constant (their values differ by less than {FLAT:g})": constant,
     }
     return [
-        f"{count} of {total} maps are {what}, so they locate nothing"
+        f"{count:,} of {total:,} maps are {what}, so they locate nothing"
         for what, count in found.items()
         if total and count >= NOTED * total
     ]
@@ -326,7 +326,7 @@ def scored_ids(
     if not scored:
         return (), [NO_MASKS]
     if len(scored) < len(wanted):
-        return scored, [f"scored on {len(scored)} of {len(wanted)} images: the others have no mask"]
+        return scored, [f"scored on {len(scored):,} of {len(wanted):,} images: the others have no mask"]
     return scored, []
 
 
@@ -360,7 +360,9 @@ def _uncovered(truth: GroundTruth, ids: Sequence[str]) -> list[str]:
     covered = sum(truth.has_context(i) for i in ids) if truth.dataset.contexts else len(ids)
     if covered == len(ids):
         return []
-    return [f"confusion with context over {covered} of {len(ids)} images: the others have no context labels"]
+    return [
+        f"confusion with context over {covered:,} of {len(ids):,} images: the others have no context labels"
+    ]
 
 
 def _absence(matrix: np.ndarray, truth: GroundTruth) -> list[str]:
