@@ -14,8 +14,8 @@ TITLE = "Reported and measured"
 
 def build(board: Board) -> dict[str, Any] | None:
     """Rows by entry, those that can be compared and the others; measured scores that no paper prints are left out."""
-    table = compare_with_papers(board.records, board.cells)
-    found = board.by_entry(table[table["reported"].notna()])
+    table = compare_with_papers(board.records, board.runs)
+    found = board.of_each(table[table["reported"].notna()])
     tables: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
     for entry in board.methods:
         if entry.key in found:

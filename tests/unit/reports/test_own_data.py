@@ -23,23 +23,23 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import pandas as pd
 
     folder = tmp_path_factory.mktemp("own")
-    frames, cells = [], []
+    frames, runs = [], []
     for number, root in enumerate(ROOTS):
-        run = read_run(synthetic_run(folder / str(number), seeds=2, methods=METHODS[:2], images=0))
+        stored = read_run(synthetic_run(folder / str(number), seeds=2, methods=METHODS[:2], images=0))
         own = {"dataset": "folder", "changes": f"dataset.root={root}"}
-        value = run.records["value"].where(
-            run.records["metric"] != "miou", run.records["value"] - 0.1 * number
+        value = stored.records["value"].where(
+            stored.records["metric"] != "miou", stored.records["value"] - 0.1 * number
         )
-        frames.append(run.records.assign(**own, value=value))
-        cells += [cell | own for cell in run.cells]
-    write_run(folder / "run", pd.concat(frames, ignore_index=True), cells)
+        frames.append(stored.records.assign(**own, value=value))
+        runs += [run | own for run in stored.runs]
+    write_run(folder / "run", pd.concat(frames, ignore_index=True), runs)
     build_reports(folder / "run", formats=["html", "latex", "markdown"])
     return folder / "run"
 
 
 def test_there_is_a_leaderboard_for_each(run_dir: Path) -> None:
-    run = read_run(run_dir)
-    board = leaderboard(run.records, run.cells)
+    stored = read_run(run_dir)
+    board = leaderboard(stored.records, stored.runs)
     parts = [part for _, part in board.groupby("data", sort=False)]
     assert [part["method"].tolist() for part in parts] == 2 * [
         ["eps", "ca_cl", "reference/image-label-only", "reference/all-background"]
