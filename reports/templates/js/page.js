@@ -20,10 +20,11 @@ for (const button of document.querySelectorAll(".all-panels")) {
 }
 // An example's picture, large.
 const enlarged = document.querySelector("dialog.enlarged");
+const large = new Image();
+enlarged.querySelector("figure").prepend(large);
 const enlarge = (picture) => {
-  const shown = enlarged.querySelector("img");
-  shown.src = picture.src;
-  shown.alt = enlarged.querySelector("figcaption").textContent = picture.alt;
+  large.src = picture.src;
+  large.alt = enlarged.querySelector("figcaption").textContent = picture.alt;
   enlarged.showModal();
 };
 for (const picture of document.querySelectorAll(".sides figure img")) {

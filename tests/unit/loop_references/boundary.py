@@ -28,7 +28,7 @@ def boundary_counts_loop(truth: np.ndarray, prediction: np.ndarray, tolerance: f
         filled[at] = int(truth[nearest[0]]) if nearest else 255
 
     def edges(labels: dict[Pixel, int]) -> list[Pixel]:
-        found = []
+        found: list[Pixel] = []
         for y, x in pixels:
             around = [(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)]
             known = [p for p in around if p in filled and filled[p] != 255]
