@@ -1,9 +1,9 @@
 """Class-agnostic boundary recall, precision and F1 of label maps (EPS, Tab. 1, after BES).
 
-A boundary pixel is one whose label differs from that of one of its four neighbours: where the Laplacian of the label
-map is not 0, but for differences of ids that cancel. Boundary pixels of the two maps are matched one to one, as many
-as can be, within a radius: a fraction of the image's diagonal (.0075) and never less than a pixel. This is the
-Berkeley benchmark (Martin, Fowlkes and Malik, PAMI 2004; `correspondPixels` of BSDS500, where leaving a pixel
+A boundary pixel is one whose label differs from that of one of its four neighbours. The Laplacian of the label map is
+not 0 there, unless differences between ids cancel. Boundary pixels of the two maps are matched one to one, as many as
+can be, within a radius: a fraction of the image's diagonal (.0075) and never less than a pixel. This is the Berkeley
+benchmark (Martin, Fowlkes and Malik, PAMI 2004; `correspondPixels` of BSDS500, where leaving a pixel
 unmatched costs 100 times the radius, so that no distance outweighs a match), on which SBD's is built. Were
 every pixel with a neighbour in the other map a hit, a thick or a speckled band along a contour would be as good as the
 contour. Counts are summed over images before they are divided, as those of the mIoU are.
@@ -29,7 +29,7 @@ TOLERANCE = 0.0075
 (Hariharan et al., ICCV 2011), its re-annotation .0075 again (SEAL, Yu et al., ECCV 2018)."""
 
 _GATHERED = 1 << 15
-"""Neighbours looked at in one operation: as many steps at once as keep memory small, few passes where few pixels are."""
+"""Neighbours looked at in one operation. It bounds memory where pixels are many, and saves passes where they are few."""
 
 
 def boundary_counts(
@@ -39,7 +39,8 @@ def boundary_counts(
 
     ground_truth: (N, H, W) uint8, 255 where not scored; prediction: (N, H, W) uint8, 255 counts as background
     tolerance:    radius as a fraction of the diagonal, in (0, 1)
-    returns:      (N, 4) int64: of the truth's boundary pixels those matched, all; of the prediction's those matched, all
+    returns:      (N, 4) int64: the truth's boundary pixels that are matched, and all of the truth's; the prediction's
+                  that are matched, and all of the prediction's
     """
     radius = max(1.0, tolerance * math.hypot(*ground_truth.shape[-2:]))
     truth = fill_rims(ground_truth, radius)
