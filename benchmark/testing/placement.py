@@ -48,9 +48,16 @@ def run_on_simulated_cuda(plan: Plan, run: PlannedRun, folder: Path) -> None:
 
 class _Context(RunContext):
     def train_batches(
-        self, samples: Any, recipe: Any, normalisation: Any, batch_size: int, dense_maps: Any = None
+        self,
+        samples: Any,
+        recipe: Any,
+        normalisation: Any,
+        batch_size: int,
+        dense_maps: Any = None,
+        views: Any = (),
     ) -> Any:
-        return super().train_batches(samples, recipe, normalisation, min(batch_size, BATCH), dense_maps)
+        fewer = min(batch_size, BATCH)
+        return super().train_batches(samples, recipe, normalisation, fewer, dense_maps, views)
 
 
 class _Fabric:
