@@ -40,11 +40,6 @@ class LeaderboardEntry:
     def is_reference(self) -> bool:
         return bool(self.row["status"] == "reference")
 
-    @property
-    def competes(self) -> bool:
-        """Whether it is ranked: no reference row, no mask supervision."""
-        return not self.is_reference and not self.row["mask_supervised"]
-
     def value(self, score: Score) -> float:
         """Mean of a score over seeds, a fraction; NaN where there is none."""
         return float(self.row[f"{score.name}_mean"])
