@@ -53,7 +53,7 @@ def _at(level: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def _taps(backbone: Backbone, setting: str) -> list[tuple[nn.Module, bool]]:
-    """Where the two levels before the last are found: (module, whether it is its input instead of its output)."""
+    """The modules at the two levels before the last, each with whether the level is its input (True) or its output."""
     trunk: Any = backbone.trunk
     if isinstance(backbone.trunk, ResNet38d):  # conv4 and conv5 of PSA and SEAM: normalised and rectified
         return [(trunk.b5.conv_branch2a, True), (trunk.b6.conv_branch2a, True)]
