@@ -14,7 +14,7 @@ from datasets.loading.loader import Batch
 from datasets.recipe import Normalisation
 from methods.layers.cam_network import CamClassifier
 from methods.layers.networks.backbones import Backbone, BackboneConfig, build_backbone
-from methods.layers.networks.levels import Levels
+from methods.layers.networks.levels import LastLevels
 from methods.layers.weights.released import RESNET38D, Rule, renamed
 from methods.seam.config import SeamTrainingConfig
 from methods.seam.losses import EPSILON, contrast_stretched, seam_losses, strongest
@@ -41,7 +41,7 @@ class SeamNetwork(CamClassifier):
     def __init__(self, backbone: Backbone, classes: int) -> None:
         super().__init__()
         self.backbone = backbone
-        self._levels = Levels(backbone, "method.seam.backbone")
+        self._levels = LastLevels(backbone, "method.seam.backbone")
         *shallow, last = self._levels.channels()
         widths = [width // backbone.head_divisor for width in WIDTHS]
         self.dropout = nn.Dropout2d(0.0)

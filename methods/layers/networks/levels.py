@@ -1,7 +1,8 @@
-"""The last three levels of a convolutional backbone: what PSA's and SEAM's networks compare cells by."""
+"""Levels of a convolutional backbone: what the networks of PSA, IRNet and SEAM see besides its output."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -14,23 +15,43 @@ from methods.layers.networks.resnet38d import ResNet38d
 
 
 class Levels:
-    """Images (B, 3, H, W) -> the backbone's last three levels (B, C, h, w), shallow to deep, of the last one's size.
+    """The feature maps of a backbone that pass its taps, from shallow to deep, and its output.
+
+    taps: (module, whether its input is meant instead of its output)
+    """
+
+    def __init__(self, taps: Iterable[tuple[nn.Module, bool]]) -> None:
+        self._seen: list[torch.Tensor] = []
+        for module, of_input in taps:
+            module.register_forward_hook(self._keep_input if of_input else self._keep_output)
+
+    def of(self, backbone: nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
+        self._seen.clear()
+        last = backbone(images)
+        found = [*self._seen, last]
+        self._seen.clear()
+        return found
+
+    def _keep_input(self, module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        self._seen.append(inputs[0])
+
+    def _keep_output(self, module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        self._seen.append(output)
+
+
+class LastLevels:
+    """Images (B, 3, H, W) -> a backbone's last three levels (B, C, h, w), shallow to deep, of the last one's size.
 
     Raises MethodError for a backbone in which they are not found; setting: of the backbone, for the message
     """
 
     def __init__(self, backbone: Backbone, setting: str) -> None:
         self._backbone = backbone
-        self._kept: list[torch.Tensor] = []
-        for module, of_input in _taps(backbone, setting):
-            module.register_forward_hook(self._keep_input if of_input else self._keep_output)
+        self._levels = Levels(_taps(backbone, setting))
 
     def __call__(self, images: torch.Tensor) -> list[torch.Tensor]:
-        self._kept.clear()
-        last = self._backbone(images)
-        finer = [_at(level, (last.shape[-2], last.shape[-1])) for level in self._kept]
-        self._kept.clear()
-        return [*finer, last]
+        *finer, last = self._levels.of(self._backbone, images)
+        return [*(_at(level, (last.shape[-2], last.shape[-1])) for level in finer), last]
 
     @torch.no_grad()
     def channels(self) -> list[int]:
@@ -40,12 +61,6 @@ class Levels:
         levels = self(torch.zeros(1, 3, side, side))
         self._backbone.train()
         return [level.shape[1] for level in levels]
-
-    def _keep_input(self, module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        self._kept.append(inputs[0])
-
-    def _keep_output(self, module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        self._kept.append(output)
 
 
 def _at(level: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -10,13 +10,13 @@ from torch import nn
 
 from datasets.base import IGNORE
 from methods.layers.networks.backbones import Backbone
-from methods.layers.networks.levels import Levels
+from methods.layers.networks.levels import LastLevels
 from methods.refiners.affinity_labels import affinity_labels, cell_labels
+from methods.refiners.pair_losses import EPSILON, pair_mean
 from methods.refiners.random_walk import Offsets
 
 LEVEL_WIDTHS = (64, 128, 256)
 """Channels that each level, from shallow to deep, is reduced to."""
-EPSILON = 1e-5
 
 
 class AffinityNetwork(nn.Module):
@@ -29,7 +29,7 @@ class AffinityNetwork(nn.Module):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone
-        self._levels = Levels(backbone, "refiner.psa.backbone")
+        self._levels = LastLevels(backbone, "refiner.psa.backbone")
         widths = [width // backbone.head_divisor for width in LEVEL_WIDTHS]
         reduce = [nn.Conv2d(c, width, 1, bias=False) for c, width in zip(self._levels.channels(), widths)]
         for convolution in reduce:
@@ -78,14 +78,10 @@ def affinity_losses(
     pairs = affinity_labels(cells, offsets)
     alike, unlike = -torch.log(affinities + EPSILON), -torch.log(1 + EPSILON - affinities)
     return {
-        "background": _mean(alike, pairs.background_positive) / 4,
-        "foreground": _mean(alike, pairs.foreground_positive) / 4,
-        "negative": _mean(unlike, pairs.negative) / 2,
+        "background": pair_mean(alike, pairs.background_positive) / 4,
+        "foreground": pair_mean(alike, pairs.foreground_positive) / 4,
+        "negative": pair_mean(unlike, pairs.negative) / 2,
     }
-
-
-def _mean(values: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
-    return (values * where).sum() / (where.sum() + EPSILON)
 
 
 def _reach(offsets: Offsets) -> int:
