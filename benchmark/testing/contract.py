@@ -61,19 +61,23 @@ class MethodContract:
     settings: ClassVar[Sequence[str]] = ()
 
     @pytest.fixture(scope="class")
-    def name(self) -> str:
-        return self.method
+    @classmethod
+    def name(cls) -> str:
+        return cls.method
 
     @pytest.fixture(scope="class")
-    def overrides(self) -> Sequence[str]:
-        return self.settings
+    @classmethod
+    def overrides(cls) -> Sequence[str]:
+        return cls.settings
 
     @pytest.fixture(scope="class")
-    def trial(self, name: str, overrides: Sequence[str], tmp_path_factory: pytest.TempPathFactory) -> Trial:
-        return Trial(name, self.until, overrides, tmp_path_factory.mktemp(name))
+    @classmethod
+    def trial(cls, name: str, overrides: Sequence[str], tmp_path_factory: pytest.TempPathFactory) -> Trial:
+        return Trial(name, cls.until, overrides, tmp_path_factory.mktemp(name))
 
     @pytest.fixture(scope="class")
-    def done(self, trial: Trial) -> RunResult:
+    @classmethod
+    def done(cls, trial: Trial) -> RunResult:
         """The trial run without an interruption."""
         result = trial.run("whole")
         assert result.status == "done", result.reason

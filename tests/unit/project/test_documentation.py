@@ -9,7 +9,9 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+import torch
 
+from methods.layers.presets import NANO_BACKBONE
 from methods.registry import all_methods
 from methods.setting_rows import setting_rows
 from methods.sources import paper_sources
@@ -107,3 +109,21 @@ def test_the_example_of_a_method_runs_and_is_listed(command_line, third_party, m
     assert done.code == 0, done.err
     assert "Centre prior" in done.out
     sys.modules.pop("centre_prior")
+
+
+def test_the_example_of_maps_with_gradients_is_grad_cam_plus_plus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of mean and linear layer the gradient of a score is w / hw everywhere, so that Eq. 19 is a formula of w."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "develop"))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = importlib.import_module("grad_cam_pp").GradCamPlusPlus.build(NANO_BACKBONE, 3).eval()
+        images = torch.rand(2, 3, 24, 32)
+    with torch.inference_mode():
+        images = images.clone()  # of that mode, as those of a run
+        maps, features = network.maps(images, None), network.backbone(images)
+        gradients = network.classifier.weight[None, :, :, 0, 0] / features[0, 0].numel()  # (1, C, K)
+        alpha = 1 / (2 + features.sum((2, 3))[:, None] * gradients)
+        weights = alpha * gradients.relu() * features[0, 0].numel()
+        expected = torch.einsum("bck,bkhw->bchw", weights, features).relu()
+    assert expected.std() > 0
+    torch.testing.assert_close(maps, expected, rtol=1e-3, atol=1e-6)
