@@ -129,7 +129,7 @@ PRESETS = {
     "paper": MctformerConfig(
         VitConfig("timm/deit_small_patch16_224", "timm/deit_small_patch16_224", drop_path=0.1),
         TrainConfig(
-            iterations=60 * VOC_IMAGES // 64,
+            iterations=60 * (VOC_IMAGES // 64),
             batch_size=64,
             optimiser="adamw",
             learning_rate=5e-4 * 64 / 512,
@@ -138,7 +138,7 @@ PRESETS = {
             bias_multiplier=1.0,
             schedule="cosine",
             floor=0.16,
-            warmup=5 * VOC_IMAGES // 64,
+            warmup=5 * (VOC_IMAGES // 64),
             recipe=Recipe(crop=224, resize_crop=(0.08, 1.0), brightness=0.4, contrast=0.4, saturation=0.4),
         ),
         inference=CamInferenceConfig(scales=(1.0,), batch_size=16),
@@ -149,7 +149,7 @@ PRESETS = {
             backbone=replace(RESNET38D, frozen_stages=1),
             head="largefov_resnet38d",
             train=TrainConfig(
-                iterations=30 * VOC_IMAGES // 4,
+                iterations=30 * (VOC_IMAGES // 4),
                 batch_size=4,
                 learning_rate=7e-4,
                 momentum=1e-5,
@@ -168,9 +168,9 @@ PRESETS = {
 _PAPER = PRESETS["paper"]
 PRESETS[COCO] = replace(
     _PAPER,
-    train=replace(_PAPER.train, iterations=60 * COCO_IMAGES // 64, warmup=5 * COCO_IMAGES // 64),
+    train=replace(_PAPER.train, iterations=60 * (COCO_IMAGES // 64), warmup=5 * (COCO_IMAGES // 64)),
     refiner=mctformer_psa(_affinity(COCO_IMAGES), IRN[COCO]),
     segmenter=replace(
-        _PAPER.segmenter, train=replace(_PAPER.segmenter.train, iterations=30 * COCO_IMAGES // 4)
+        _PAPER.segmenter, train=replace(_PAPER.segmenter.train, iterations=30 * (COCO_IMAGES // 4))
     ),
 )
