@@ -121,7 +121,7 @@ def profile(
     names = method_names(methods)
     config = compose(names, dataset, scale, protocol, [f"runtime.device={device}", *(overrides or [])])
     found = measure(config, Options(counts_only, seconds, limit))
-    folder = write_profile(found, output or run_folder(config.dataset.name, scale, protocol))
+    folder = write_profile(found, output or run_folder(config.dataset, scale, protocol))
     print_profile(folder, names)
     console.print(f"Records: {folder}", markup=False)
     if any(run.status == "failed" for run in found.runs):
@@ -230,7 +230,7 @@ def report(
         typer.Option(help="Another run's folder: print what changed from it to RUN_DIR, and nothing else."),
     ] = None,
 ) -> None:
-    """Rebuild the reports of a run from its folder, or compare two runs: report --compare RUN_A RUN_B."""
+    """Rebuild the reports of a run, or of its experiments; or compare two runs: report --compare RUN_A RUN_B."""
     if compare is not None:
         from reports.markdown import table
         from reports.run_comparison import compare_reports
@@ -240,7 +240,18 @@ def report(
         print(text or f"{compare} and {run_dir}: no difference")
         return
     from reports import build_reports
+    from results.experiments import experiments_alone
 
+    if (tables := experiments_alone(run_dir)) is not None:
+        from reports.experiments_summary import write_summary
+
+        if output or baseline:
+            raise ConfigError(
+                "--output and --baseline are of a leaderboard; a folder of experiments has none"
+            )
+        for path in write_summary(tables):
+            console.print(f"{path.suffix[1:]}: {path}", markup=False)
+        return
     chosen = list(FORMATS) if formats == "all" else [name.strip() for name in formats.split(",")]
     files = build_reports(run_dir, output, chosen, baseline)
     print_board(run_dir, baseline)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -25,6 +26,7 @@ from methods.registry import find_method
 from methods.segmenters import SEGMENTERS
 from methods.segmenters.networks import NETWORKS
 from methods.unified import INFERENCE
+from results.changes import USERS_OWN
 
 SCALES = {
     "nano": "generated data, miniature networks with shipped weights; minutes on two CPU cores",
@@ -75,7 +77,7 @@ class EvaluationConfig:
 
     sweep_max: highest background threshold of the sweep. panels: example images in the report, at most 8.
     boundary_tolerance: how far apart two boundaries may be and still match, as a fraction of the image's diagonal
-    (SBD's).
+    (BSDS500's).
     """
 
     held_out: Inside = 0.2
@@ -136,12 +138,16 @@ class RunConfig:
 
     @property
     def name(self) -> str:
-        return run_name(self.dataset.name, self.scale.name, self.protocol.name)
+        return run_name(self.dataset, self.scale.name, self.protocol.name)
 
 
-def run_name(dataset: str, scale: str, protocol: str) -> str:
-    """What a run's folder and its group in a logger are called."""
-    return f"{dataset}-{scale}-{protocol}"
+def run_name(dataset: DatasetConfig, scale: str, protocol: str) -> str:
+    """What a run's folder and its group in a logger are called: by the data set, a user's own by its folder."""
+    name = dataset.name
+    if name == USERS_OWN and dataset.root:
+        own = Path(dataset.root).expanduser().resolve().name
+        name = "".join(c if c.isalnum() or c in "._-" else "-" for c in own) or name
+    return f"{name}-{scale}-{protocol}"
 
 
 def plain(value: Any) -> Any:

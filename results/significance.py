@@ -27,8 +27,8 @@ import numpy as np
 import pandas as pd
 import scipy.special
 
-from results.aggregate import KEYS, REFERENCE, SCORES, Score, as_rows, with_data
-from results.changes import data_changes
+from results.aggregate import KEYS, REFERENCE, SCORES, Score, as_rows
+from results.changes import BOARD, data_changes
 from results.io import StoredRuns
 from results.resamples import load_resamples, resamples_path
 
@@ -241,7 +241,7 @@ class Significance:
                when only that is asked (`maybe_best`), so that with 95 % confidence the best is among them
     pairs:     `KEYS[:3]`, `score`, `class_name`, `a` and `b` (each a tuple of `KEYS`), difference a - b, low,
                high, p, p_holm (adjusted over the pairs of a leaderboard, for one score and class), n
-    resolution: `KEYS[:3]`, `data`, `score`, and what a leaderboard's tests of the mIoU can tell apart (`Resolution`)
+    resolution: `BOARD`, `score`, and what a leaderboard's tests of the mIoU can tell apart (`Resolution`)
     baseline:  the method that all pairs have in common, "" where all pairs were tested
 
     Entries without resamples in the run folder are missing.
@@ -260,7 +260,7 @@ def significance(stored: StoredRuns, board: pd.DataFrame, baseline: str = "") ->
     there are no groups
     """
     standings, pairs, resolutions = [], [], []
-    for _, part in with_data(board).groupby([*KEYS[:3], "data"], sort=False):
+    for _, part in board.groupby(BOARD, sort=False):
         entries = as_rows(part[~part["method"].str.startswith(REFERENCE)])
         for score in SCORES:
             sampled, names = sampled_entries(stored, entries, score)
@@ -283,7 +283,7 @@ def significance(stored: StoredRuns, board: pd.DataFrame, baseline: str = "") ->
                 table[[*KEYS[:3], "score"]] = [*keys[i][:3], score.name]
                 pairs.append(table)
             if (found := resolution(list(tested.values()))) is not None:
-                where = dict(zip(KEYS[:3], keys[0])) | {"data": part["data"].iloc[0], "score": score.name}
+                where = {key: part[key].iloc[0] for key in BOARD} | {"score": score.name}
                 resolutions.append(where | asdict(found))
             scores = {k: score_of(entry) for k, entry in sampled.items()}
             ranked = [] if baseline else competing
@@ -297,9 +297,7 @@ def significance(stored: StoredRuns, board: pd.DataFrame, baseline: str = "") ->
         _concatenated(pairs, [*KEYS[:3], "score", "class_name", "a", "b", *_ESTIMATE, "p", "p_holm"]).rename(
             columns={"mean": "difference"}
         ),
-        pd.DataFrame(
-            resolutions, columns=[*KEYS[:3], "data", "score", *(f.name for f in fields(Resolution))]
-        ),
+        pd.DataFrame(resolutions, columns=[*BOARD, "score", *(f.name for f in fields(Resolution))]),
         baseline,
     )
 

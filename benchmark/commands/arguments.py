@@ -13,6 +13,7 @@ import typer
 from benchmark.config import PROTOCOLS, SCALES, run_name
 from benchmark.console import console
 from benchmark.failures import ConfigError
+from datasets.base import DatasetConfig
 
 Methods = Annotated[
     str, typer.Option(help="Comma-separated names; `all` stands for the default set. See `list`.")
@@ -89,7 +90,7 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-def run_folder(dataset: str, scale: str, protocol: str) -> Path:
+def run_folder(dataset: DatasetConfig, scale: str, protocol: str) -> Path:
     """Where a run's records and reports go by default."""
     return Path("results/runs") / run_name(dataset, scale, protocol)
 

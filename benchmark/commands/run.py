@@ -83,7 +83,7 @@ def run(
     if dry_run:
         _print_plan(jobs)
     else:
-        _run_board(jobs, output or run_folder(configs[0].dataset.name, scale, protocol))
+        _run_board(jobs, output or run_folder(configs[0].dataset, scale, protocol))
 
 
 def grid(
@@ -132,7 +132,8 @@ def _run_experiments(
         if jobs := all_jobs(tables):
             _print_plan(jobs)
         return
-    run_dir = output or run_folder(dataset, scale, protocol)
+    of_data = [setting for setting in settings if setting.startswith("dataset.")]
+    run_dir = output or run_folder(compose([], dataset, scale, protocol, of_data).dataset, scale, protocol)
     failures = run_experiments(tables, options, run_dir / EXPERIMENTS_FOLDER)
     if failures is not None:
         write_summary(run_dir, [table.name for table in tables])

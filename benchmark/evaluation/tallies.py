@@ -76,9 +76,7 @@ def _subset_rows(
 
 
 def mean_iou_of_sums(sums: np.ndarray) -> float:
-    """mIoU from pixels of intersection, ground truth and prediction by class, (C, 3); classes without any are left
-    out, as in `scores.mean_iou`."""
-    both, truth, predicted = sums.T
-    union = truth + predicted - both
-    present = union > 0
-    return float(np.mean(both[present] / union[present])) if present.any() else float("nan")
+    """mIoU from pixels of intersection, ground truth and prediction by class, (C, 3), over the classes of the ground
+    truth as in `scores.mean_iou`."""
+    both, truth, predicted = sums[sums[:, 1] > 0].T
+    return float(np.mean(both / (truth + predicted - both))) if len(truth) else float("nan")

@@ -19,7 +19,7 @@ from methods.ca_cl.network import Guided, GuidedNetwork
 from methods.clims.losses import area_regularisation
 from methods.clims.regions import Regions, encode_regions
 from methods.clims.stages import guiding_clip, initial_network, text_features
-from methods.layers.optim import build_optimiser, schedule
+from methods.layers.optim import build_optimiser, fit
 
 
 def guide(context: StageContext, settings: CaClTrainingConfig) -> None:
@@ -31,9 +31,6 @@ def guide(context: StageContext, settings: CaClTrainingConfig) -> None:
         text_features(clip, settings.texts.of_backgrounds()) if settings.weights.suppression > 0 else None
     )
     normalisation = network.cam.normalisation
-    batches = context.train_batches(
-        context.view.samples("train"), settings.train.recipe, normalisation, settings.train.batch_size
-    )
 
     def losses(wrapped: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
         network.project_threshold()
@@ -45,14 +42,7 @@ def guide(context: StageContext, settings: CaClTrainingConfig) -> None:
             network, guided, regions, class_texts, background_texts, settings, context.processes
         )
 
-    context.train(
-        network,
-        build_guided_optimiser(network, settings),
-        losses,
-        batches,
-        settings.train.iterations,
-        schedule(settings.train),
-    )
+    fit(context, network, build_guided_optimiser(network, settings), settings.train, normalisation, losses)
     network.project_threshold()
     save_file(network.cam.state_dict(), context.output / "network.safetensors")
     write_guidance(context.output / "guidance.json", network, context.view.classes, settings)

@@ -25,7 +25,7 @@ from methods.layers.cam_inference import write_multi_scale_cams
 from methods.layers.config import CamStageConfig, ReleasedConfig, ScoresConfig, TrainingConfig
 from methods.layers.forward_passes import alone, multi_scale_cams
 from methods.layers.image_scores import write_classifications
-from methods.layers.optim import build_optimiser, schedule
+from methods.layers.optim import build_optimiser, fit
 from methods.layers.weights.files import load_trained
 from methods.layers.weights.released import write_released
 from methods.pictures import contact_sheet, write_picture
@@ -172,20 +172,14 @@ class CamClassifier(CamNetwork):
         """Stage: the training. Writes network.safetensors."""
         weights = context.weights_path(settings.network.weights)
         network = cls.build_for_training(settings, len(context.view.classes), weights)
-        batches = context.train_batches(
-            context.view.samples("train"),
-            settings.train.recipe,
-            network.normalisation,
-            settings.train.batch_size,
-            cls.dense_maps(context, settings),
-        )
-        context.train(
+        fit(
+            context,
             network,
             build_optimiser(network, network.heads(), settings.train),
+            settings.train,
+            network.normalisation,
             lambda forward, batch: network.losses(forward, batch, settings),
-            batches,
-            settings.train.iterations,
-            schedule(settings.train),
+            cls.dense_maps(context, settings),
         )
         kept = {
             name: value

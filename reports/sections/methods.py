@@ -36,7 +36,7 @@ def build(boards: Sequence[Board]) -> dict[str, Any] | None:
 
 def _details(board: Board, label: str, runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The files that stages left, of the lowest seed that has any."""
-    where = f"{label} on {board.dataset}, {board.scale}, {board.protocol} protocol"
+    where = f"{label} on {board.name}, {board.scale}, {board.protocol} protocol"
     for run in runs:
         files = [
             {
