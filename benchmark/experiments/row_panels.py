@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 IMAGES = 4
 """Of each split that a table has artifacts of, at most; no more than the report's examples."""
 
+LOOKED_AT = 16
+"""Images of a part of a split that one is chosen from."""
+
 _CAM = SCORED[Kind.CAM]
 
 
@@ -40,7 +43,7 @@ def illustrate_rows(
     splits = dict.fromkeys(planned.split for views in shown.values() for planned in views.values())
     images = []
     for split in splits:
-        for sample in _evenly(plan.dataset, split, min(IMAGES, plan.config.evaluation.panels)):
+        for sample in evenly(plan.dataset, split, min(IMAGES, plan.config.evaluation.panels)):
             try:
                 image = given(plan, sample, split, folder)
                 made = {label: _draw(pictures, views, split, sample) for label, views in shown.items()}
@@ -68,12 +71,16 @@ def shown_by_row(
     return rows
 
 
-def _evenly(dataset: Dataset, split: str, count: int) -> Iterator[Sample]:
-    """The first image with a class of each of `count` equal parts of a split."""
+def evenly(dataset: Dataset, split: str, count: int) -> Iterator[Sample]:
+    """Of each of `count` equal parts of a split an early image with a class, if possible one not shown yet."""
     ids = dataset.ids(split)
+    seen: set[int] = set()
     for part in range(min(count, len(ids))):
         here = ids[part * len(ids) // count : (part + 1) * len(ids) // count]
-        yield from islice((s for s in map(dataset.sample, here) if s.labels), 1)
+        early = islice((s for s in map(dataset.sample, here) if s.labels), LOOKED_AT)
+        if chosen := min(early, key=lambda s: seen.issuperset(s.labels), default=None):
+            seen.update(chosen.labels)
+            yield chosen
 
 
 def _draw(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmark.experiments.row_panels import IMAGES, shown_by_row
+from benchmark.experiments.row_panels import IMAGES, evenly, shown_by_row
 from methods.base import Kind
 from methods.experiment import ExperimentRow
 from results.experiments import read_experiments
@@ -96,6 +96,27 @@ def test_a_list_that_is_damaged_is_named(filled: CommandLine, command_line: Comm
     file.write_text("[")
     with pytest.raises(DataError, match=f"{re.escape(file.name)}: no list of pictures.*delete it"):
         read_experiments(command_line.output)
+
+
+def test_images_are_of_many_classes_and_evenly_spaced() -> None:
+
+    class Listed:
+        def __init__(self, labels: list[tuple[int, ...]]) -> None:
+            self.labels = labels
+
+        def ids(self, split: str) -> range:
+            return range(len(self.labels))
+
+        def sample(self, number: int) -> Any:
+            return type("Sample", (), {"id": number, "labels": self.labels[number]})
+
+    def chosen(labels: list[tuple[int, ...]]) -> list[int]:
+        return [sample.id for sample in evenly(Listed(labels), "train", 4)]  # type: ignore[arg-type]
+
+    assert chosen([(), (0,), (0,), (0,), (0,), (1,), (0, 1), (2, 0)]) == [1, 2, 5, 7]
+    assert chosen([(0,)] * 8) == [0, 2, 4, 6]
+    assert chosen([(), (0,), ()]) == [1]
+    assert chosen([()] * 9) == []
 
 
 # --- what a row shows -------------------------------------------------------------------------------------
