@@ -16,7 +16,7 @@ from methods.experiment import ExperimentRow
 from results.experiments import RowPanels, write_row_panels
 
 if TYPE_CHECKING:
-    from benchmark.execution.runner import CellResult
+    from benchmark.execution.runner import RunResult
     from benchmark.planning.plan import Plan, PlannedStage
 
 IMAGES = 4
@@ -29,14 +29,14 @@ _CAM = SCORED[Kind.CAM]
 
 
 def illustrate_rows(
-    plan: Plan, name: str, rows: Sequence[tuple[ExperimentRow, Sequence[CellResult]]], folder: Path
+    plan: Plan, name: str, rows: Sequence[tuple[ExperimentRow, Sequence[RunResult]]], folder: Path
 ) -> None:
     """Draw what a table's rows made of a few images, of the lowest seed that has a result.
 
     name: of the table's files; folder: of the experiments' tables
     A row shows what the table scores of it, and its CAM where rows differ in that.
     """
-    done = {row.label: (row, min(own, key=lambda r: r.cell.seed)) for row, results in rows
+    done = {row.label: (row, min(own, key=lambda r: r.run.seed)) for row, results in rows
             if (own := [r for r in results if r.status == "done"])}  # fmt: skip
     shown = shown_by_row(done)
     pictures = Pictures(plan.store, (), folder)
@@ -56,12 +56,12 @@ def illustrate_rows(
 
 
 def shown_by_row(
-    done: Mapping[str, tuple[ExperimentRow, CellResult]],
+    done: Mapping[str, tuple[ExperimentRow, RunResult]],
 ) -> dict[str, dict[str, PlannedStage]]:
     """By row, what of its run is shown, under its name in the records."""
     rows = {}
     for label, (row, result) in done.items():
-        drawn = {planned.scored_as: planned for planned in result.cell.stages
+        drawn = {planned.scored_as: planned for planned in result.run.stages
                  if planned.stage.yields in DRAWN and planned.stage.name in result.artifacts}  # fmt: skip
         asked = [*(score.partition(":")[0] for score in row.scores), _CAM]
         rows[label] = {name: drawn[name] for name in dict.fromkeys(asked) if name in drawn}

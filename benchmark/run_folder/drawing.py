@@ -49,9 +49,9 @@ def given(plan: Plan, sample: Sample, split: str, folder: Path) -> dict[str, Any
 
 
 class Pictures:
-    """Draws what one cell's artifacts hold of an image.
+    """Draws what one run's artifacts hold of an image.
 
-    stages: as in a run's cells (`results.schema`); folder: that the pictures are kept in and named from
+    stages: as in a run's runs (`results.schema`); folder: that the pictures are kept in and named from
     """
 
     def __init__(self, store: Store, stages: Sequence[dict[str, Any]], folder: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from datasets.base import Companion
+from datasets.base import DenseMap
 from datasets.files.images import read_map
 from datasets.loading.loader import Batch, image_batches
 from methods.base import StageContext
@@ -18,7 +18,7 @@ from methods.eps.losses import SaliencyLoss, classification_loss, saliency_loss
 from methods.layers.cam import resize
 from methods.layers.config import CamStageConfig
 from methods.layers.networks.backbones import Backbone
-from methods.layers.saliency.stage import saliency_companion
+from methods.layers.saliency.stage import saliency_dense_map
 from methods.pictures import write_picture
 
 
@@ -29,15 +29,15 @@ class EpsNetwork(PlainCam):
         super().__init__(backbone, classes + 1)
 
     @classmethod
-    def dense_maps(cls, context: StageContext, settings: JointTrainingConfig) -> Mapping[str, Companion]:
-        return {"saliency": saliency_companion(settings.saliency, context.inputs["saliency"].path)}
+    def dense_maps(cls, context: StageContext, settings: JointTrainingConfig) -> Mapping[str, DenseMap]:
+        return {"saliency": saliency_dense_map(settings.saliency, context.inputs["saliency"].path)}
 
     def losses(
         self, forward: nn.Module, batch: Batch, settings: JointTrainingConfig
     ) -> Mapping[str, torch.Tensor]:
         """The joint training on image labels and saliency (Sec. 3.3)."""
         logits = forward(batch.images)
-        saliency = estimate(logits, batch.companions["saliency"], batch.labels, settings)
+        saliency = estimate(logits, batch.dense_maps["saliency"], batch.labels, settings)
         return {"classification": classification_loss(logits, batch.labels), "saliency": saliency.loss}
 
     @classmethod

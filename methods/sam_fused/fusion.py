@@ -116,7 +116,7 @@ def fusion_batches(
 ) -> Callable[[int, int], Iterator[Batch]]:
     """A source of training batches, the same at any iteration whoever asks: random squares, mirrored at random.
 
-    `images` of a batch are the evidence's maps, its companions "labels" and "weights" the evidence's. Outside of an
+    `images` of a batch are the evidence's maps, its dense maps "labels" and "weights" the evidence's. Outside of an
     image smaller than the square all are 0.
     """
     side, count = config.train.recipe.crop, config.train.batch_size

@@ -112,7 +112,7 @@ def fuse(context: StageContext, settings: FusionStageConfig) -> None:
     )
 
     def losses(network: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
-        dense = batch.companions
+        dense = batch.dense_maps
         return {"fusion": fusion_loss(network(batch.images), dense["labels"], dense["weights"])}
 
     optimiser = build_optimiser(network, [], train)

@@ -136,8 +136,8 @@ class Planned:
 
 
 def result(*stages: Planned) -> Any:
-    cell = type("Cell", (), {"stages": stages})
-    return type("Result", (), {"cell": cell, "artifacts": {s.stage.name: None for s in stages}})
+    run = type("Cell", (), {"stages": stages})
+    return type("Result", (), {"cell": run, "artifacts": {s.stage.name: None for s in stages}})
 
 
 CAM = Planned("cam", "a", Kind.CAM)
