@@ -77,9 +77,9 @@ class Pictures:
     def _steps(self, stage: dict[str, Any], sample: Sample) -> Iterator[dict[str, Any]]:
         if stage["kind"] in DRAWN and stage.get("shown") is False:
             yield {"name": stage["name"], "picture": self.artifact(stage, sample)}
-        if (entry := self._store.intact(stage["name"], stage["key"])) is None:
+        if (artifact := self._store.intact(stage["name"], stage["key"])) is None:
             return
-        for title, found in pictures(entry.path, sample.id).items():
+        for title, found in pictures(artifact.path, sample.id).items():
             draw = partial(_of_kinds, found.path, sample) if found.kinds else partial(_grey, found.path)
             step = {"name": title, "picture": self._picture(stage, sample, title, draw)}
             yield step | ({"legend": _legend(found)} if found.kinds else {})
@@ -87,9 +87,9 @@ class Pictures:
     def artifact(self, stage: dict[str, Any], sample: Sample) -> str | None:
         """Of a stage ("name", "key", "kind") of one of the kinds `DRAWN`."""
         draw = self._cam if stage["kind"] == Kind.CAM else _label_map
-        if (entry := self._store.intact(stage["name"], stage["key"])) is None:
+        if (artifact := self._store.intact(stage["name"], stage["key"])) is None:
             return None
-        return self._picture(stage, sample, stage["kind"], partial(draw, entry.path, sample))
+        return self._picture(stage, sample, stage["kind"], partial(draw, artifact.path, sample))
 
     def _picture(
         self,

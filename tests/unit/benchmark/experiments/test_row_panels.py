@@ -137,7 +137,7 @@ class Planned:
 
 def result(*stages: Planned) -> Any:
     run = type("Cell", (), {"stages": stages})
-    return type("Result", (), {"cell": run, "artifacts": {s.stage.name: None for s in stages}})
+    return type("Result", (), {"run": run, "artifacts": {s.stage.name: None for s in stages}})
 
 
 CAM = Planned("cam", "a", Kind.CAM)
