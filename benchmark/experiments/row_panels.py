@@ -50,8 +50,8 @@ def illustrate_rows(
             except DataError as error:  # its stage has failed for it; the table is still wanted
                 console.print(f"no panel of {sample.id}: {error}", markup=False)
                 continue
-            own = [{"label": label, "pictures": found} for label, found in made.items() if found]
-            images.append(image | {"rows": own})
+            drawn = [{"label": label, "pictures": found} for label, found in made.items() if found]
+            images.append(image | {"rows": drawn})
     write_row_panels(folder, name, RowPanels(plan.dataset.classes, images))
 
 

@@ -32,7 +32,7 @@ class Eps(Method):
     def stages(self, config: EpsConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
         before, classify = self._training(config, view)
         cam, scores = cam_stages(NETWORK, classify, config, shared)
-        cam = replace(cam, inputs=cam.inputs | {stage.name: stage.name for stage in before})
+        cam = replace(cam, inputs={**cam.inputs, **{stage.name: stage.name for stage in before}})
         after = stages_after_cam(cam, config.refiner, config.segmenter, shared)
         return [*before, classify, cam, scores, *after]
 

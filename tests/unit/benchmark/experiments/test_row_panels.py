@@ -111,7 +111,7 @@ def test_images_are_of_many_classes_and_evenly_spaced() -> None:
             return type("Sample", (), {"id": number, "labels": self.labels[number]})
 
     def chosen(labels: list[tuple[int, ...]]) -> list[int]:
-        return [sample.id for sample in evenly(Listed(labels), "train", 4)]  # type: ignore[arg-type]
+        return [int(sample.id) for sample in evenly(Listed(labels), "train", 4)]  # type: ignore[arg-type]
 
     assert chosen([(), (0,), (0,), (0,), (0,), (1,), (0, 1), (2, 0)]) == [1, 2, 5, 7]
     assert chosen([(0,)] * 8) == [0, 2, 4, 6]
