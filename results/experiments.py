@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from datasets.base import DataError
 from results.csv_cells import read_csv, to_csv
+from results.io import RECORDS_FILE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +55,13 @@ def seeds_written(folder: Path, name: str) -> int:
         return int(pd.read_csv(folder / f"{name}.csv")["seeds"].max())
     except (OSError, ValueError, KeyError):
         return 0
+
+
+def experiments_alone(folder: Path) -> Path | None:
+    """The folder of tables where `folder` is one, or is that of a run that has nothing else; None of other folders."""
+    if (folder / RECORDS_FILE).exists():
+        return None
+    return next((f for f in (folder, folder / EXPERIMENTS_FOLDER) if (f / f"{SUMMARY}.csv").exists()), None)
 
 
 @dataclass(frozen=True)

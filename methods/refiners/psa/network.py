@@ -14,11 +14,11 @@ from methods.base import MethodError
 from methods.layers.networks.backbones import Backbone
 from methods.layers.networks.resnet38d import ResNet38d
 from methods.refiners.affinity_labels import affinity_labels, cell_labels
+from methods.refiners.levels import EPSILON, Levels, pair_mean
 from methods.refiners.random_walk import Offsets
 
 LEVEL_WIDTHS = (64, 128, 256)
 """Channels that each level, from shallow to deep, is reduced to."""
-EPSILON = 1e-5
 
 
 class AffinityNetwork(nn.Module):
@@ -31,9 +31,7 @@ class AffinityNetwork(nn.Module):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone
-        self._levels: list[torch.Tensor] = []
-        for module, of_input in _taps(backbone):
-            module.register_forward_hook(self._keep_input if of_input else self._keep_output)
+        self._levels = Levels(_taps(backbone))
         widths = [width // backbone.head_divisor for width in LEVEL_WIDTHS]
         reduce = [nn.Conv2d(c, width, 1, bias=False) for c, width in zip(self._channels(), widths)]
         for convolution in reduce:
@@ -52,11 +50,8 @@ class AffinityNetwork(nn.Module):
 
     def _pyramid(self, images: torch.Tensor) -> list[torch.Tensor]:
         """The three levels, shallow to deep, at the last one's resolution."""
-        self._levels.clear()
-        last = self.backbone(images)
-        finer = [F.avg_pool2d(x, x.shape[-1] // last.shape[-1]) for x in self._levels]
-        self._levels.clear()
-        return [*finer, last]
+        *finer, last = self._levels.of(self.backbone, images)
+        return [*(F.avg_pool2d(x, x.shape[-1] // last.shape[-1]) for x in finer), last]
 
     @torch.no_grad()
     def _channels(self) -> list[int]:
@@ -66,15 +61,9 @@ class AffinityNetwork(nn.Module):
         self.backbone.train()
         return [level.shape[1] for level in levels]
 
-    def _keep_input(self, module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        self._levels.append(inputs[0])
-
-    def _keep_output(self, module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        self._levels.append(output)
-
 
 def _taps(backbone: Backbone) -> list[tuple[nn.Module, bool]]:
-    """Where the two levels before the last are found: (module, whether it is its input instead of its output)."""
+    """The modules at the two levels before the last, each with whether the level is its input (True) or its output."""
     trunk: Any = backbone.trunk
     if isinstance(backbone.trunk, ResNet38d):  # PSA's conv4 and conv5: normalised and rectified
         return [(trunk.b5.conv_branch2a, True), (trunk.b6.conv_branch2a, True)]
@@ -122,14 +111,10 @@ def affinity_losses(
     pairs = affinity_labels(cells, offsets)
     alike, unlike = -torch.log(affinities + EPSILON), -torch.log(1 + EPSILON - affinities)
     return {
-        "background": _mean(alike, pairs.background_positive) / 4,
-        "foreground": _mean(alike, pairs.foreground_positive) / 4,
-        "negative": _mean(unlike, pairs.negative) / 2,
+        "background": pair_mean(alike, pairs.background_positive) / 4,
+        "foreground": pair_mean(alike, pairs.foreground_positive) / 4,
+        "negative": pair_mean(unlike, pairs.negative) / 2,
     }
-
-
-def _mean(values: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
-    return (values * where).sum() / (where.sum() + EPSILON)
 
 
 def _reach(offsets: Offsets) -> int:

@@ -145,6 +145,15 @@ def test_the_table_has_the_numbers_fields() -> None:
     assert frame["value"].map(math.isfinite).all()
 
 
+def test_eps_says_nothing_of_the_initial_weights_of_other_papers_methods() -> None:
+    of_eps = [n for n in load_reported() if n.paper == "eps"]
+    assert {n.initialisation for n in of_eps if not n.ours} == {""}
+    own = {
+        (n.stage, n.segmenter_backbone): n.initialisation for n in of_eps if n.ours and n.table != "Tab. 1"
+    }
+    assert own["segmentation", "VGG16"] == own["cam", ""] == "ImageNet"
+
+
 def test_epss_numbers_on_resnet_101_are_marked_as_started_from_cocos_masks() -> None:
     """By issue 4 of its repository; on VGG16 they started from ImageNet."""
     own = [n for n in load_reported() if n.method == "EPS" and n.segmenter and n.value is not None]
