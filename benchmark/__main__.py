@@ -1,6 +1,6 @@
 """`python -m benchmark`."""
 
-from benchmark.cli import main
+from benchmark.stopping import program
 
 if __name__ == "__main__":
-    main()
+    program()

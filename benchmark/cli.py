@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +33,7 @@ from benchmark.external.command import evaluate
 from benchmark.failures import ConfigError, one_line
 from benchmark.folders import check_writable
 from benchmark.provenance import release
+from benchmark.stopping import stoppable
 from benchmark.store import disk_is_full
 from datasets.base import DataError
 from methods.base import MethodError
@@ -50,46 +49,26 @@ app = typer.Typer(
 
 COMPETITION = "comp6"
 """VOC's, of segmentation with any training pictures."""
-INTERRUPTED, TERMINATED = 130, 143
-"""Exit codes after Ctrl-C and SIGTERM, as shells have them."""
-_was_terminated = threading.Event()
 
 
 def main() -> None:
     """Run the command line; every expected failure is one line on stderr and an exit code."""
-    before = signal.signal(signal.SIGTERM, _terminated)
+    with stoppable():
+        _run()
+
+
+def _run() -> None:
     try:
         require_values(sys.argv[1:])
         app(standalone_mode=True)
     except (ConfigError, DataError, MethodError) as error:
         fail(str(error))
-    except KeyboardInterrupt:
-        stopped()
-    except SystemExit as exit_:
-        if exit_.code == INTERRUPTED:  # typer has turned Ctrl-C into it
-            stopped()
-        raise
     except Exception as error:
         if disk_is_full(error):
             fail("the disk is full; free some space and run the same command again: it resumes")
         if not isinstance(error, OSError):
             raise
         fail(one_line(error, Path.cwd()))
-    finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
-
-
-def stopped() -> None:
-    """Say that Ctrl-C or SIGTERM has been heard, and exit."""
-    console.print("\nStopped. Everything finished is stored; the same command resumes.")
-    sys.exit(TERMINATED if _was_terminated.is_set() else INTERRUPTED)
-
-
-def _terminated(number: int, frame: object) -> None:
-    """SIGTERM stops as Ctrl-C does: workers end, what is finished stays."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    _was_terminated.set()
-    raise KeyboardInterrupt
 
 
 def fail(message: str) -> None:

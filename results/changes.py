@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NAMED = 2
-"""Changed settings named beside an entry that needs none to be told apart."""
+"""How many changed settings are named beside an entry, even if fewer tell it from the others."""
 PLACES = ("dataset.root=", "dataset.sbd_root=", "dataset.context_root=")
 """Where data lie is no setting that scores depend on, see `is_place`."""
 USERS_OWN = "folder"
-"""The data set that is whatever lies at its root."""
+"""The data set of a user's own images: only its root says which images they are."""
 _OF_THE_RUN = ("dataset.", "evaluation.", "protocol.", "runtime.", "processes=")
 
 
@@ -34,7 +34,7 @@ def is_place(part: str, dataset: str) -> bool:
 
 
 def data_changes(text: str, dataset: str) -> str:
-    """Those of `changes` by which scores on a data set are of other data, or made in another way."""
+    """Those of `changes` that change the data of a score, or how it is computed."""
     concerned = (p for p in changes_of(text) if p.startswith(("dataset.", "evaluation.")))
     return CHANGES_SEPARATOR.join(p for p in concerned if not is_place(p, dataset))
 

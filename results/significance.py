@@ -1,14 +1,14 @@
 """Which differences on a leaderboard are more than chance: intervals, Holm-corrected pairs, groups of equals.
 
 The variance of a mean over seeds has two parts: that over images, by the bootstrap (`results.resamples`; the resamples
-are the same for all entries, so differences are paired), and that over seeds. Both are of every entry's own: entries
-differ in their noise from seed to seed, up to fivefold, so that one pooled variance makes the intervals of the noisier
-ones too narrow. Seeds are few, so that their variance has few degrees of freedom, and Satterthwaite's approximation,
-which adds the two parts up before it looks for a quantile, is too narrow wherever the seeds happen to agree. The
-quantile is Cochran's weighted mean instead: of the normal one and of Student's t, by the variances that each stands for
-(Cochran and Cox, Experimental Designs, 1950, sec. 4.14). In a difference the seeds of both entries are one part, with
-Welch's degrees of freedom (Welch 1947), and their variances are shrunk a little towards that of the leaderboard, see
-`PRIOR`. What has one seed has an interval over images alone and is not tested.
+are the same for all entries, so differences are paired), and that over seeds. Each entry has its own two parts: its
+noise from seed to seed can be five times another entry's, and one pooled variance would make the intervals of the noisy
+entries too narrow. Seeds are few, so their variance has few degrees of freedom. Satterthwaite's approximation adds the
+two parts up before it looks for a quantile, and is too narrow wherever the seeds happen to agree. The quantile here is
+the mean of the normal quantile, weighted by the variance over images, and of Student's t, weighted by that over seeds
+(Cochran and Cox, Experimental Designs, 1950, sec. 4.14). In a difference, the variances over seeds of the two entries are
+added up, with Welch's degrees of freedom (Welch 1947); before, each is shrunk a little towards that of the whole
+leaderboard (`PRIOR`). An entry of one seed has an interval over images alone and is not tested.
 
 `scripts/simulate_statistics.py` measures how often intervals cover the truth and equals are told apart.
 """
@@ -35,10 +35,10 @@ from results.resamples import load_resamples, resamples_path
 LEVEL = 0.05
 """Family-wise error of the tests of one score over the pairs of a leaderboard."""
 PRIOR = 0.5
-"""Degrees of freedom that a pooled variance counts for beside one's own n - 1, which so has a weight of 2/3, 4/5 and 8/9
+"""Weight of the pooled variance in degrees of freedom; an entry's own variance has n - 1, so a weight of 2/3, 4/5 and 8/9
 at 2, 3 and 5 seeds (the posterior variance of Smyth 2004, eq. 1, with d0 fixed: a dozen entries cannot estimate it).
-Simulated, twice as much lets the intervals of a method whose noise is five times the others' cover the truth in 82 % to
-89 % with two or three seeds, this much in 87 % to 94 %; none at all costs most of the power that two seeds have."""
+In simulations of a method with five times the others' noise and two or three seeds, intervals cover the truth in 87 % to
+94 % with this value, and in 82 % to 89 % with twice as much. With 0, two seeds lose most of their power."""
 IMAGES_ONLY, IMAGES_AND_SEEDS = "images only", "images and seeds"
 """What the interval of a score is over."""
 
@@ -80,8 +80,10 @@ class SeedNoise:
     freedom: np.ndarray
 
     def shrunk(self, pooled: SeedNoise) -> SeedNoise:
-        """Towards a pooled variance (its own is in it), which counts for `PRIOR` degrees of freedom, but together for
-        no more than the pool has; as it is where either is unknown."""
+        """Shrunk towards a pooled variance, of which this one is a part; unchanged where either is unknown.
+
+        The pooled one weighs `PRIOR` degrees of freedom. The sum has no more degrees of freedom than the pooled one.
+        """
         known = (self.freedom > 0) & (pooled.freedom > 0)
         variance = (self.freedom * self.variance + PRIOR * pooled.variance) / (self.freedom + PRIOR)
         freedom = np.where(known, np.minimum(self.freedom + PRIOR, pooled.freedom), self.freedom)
@@ -93,7 +95,7 @@ class Estimate:
     """A mean over seeds or a difference of such means, each field (M,).
 
     low, high: the 95 % interval, over the images alone where n is 1
-    p:         two-sided, of being 0; NaN where n is 1, as nothing is known of the seeds
+    p:         two-sided, of the hypothesis that it is 0; NaN where n is 1, as the noise of the seeds is unknown
     images, seeds, freedom: the parts of its variance, and the degrees of freedom of the second
     n:         number of seeds, of two entries the smaller one
     """
@@ -143,7 +145,7 @@ def compare(a: Sampled, b: Sampled, noise: SeedNoise) -> Estimate | None:
 
 
 def image_variance(resamples: np.ndarray) -> np.ndarray:
-    """Over resamples (B, M), (M,); a class may be missing in some of them, or in all."""
+    """Variance over resamples, (B, M) -> (M,); a class may be missing in some of them, or in all."""
     images = resamples.var(axis=0, ddof=1)
     holes = np.isnan(images)
     if holes.any():
@@ -234,15 +236,15 @@ class Significance:
 
     standings: `KEYS`, `score`, `class_name` ("" for the mIoU), mean, low, high, `interval` (what it is over), n, group,
                rank, `maybe_best`. Group 1 holds the best entry and those that do not differ from it significantly, 2
-               the best of the rest and its equals, and so on; a group's entries share a rank. Entries that use masks do
-               not compete, those of one seed are not tested: 0. `maybe_best`: whether no entry is significantly better
+               the best of the rest and its equals, and so on; a group's entries share a rank. 0: not
+               ranked, as it uses masks or has one seed. `maybe_best`: whether no entry is significantly better
                when only that is asked (`maybe_best`), so that with 95 % confidence the best is among them
     pairs:     `KEYS[:3]`, `score`, `class_name`, `a` and `b` (each a tuple of `KEYS`), difference a - b, low,
                high, p, p_holm (adjusted over the pairs of a leaderboard, for one score and class), n
     resolution: `KEYS[:3]`, `data`, `score`, and what a leaderboard's tests of the mIoU can tell apart (`Resolution`)
     baseline:  the method that all pairs have in common, "" where all pairs were tested
 
-    They lack what the run folder holds no resamples of.
+    Entries without resamples in the run folder are missing.
     """
 
     standings: pd.DataFrame
@@ -306,8 +308,9 @@ def significance(stored: StoredRuns, board: pd.DataFrame, baseline: str = "") ->
 class Resolution:
     """What the tests of a leaderboard's mIoU can tell apart, for its median pair.
 
-    difference: the smallest true one, a fraction, that is found with 80 % power when it is the first that Holm tests
-    seeds:      how many seeds a method would need for one of a point (.01); 0: no number is enough, as the images limit
+    difference: the smallest true difference, a fraction, that is found with 80 % power when Holm tests it first
+    seeds:      how many seeds a method would need to find one of a point (.01); 0: no number is enough, with so few
+                images
     pairs, n:   number of tests, and of seeds
     """
 
@@ -322,10 +325,11 @@ _MOST_SEEDS = 1000
 
 
 def resolution(tested: Sequence[Estimate]) -> Resolution | None:
-    """Of a leaderboard's differences, by their first score, the mIoU; None where none was tested.
+    """What the differences of a leaderboard resolve in mIoU, their first score; None where none was tested.
 
-    The power of a two-sided test at the level that Holm begins with: its critical value plus the quantile that leaves
-    the power, times the standard error (Cohen, Statistical Power Analysis, 1988, with t in place of the normal).
+    A two-sided test at Holm's first level finds a difference with probability `POWER` if it is the standard error times
+    the sum of two quantiles: the test's critical value and that of `POWER` (Cohen, Statistical Power Analysis, 1988,
+    with t in place of the normal).
     """
     if not tested:
         return None
@@ -346,11 +350,11 @@ def resolution(tested: Sequence[Estimate]) -> Resolution | None:
 
 
 def maybe_best(means: Sequence[np.ndarray], tested: Mapping[tuple[int, int], Estimate]) -> np.ndarray:
-    """(K, M) bool: whether no other of K entries is significantly better; where it could not be compared, none is.
+    """(K, M) bool: whether no other of K entries is significantly better; one that could not be compared is not.
 
-    The best entry is left out wrongly only if one of the K - 1 others beats it by chance, so that of the pairs those
-    K - 1 tests count, one-sided, each at `LEVEL` / (K - 1): multiple comparisons with the best (Hsu 1984, Annals of
-    Statistics 12: 1136), by Bonferroni's inequality as variances are unlike.
+    The best entry is wrongly left out only if one of the K - 1 others beats it by chance. So K - 1 one-sided tests are
+    corrected for, each at `LEVEL` / (K - 1): multiple comparisons with the best (Hsu 1984, Annals of Statistics 12:
+    1136), by Bonferroni's inequality since the variances differ.
     """
     found = np.array([~np.isnan(mean) for mean in means])
     for (i, j), difference in tested.items() if len(means) else ():

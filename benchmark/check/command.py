@@ -43,7 +43,10 @@ def check(
     ] = None,
     junit: Annotated[Path | None, typer.Option(help="Write the outcome there as JUnit XML too.")] = None,
     update: Annotated[
-        bool, typer.Option("--update", help="Record the numbers of now; says what changed.")
+        bool,
+        typer.Option(
+            "--update", help="Record today's numbers in place of the old ones, and say what changed."
+        ),
     ] = False,
     train: Annotated[
         bool, typer.Option("--train", help="With --update: train and record tier 1's weights first.")
@@ -54,9 +57,11 @@ def check(
             "--measure-spread", help="Add this environment's runs to tier 2's spread: another torch, say."
         ),
     ] = False,
-    seeds: Annotated[str, typer.Option(help="Of tier 2's spread, with the two options above.")] = "0,1,2,3",
+    seeds: Annotated[
+        str, typer.Option(help="Seeds of tier 2's spread, for --update and --measure-spread.")
+    ] = "0,1,2,3",
 ) -> None:
-    """Compare today's numbers with the recorded ones: what changed by more than chance, and exit code 1."""
+    """Compare today's numbers with the recorded ones; exit code 1 if one changed by more than chance."""
     from benchmark.check import reference as stored
     from benchmark.check.compare import FEWEST_SEEDS, SPREAD_TIER
     from benchmark.config import compose
@@ -72,7 +77,7 @@ def check(
         raise ConfigError("--junit reports a comparison; leave it out where numbers are recorded")
     if reference is not None and reference.suffix != ".json":
         raise ConfigError(
-            f"--reference {reference}: the name must end in .json; weights go to the folder of that name without it"
+            f"--reference {reference}: the name must end in .json; weights go to a folder of that name without .json"
         )
     recording = update or measure_spread
     numbers = parse_seeds(seeds)

@@ -40,7 +40,7 @@ def prepare(
     for line in make(request):
         say(line)
     made = datasets.open_dataset(datasets.dataset_class(name).config(name=name, root=str(to)))
-    made.prepare()  # what is said to be ready opens
+    made.prepare()  # checks that it opens before saying that it is ready
     from benchmark.composing import written
 
     say(f"Ready: wsss doctor --dataset {name} {written('dataset.root', str(to))}")

@@ -39,9 +39,9 @@ def write_resamples(
 
     key, score_key: of the artifact and of its scores; rows: its metric rows; held_out: `evaluation.held_out`
     data: `results.changes.data_changes` of its records
-    The tuned variant is resampled from the images its threshold was not tuned on. A threshold stays as it was
-    chosen, the oracle too: choosing it again would compare other CAMs. Confusion with context is resampled where all
-    images have context labels; the counts do not say which of them have.
+    The tuned variant is resampled from the images its threshold was not tuned on. No threshold is
+    chosen again, not even the oracle's: other CAMs would be compared. Confusion with context is resampled only where
+    all images have context labels, since the counts do not say which images have them.
     """
     chosen = {r["variant"]: r["threshold"] for r in rows if r["metric"] == "miou" and r["variant"] != "curve"}
     paths = {variant: resamples_path(run_dir, key, variant, data) for variant in chosen}
@@ -70,8 +70,8 @@ def resample(
     """Scores of `RESAMPLES` bootstrap samples of the images not in `left_out`.
 
     threshold: of CAM counts, one of the stored ones; None for label maps
-    ratios: confusion ratios of the scores; those that are not the counts' (of other images) are not resampled.
-            None: all are
+    ratios: confusion ratios among the scores. One that these counts do not give was made of other images, and is
+            not resampled. None: all are resampled
     """
     ids = sorted(set(counts.images) - left_out)
     position = {image: i for i, image in enumerate(ids)}

@@ -1,8 +1,8 @@
 """Class-agnostic boundary recall, precision and F1 of label maps (EPS, Tab. 1, after BES).
 
-A boundary pixel is one whose label differs from that of one of its four neighbours: where the Laplacian of the label
-map is not 0, but for differences of ids that cancel. It is found if a boundary pixel of the other map lies within a
-radius, a fraction of the image's diagonal (.0075 is SBD's) and never less than a pixel. Counts are summed over images
+A boundary pixel is one whose label differs from that of one of its four neighbours. The Laplacian of the label map is
+not 0 there, unless differences between ids cancel. The pixel is found if a boundary pixel of the other map lies within
+a radius, a fraction of the image's diagonal (.0075 is SBD's) and never less than a pixel. Counts are summed over images
 before they are divided, as those of the mIoU are.
 
 The rim of 255 that VOC draws around objects hides where the boundary is. A pixel of 255 within the radius of a scored
@@ -23,7 +23,7 @@ TOLERANCE = 0.0075
 """Radius as a fraction of the image's diagonal: SBD's, and that of the Berkeley benchmark before it."""
 
 _GATHERED = 1 << 15
-"""Neighbours looked at in one operation: as many steps at once as keep memory small, few passes where few pixels are."""
+"""Neighbours looked at in one operation. It bounds memory where pixels are many, and saves passes where they are few."""
 
 
 def boundary_counts(
@@ -33,7 +33,8 @@ def boundary_counts(
 
     ground_truth: (N, H, W) uint8, 255 where not scored; prediction: (N, H, W) uint8, 255 counts as background
     tolerance:    radius as a fraction of the diagonal, in (0, 1)
-    returns:      (N, 4) int64: of the truth's boundary pixels those found, all; of the prediction's those right, all
+    returns:      (N, 4) int64: the truth's boundary pixels that are found, and all of the truth's; the prediction's
+                  that are right, and all of the prediction's
     """
     radius = max(1.0, tolerance * math.hypot(*ground_truth.shape[-2:]))
     truth = fill_rims(ground_truth, radius)

@@ -17,7 +17,7 @@ from benchmark.store import SCRATCH
 from benchmark.testing.simulated_cuda import simulated_cuda
 from datasets.base import DenseMap, Sample
 from datasets.loading.loader import Batch
-from datasets.recipe import Normalisation, Recipe
+from datasets.recipe import Normalisation, Recipe, View
 from methods.base import Artifact, Supervision, function_of
 
 STEPS, BATCH = 2, 4
@@ -58,8 +58,10 @@ class _Context(RunContext):
         normalisation: Normalisation,
         batch_size: int,
         dense_maps: Mapping[str, DenseMap] | None = None,
+        views: Sequence[View] = (),
     ) -> Callable[[int, int], Iterator[Batch]]:
-        return super().train_batches(samples, recipe, normalisation, min(batch_size, BATCH), dense_maps)
+        fewer = min(batch_size, BATCH)
+        return super().train_batches(samples, recipe, normalisation, fewer, dense_maps, views)
 
     def train(
         self,

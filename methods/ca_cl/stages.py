@@ -107,7 +107,7 @@ def weighted_losses(
     if background_texts is not None:
         loss, selected = background_suppression(
             _similarity(regions.foreground, background_texts[regions.classes]),
-            guided.threshold,
+            guided.threshold[regions.classes][:, None] if suppression.per_class else guided.threshold,
             suppression.gate,
             suppression.steepness,
             len(guided.maps),
@@ -133,7 +133,8 @@ def write_guidance(
 
     prompt_choices: class -> how often each prompt was chosen
     With suppression, final_threshold: θ after training; threshold, selected: by iteration, θ and the background
-    texts suppressed per image and class; at_bound: the first iteration that found θ at one of its bounds, null: none
+    texts suppressed per image and class; at_bound: the first iteration that found θ at one of its bounds, null: none.
+    Of a θ of each class, those are the mean's, and final_thresholds, at_bounds: class -> as final_threshold, at_bound
     """
     content: dict[str, Any] = {
         "prompts": list(settings.texts.prompts),
@@ -143,12 +144,24 @@ def write_guidance(
         },
     }
     if settings.weights.suppression > 0:
-        low, high = network.bounds
-        at_bound = ((network.thresholds <= low) | (network.thresholds >= high)).nonzero()
+        course = network.thresholds[:, None] if network.threshold.ndim == 0 else network.thresholds
         content |= {
-            "at_bound": int(at_bound[0]) if len(at_bound) else None,
-            "final_threshold": round(network.threshold.item(), 6),
-            "threshold": [round(value, 6) for value in network.thresholds.tolist()],
+            "at_bound": _at_bound(course.mean(1), network.bounds),
+            "final_threshold": round(network.threshold.mean().item(), 6),
+            "threshold": [round(value, 6) for value in course.mean(1).tolist()],
             "selected": [round(value, 4) for value in network.selected.tolist()],
         }
+        if settings.suppression.per_class:
+            content["final_thresholds"] = {
+                name: round(value, 6) for name, value in zip(classes, network.threshold.tolist())
+            }
+            content["at_bounds"] = {
+                name: _at_bound(of_class, network.bounds) for name, of_class in zip(classes, course.T)
+            }
     path.write_text(json.dumps(content))
+
+
+def _at_bound(course: torch.Tensor, bounds: tuple[float, float]) -> int | None:
+    """The first of the (iterations,) values of θ at one of its bounds; None: none."""
+    found = ((course <= bounds[0]) | (course >= bounds[1])).nonzero()
+    return int(found[0]) if len(found) else None

@@ -123,16 +123,14 @@ def refiner_at(key: str, name: str = "none") -> RefinerConfig:
 
 
 def mctformer_psa(psa: PsaConfig, irn: IrnConfig = IRN["paper"]) -> RefinerConfig:
-    """PSA as MCTformer runs it: other powers and CRF under the labels, and a constant background that walks.
+    """PSA as MCTformer runs it: other powers under the labels, and a constant background that walks.
 
     irn: for those who choose that refiner instead
     """
-    size = psa.crf.bilateral_sxy * 83 / 80  # miniature pictures have smaller kernels
-    crf = replace(psa.crf, gaussian_sxy=4.0, bilateral_sxy=size, bilateral_srgb=5.0, bilateral_compat=3.0)
     return RefinerConfig(
         "psa",
         background_threshold=0.39,
-        psa=replace(psa, crf=crf, label_powers=(1.0, 12.0), background_power=None, logt=min(psa.logt, 6)),
+        psa=replace(psa, label_powers=(1.0, 12.0), background_power=None, logt=min(psa.logt, 6)),
         irn=irn,
     )
 

@@ -74,7 +74,7 @@ class AffinityNetwork(nn.Module):
 
 
 def _taps(backbone: Backbone) -> list[tuple[nn.Module, bool]]:
-    """Where the two levels before the last are found: (module, whether it is its input instead of its output)."""
+    """The modules at the two levels before the last, each with whether the level is its input (True) or its output."""
     trunk: Any = backbone.trunk
     if isinstance(backbone.trunk, ResNet38d):  # PSA's conv4 and conv5: normalised and rectified
         return [(trunk.b5.conv_branch2a, True), (trunk.b6.conv_branch2a, True)]

@@ -222,8 +222,8 @@ def test_cocos_recipes():
     assert dskd.train.iterations == toco.train.iterations == 80000
     assert dskd.phases.warm_up * dskd.train.iterations == 5000
     assert (toco.labels.high, toco.contrast.high, toco.background_threshold) == (0.65, 0.65, 0.45)
-    assert mctformer.train.iterations == 60 * images // 64
-    assert method["semantic_modulation"].segmenter.train.iterations == 30 * images // 4
+    assert mctformer.train.iterations == 60 * (images // 64)
+    assert method["semantic_modulation"].segmenter.train.iterations == 30 * (images // 4)
     for name, config in method.items():
         if hasattr(config, "refiner"):
             assert config.refiner.irn.train.iterations == 3 * (images // 32)

@@ -302,6 +302,7 @@ def test_details_are_shown_whatever_they_are() -> None:
 def test_page_wide_sections(board: view.Board) -> None:
     shown = {m["name"]: m for m in methods.build([board])["methods"]}
     assert len(shown["eps"]["deviations"]) == 1
+    assert [source["values"] for source in shown["eps"]["sources"]] == [["crop=96", "rate=0.1"]]
     assert [file["title"] for file in shown["eps"]["details"]] == ["classify/guidance.json"]
     failed = failures.build([board])["rows"]
     assert [(row["label"], row["seeds"], row["status"]) for row in failed] == [

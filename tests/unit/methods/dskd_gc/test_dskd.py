@@ -197,7 +197,7 @@ def test_settings_of_a_loss_that_is_off_may_be_anything(change):
     [
         ({"pooling": "sum"}, "pooling=sum: there are max, mean"),
         ({"which": "both"}, "which=both: there are teacher, student"),
-        ({"labels": {"refinement": "crf"}}, "labels.refinement=crf: there are none, par, gc"),
+        ({"labels": {"refinement": "crf"}}, "labels.refinement=crf: there are none, par, gc, par_gc"),
         ({"labels": {"loss": "sum"}}, "labels.loss=sum: there are mean, balanced"),
         (
             {"distillation": {"average": "literaly"}},
