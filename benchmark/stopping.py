@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -18,6 +19,7 @@ class Stopped(SystemExit):
 
 def program() -> None:
     """The command line as a process of its own, which signals end in order from its first import on."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names of files may be no text
     try:
         with stoppable():
             from benchmark.cli import main

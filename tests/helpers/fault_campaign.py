@@ -155,15 +155,19 @@ class Campaign:
     # ------------------------------------------------------------ runs
 
     def start(self, folder: Path, number: signal.Signals | None = None, delay: float = 0.0) -> Ended:
-        """A run forked off, sent a signal after so many seconds."""
+        """A run forked off, sent a signal so many seconds after it has said what there is to do."""
         folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / "said.txt"
+        log.write_text("")
         child = os.fork()
         if child == 0:
             self.child(folder, log)
         if number is not None:
             ending = os.pidfd_open(child)
-            early = bool(select.select([ending], [], [], delay)[0])
+            early = False
+            while not early and not log.stat().st_size:  # planning, in which nothing is made yet
+                early = bool(select.select([ending], [], [], 0.05)[0])
+            early = early or bool(select.select([ending], [], [], delay)[0])
             os.close(ending)
             if not early:
                 os.kill(child, number)
