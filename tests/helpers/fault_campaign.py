@@ -25,8 +25,8 @@ from typing import Any
 import psutil
 
 import methods
+from benchmark.__main__ import program
 from benchmark.execution.runner import COSTS
-from benchmark.stopping import program
 from benchmark.store import Store
 from results.io import read_run
 from tests.helpers.damage import DAMAGE

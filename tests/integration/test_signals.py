@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 from tests.helpers.toys import ToyConfig, fill
 
 SCRIPT = """
-from benchmark.stopping import program
+from benchmark.__main__ import program
 from tests.helpers.toys import Toy, registered
 
 if __name__ == "__main__":

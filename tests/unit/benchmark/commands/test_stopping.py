@@ -41,7 +41,7 @@ if __name__ == "__main__":
 
 IMPORTING = """
 import signal, sys
-from benchmark import stopping
+from benchmark.__main__ import program
 
 class Waiting:
     @staticmethod
@@ -51,7 +51,7 @@ class Waiting:
             signal.pause()
 
 sys.meta_path.insert(0, Waiting)
-stopping.program()
+program()
 """
 THROUGH_EXEC = ALONE.replace(
     "    signal.pause()", "    exec('signal.pause()')  # as dataclasses do when they are defined"
