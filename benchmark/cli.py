@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from benchmark.bundles.command import bundle, verify
 from benchmark.check.command import check
 from benchmark.commands import prepare as cli_data
 from benchmark.commands.arguments import (
@@ -212,6 +213,8 @@ app.command()(cli_data.prepare)
 app.command()(check)
 app.command()(prune)
 app.command()(field)
+app.command()(bundle)
+app.command()(verify)
 app.command(hidden=True)(record_times)
 
 

@@ -16,18 +16,6 @@ class Stopped(SystemExit):
     """The exit after a signal that has been answered."""
 
 
-def program() -> None:
-    """The command line as a process of its own, which signals end in order from its first import on."""
-    try:
-        with stoppable():
-            from benchmark.cli import main
-
-            main()
-    except Stopped:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a further Ctrl-C could only break into the end
-        raise
-
-
 @contextmanager
 def stoppable() -> Iterator[None]:
     """In the body, both signals raise KeyboardInterrupt in the main thread; where it leaves the body, it is said and

@@ -10,7 +10,8 @@ import pandas as pd
 from reports.text import ONE_SEED, deviation_text, entry_key, entry_label, percent
 from results.aggregate import REFERENCE, SCORES, as_rows, varying
 from results.changes import BOARD
-from results.significance import POWER, Significance
+from results.intervals import POWER
+from results.significance import Significance
 
 _JUDGED_BY = ("segmentation", "pseudo_label", "cam_fixed")
 """The score that the best is named by is the first of them that there is: none whose threshold masks have chosen."""

@@ -42,8 +42,9 @@ from results.comparison import compare_with_papers
 from results.complexity import complexity_table, read_profiles
 from results.costs import costs
 from results.experiments import read_experiments
+from results.intervals import LEVEL
 from results.io import StoredRuns
-from results.significance import LEVEL, Significance
+from results.significance import Significance
 
 _LONGEST_NAME = 40
 """Characters from which on a column of names wraps: a wider table would be shrunk beyond reading."""

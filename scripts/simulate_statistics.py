@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmark.evaluation.bootstrap import effective_images, widened
 from results.directions import REPRODUCED, VERDICTS, Scored, directions, judged
-from results.significance import LEVEL, Sampled, compare, holm, maybe_best, score_of, seed_noise
+from results.intervals import LEVEL, Sampled, compare, holm, maybe_best, score_of, seed_noise
 
 CLASSES, RESAMPLES = 20, 200
 HIT = 0.6

@@ -33,7 +33,7 @@ def _put_first() -> None:
 
 def main() -> None:
     """The command line, `wsss`."""
-    from benchmark.stopping import program
+    from benchmark.__main__ import program
 
     program()
 

@@ -160,7 +160,7 @@ def _run_board(jobs: list[Job], run_dir: Path) -> None:
     if team is None or team.leads:  # said now, not after hours
         check_writable(run_dir, "--output")
         refused = _not_writable(Path(runtime.store))
-        if refused and team:
+        if refused and (team or not (Path(runtime.store) / "artifacts").is_dir()):
             raise refused
         earlier_run(run_dir)
     if (plan := plan_in_team(jobs, team)) is None:

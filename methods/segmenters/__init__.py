@@ -8,6 +8,7 @@ from pathlib import Path
 from datasets.recipe import Recipe
 from methods.base import Kind, MethodError, Stage
 from methods.declared import deviations_of_parts
+from methods.deviation import Deviation
 from methods.layers.config import BackboneConfig, SegmenterConfig, TrainConfig
 from methods.layers.presets import (
     COCO,
@@ -143,8 +144,14 @@ def segmentation_stages(config: SegmenterConfig, labels: str = "pseudo_label") -
         pretrained=(config.backbone.weights,),
         seen_masks=masks_seen(config),
         profile="methods.segmenters.profile:segment",
+        deviations=training_deviations(config),
     )
     return [segment, predict_stage(config)]
+
+
+def training_deviations(config: SegmenterConfig) -> tuple[Deviation, ...]:
+    """Of the training as deeplab-pytorch's, which is the one with losses at several scales."""
+    return deviations_of_parts(Path(__file__).parent)["loss_scales"] if config.loss_scales else ()
 
 
 def checkpoint_stage(config: SegmenterConfig, trained_with: str) -> Stage:

@@ -25,7 +25,8 @@ def unified_rows() -> list[SettingRow]:
 
 @pytest.mark.parametrize("name", OURS)
 def test_every_value_at_paper_scale_has_a_source(name: str) -> None:
-    assert not missing_sources(setting_rows(OURS[name]))
+    missing = missing_sources(setting_rows(OURS[name]))
+    assert not missing, "\n".join(["", *missing])
 
 
 def test_every_value_that_unified_gives_to_all_has_a_source() -> None:

@@ -25,8 +25,8 @@ from typing import Any
 import psutil
 
 import methods
+from benchmark.__main__ import program
 from benchmark.execution.runner import COSTS
-from benchmark.stopping import program
 from benchmark.store import Store
 from results.io import read_run
 from tests.helpers.damage import DAMAGE
@@ -155,15 +155,19 @@ class Campaign:
     # ------------------------------------------------------------ runs
 
     def start(self, folder: Path, number: signal.Signals | None = None, delay: float = 0.0) -> Ended:
-        """A run forked off, sent a signal after so many seconds."""
+        """A run forked off, sent a signal so many seconds after it has said what there is to do."""
         folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / "said.txt"
+        log.write_text("")
         child = os.fork()
         if child == 0:
             self.child(folder, log)
         if number is not None:
             ending = os.pidfd_open(child)
-            early = bool(select.select([ending], [], [], delay)[0])
+            early = False
+            while not early and not log.stat().st_size:  # planning, in which nothing is made yet
+                early = bool(select.select([ending], [], [], 0.05)[0])
+            early = early or bool(select.select([ending], [], [], delay)[0])
             os.close(ending)
             if not early:
                 os.kill(child, number)

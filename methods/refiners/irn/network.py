@@ -11,10 +11,11 @@ from torch import nn
 
 from methods.base import MethodError
 from methods.layers.networks.backbones import Backbone
+from methods.layers.networks.levels import Levels
 from methods.layers.networks.resnet38d import ResNet38d
 from methods.refiners.affinity_labels import affinity_labels
 from methods.refiners.irn.paths import pair_displacements, path_affinities, path_offsets
-from methods.refiners.levels import EPSILON, Levels, pair_mean
+from methods.refiners.pair_losses import EPSILON, pair_mean
 
 EDGE_WIDTH = 32
 """Channels that the boundary branch reduces each level to."""

@@ -17,6 +17,7 @@ import pytest
 import torch
 from torch import nn
 
+from datasets.loading.loader import Batch
 from methods.dskd_gc import METHOD as DSKD
 from methods.layers.networks.deeplab import build_segmenter
 from methods.layers.optim import build_optimiser, schedule
@@ -27,7 +28,7 @@ from methods.toco import METHOD as TOCO
 from methods.toco.branch import build_branch
 from methods.toco.network import SingleStageNetwork
 from methods.toco.phases import phases
-from methods.toco.stages import optimiser_of
+from methods.toco.stages import losses, optimiser_of
 
 VOC, COCO = "paper", "paper/coco2014"
 CLASSES = {VOC: 20, COCO: 80}
@@ -281,3 +282,152 @@ def test_mctformers_segmentation(method: Any) -> None:
     assert settings.train.iterations == 30 * 2645
     rates_at = [7e-4 * factor(n) for n in (0, 1, 7935, 39675, 79349)]
     assert rates_at == pytest.approx([7e-4, 6.999921e-4, 6.36673e-4, 3.75121e-4, 2.7259e-8], rel=1e-4)
+
+
+# --- a step of the whole networks, with values ---------------------------------------------------------------
+
+
+def batch_of(images: int, size: int, classes: int) -> Batch:
+    source = torch.Generator().manual_seed(0)
+    labels = torch.zeros(images, classes)
+    labels[:, 3] = labels[0, 7] = 1
+    valid = torch.ones(images, 1, size, size, dtype=torch.bool)
+    return Batch(("0",) * images, torch.randn(images, 3, size, size, generator=source), labels, {}, valid)
+
+
+def assert_first_step(
+    network: nn.Module, optimiser: torch.optim.Optimizer, expected: Mapping[str, tuple[float, float]]
+) -> None:
+    """AdamW's first: every number moves by its rate against its gradient's sign, and decays by rate times decay.
+
+    expected: rate and decay by the parameter's name; a rate of 0: it stays
+    """
+    parameters = dict(network.named_parameters())
+    before = {name: parameters[name].detach().clone() for name in expected}
+    gradients = {name: parameters[name].grad for name in expected}
+    optimiser.step()
+    for name, (rate, decay) in expected.items():
+        gradient = gradients[name]
+        moved = parameters[name].detach() - before[name]
+        if rate == 0:
+            assert not moved.any(), name
+            continue
+        assert gradient is not None
+        step = -rate * (gradient / (gradient.abs() + 1e-8) + decay * before[name])
+        torch.testing.assert_close(
+            moved, step, rtol=2e-2, atol=2e-2 * rate, msg=lambda text, n=name: f"{n}: {text}"
+        )
+
+
+def total(terms: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    return torch.stack(list(terms.values())).sum()
+
+
+@pytest.mark.slow
+def test_a_step_of_tocos_whole_network() -> None:
+    """ViT-B, all five losses of its code but the energy loss, at the end of the warm-up."""
+    config = TOCO.presets[VOC]
+    settings = replace(config, vit=replace(config.vit, weights="none")).training()
+    torch.manual_seed(0)
+    network = SingleStageNetwork(build_branch(settings.network, 20), settings).train()
+    optimiser = optimiser_of(network, settings)
+    network.begin(phases(settings)[-1])
+    step, second, local = (
+        batch_of(2, 112, 20),
+        batch_of(2, 112, 20).images.flip(-1),
+        torch.randn(2, 3, 112, 112),
+    )
+    terms = losses(network(step.images, step.labels, step.valid, second, local), step, settings)
+    assert set(terms) == {
+        "patch_classification",
+        "auxiliary",
+        "patch_contrast",
+        "class_contrast",
+        "segmentation",
+    }
+    total(terms).backward()
+    assert network.class_contrast is not None
+    fixed = {name: p.detach().clone() for name, p in network.class_contrast.average.named_parameters()}
+    assert_first_step(
+        network,
+        optimiser,
+        {
+            "teacher.encoder.trunk.blocks.0.attn.qkv.weight": (6e-5, 0.01),
+            "teacher.encoder.trunk.blocks.11.mlp.fc2.weight": (6e-5, 0.01),
+            "teacher.encoder.trunk.blocks.0.norm1.weight": (6e-5, 0.0),
+            "teacher.encoder.patch_positions": (6e-5, 0.0),
+            "teacher.classifier.weight": (6e-4, 0.01),
+            "teacher.auxiliary_classifier.weight": (6e-4, 0.01),
+            "teacher.decoder.0.weight": (6e-4, 0.01),
+            "class_contrast.head.last": (6e-4, 0.01),
+        },
+    )
+    assert all(torch.equal(p, fixed[name]) for name, p in network.class_contrast.average.named_parameters())
+
+
+@pytest.mark.slow
+def test_a_step_of_dskds_whole_networks_in_the_warm_up() -> None:
+    """Teacher at 6e-5, the student's layers up to the auxiliary one at 6e-6; the rest of the student stays."""
+    config = DSKD.presets[VOC]
+    settings = replace(config, vit=replace(config.vit, weights="none")).training()
+    torch.manual_seed(0)
+    network = SingleStageNetwork(build_branch(settings.network, 20, settings.projection), settings).train()
+    optimiser = optimiser_of(network, settings)
+    network.begin(phases(settings)[0])
+    assert network.student is not None
+    with torch.no_grad():
+        for parameter in network.student.early_parameters():  # two equal networks would be alike already
+            parameter.add_(0.01 * torch.randn(parameter.shape))
+    step = batch_of(2, 112, 20)
+    terms = losses(network(step.images, step.labels, step.valid), step, settings)
+    assert set(terms) == {
+        "classification",
+        "patch_classification",
+        "auxiliary",
+        "patch_contrast",
+        "similarity",
+    }
+    total(terms).backward()
+    assert_first_step(
+        network,
+        optimiser,
+        {
+            "teacher.encoder.trunk.blocks.0.attn.qkv.weight": (6e-5, 0.01),
+            "teacher.classifier.weight": (6e-4, 0.01),
+            "teacher.decoder.0.weight": (0.0, 0.0),
+            "student.encoder.trunk.blocks.0.attn.qkv.weight": (6e-6, 0.01),
+            "student.encoder.trunk.blocks.9.mlp.fc2.weight": (6e-6, 0.01),
+            "student.encoder.trunk.blocks.10.mlp.fc2.weight": (0.0, 0.0),
+            "student.classifier.weight": (0.0, 0.0),
+        },
+    )
+
+
+@TRANSFORMERS
+def test_a_step_of_mctformers_whole_network(method: Any) -> None:
+    """DeiT-S; the two losses are multilabel soft margins of the class tokens' means and of the pooled maps."""
+    config = method.presets[VOC]
+    torch.manual_seed(0)
+    network = MctformerNetwork.build(replace(config.vit, weights="none", drop_path=0.0), 20).train()
+    optimiser = build_optimiser(network, network.heads(), config.train)
+    step = batch_of(2, 64, 20)
+    terms = network.losses(network, step, config)
+    output = network(step.images)
+    scores = torch.stack([output.class_scores, output.patch_cam.mean((2, 3))])
+    expected = -(step.labels * scores.sigmoid().log() + (1 - step.labels) * (-scores).sigmoid().log()).mean(
+        (1, 2)
+    )
+    torch.testing.assert_close(torch.stack([terms["class_tokens"], terms["patches"]]), expected)
+    total(terms).backward()
+    assert_first_step(
+        network,
+        optimiser,
+        {
+            "vit.trunk.blocks.0.attn.qkv.weight": (6.25e-5, 0.05),
+            "vit.trunk.blocks.11.mlp.fc2.bias": (6.25e-5, 0.0),
+            "vit.class_tokens": (6.25e-5, 0.0),
+            "vit.patch_positions": (6.25e-5, 0.0),
+            "head.weight": (6.25e-5, 0.05),
+            "head.bias": (6.25e-5, 0.0),
+        },
+    )

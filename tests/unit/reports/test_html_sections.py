@@ -282,7 +282,7 @@ def test_training_curves_of_every_stage_and_their_spread_over_seeds(board: view.
     entries = training.build(board)["entries"]
     assert [entry["label"] for entry in entries] == [e.label for e in board.methods if e.runs[0]["stages"]]
     chart = entries[0]["charts"][0]
-    assert (chart["stage"], chart["seeds"]) == ("classify", 3)
+    assert (chart["stage"], chart["seeds"]) == ("Classify", 3)
     assert 'class="band"' in chart["svg"]
     assert [item["label"] for item in chart["legend"]] == ["classification"]
 

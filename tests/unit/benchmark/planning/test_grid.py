@@ -73,12 +73,16 @@ def test_the_board_lists_the_sources_of_the_values_that_a_run_was_given() -> Non
 
 def test_networks_that_are_tested_at_several_scales_carry_their_deviations() -> None:
     config = compose(["eps"], "voc2012", "paper").method["eps"]
-    predict = segmentation_stages(config.segmenter)[-1]
+    segment, predict = segmentation_stages(config.segmenter)
+    assert [d.topic.partition(": ")[2] for d in segment.deviations] == [
+        "factor on the size in training",
+        "steps of the learning rate",
+    ]
     assert [d.topic.partition(": ")[2] for d in predict.deviations] == [
         "scales of the test",
         "CRF of the test",
     ]
-    assert segmentation_stages(compose(["eps"]).method["eps"].segmenter)[-1].deviations == ()
+    assert all(s.deviations == () for s in segmentation_stages(compose(["eps"]).method["eps"].segmenter))
 
 
 def test_runs_share_what_they_have_in_common(plan: Plan) -> None:

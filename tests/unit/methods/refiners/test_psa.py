@@ -96,7 +96,7 @@ def test_levels_are_psas_normalised_and_rectified_inputs():
     trunk = network.backbone.trunk
     x = images = torch.rand(1, 3, 16, 16)
     with torch.no_grad():
-        levels = network._pyramid(images)
+        levels = network._levels(images)
         for stage in trunk.stages()[:4]:
             for module in stage:
                 x = module(x)
