@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 
 from benchmark.stopping import Stopped, stoppable
 
