@@ -146,7 +146,7 @@ def profile(
     folder = write_profile(found, output or run_folder(config.dataset.name, scale, protocol))
     print_profile(folder, names)
     console.print(f"Records: {folder}", markup=False)
-    if any(cell.status == "failed" for cell in found.cells):
+    if any(run.status == "failed" for run in found.runs):
         sys.exit(1)
 
 
@@ -178,7 +178,7 @@ def list_(
 
     section(
         "Methods (* in --methods all)",
-        [(f"{m.name}{' *' if m.in_all else ''}", m.summary, m.needs) for m in all_methods().values()],
+        [(f"{m.name}{' *' if m.default else ''}", m.summary, m.needs) for m in all_methods().values()],
     )
     for reason in broken_methods().values():
         console.print(f"  broken: {reason}", style="red", markup=False)

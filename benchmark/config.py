@@ -94,7 +94,7 @@ class RuntimeConfig:
     loses of them and what a file of CAMs holds (COCO: 642 files); batches do not reach across, hence a power of 2
     cache_mb: decoded images kept in memory, MiB
     processes: worker processes that make artifacts side by side on a CPU, the cores shared among them (0: one for
-    each cell of the plan, at most one a core and for every 2 GB of memory, and eight). It decides the threads of
+    each run of the plan, at most one a core and for every 2 GB of memory, and eight). It decides the threads of
     each, and with them the last bits of numbers
     max_iterations: steps after which every training stops, whatever its settings say (0: none); for trials, whose
     rows on the leaderboard say so

@@ -92,7 +92,7 @@ def machine(hardware: Mapping[str, Any]) -> str:
 
 
 def mixed(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, list[str]]]:
-    """What differs between the provenances of a cell's stages: thing -> how it was -> stages.
+    """What differs between the provenances of a run's stages: thing -> how it was -> stages.
 
     stages: name -> what `collect` gave when it was made. Things are the commit, packages and the hardware.
     """

@@ -38,7 +38,7 @@ def content_key(parts: Mapping[str, Any]) -> str:
 
 
 @dataclass(frozen=True)
-class Entry:
+class StoredArtifact:
     """A finished artifact and what its manifest says."""
 
     path: Path
@@ -59,15 +59,15 @@ class Store:
     def path(self, stage: str, key: str) -> Path:
         return self.root / "artifacts" / stage / key
 
-    def find(self, stage: str, key: str) -> Entry | None:
+    def find(self, stage: str, key: str) -> StoredArtifact | None:
         """The finished artifact, or None. A folder without a whole manifest is unfinished. Files: see `intact`."""
         path = self.path(stage, key)
         try:
-            return Entry(path, read_manifest(path / "manifest.json"))
+            return StoredArtifact(path, read_manifest(path / "manifest.json"))
         except (OSError, ValueError):
             return None
 
-    def intact(self, stage: str, key: str) -> Entry | None:
+    def intact(self, stage: str, key: str) -> StoredArtifact | None:
         """As `find`, for an artifact whose files are going to be opened: each has the SHA-256 that the manifest names.
 
         Looked at once a process; hashes of unchanged files are remembered between runs. A damaged artifact is set
@@ -140,7 +140,7 @@ class Store:
         """Where an artifact is made before it is committed."""
         return self.root / "work" / stage / key
 
-    def commit(self, stage: str, key: str, work: Path, manifest: Mapping[str, Any]) -> Entry:
+    def commit(self, stage: str, key: str, work: Path, manifest: Mapping[str, Any]) -> StoredArtifact:
         """Turn a work directory into an artifact; its scratch folder and what a kill left half-written go."""
         for torn in work.rglob("*.tmp"):
             if torn.is_file():  # a folder of images may be called so
@@ -161,7 +161,7 @@ class Store:
         shutil.rmtree(final, ignore_errors=True)  # an unfinished folder: see `find`
         work.replace(final)
         self._verified.add(final)
-        return Entry(final, full)
+        return StoredArtifact(final, full)
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

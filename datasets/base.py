@@ -34,7 +34,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Companion:
+class DenseMap:
     """Dense maps that accompany images: saliency, pseudo-labels, or true masks for mask-supervised entries.
 
     `path_of` maps a sample id to an 8-bit single-channel image file of the same size as the sample's image.

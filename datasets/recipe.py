@@ -20,7 +20,7 @@ class Recipe:
     flip:        probability of a horizontal flip
     brightness, contrast, saturation: factors are drawn from [1 - x, 1 + x]
     hue:         rotation drawn from [-x, x], in turns (0.5 = half a turn)
-    Crops larger than the image are padded with the normalisation's mean; label companions with 255.
+    Crops larger than the image are padded with the normalisation's mean; label maps with 255.
     """
 
     crop: Side = 448

@@ -16,7 +16,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
 
-from datasets.base import Companion, Sample, TrainingView
+from datasets.base import DenseMap, Sample, TrainingView
 from methods.declared import deviations_in, experiments_in
 from methods.deviation import Deviation
 from methods.errors import MethodError as MethodError
@@ -79,9 +79,9 @@ class Stage:
     scored_as:  what its scores are called in the records; None: by its kind, and these are the board's. Give a
                 name of its own to what comes on the way to an artifact of the same kind (a CAM before refinement)
     cam_folders: for a CAM, folders with one each that its artifact has; tells how large it is, and is in no key
-    profile:    "package.module:function" that hands out what the stage passes images through, see `Passage`:
+    profile:    "package.module:function" that hands out what the stage passes images through, see `ForwardPass`:
                 (settings, settings of the inputs' stages by role, number of object classes, (H, W) of an image) ->
-                sequence of `Passage`. None where the stage has neither a network nor a CRF or the like, or only
+                sequence of `ForwardPass`. None where the stage has neither a network nor a CRF or the like, or only
                 serves evaluation (IMAGE_SCORES). It is in no key
     deviations: of a part that methods share (refiner, segmentation network); the report lists them with the
                 method's own. In no key
@@ -104,7 +104,7 @@ class Stage:
 
 
 class Pictures(NamedTuple):
-    """A batch that `profile` measures a passage with.
+    """A batch that `profile` measures a forward pass with.
 
     pixels: (B, 3, H, W) uint8
     images: (B, 3, H, W), the same normalised
@@ -121,7 +121,7 @@ Inputs = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Passage:
+class ForwardPass:
     """How images pass through one of a stage's networks, and what follows: what `profile` counts and measures.
 
     network: what it is called: "CAM network", "segmentation network"
@@ -196,7 +196,7 @@ class Method(ABC):
     summary: ClassVar[str]
     needs: ClassVar[str]
     supervision: ClassVar[frozenset[Supervision]]
-    in_all: ClassVar[bool] = False
+    default: ClassVar[bool] = False
     """Whether `--methods all` includes it (the papers' methods, `cam` and `supervised`)."""
     config: ClassVar[type[MethodConfig]]
     presets: ClassVar[Mapping[str, MethodConfig]]
@@ -251,7 +251,7 @@ class StageContext(Protocol):
 
     Stages run with gradients on. Under `torch.inference_mode` run only the functions that are handed to
     `methods.layers.cam_inference.write_multi_scale_cams` and `methods.layers.image_scores.write_classifications`, and
-    those of a `Passage` while `profile` measures it. One that needs gradients there, as Grad-CAM does, leaves it:
+    those of a `ForwardPass` while `profile` measures it. One that needs gradients there, as Grad-CAM does, leaves it:
 
         with torch.inference_mode(False), torch.enable_grad():
             images = images.clone()  # what was made under inference mode takes no part in gradients
@@ -267,7 +267,7 @@ class StageContext(Protocol):
     """Among which a training's batches are divided. Gradients are averaged over them, so a loss that is a sum over
     a batch, not a mean, has to be multiplied by it."""
 
-    def masks(self) -> Companion:
+    def masks(self) -> DenseMap:
         """True masks, for methods that declare `Supervision.MASKS`; PermissionError for all others."""
 
     def weights_path(self, reference: str) -> Path | None:
@@ -279,7 +279,7 @@ class StageContext(Protocol):
         recipe: Recipe,
         normalisation: Normalisation,
         batch_size: int,
-        companions: Mapping[str, Companion] | None = None,
+        dense_maps: Mapping[str, DenseMap] | None = None,
     ) -> Callable[[int, int], Iterator[Batch]]:
         """A source of augmented batches, to be handed to `train`."""
 

@@ -64,7 +64,7 @@ def discover() -> tuple[dict[str, Method], dict[str, str]]:
             place = raised_at(error, [package])
             said = " ".join(str(error).split())
             broken[name] = f"{where} does not load: {type(error).__name__}: {said} ({place})"
-    return dict(sorted(found.items(), key=lambda item: (not item[1].in_all, item[0]))), broken
+    return dict(sorted(found.items(), key=lambda item: (not item[1].default, item[0]))), broken
 
 
 def _sources() -> Iterator[tuple[str, str, str, Callable[[], Any]]]:

@@ -32,41 +32,41 @@ def build_reports(
     for name in formats:
         if name not in FORMATS:
             raise DataError(f"unknown report format {name!r}; choose from {', '.join(FORMATS)}")
-    run = read_run(run_dir)
-    if not run.cells and run.records.empty:
+    stored = read_run(run_dir)
+    if not stored.runs and stored.records.empty:
         raise DataError(f"{run_dir}: the run is empty, there is nothing to report; `run` fills it")
-    board = leaderboard(run.records, run.cells)
+    board = leaderboard(stored.records, stored.runs)
     methods = list(dict.fromkeys(board.loc[board["status"] != "reference", "method"]))
     if baseline and baseline not in methods:
         raise DataError(f"no method {baseline!r} in {run_dir}; choose from {', '.join(methods)}")
-    found = significance(run, board, baseline)
+    found = significance(stored, board, baseline)
     folder = output or run_dir
     folder.mkdir(parents=True, exist_ok=True)
     written = {}
     if "figures" in formats:
         from reports import paper_figures
 
-        pictures = paper_figures.write(run, board, folder)
+        pictures = paper_figures.write(stored, board, folder)
         if pictures:
             written["figures"] = pictures[0]
     if "html" in formats:
         from reports import html
 
-        written["html"] = _write(folder / "report.html", html.render(run, board, found))
+        written["html"] = _write(folder / "report.html", html.render(stored, board, found))
     if "latex" in formats:
         from reports import latex_tables
 
-        text = latex_tables.tables(run, board, found)
+        text = latex_tables.tables(stored, board, found)
         written["latex"] = _write(folder / "tables.tex", text)
-        _write(folder / "report.tex", latex_tables.document_of(run, board))
+        _write(folder / "report.tex", latex_tables.document_of(stored, board))
     if "markdown" in formats:
         from reports import markdown
 
-        written["markdown"] = _write(folder / "report.md", markdown.render(run, board, found))
+        written["markdown"] = _write(folder / "report.md", markdown.render(stored, board, found))
     if "csv" in formats or "parquet" in formats:
         from reports import exports
 
-        tables = exports.frames(run, board, found)
+        tables = exports.frames(stored, board, found)
         for suffix in ("csv", "parquet"):
             if suffix in formats:
                 written[suffix] = exports.write(tables, folder, suffix)

@@ -15,14 +15,14 @@ from results.csv_cells import to_csv
 from results.directions import read_directions
 from results.experiments import EXPERIMENTS_FOLDER
 from results.further import further_metrics
-from results.io import Run
+from results.io import StoredRuns
 from results.reported import reported_frame
 from results.significance import Significance
 
 FOLDER = "tables"
 
 
-def frames(run: Run, board: pd.DataFrame, significance: Significance) -> Mapping[str, pd.DataFrame]:
+def frames(stored: StoredRuns, board: pd.DataFrame, significance: Significance) -> Mapping[str, pd.DataFrame]:
     """Tables by file name; scores are fractions."""
     pairs = significance.pairs.assign(
         **{
@@ -30,20 +30,20 @@ def frames(run: Run, board: pd.DataFrame, significance: Significance) -> Mapping
             for side in ("a", "b")
         }
     )
-    profiles = complexity_table(read_profiles(run.path))
-    cost = costs(run, profiles)
+    profiles = complexity_table(read_profiles(stored.path))
+    cost = costs(stored, profiles)
     return {
         "leaderboard": board.merge(cost, on=KEYS, how="left"),
-        "per_class": per_class_iou(run.records),
-        "further_metrics": further_metrics(run.records),
-        "threshold_curves": threshold_curves(run.records),
+        "per_class": per_class_iou(stored.records),
+        "further_metrics": further_metrics(stored.records),
+        "threshold_curves": threshold_curves(stored.records),
         "standings": significance.standings,
         "pairs": pairs,
-        "papers": compare_with_papers(run.records, run.cells),
+        "papers": compare_with_papers(stored.records, stored.runs),
         "costs": cost,
         "complexity": profiles,
         "reported": reported_frame(),
-        "reproduction": read_directions(run.path / EXPERIMENTS_FOLDER),
+        "reproduction": read_directions(stored.path / EXPERIMENTS_FOLDER),
     }
 
 

@@ -13,16 +13,16 @@ from reports.sections import board_sections, page_sections, summary
 from reports.tables import baseline_table
 from reports.templating import environment
 from reports.text import has_several_seeds
-from results.io import Run
+from results.io import StoredRuns
 from results.significance import Significance
 
 
-def render(run: Run, board: pd.DataFrame, found: Significance | None = None) -> str:
+def render(stored: StoredRuns, board: pd.DataFrame, found: Significance | None = None) -> str:
     """The page for a run and its `leaderboard`.
 
     found: `results.significance`'s; where it is known, entries that do not differ significantly share a place
     """
-    boards = list(view.boards(run, board, found))
+    boards = list(view.boards(stored, board, found))
     shown = [
         {
             "board": b,
@@ -41,13 +41,13 @@ def render(run: Run, board: pd.DataFrame, found: Significance | None = None) -> 
             boards=shown,
             choices={name: values for name, values in choices.items() if len(values) > 1},
             sections=page_sections(boards),
-            finished=_finished(run.cells),
+            finished=_finished(stored.runs),
             several_seeds=has_several_seeds(board),
         )
     )
 
 
-def _finished(cells: Sequence[dict[str, Any]]) -> str:
-    """When the last cell finished, to the minute."""
-    times = [str(cell["provenance"]["finished"]) for cell in cells if cell["provenance"].get("finished")]
+def _finished(runs: Sequence[dict[str, Any]]) -> str:
+    """When the last run finished, to the minute."""
+    times = [str(run["provenance"]["finished"]) for run in runs if run["provenance"].get("finished")]
     return max(times, default="")[:16].replace("T", " ")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from reports.entry_costs import costs_table
+from reports.cost_table import costs_table
 from reports.figure_files import FIGURES, FOLDER, figure_name
 from reports.headline import Headline, headline
 from reports.latex import PACKAGES, document, escape, floating, label, row, score_cell, tabular
@@ -31,7 +31,7 @@ from results.comparison import compare_with_papers
 from results.complexity import complexity_table, read_profiles
 from results.costs import costs
 from results.experiments import read_experiments
-from results.io import Run
+from results.io import StoredRuns
 from results.significance import LEVEL, Significance
 
 _LONGEST_NAME = 40
@@ -52,7 +52,7 @@ Groups = Mapping[tuple[tuple[str, ...], str, str], int]
 """Group of significance by entry (`KEYS`), score and class."""
 
 
-def tables(run: Run, board: pd.DataFrame, found: Significance) -> str:
+def tables(stored: StoredRuns, board: pd.DataFrame, found: Significance) -> str:
     """All tables of a run, to be read by `\\input`.
 
     board: its leaderboard
@@ -62,8 +62,8 @@ def tables(run: Run, board: pd.DataFrame, found: Significance) -> str:
         (entry_key(r), r["score"], r["class_name"]): int(r["group"])
         for r in as_rows(standings[standings["group"] > 0])
     }
-    per_class, papers = per_class_iou(run.records), compare_with_papers(run.records, run.cells)
-    cost = costs(run, complexity_table(read_profiles(run.path)))
+    per_class, papers = per_class_iou(stored.records), compare_with_papers(stored.records, stored.runs)
+    cost = costs(stored, complexity_table(read_profiles(stored.path)))
     parts = [f"% Needs {PACKAGES}."]
     for identity, part in board.groupby(KEYS[:3], sort=False):
         parts.append(leaderboard_table(part, groups, headline(part, found)))
@@ -74,8 +74,10 @@ def tables(run: Run, board: pd.DataFrame, found: Significance) -> str:
             chosen = here[here["score"] == score.name]
             if not chosen.empty:
                 parts.append(per_class_table(part, chosen, score, groups))
-        parts += [text_table(table, *map(str, identity)) for table in board_tables(run, part, papers, found)]
-    parts += [text_table(experiment_table(experiment)) for experiment in read_experiments(run.path)]
+        parts += [
+            text_table(table, *map(str, identity)) for table in board_tables(stored, part, papers, found)
+        ]
+    parts += [text_table(experiment_table(experiment)) for experiment in read_experiments(stored.path)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -231,7 +233,7 @@ def _n_statement(part: pd.DataFrame) -> str:
     return f"$n={low}$ seed" if low == 1 else f"$n={low}$ seeds"
 
 
-def document_of(run: Run, board: pd.DataFrame) -> str:
+def document_of(stored: StoredRuns, board: pd.DataFrame) -> str:
     """A document that reads `tables.tex` and shows the figures that lie beside it."""
     figures = []
     for identity, part in board.groupby(KEYS[:3], sort=False):
@@ -239,5 +241,5 @@ def document_of(run: Run, board: pd.DataFrame) -> str:
         for kind, what in FIGURES.items():
             what += "; bars: the deviation over seeds" if kind == "stages" and has_several_seeds(part) else ""
             figures.append((f"{FOLDER}/{figure_name(kind, identity)}.pdf", escape(f"{where}: {what}.")))
-    finished = max((str(cell["provenance"].get("finished", "")) for cell in run.cells), default="")
-    return document(f"Run {run.path.resolve().name}", finished, figures)
+    finished = max((str(run["provenance"].get("finished", "")) for run in stored.runs), default="")
+    return document(f"Run {stored.path.resolve().name}", finished, figures)

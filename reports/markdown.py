@@ -6,7 +6,7 @@ from itertools import zip_longest
 
 import pandas as pd
 
-from reports.entry_costs import costs_table
+from reports.cost_table import costs_table
 from reports.headline import headline
 from reports.reproduction import directions_table
 from reports.tables import TextTable, board_tables, experiment_table
@@ -17,14 +17,14 @@ from results.complexity import complexity_table, read_profiles
 from results.costs import costs
 from results.directions import read_directions
 from results.experiments import EXPERIMENTS_FOLDER, read_experiments
-from results.io import Run
+from results.io import StoredRuns
 from results.significance import Significance
 
 
-def render(run: Run, board: pd.DataFrame, found: Significance) -> str:
+def render(stored: StoredRuns, board: pd.DataFrame, found: Significance) -> str:
     """Leaderboards with ranks and costs, what the papers print, complexity and ablations."""
-    papers = compare_with_papers(run.records, run.cells)
-    cost = costs(run, complexity_table(read_profiles(run.path)))
+    papers = compare_with_papers(stored.records, stored.runs)
+    cost = costs(stored, complexity_table(read_profiles(stored.path)))
     parts, further = [], []
     for identity, part in board.groupby(KEYS[:3], sort=False):
         title = ", ".join(map(str, identity)) + " protocol"
@@ -33,11 +33,11 @@ def render(run: Run, board: pd.DataFrame, found: Significance) -> str:
             parts.append(markdown_text(" ".join((lead.best, *lead.notes))) + "\n")
         if (beside := costs_table(cost, part)) is not None:
             parts.append(table(beside, title))
-        further += [table(each, title) for each in board_tables(run, part, papers, found)]
+        further += [table(each, title) for each in board_tables(stored, part, papers, found)]
     parts += further
-    directions = read_directions(run.path / EXPERIMENTS_FOLDER)
+    directions = read_directions(stored.path / EXPERIMENTS_FOLDER)
     parts += [] if directions.empty else [table(directions_table(directions), "What reproduces")]
-    parts += [table(experiment_table(experiment), "Ablation") for experiment in read_experiments(run.path)]
+    parts += [table(experiment_table(experiment), "Ablation") for experiment in read_experiments(stored.path)]
     return "\n".join(parts)
 
 

@@ -21,7 +21,7 @@ from reports.text import entry_key, entry_label
 from results.aggregate import KEYS, as_rows, varying
 from results.complexity import complexity_table, read_profiles
 from results.costs import costs
-from results.io import Run
+from results.io import StoredRuns
 
 STAGES = (("cam_oracle", "CAM"), ("pseudo_label", "pseudo-label"), ("segmentation", "segmentation"))
 _LONGEST = 40
@@ -49,7 +49,7 @@ PANELS = (
 )
 
 
-def write(run: Run, board: pd.DataFrame, folder: Path) -> list[Path]:
+def write(stored: StoredRuns, board: pd.DataFrame, folder: Path) -> list[Path]:
     """Write the figures of every leaderboard as `figures/<figure>-<board>.pdf` and `.svg`; returns the PDFs."""
     target = folder / FOLDER
     target.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def write(run: Run, board: pd.DataFrame, folder: Path) -> list[Path]:
     with mpl.rc_context(
         {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "report", "font.size": 9}
     ):
-        for name, figure in figures(run, board):
+        for name, figure in figures(stored, board):
             path = target / f"{name}.pdf"
             figure.savefig(path, metadata={"CreationDate": None, "Creator": None, "Producer": None})
             figure.savefig(path.with_suffix(".svg"), metadata={"Date": None, "Creator": None})
@@ -66,9 +66,9 @@ def write(run: Run, board: pd.DataFrame, folder: Path) -> list[Path]:
     return written
 
 
-def figures(run: Run, board: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
+def figures(stored: StoredRuns, board: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
     """Name and figure of all that a run has the numbers for."""
-    cost = costs(run, complexity_table(read_profiles(run.path)))
+    cost = costs(stored, complexity_table(read_profiles(stored.path)))
     for identity, part in board.groupby(KEYS[:3], sort=False):
         entries = part[part["status"] != "reference"]
         if (stages := stage_gain(entries)) is not None:

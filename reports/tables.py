@@ -14,7 +14,7 @@ from results.aggregate import KEYS, SCORES, as_rows, varying
 from results.complexity import STAGE, complexity_table, read_profiles
 from results.experiments import Experiment
 from results.further import CLASSIFIER, COLUMNS, further_metrics
-from results.io import Run
+from results.io import StoredRuns
 from results.reported import reported_of
 from results.significance import Significance
 
@@ -58,14 +58,14 @@ class TextTable:
 
 
 def board_tables(
-    run: Run, part: pd.DataFrame, comparison: pd.DataFrame, significance: Significance
+    stored: StoredRuns, part: pd.DataFrame, comparison: pd.DataFrame, significance: Significance
 ) -> list[TextTable]:
     """All plain tables of one leaderboard that there are numbers for, but the costs beside it."""
-    profiles = complexity_tables(complexity_table(read_profiles(run.path)), part)
+    profiles = complexity_tables(complexity_table(read_profiles(stored.path)), part)
     found = (
         baseline_table(significance, part),
-        further_table(run, part),
-        classifier_table(run, part),
+        further_table(stored, part),
+        classifier_table(stored, part),
         *map(_without_repeats, profiles),
         papers_table(comparison, part),
     )
@@ -105,9 +105,9 @@ def baseline_table(significance: Significance | None, part: pd.DataFrame) -> Tex
     return TextTable("baseline", caption, heads, rows, 3)
 
 
-def further_table(run: Run, part: pd.DataFrame) -> TextTable | None:
+def further_table(stored: StoredRuns, part: pd.DataFrame) -> TextTable | None:
     """Boundaries and subsets of one board's entries, a row a method and score; None where nothing was scored."""
-    here = _of_board(further_metrics(run.records), part)
+    here = _of_board(further_metrics(stored.records), part)
     values = {(entry_key(r), r["score"], r["metric"], r["class_name"]): r for r in as_rows(here)}
     columns = [column for column in COLUMNS if any(key[2:] == column for key in values)]
     if not columns:
@@ -128,9 +128,9 @@ def further_table(run: Run, part: pd.DataFrame) -> TextTable | None:
     )
 
 
-def classifier_table(run: Run, part: pd.DataFrame) -> TextTable | None:
+def classifier_table(stored: StoredRuns, part: pd.DataFrame) -> TextTable | None:
     """Accuracy of the image classifiers of one leaderboard; None where no method has one. `tables/` has every class."""
-    here = _of_board(further_metrics(run.records), part)
+    here = _of_board(further_metrics(stored.records), part)
     here = here[(here["score"] == CLASSIFIER) & (here["class_name"] == "") & here["n"].gt(0)]
     if here.empty:
         return None

@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from reports.entry_costs import cost_notes, figure, of_board, shown_columns
+from reports.cost_table import cost_notes, figure, of_board, shown_columns
 from reports.headline import headline
 from reports.text import (
     ONE_SEED,
@@ -38,7 +38,7 @@ from results.aggregate import (
 from results.changes import shared_changes
 from results.complexity import complexity_table, read_profiles
 from results.costs import costs
-from results.io import Run
+from results.io import StoredRuns
 from results.significance import Significance, significance
 
 _WIDE = 110
@@ -70,15 +70,15 @@ _COST_HEADINGS = {
 }
 
 
-def print_leaderboard(run: Run, console: Console | None = None, baseline: str = "") -> None:
+def print_leaderboard(stored: StoredRuns, console: Console | None = None, baseline: str = "") -> None:
     """Print the run's leaderboard; reference rows dim, reasons of missing entries below."""
     console = console or Console()
-    if not run.cells and run.records.empty:
-        console.print(Text(f"{run.path}: the run is empty, there is nothing to show yet"))
+    if not stored.runs and stored.records.empty:
+        console.print(Text(f"{stored.path}: the run is empty, there is nothing to show yet"))
         return
-    board = leaderboard(run.records, run.cells)
-    cost = costs(run, complexity_table(read_profiles(run.path)))
-    for part in render(board, significance(run, board, baseline), console.width, cost):
+    board = leaderboard(stored.records, stored.runs)
+    cost = costs(stored, complexity_table(read_profiles(stored.path)))
+    for part in render(board, significance(stored, board, baseline), console.width, cost):
         console.print(part, soft_wrap=False)  # which would cut what is long below the table
 
 

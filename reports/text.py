@@ -187,5 +187,5 @@ def markdown_text(text: str) -> str:
 
 
 def entry_key(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """The `KEYS` of a row or a cell."""
+    """The `KEYS` of a row or a run."""
     return tuple(row[key] for key in KEYS)

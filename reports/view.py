@@ -14,7 +14,7 @@ from reports.text import entry_key, entry_label
 from results.aggregate import KEYS, SCORES, Score, as_rows, varying
 from results.complexity import complexity_table, read_profiles
 from results.costs import costs
-from results.io import Run
+from results.io import StoredRuns
 from results.significance import Significance
 
 BOARD = KEYS[:3]
@@ -22,20 +22,20 @@ BOARD = KEYS[:3]
 
 
 @dataclass(frozen=True)
-class Entry:
+class LeaderboardEntry:
     """One row of a leaderboard.
 
     key:    its `KEYS`
     label:  its title, with refiner and segmenter where these tell entries apart
     row:    its row of the leaderboard
-    cells:  what happened to it, the lowest seed first; none for a reference row
+    runs:  what happened to it, the lowest seed first; none for a reference row
     series: its colour and dash in every chart of the page
     """
 
     key: tuple[str, ...]
     label: str
     row: dict[str, Any]
-    cells: tuple[dict[str, Any], ...]
+    runs: tuple[dict[str, Any], ...]
     series: int
 
     @property
@@ -72,7 +72,7 @@ class Board:
     protocol: str
     table: pd.DataFrame
     records: pd.DataFrame
-    cells: Sequence[dict[str, Any]]
+    runs: Sequence[dict[str, Any]]
     path: Path
     places: Mapping[str, Mapping[tuple[str, ...], int]] = field(default_factory=dict)
     profiles: pd.DataFrame = field(default_factory=lambda: complexity_table([]))
@@ -84,18 +84,20 @@ class Board:
         return varying(self.table)
 
     @cached_property
-    def entries(self) -> tuple[Entry, ...]:
+    def entries(self) -> tuple[LeaderboardEntry, ...]:
         """In the order of the leaderboard."""
-        cells: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-        for cell in sorted(self.cells, key=lambda c: c["seed"]):
-            cells.setdefault(entry_key(cell), []).append(cell)
+        runs: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        for run in sorted(self.runs, key=lambda c: c["seed"]):
+            runs.setdefault(entry_key(run), []).append(run)
         return tuple(
-            Entry(key := entry_key(row), entry_label(row, self.extra), row, tuple(cells.get(key, ())), series)
+            LeaderboardEntry(
+                key := entry_key(row), entry_label(row, self.extra), row, tuple(runs.get(key, ())), series
+            )
             for series, row in enumerate(as_rows(self.table))
         )
 
     @cached_property
-    def methods(self) -> tuple[Entry, ...]:
+    def methods(self) -> tuple[LeaderboardEntry, ...]:
         """The entries that are no reference rows."""
         return tuple(entry for entry in self.entries if not entry.is_reference)
 
@@ -104,13 +106,13 @@ class Board:
         """The columns in which anything was scored."""
         return tuple(score for score in SCORES if (self.table[f"{score.name}_n"] > 0).any())
 
-    def by_entry(self, table: pd.DataFrame) -> dict[tuple[str, ...], pd.DataFrame]:
+    def of_each(self, table: pd.DataFrame) -> dict[tuple[str, ...], pd.DataFrame]:
         """The rows of each entry of a table that has `KEYS` as columns."""
         groups: Any = table.groupby(KEYS, sort=False)
         return {tuple(key): rows for key, rows in groups}
 
 
-def boards(run: Run, table: pd.DataFrame, found: Significance | None = None) -> Iterator[Board]:
+def boards(stored: StoredRuns, table: pd.DataFrame, found: Significance | None = None) -> Iterator[Board]:
     """The leaderboards of a run; `table` is its `leaderboard`."""
     places: dict[tuple[str, ...], dict[str, dict[tuple[str, ...], int]]] = {}
     if found is not None:
@@ -118,15 +120,17 @@ def boards(run: Run, table: pd.DataFrame, found: Significance | None = None) -> 
         for row in as_rows(standings[(standings["class_name"] == "") & (standings["rank"] > 0)]):
             of_board = places.setdefault(tuple(row[key] for key in BOARD), {})
             of_board.setdefault(row["score"], {})[entry_key(row)] = int(row["rank"])
-    records = dict(iter(run.records.groupby(BOARD, sort=False)))
-    profiles = complexity_table(read_profiles(run.path))
-    cost = costs(run, profiles)
+    records = dict(iter(stored.records.groupby(BOARD, sort=False)))
+    profiles = complexity_table(read_profiles(stored.path))
+    cost = costs(stored, profiles)
     groups: Any = table.groupby(BOARD, sort=False)
     for number, (identity, part) in enumerate(groups):
         dataset, scale, protocol = identity
-        cells = [cell for cell in run.cells if tuple(cell[key] for key in BOARD) == identity]
-        here = records.get(identity, run.records.iloc[:0])
+        runs = [run for run in stored.runs if tuple(run[key] for key in BOARD) == identity]
+        here = records.get(identity, stored.records.iloc[:0])
         of_board = places.get(identity, {})
         profiled, cost_here = (t[(t[BOARD] == list(identity)).all(axis=1)] for t in (profiles, cost))
         id_ = f"board-{number}"
-        yield Board(id_, dataset, scale, protocol, part, here, cells, run.path, of_board, profiled, cost_here)
+        yield Board(
+            id_, dataset, scale, protocol, part, here, runs, stored.path, of_board, profiled, cost_here
+        )

@@ -69,7 +69,7 @@ def summarise(records: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return table
 
 
-def leaderboard(records: pd.DataFrame, cells: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def leaderboard(records: pd.DataFrame, runs: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """The leaderboard: one row a (data set, scale, protocol, method, refiner, segmenter, changes).
 
     Columns: `KEYS`; `differs`, see `results.changes`; `title`, `paper`, `supervision`; `status` ("done",
@@ -81,7 +81,7 @@ def leaderboard(records: pd.DataFrame, cells: Sequence[dict[str, Any]]) -> pd.Da
     Order within a leaderboard: methods by segmentation mIoU, mask-supervised entries, reference rows, those without
     a score.
     """
-    board = _entries(records, cells)
+    board = _entries(records, runs)
     for score in SCORES:
         board = _join(board, summarise(_select(records, score), KEYS), score.name)
     confusion = _at_fixed(records, "confusion_ratio")
@@ -158,15 +158,15 @@ def _join(board: pd.DataFrame, summary: pd.DataFrame, name: str) -> pd.DataFrame
     return board
 
 
-def _entries(records: pd.DataFrame, cells: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Every entry that has a cell or a record, with what is known about its method and its state."""
-    by_entry: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for cell in cells:
-        by_entry.setdefault(tuple(cell[key] for key in KEYS), []).append(cell)
+def _entries(records: pd.DataFrame, runs: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Every entry that has a run or a record, with what is known about its method and its state."""
+    of_each: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for run in runs:
+        of_each.setdefault(tuple(run[key] for key in KEYS), []).append(run)
     for identity in records[KEYS].drop_duplicates().itertuples(index=False, name=None):
-        by_entry.setdefault(identity, [])
+        of_each.setdefault(identity, [])
     rows = []
-    for identity, group in by_entry.items():
+    for identity, group in of_each.items():
         row: dict[str, Any] = dict(zip(KEYS, identity))
         info = group[0]["method_info"] if group else {}
         supervision = info.get("supervision", "")
@@ -176,39 +176,39 @@ def _entries(records: pd.DataFrame, cells: Sequence[dict[str, Any]]) -> pd.DataF
             | {"title": info.get("title") or row["method"].removeprefix(REFERENCE).replace("-", " ")}
             | {"paper": info.get("paper", ""), "supervision": supervision}
             | {"mask_supervised": "M" in supervision.split("+"), "status": status, "reason": reason}
-            | {"seeds": sum(cell["status"] == "done" for cell in group), "notes": _notes(group)}
+            | {"seeds": sum(run["status"] == "done" for run in group), "notes": _notes(group)}
         )
     state = ["title", "paper", "supervision", "mask_supervised", "status", "reason", "seeds", "notes"]
     return pd.DataFrame(rows, columns=[*KEYS, *state]).astype({"mask_supervised": bool, "seeds": int})
 
 
-def _notes(cells: Sequence[dict[str, Any]]) -> str:
+def _notes(runs: Sequence[dict[str, Any]]) -> str:
     """Notes of the scores of an entry's stages and of their provenance, each once; runs of former versions have none."""
     titles = {score.stage: score.title.split()[0] for score in SCORES}
     found = [
         f"{titles.get(stage['score']['stage'], stage['score']['stage'])} ({stage['score']['split']}): {note}"
-        for cell in cells
-        for stage in cell["stages"]
+        for run in runs
+        for stage in run["stages"]
         for note in stage.get("notes", [])
     ]
-    for cell in cells:
-        for thing, values in cell["provenance"].get("mixed", {}).items():
+    for run in runs:
+        for thing, values in run["provenance"].get("mixed", {}).items():
             how = "; ".join(f"{value} ({', '.join(stages)})" for value, stages in values.items())
             found.append(f"{PROVENANCE}: mixed {thing}: {how}")
     return "\n".join(dict.fromkeys(found))
 
 
-def _status(method: str, cells: Sequence[dict[str, Any]]) -> tuple[str, str]:
+def _status(method: str, runs: Sequence[dict[str, Any]]) -> tuple[str, str]:
     if method.startswith(REFERENCE):
         return "reference", ""
-    missing = [cell for cell in cells if cell["status"] != "done"]
+    missing = [run for run in runs if run["status"] != "done"]
     if not missing:
         return "done", ""
-    reasons = "; ".join(dict.fromkeys(cell["reason"] for cell in missing if cell["reason"]))
-    if len(missing) == len(cells):
-        failed = any(cell["status"] == "failed" for cell in missing)
+    reasons = "; ".join(dict.fromkeys(run["reason"] for run in missing if run["reason"]))
+    if len(missing) == len(runs):
+        failed = any(run["status"] == "failed" for run in missing)
         return "failed" if failed else "not run", reasons
-    seeds = ", ".join(f"seed {cell['seed']} {cell['status']}" for cell in missing)
+    seeds = ", ".join(f"seed {run['seed']} {run['status']}" for run in missing)
     return "incomplete", f"{seeds}: {reasons}" if reasons else seeds
 
 

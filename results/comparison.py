@@ -24,7 +24,7 @@ _HEADS = {"V1": "largefov", "V2": "aspp"}
 
 def compare_with_papers(
     records: pd.DataFrame,
-    cells: Sequence[dict[str, Any]],
+    runs: Sequence[dict[str, Any]],
     numbers: Sequence[ReportedNumber] | None = None,
 ) -> pd.DataFrame:
     """Every measured mIoU of a run's entries beside the printed ones, columns `COLUMNS`.
@@ -40,14 +40,14 @@ def compare_with_papers(
         chosen.groupby(groups, sort=False)["images"].max().reset_index(), on=groups
     )
     first: dict[tuple[str, ...], dict[str, Any]] = {}
-    for cell in cells:
-        first.setdefault(tuple(cell[key] for key in KEYS), cell)
+    for run in runs:
+        first.setdefault(tuple(run[key] for key in KEYS), run)
     rows = []
     for row in as_rows(measured):
         identity = tuple(row[key] for key in KEYS)
         if identity not in first or not row["n"]:  # a reference row
             continue
-        cell = first[identity]
+        run = first[identity]
         score = {key: row[key] for key in groups} | {
             "metric": "miou",
             "measured": row["mean"],
@@ -55,10 +55,10 @@ def compare_with_papers(
             "n": int(row["n"]),
             "images": int(row["images"]),
         }
-        name = cell["method_info"].get("reported_as", "")
+        name = run["method_info"].get("reported_as", "")
         printed = [n for n in reported_of(name, numbers) if _is_score(n, row)] if name else []
         here = [n for n in printed if n.dataset == row["dataset"]]
-        rows += [score | beside for beside in _beside(row, cell, here or _headline(printed))]
+        rows += [score | beside for beside in _beside(row, run, here or _headline(printed))]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -74,7 +74,7 @@ def _is_score(number: ReportedNumber, row: Mapping[str, Any]) -> bool:
 
 
 def _beside(
-    row: Mapping[str, Any], cell: Mapping[str, Any], numbers: Sequence[ReportedNumber]
+    row: Mapping[str, Any], run: Mapping[str, Any], numbers: Sequence[ReportedNumber]
 ) -> list[dict[str, Any]]:
     """The printed numbers of one measured score; equal ones under equal conditions are one row."""
     if not numbers:
@@ -83,7 +83,7 @@ def _beside(
         return [nothing | empty | {"comparable": False, "reason": "no paper here prints it"}]
     found: dict[tuple[str, float, str], dict[str, Any]] = {}
     for number in numbers:
-        reason = _reason(row, cell, number)
+        reason = _reason(row, run, number)
         known = found.get((number.paper, number.value, reason))
         if known is not None:
             known["where"] += "" if number.table in known["where"] else f", {number.table}"
@@ -102,10 +102,10 @@ def _beside(
     return list(found.values())
 
 
-def _reason(row: Mapping[str, Any], cell: Mapping[str, Any], number: ReportedNumber) -> str:
+def _reason(row: Mapping[str, Any], run: Mapping[str, Any], number: ReportedNumber) -> str:
     """Why a printed number is not comparable with a measured one; empty if it is."""
-    settings = cell["settings"].get("method") or {}
-    segmenter = (cell["settings"].get("protocol") or {}).get("segmenter") or settings.get("segmenter") or {}
+    settings = run["settings"].get("method") or {}
+    segmenter = (run["settings"].get("protocol") or {}).get("segmenter") or settings.get("segmenter") or {}
     if number.suspicious:
         return f"suspicious: {number.suspicious}"
     if number.dataset != row["dataset"]:
@@ -116,10 +116,10 @@ def _reason(row: Mapping[str, Any], cell: Mapping[str, Any], number: ReportedNum
         return f"the networks of scale {row['scale']} are not the paper's"
     if number.protocol != row["protocol"]:
         return f"{row['protocol']} protocol here, the authors' own in the paper"
-    schedule = cell["method_info"].get("schedule") or row["dataset"]
+    schedule = run["method_info"].get("schedule") or row["dataset"]
     if schedule != row["dataset"]:
         return f"trained with the schedule of {schedule}, not of {row['dataset']}"
-    truth = (cell["settings"].get("dataset") or {}).get("ground_truth", "")
+    truth = (run["settings"].get("dataset") or {}).get("ground_truth", "")
     if number.ground_truth and truth and number.ground_truth != truth:
         return f"ground truth {number.ground_truth} in the paper, {truth} here"
     agreed = (*PLACES, *([f"dataset.ground_truth={truth}"] if number.ground_truth else []))

@@ -9,12 +9,12 @@ from typing import Any
 import pandas as pd
 
 from results.aggregate import KEYS
-from results.io import RECORDS_FILE, Run, read_run
+from results.io import RECORDS_FILE, StoredRuns, read_run
 
 FOLDER = "profile"
 """Folder in a run's that holds profiles, each in a folder of its own of the same layout as a run's."""
 STAGE = "profile"
-"""`stage` of a profile's records; `variant` says network and what is covered, `key` joins with the cell's stages."""
+"""`stage` of a profile's records; `variant` says network and what is covered, `key` joins with the run's stages."""
 COUNTS = "counts"
 """Stands for the hardware of a profile that measured nothing."""
 METRICS = (
@@ -32,13 +32,13 @@ METRICS = (
 """Metrics of a profile's records; those that were not measured have no record."""
 
 
-def read_profiles(run_dir: Path) -> list[Run]:
+def read_profiles(run_dir: Path) -> list[StoredRuns]:
     """The profiles in a run's folder, in the order of their folders' names."""
     return [read_run(file.parent) for file in sorted(run_dir.glob(f"{FOLDER}/*/{RECORDS_FILE}"))]
 
 
-def complexity_table(profiles: Sequence[Run]) -> pd.DataFrame:
-    """One row a (profile, method, passage), as they were measured.
+def complexity_table(profiles: Sequence[StoredRuns]) -> pd.DataFrame:
+    """One row for each (profile, method, forward pass), as they were measured.
 
     Columns: `KEYS`; `title`, `reported_as` (its name in `results.reported`); `hardware`, `device`, `precision`;
     `stage`; `network`, `covers`, `size` ("448x448", height first), `weights`, `repeats`, `reason` (why there is no
@@ -60,21 +60,21 @@ def complexity_table(profiles: Sequence[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*KEYS, *described, "repeats", "reason", *METRICS])
 
 
-def _rows(profile: Run) -> list[dict[str, Any]]:
+def _rows(profile: StoredRuns) -> list[dict[str, Any]]:
     records = profile.records[profile.records["stage"] == STAGE]
     values = {
         (str(method), str(key)): dict(zip(group["metric"], group["value"]))
         for (method, key), group in records.groupby(["method", "key"], sort=False)
     }
     return [
-        {name: cell[name] for name in KEYS}
-        | {"title": cell["method_info"].get("title", cell["method"])}
-        | {"reported_as": cell["method_info"].get("reported_as", "")}
-        | {name: cell["provenance"].get(name, "") for name in ("device", "precision")}
-        | {"hardware": cell["provenance"].get("hardware_name", "")}
-        | {name: passage[name] for name in ("network", "covers", "weights", "repeats", "reason")}
-        | {"stage": passage["name"], "size": f"{passage['height']}x{passage['width']}"}
-        | values.get((cell["method"], passage["key"]), {})
-        for cell in profile.cells
-        for passage in cell["stages"]
+        {name: run[name] for name in KEYS}
+        | {"title": run["method_info"].get("title", run["method"])}
+        | {"reported_as": run["method_info"].get("reported_as", "")}
+        | {name: run["provenance"].get(name, "") for name in ("device", "precision")}
+        | {"hardware": run["provenance"].get("hardware_name", "")}
+        | {name: forward_pass[name] for name in ("network", "covers", "weights", "repeats", "reason")}
+        | {"stage": forward_pass["name"], "size": f"{forward_pass['height']}x{forward_pass['width']}"}
+        | values.get((run["method"], forward_pass["key"]), {})
+        for run in profile.runs
+        for forward_pass in run["stages"]
     ]

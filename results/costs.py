@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from results.aggregate import KEYS, as_rows
-from results.io import Run
+from results.io import StoredRuns
 
 NETWORKS = {"cam": "cam", "segmentation": "prediction"}
 """Prefix of the columns of a network -> kind of what its stage yields."""
@@ -30,7 +30,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def costs(run: Run, profiles: pd.DataFrame) -> pd.DataFrame:
+def costs(stored: StoredRuns, profiles: pd.DataFrame) -> pd.DataFrame:
     """One row an entry that has any cost. profiles: the `complexity_table` of the profiles beside the run.
 
     Columns: `KEYS`; and, NaN or "" where nothing is known:
@@ -47,17 +47,17 @@ def costs(run: Run, profiles: pd.DataFrame) -> pd.DataFrame:
     machine: that ran the stages, and threads a stage; profile_machine: that of the profile
     """
     entries: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for cell in run.cells:
-        if cell["seed"] >= 0:
-            entries.setdefault(tuple(cell[key] for key in KEYS), []).append(cell)
+    for run in stored.runs:
+        if run["seed"] >= 0:
+            entries.setdefault(tuple(run[key] for key in KEYS), []).append(run)
     profiled: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in as_rows(profiles):
         profiled.setdefault(tuple(row[key] for key in KEYS), []).append(row)
     rows = [
-        dict(zip(KEYS, entry)) | _of_cells(cells, profiled.get(entry, ())) for entry, cells in entries.items()
+        dict(zip(KEYS, entry)) | _of_runs(runs, profiled.get(entry, ())) for entry, runs in entries.items()
     ]
     table = pd.DataFrame(rows, columns=[*KEYS, *_COLUMNS]).merge(
-        _of_records(run.records), on=KEYS, how="outer"
+        _of_records(stored.records), on=KEYS, how="outer"
     )
     texts = [c for c in _COLUMNS if c.endswith(("_by", "machine", "_size"))]
     numbers = table.columns.difference([*KEYS, *texts])
@@ -77,13 +77,11 @@ def _of_records(records: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _of_cells(cells: Sequence[dict[str, Any]], profiled: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """An entry's figures, of its cells and of the rows of profiles."""
-    stages = {
-        network: [s for cell in cells for s in _makers(cell, kind)] for network, kind in NETWORKS.items()
-    }
+def _of_runs(runs: Sequence[dict[str, Any]], profiled: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """An entry's figures, of its runs and of the rows of profiles."""
+    stages = {network: [s for run in runs for s in _makers(run, kind)] for network, kind in NETWORKS.items()}
     everything = [stage for found in stages.values() for stage in found]
-    figures: dict[str, Any] = {"training_minutes": _mean(map(_training_minutes, cells))}
+    figures: dict[str, Any] = {"training_minutes": _mean(map(_training_minutes, runs))}
     sizes = []
     for network, found in stages.items():
         if counts := next((s["counts"] for s in found if s.get("counts")), None):
@@ -93,7 +91,7 @@ def _of_cells(cells: Sequence[dict[str, Any]], profiled: Sequence[dict[str, Any]
             figures[f"{network}_images_per_second"] = _images_per_second(found)
     for memory in _MEMORY:
         figures[f"inference_{memory}"] = max((s[memory] for s in everything if memory in s), default=math.nan)
-    machines = dict.fromkeys(_machine(s) for cell in cells for s in cell["stages"] if s.get("machine"))
+    machines = dict.fromkeys(_machine(s) for run in runs for s in run["stages"] if s.get("machine"))
     figures |= {f"{name}_by": RUN for name in MEASURED if math.isfinite(figures.get(name, math.nan))}
     names = {network: found[-1]["name"] for network, found in stages.items() if found}
     alone, machine = _of_profiles(profiled, names, [s["machine"] for s in everything if s.get("machine")])
@@ -106,9 +104,9 @@ def _of_cells(cells: Sequence[dict[str, Any]], profiled: Sequence[dict[str, Any]
     }
 
 
-def _makers(cell: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
+def _makers(run: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
     """The stage that makes the board's artifact of a kind, the last such one, or none."""
-    return [s for s in cell["stages"] if s["kind"] == kind and s.get("shown", True)][-1:]
+    return [s for s in run["stages"] if s["kind"] == kind and s.get("shown", True)][-1:]
 
 
 def _images_per_second(stages: Iterable[Mapping[str, Any]]) -> float:
@@ -117,11 +115,11 @@ def _images_per_second(stages: Iterable[Mapping[str, Any]]) -> float:
     return sum(stage["images"] for stage in whole) / seconds if seconds else math.nan
 
 
-def _training_minutes(cell: Mapping[str, Any]) -> float:
+def _training_minutes(run: Mapping[str, Any]) -> float:
     """Of a seed that is done. A stage has trained that took steps; what it says when resumed is of its last part."""
-    trained = [s for s in cell["stages"] if "step_seconds" in s]
-    resumed = any(s["kind"] == "weights" and s.get("resumed") for s in cell["stages"])
-    if cell["status"] != "done" or resumed or not trained:
+    trained = [s for s in run["stages"] if "step_seconds" in s]
+    resumed = any(s["kind"] == "weights" and s.get("resumed") for s in run["stages"])
+    if run["status"] != "done" or resumed or not trained:
         return math.nan
     return float(sum(stage["seconds"] for stage in trained)) / 60
 
@@ -145,15 +143,15 @@ def _of_profiles(
     What was measured is of one profile: one on the run's own machine before others. What was counted is of any.
     names: network -> its stage's name
     """
-    # the last passage with a network is the most complete: with the CRF, where the stage has one
-    passages: dict[str, dict[str, Mapping[str, Any]]] = {}
+    # the last forward pass with a network is the most complete: with the CRF, where the stage has one
+    forward_passes: dict[str, dict[str, Mapping[str, Any]]] = {}
     for row in rows:
         for network, name in names.items():
             if row["stage"] == name and math.isfinite(row["parameters_m"]):
-                passages.setdefault(row["hardware"], {})[network] = row
+                forward_passes.setdefault(row["hardware"], {})[network] = row
     counted: dict[str, float] = {}
     measured: list[tuple[str, dict[str, float]]] = []
-    for hardware, found in passages.items():
+    for hardware, found in forward_passes.items():
         figures = {f"{network}_images_per_second": row["images_per_second"] for network, row in found.items()}
         for memory in _MEMORY:
             known = [row[memory] for row in found.values() if math.isfinite(row[memory])]

@@ -1,4 +1,4 @@
-"""Reading and writing a run: `records.parquet`, the same as `records.csv`, and `cells.json`."""
+"""Reading and writing a run folder: `records.parquet`, the same as `records.csv`, and `cells.json`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from datasets.base import DataError
 from datasets.files.sealed import read_sealed, sealed
 from results.csv_cells import to_csv
-from results.schema import COLUMNS, SCHEMA_VERSION, CellRecord, Record
+from results.schema import COLUMNS, SCHEMA_VERSION, Record, RunRecord
 
 if TYPE_CHECKING:
     import pandas as pd
 
 RECORDS_FILE = "records.parquet"
 RECORDS_CSV = "records.csv"
-CELLS_FILE = "cells.json"
+RUNS_FILE = "cells.json"
 
 REMEDY = "move the folder away and run its commands again: what the store holds is not computed anew"
 
@@ -28,37 +28,37 @@ _FLOATS = ("value", "threshold")
 
 
 @dataclass(frozen=True)
-class Run:
-    """A run read back: numbers (columns `COLUMNS`), cells (`CellRecord` as plain data) and folder."""
+class StoredRuns:
+    """A run folder read back: numbers (columns `COLUMNS`), runs (`RunRecord` as plain data) and folder."""
 
     records: pd.DataFrame
-    cells: list[dict[str, Any]]
+    runs: list[dict[str, Any]]
     path: Path
 
 
-def write_records(run_dir: Path, records: Iterable[Record], cells: Iterable[CellRecord]) -> None:
-    """Write a run's files anew; `results.merge.add_records` keeps what is there."""
-    write_run(run_dir, records_frame(records), [cell.as_dict() for cell in cells])
+def write_records(run_dir: Path, records: Iterable[Record], runs: Iterable[RunRecord]) -> None:
+    """Write a run folder's files anew; `results.merge.add_records` keeps what is there."""
+    write_run(run_dir, records_frame(records), [run.as_dict() for run in runs])
 
 
-def write_run(run_dir: Path, frame: pd.DataFrame, cells: Sequence[dict[str, Any]]) -> None:
-    """Write a run's files; each appears whole or not at all, `cells.json` last.
+def write_run(run_dir: Path, frame: pd.DataFrame, runs: Sequence[dict[str, Any]]) -> None:
+    """Write a run folder's files; each appears whole or not at all, `cells.json` last.
 
-    frame: records (columns `COLUMNS`); cells: `CellRecord`s as plain data
+    frame: records (columns `COLUMNS`); runs: `RunRecord`s as plain data
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     _replace(
         run_dir / RECORDS_FILE, lambda path: frame.to_parquet(path, index=False, write_page_checksum=True)
     )
     _replace(run_dir / RECORDS_CSV, lambda path: to_csv(frame, path))
-    write_cells(run_dir, cells)
+    write_run_records(run_dir, runs)
 
 
-def write_cells(run_dir: Path, cells: Sequence[dict[str, Any]]) -> None:
-    """Write a run's cells beside its records."""
-    document = {"schema_version": SCHEMA_VERSION, "cells": list(cells)}
+def write_run_records(run_dir: Path, runs: Sequence[dict[str, Any]]) -> None:
+    """Write the runs of a folder beside its records."""
+    document = {"schema_version": SCHEMA_VERSION, "cells": list(runs)}
     text = json.dumps(sealed(document), indent=1, ensure_ascii=False)
-    _replace(run_dir / CELLS_FILE, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+    _replace(run_dir / RUNS_FILE, lambda path: path.write_text(text + "\n", encoding="utf-8"))
 
 
 def records_frame(records: Iterable[Record]) -> pd.DataFrame:
@@ -70,48 +70,48 @@ def records_frame(records: Iterable[Record]) -> pd.DataFrame:
     return frame.astype(types)
 
 
-def read_run(run_dir: Path) -> Run:
+def read_run(run_dir: Path) -> StoredRuns:
     """Read a run folder. Raises DataError if it is not one, is damaged or has another schema version."""
     import pandas as pd
 
-    records_path, cells_path = run_dir / RECORDS_FILE, run_dir / CELLS_FILE
-    for path in (records_path, cells_path):
+    records_path, runs_path = run_dir / RECORDS_FILE, run_dir / RUNS_FILE
+    for path in (records_path, runs_path):
         if not path.is_file():
             raise DataError(
                 f"{run_dir}: not a run folder ({path.name} is missing); give a folder that `run` wrote"
             )
     try:
-        document = read_sealed(cells_path)
+        document = read_sealed(runs_path)
         records = pd.read_parquet(records_path, page_checksum_verification=True)
-        version, cells = document["schema_version"], document["cells"]
-        _check_types(cells)
+        version, runs = document["schema_version"], document["cells"]
+        _check_types(runs)
     except (ValueError, KeyError, TypeError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise DataError(f"{run_dir}: the run's files are damaged ({reason}); {REMEDY}") from error
-    _check_version(version, cells_path)
+    _check_version(version, runs_path)
     missing = [column for column in COLUMNS if column not in records.columns]
     if missing:
         raise DataError(f"{records_path}: no column {', '.join(missing)}; {REMEDY}")
     for found in records["schema_version"].unique():
         _check_version(found, records_path)
-    return Run(records[list(COLUMNS)], cells, run_dir)
+    return StoredRuns(records[list(COLUMNS)], runs, run_dir)
 
 
-def _check_types(cells: Any) -> None:
-    """ValueError, TypeError or KeyError unless they are `CellRecord`s as plain data; later fields may be absent."""
+def _check_types(runs: Any) -> None:
+    """ValueError, TypeError or KeyError unless they are `RunRecord`s as plain data; later fields may be absent."""
     kinds = {"str": str, "int": int, "dict": dict, "list": list}
-    for cell in cells:
-        CellRecord(**cell)  # every field that has no default, and no other
-        for each in fields(CellRecord):
-            if each.name in cell and not isinstance(cell[each.name], kinds[str(each.type).partition("[")[0]]):
-                raise ValueError(f"{each.name} is {cell[each.name]!r:.60}")
-        for stage in cell["stages"]:
+    for run in runs:
+        RunRecord(**run)  # every field that has no default, and no other
+        for each in fields(RunRecord):
+            if each.name in run and not isinstance(run[each.name], kinds[str(each.type).partition("[")[0]]):
+                raise ValueError(f"{each.name} is {run[each.name]!r:.60}")
+        for stage in run["stages"]:
             if not (
                 isinstance(stage, dict)
                 and all(isinstance(stage.get(name, ""), str) for name in ("name", "key", "kind"))
             ):
                 raise ValueError(f"a stage is {stage!r:.60}")
-        for panel in cell["panels"]:
+        for panel in run["panels"]:
             if not isinstance(panel["id"], str):
                 raise ValueError(f"a panel is {panel!r:.60}")
 

@@ -1,6 +1,6 @@
 """Adding the results of a command to a run folder: what earlier commands left there stays.
 
-A cell is told by `CELL`. The same cell again replaces its former self, with three exceptions, so that nothing is
+A run is identified by `RUN_KEYS`. The same run again replaces its former self, with three exceptions, so that nothing is
 lost: a failure that got no further does not replace a result, a command that stops early (`--until`) leaves the
 later stages of the same artifacts, and reference rows that could not be made anew stay.
 """
@@ -15,11 +15,11 @@ import pandas as pd
 from filelock import FileLock
 
 from results.aggregate import KEYS, REFERENCE
-from results.io import CELLS_FILE, Run, read_run, records_frame, write_run
-from results.schema import CellRecord, Record
+from results.io import RUNS_FILE, StoredRuns, read_run, records_frame, write_run
+from results.schema import Record, RunRecord
 
-CELL = [*KEYS, "seed"]
-"""What makes a cell."""
+RUN_KEYS = [*KEYS, "seed"]
+"""What identifies a run."""
 
 Identity = tuple[Any, ...]
 
@@ -30,56 +30,56 @@ def run_lock(run_dir: Path) -> FileLock:
     return FileLock(run_dir / ".lock")
 
 
-def earlier_run(run_dir: Path) -> Run | None:
+def earlier_run(run_dir: Path) -> StoredRuns | None:
     """What the folder holds, None where it is no run yet. Raises DataError if it cannot be read."""
-    return read_run(run_dir) if (run_dir / CELLS_FILE).exists() else None
+    return read_run(run_dir) if (run_dir / RUNS_FILE).exists() else None
 
 
 def add_records(
-    run_dir: Path, records: Sequence[Record], cells: Sequence[CellRecord], order: Sequence[Identity] = ()
-) -> list[CellRecord]:
-    """Write the records and cells beside the earlier ones; returns those cells whose earlier result stays instead.
+    run_dir: Path, records: Sequence[Record], runs: Sequence[RunRecord], order: Sequence[Identity] = ()
+) -> list[RunRecord]:
+    """Write the records and runs beside the earlier ones; returns those runs whose earlier result stays instead.
 
-    order: of cells that come one by one, as they end: they change places among each other
+    order: of runs that come one by one, as they end: they change places among each other
     The caller holds `run_lock`.
     """
-    frame, rows = records_frame(records), [cell.as_dict() for cell in cells]
+    frame, rows = records_frame(records), [run.as_dict() for run in runs]
     earlier = earlier_run(run_dir)
     kept: set[Identity] = set()
     if earlier is not None:
         frame, rows, kept = merge(earlier, frame, rows, order)
     write_run(run_dir, frame, rows)
-    return [cell for cell in cells if identity(cell.as_dict()) in kept]
+    return [run for run in runs if identity(run.as_dict()) in kept]
 
 
-def identity(cell: dict[str, Any]) -> Identity:
-    """The `CELL` of a cell."""
-    return tuple(cell[key] for key in CELL)
+def identity(run: dict[str, Any]) -> Identity:
+    """The `RUN_KEYS` of a run."""
+    return tuple(run[key] for key in RUN_KEYS)
 
 
 def merge(
-    earlier: Run, records: pd.DataFrame, cells: Sequence[dict[str, Any]], order: Sequence[Identity] = ()
+    earlier: StoredRuns, records: pd.DataFrame, runs: Sequence[dict[str, Any]], order: Sequence[Identity] = ()
 ) -> tuple[pd.DataFrame, list[dict[str, Any]], set[Identity]]:
-    """Records and cells of both, and the cells whose earlier result stays; earlier ones keep their places."""
-    merged = {identity(cell): cell for cell in earlier.cells}
+    """Records and runs of both, and the runs whose earlier result stays; earlier ones keep their places."""
+    merged = {identity(run): run for run in earlier.runs}
     kept: set[Identity] = set()
     carried: set[tuple[Identity, str]] = set()
-    for cell in cells:
-        name = identity(cell)
+    for run in runs:
+        name = identity(run)
         before = merged.get(name)
         if before is None:
-            merged[name] = cell
+            merged[name] = run
             continue
-        further = _further_stages(before, cell)
-        if before["status"] == "done" and cell["status"] != "done" and not _further_stages(cell, before):
+        further = _further_stages(before, run)
+        if before["status"] == "done" and run["status"] != "done" and not _further_stages(run, before):
             kept.add(name)
-        elif further and _same_artifacts(before, cell):
+        elif further and _same_artifacts(before, run):
             carried |= {(name, stage["key"]) for stage in further}
-            merged[name] = _with_stages(cell, before, further)
+            merged[name] = _with_stages(run, before, further)
         else:
-            merged[name] = cell
+            merged[name] = run
     merged = _ordered(merged, order)
-    replaced = {identity(cell) for cell in cells} - kept
+    replaced = {identity(run) for run in runs} - kept
     names, new_names = _identities(earlier.records), _identities(records)
     references = {
         (name, stage) for name, stage in zip(new_names, records["stage"]) if name[3].startswith(REFERENCE)
@@ -94,49 +94,49 @@ def merge(
     parts = [earlier.records[stays], records[comes], earlier.records[follows]]
     parts = [part for part in parts if not part.empty]
     frame = pd.concat(parts) if parts else records
-    # In the cells' order, whatever the order and the groups they came in; the references, which are no cells, first.
+    # In the runs' order, whatever the order and the groups they came in; the references, which are no runs, first.
     places = {name: place for place, name in enumerate(merged)}
     place = pd.Series([places.get(name, -1) for name in _identities(frame)], dtype="int64")
     return frame.iloc[place.argsort(kind="stable")].reset_index(drop=True), list(merged.values()), kept
 
 
 def _ordered(
-    cells: dict[Identity, dict[str, Any]], order: Sequence[Identity]
+    runs: dict[Identity, dict[str, Any]], order: Sequence[Identity]
 ) -> dict[Identity, dict[str, Any]]:
     """Those of `order` in that order, in the places that they have together."""
-    names = list(cells)
+    names = list(runs)
     places = [place for place, name in enumerate(names) if name in set(order)]
-    for place, name in zip(places, (name for name in order if name in cells), strict=True):
+    for place, name in zip(places, (name for name in order if name in runs), strict=True):
         names[place] = name
-    return {name: cells[name] for name in names}
+    return {name: runs[name] for name in names}
 
 
 def _identities(records: pd.DataFrame) -> list[Identity]:
-    return list(records[CELL].itertuples(index=False, name=None))
+    return list(records[RUN_KEYS].itertuples(index=False, name=None))
 
 
-def _further_stages(cell: dict[str, Any], other: dict[str, Any]) -> list[dict[str, Any]]:
-    """Stages that one cell has and the other lacks."""
+def _further_stages(run: dict[str, Any], other: dict[str, Any]) -> list[dict[str, Any]]:
+    """Stages that one run has and the other lacks."""
     names = {stage["name"] for stage in other["stages"]}
-    return [stage for stage in cell["stages"] if stage["name"] not in names]
+    return [stage for stage in run["stages"] if stage["name"] not in names]
 
 
-def _same_artifacts(before: dict[str, Any], cell: dict[str, Any]) -> bool:
-    """Whether the stages that both cells have are the same ones, so that the further ones follow from them."""
+def _same_artifacts(before: dict[str, Any], run: dict[str, Any]) -> bool:
+    """Whether the stages that both runs have are the same ones, so that the further ones follow from them."""
     keys = {stage["name"]: stage["key"] for stage in before["stages"]}
-    return all(keys.get(stage["name"], stage["key"]) == stage["key"] for stage in cell["stages"])
+    return all(keys.get(stage["name"], stage["key"]) == stage["key"] for stage in run["stages"])
 
 
 def _with_stages(
-    cell: dict[str, Any], before: dict[str, Any], further: list[dict[str, Any]]
+    run: dict[str, Any], before: dict[str, Any], further: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """The new cell with the earlier one's further stages, their pictures, how they ended and with what."""
-    ended = before if cell["status"] == "done" else cell
+    """The new run with the earlier one's further stages, their pictures, how they ended and with what."""
+    ended = before if run["status"] == "done" else run
     return {
-        **cell,
+        **run,
         "status": ended["status"],
         "reason": ended["reason"],
         "provenance": ended["provenance"],
-        "stages": [*cell["stages"], *further],
-        "panels": before["panels"] or cell["panels"],
+        "stages": [*run["stages"], *further],
+        "panels": before["panels"] or run["panels"],
     }

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from results.aggregate import KEYS, SCORES, as_rows, leaderboard
-from results.io import Run
+from results.io import StoredRuns
 from results.significance import Sampled, compare, sampled_entries, seed_noise
 
 _UNINFORMATIVE = ("started", "finished", "seconds")
@@ -36,17 +36,17 @@ class RunComparison:
     only_b: list[tuple[str, ...]]
 
 
-def compare_runs(a: Run, b: Run) -> RunComparison:
+def compare_runs(a: StoredRuns, b: StoredRuns) -> RunComparison:
     """Compare entries by `KEYS`, reference rows included."""
-    boards = leaderboard(a.records, a.cells), leaderboard(b.records, b.cells)
+    boards = leaderboard(a.records, a.runs), leaderboard(b.records, b.runs)
     entries = [{_key(row): row for row in as_rows(board)} for board in boards]
     both = [key for key in entries[0] if key in entries[1]]
-    cells = [_first_cells(run.cells) for run in (a, b)]
+    runs = [_first_runs(stored.runs) for stored in (a, b)]
     settings = [
         dict(zip(KEYS, key)) | change
         for key in both
-        if key in cells[0] and key in cells[1]
-        for change in _changes(cells[0][key]["settings"], cells[1][key]["settings"])
+        if key in runs[0] and key in runs[1]
+        for change in _changes(runs[0][key]["settings"], runs[1][key]["settings"])
     ]
     states = [
         dict(zip(KEYS, key)) | {"before": before, "after": after}
@@ -56,7 +56,7 @@ def compare_runs(a: Run, b: Run) -> RunComparison:
     return RunComparison(
         _scores((a, b), entries, both),
         pd.DataFrame(settings, columns=[*KEYS, "setting", "before", "after"]),
-        pd.DataFrame(_versions(a.cells, b.cells), columns=["setting", "before", "after"]),
+        pd.DataFrame(_versions(a.runs, b.runs), columns=["setting", "before", "after"]),
         pd.DataFrame(states, columns=[*KEYS, "before", "after"]),
         [key for key in entries[0] if key not in entries[1]],
         [key for key in entries[1] if key not in entries[0]],
@@ -82,12 +82,12 @@ def _changes(before: Any, after: Any) -> list[dict[str, str]]:
 
 
 def _versions(before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
-    """Provenance of all cells of a run, one value or several a name."""
+    """Provenance of all runs of a folder, one value or several a name."""
     found: list[dict[str, str]] = []
-    for cells in (before, after):
+    for runs in (before, after):
         values: dict[str, dict[str, None]] = {}
-        for cell in cells:
-            for name, value in flatten(cell["provenance"]).items():
+        for run in runs:
+            for name, value in flatten(run["provenance"]).items():
                 if name not in _UNINFORMATIVE:
                     values.setdefault(name, {})[value] = None
         found.append({name: ", ".join(sorted(texts)) for name, texts in values.items()})
@@ -95,7 +95,7 @@ def _versions(before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]])
 
 
 def _scores(
-    runs: tuple[Run, Run],
+    runs: tuple[StoredRuns, StoredRuns],
     entries: Sequence[Mapping[tuple[str, ...], dict[str, Any]]],
     both: Sequence[tuple[str, ...]],
 ) -> pd.DataFrame:
@@ -141,10 +141,10 @@ def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(str(row[key]) for key in KEYS)
 
 
-def _first_cells(cells: Sequence[dict[str, Any]]) -> dict[tuple[str, ...], dict[str, Any]]:
+def _first_runs(runs: Sequence[dict[str, Any]]) -> dict[tuple[str, ...], dict[str, Any]]:
     first: dict[tuple[str, ...], dict[str, Any]] = {}
-    for cell in sorted(cells, key=lambda cell: cell["seed"]):
-        first.setdefault(_key(cell), cell)
+    for run in sorted(runs, key=lambda run: run["seed"]):
+        first.setdefault(_key(run), run)
     return first
 
 

@@ -1,6 +1,7 @@
 """The record schema: long format, one row a number, with provenance beside it.
 
-A *run* is a folder with `records.parquet` (and the same as CSV), `cells.json` and `panels/`.
+A *run* is one method with its settings on one data set with one seed. A run folder holds `records.parquet` (and
+the same as CSV), `cells.json`, one `RunRecord` a run, and `panels/`.
 Reports are pure functions of these. Bump SCHEMA_VERSION when a column changes its meaning.
 """
 
@@ -69,8 +70,8 @@ class Record:
 
 
 @dataclass(frozen=True)
-class CellRecord:
-    """What happened to one cell (data set x method x scale x protocol x refiner x segmenter x changes x seed).
+class RunRecord:
+    """What happened to one run (data set x method x scale x protocol x refiner x segmenter x changes x seed).
 
     status:   "done", "failed" or "not run"; `reason` is one line for the latter two
     method_info: title, paper, supervision ("I+S"), deviations, `reported_as`, its name in `results/reported`, and
@@ -82,7 +83,7 @@ class CellRecord:
               explains; images: of its splits; machine and threads it was made with; counts: of the network that made the
               board's CAM or prediction (`benchmark.profiling.counts.count_network`), else null;
               notes: what its scores were made without or with, a line each; scoring: name, seconds, cached and
-              memory of it, or null; of a profile one a passage (`benchmark.profiling.profile`)
+              memory of it, or null; of a profile one for each forward pass (`benchmark.profiling.profile`)
     provenance: git (commit, dirty; or version), packages, hardware, device and determinism of the last stage;
               weights: reference -> SHA-256 of all pretrained weights it started from; mixed: what was not the same for
               all stages (commit, a package, hardware) -> how it was -> stages; seconds: of all stages and their

@@ -29,7 +29,7 @@ import scipy.special
 
 from results.aggregate import KEYS, REFERENCE, SCORES, Score, as_rows, with_data
 from results.changes import data_changes
-from results.io import Run
+from results.io import StoredRuns
 from results.resamples import load_resamples, resamples_path
 
 LEVEL = 0.05
@@ -251,7 +251,7 @@ class Significance:
     baseline: str = ""
 
 
-def significance(run: Run, board: pd.DataFrame, baseline: str = "") -> Significance:
+def significance(stored: StoredRuns, board: pd.DataFrame, baseline: str = "") -> Significance:
     """Compare the entries of a run's leaderboards, one by one and score by score, where their data are the same.
 
     baseline: name of a method; only the pairs with its entries are tested then, which corrects for fewer tests, and
@@ -261,7 +261,7 @@ def significance(run: Run, board: pd.DataFrame, baseline: str = "") -> Significa
     for _, part in with_data(board).groupby([*KEYS[:3], "data"], sort=False):
         entries = as_rows(part[~part["method"].str.startswith(REFERENCE)])
         for score in SCORES:
-            sampled, names = sampled_entries(run, entries, score)
+            sampled, names = sampled_entries(stored, entries, score)
             if not sampled:
                 continue
             competing = [
@@ -421,29 +421,29 @@ def _concatenated(tables: Sequence[pd.DataFrame], columns: list[str]) -> pd.Data
 
 
 def sampled_entries(
-    run: Run, entries: Sequence[Mapping[str, Any]], score: Score
+    stored: StoredRuns, entries: Sequence[Mapping[str, Any]], score: Score
 ) -> tuple[dict[int, Sampled], list[str]]:
     """Scores and resamples by the position in `entries`, and what their columns are: "" and the classes' names.
 
     Entries without resamples in the run folder are left out, and seeds of an entry that were scored on other
     images than its first.
     """
-    records = run.records[
-        (run.records["stage"] == score.stage)
-        & (run.records["variant"] == score.variant)
-        & (run.records["split"] == score.split)
-        & run.records["metric"].isin(["miou", "iou"])
+    records = stored.records[
+        (stored.records["stage"] == score.stage)
+        & (stored.records["variant"] == score.variant)
+        & (stored.records["split"] == score.split)
+        & stored.records["metric"].isin(["miou", "iou"])
     ]
-    by_entry = dict(list(records.groupby(KEYS, sort=False)))
+    of_each = dict(list(records.groupby(KEYS, sort=False)))
     sampled: dict[int, Sampled] = {}
     labels: tuple[str, ...] = ()
     for position, entry in enumerate(entries):
-        own = by_entry.get(tuple(entry[key] for key in KEYS))
+        own = of_each.get(tuple(entry[key] for key in KEYS))
         values: dict[int, np.ndarray] = {}
         resamples: dict[int, np.ndarray] = {}
         images, data = "", data_changes(entry["changes"], entry["dataset"])
         for _, rows in [] if own is None else own.groupby("seed", sort=True):
-            found = load_resamples(resamples_path(run.path, rows["key"].iloc[0], score.variant, data))
+            found = load_resamples(resamples_path(stored.path, rows["key"].iloc[0], score.variant, data))
             if found is None or found.images != (images or found.images):
                 continue
             if found.labels != (labels or found.labels):

@@ -359,7 +359,7 @@ def _measured(
 ) -> tuple[Artifact, dict[str, Any]]:
     """Run a stage; a training ends after `seconds`. Returns its artifact and what it took."""
     from benchmark.config import RuntimeConfig
-    from benchmark.execution.context import mask_companion
+    from benchmark.execution.context import mask_dense_map
     from benchmark.execution.distributed import make_fabric
     from benchmark.execution.memory import PeakMemory, release_unused
     from benchmark.execution.training import seed_everything
@@ -370,7 +370,7 @@ def _measured(
     runtime = RuntimeConfig(device=options.device, checkpoint_every=10**9, cache_mb=0)
     output = Path(tempfile.mkdtemp(dir=options.folder))
     (output / SCRATCH).mkdir()
-    masks = mask_companion(dataset) if Supervision.MASKS in method.supervision else None
+    masks = mask_dense_map(dataset) if Supervision.MASKS in method.supervision else None
     inputs = {role: made[name] for role, name in stage.inputs.items()}
     context = _context_type()(
         make_fabric(runtime), runtime, dataset.training_view(), inputs, output, 0, _Silent(), masks

@@ -13,8 +13,8 @@ from typing import Any
 
 from benchmark.check.reference import Reference, Values, as_recorded
 from benchmark.config import RunConfig, plain
-from benchmark.execution.runner import CellResult, Runner
-from benchmark.planning.plan import Cell, PlannedStage, make_plan
+from benchmark.execution.runner import Runner, RunResult
+from benchmark.planning.plan import PlannedRun, PlannedStage, make_plan
 from benchmark.run_folder.traces import losses
 from benchmark.store import Store, content_key, file_hash
 from methods.base import Kind, MethodError
@@ -44,23 +44,23 @@ def apply_weights(config: RunConfig, reference: Reference) -> dict[str, Outcome]
     """Tier 1: everything after the trainings, with the recorded weights in their place."""
     with fresh_store(config) as config:
         plan = make_plan(config, [SEED])
-        cells, outcomes = [], {}
-        for cell in plan.cells:
-            stages = applied(cell)
-            files = {p.key: reference.weights_file(cell.method.name, p.stage.name) for p in trained(stages)}
+        runs, outcomes = [], {}
+        for run in plan.runs:
+            stages = applied(run)
+            files = {p.key: reference.weights_file(run.method.name, p.stage.name) for p in trained(stages)}
             missing = [p.stage.name for p in trained(stages) if files[p.key] is None]
-            if cell.status != "planned":
-                outcomes[cell.method.name] = Outcome(cell.status, cell.reason)
+            if run.status != "planned":
+                outcomes[run.method.name] = Outcome(run.status, run.reason)
             elif missing:
                 reason = f"no recorded weights of {', '.join(missing)}; check --update --train makes them"
-                outcomes[cell.method.name] = Outcome(NO_REFERENCE, reason)
+                outcomes[run.method.name] = Outcome(NO_REFERENCE, reason)
             else:
                 for planned in trained(stages):
                     _install(plan.store, planned, files[planned.key])
-                cells.append(replace(cell, stages=stages))
-        plan.cells = cells
+                runs.append(replace(run, stages=stages))
+        plan.runs = runs
         for result in Runner(plan).run():
-            outcomes[result.cell.method.name] = _outcome(result, scores(result))
+            outcomes[result.run.method.name] = _outcome(result, scores(result))
     return outcomes
 
 
@@ -68,12 +68,10 @@ def train_briefly(config: RunConfig, seed: int) -> dict[str, Outcome]:
     """Tier 2: every stage of every method, trainings shortened to `ITERATIONS`."""
     with fresh_store(shortened_run(config)) as config:
         plan = make_plan(config, [seed])
-        outcomes = {c.method.name: Outcome(c.status, c.reason) for c in plan.cells if c.status != "planned"}
-        plan.cells = [cell for cell in plan.cells if cell.status == "planned"]
+        outcomes = {c.method.name: Outcome(c.status, c.reason) for c in plan.runs if c.status != "planned"}
+        plan.runs = [run for run in plan.runs if run.status == "planned"]
         for result in Runner(plan).run():
-            outcomes[result.cell.method.name] = _outcome(
-                result, overall(scores(result)) | mean_losses(result)
-            )
+            outcomes[result.run.method.name] = _outcome(result, overall(scores(result)) | mean_losses(result))
     return outcomes
 
 
@@ -86,19 +84,19 @@ def train_weights(config: RunConfig, reference: Reference) -> set[str]:
     from benchmark.check.weights import pack
 
     plan = make_plan(replace(config, dataset=replace(config.dataset, subset=0)), [SEED])
-    for cell in plan.cells:
-        if cell.status == "failed":
-            raise MethodError(f"{cell.method.name}: {cell.reason}")
-    sources = {f"{c.method.name}/{p.stage.name}": p for c in plan.cells for p in trained(applied(c))}
+    for run in plan.runs:
+        if run.status == "failed":
+            raise MethodError(f"{run.method.name}: {run.reason}")
+    sources = {f"{c.method.name}/{p.stage.name}": p for c in plan.runs for p in trained(applied(c))}
     chosen: dict[str, PlannedStage] = {}
     for planned in sources.values():
         chosen.setdefault(_alike(planned), planned)
     keys = {planned.key for planned in chosen.values()}
-    for cell in plan.cells:
-        cell.stages = upstream(cell, [p for p in cell.stages if p.key in keys])
+    for run in plan.runs:
+        run.stages = upstream(run, [p for p in run.stages if p.key in keys])
     for result in Runner(plan).run():
         if result.status == "failed":
-            raise MethodError(f"{result.cell.method.name}: {result.reason}")
+            raise MethodError(f"{result.run.method.name}: {result.reason}")
     files: dict[str, str] = {}
     with TemporaryDirectory() as folder:
         for alike, planned in chosen.items():
@@ -113,23 +111,23 @@ def train_weights(config: RunConfig, reference: Reference) -> set[str]:
     return {name.partition("/")[0] for name in others}
 
 
-def applied(cell: Cell) -> list[PlannedStage]:
-    """Stages that the cell's scores need once everything is trained: the trainings without what they learn from."""
+def applied(run: PlannedRun) -> list[PlannedStage]:
+    """Stages that the run's scores need once everything is trained: the trainings without what they learn from."""
     needed: set[str] = set()
-    todo = [p for p in cell.stages if p.score_key is not None]
+    todo = [p for p in run.stages if p.score_key is not None]
     while todo:
         planned = todo.pop()
         needed.add(planned.key)
         if planned.stage.yields != Kind.WEIGHTS:
             todo += planned.inputs.values()
-    return [p for p in cell.stages if p.key in needed]
+    return [p for p in run.stages if p.key in needed]
 
 
 def trained(stages: Sequence[PlannedStage]) -> list[PlannedStage]:
     return [p for p in stages if p.stage.yields == Kind.WEIGHTS]
 
 
-def upstream(cell: Cell, stages: Sequence[PlannedStage]) -> list[PlannedStage]:
+def upstream(run: PlannedRun, stages: Sequence[PlannedStage]) -> list[PlannedStage]:
     """The stages and everything they are made from, unscored."""
     needed: set[str] = set()
     todo = list(stages)
@@ -137,7 +135,7 @@ def upstream(cell: Cell, stages: Sequence[PlannedStage]) -> list[PlannedStage]:
         planned = todo.pop()
         needed.add(planned.key)
         todo += planned.inputs.values()
-    return [replace(p, score_key=None) for p in cell.stages if p.key in needed]
+    return [replace(p, score_key=None) for p in run.stages if p.key in needed]
 
 
 def shortened_run(config: RunConfig) -> RunConfig:
@@ -162,8 +160,8 @@ def shortened(settings: Any) -> Any:
     return settings
 
 
-def scores(result: CellResult) -> dict[str, float]:
-    """Numbers of a cell by name: stage, variant, split, metric and class."""
+def scores(result: RunResult) -> dict[str, float]:
+    """Numbers of a run by name: stage, variant, split, metric and class."""
     named = ("stage", "variant", "split", "metric", "class_name")
     return {
         "/".join(row[column] for column in named if row[column]): row["value"]
@@ -178,12 +176,12 @@ def overall(values: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in values.items() if name.rpartition("/")[2] in OVERALL}
 
 
-def mean_losses(result: CellResult) -> dict[str, float]:
-    """The mean of every loss term over each of a cell's trainings, by name."""
+def mean_losses(result: RunResult) -> dict[str, float]:
+    """The mean of every loss term over each of a run's trainings, by name."""
     return {
         f"{stage}/loss {number}/{term}": value
-        for stage, entry in result.artifacts.items()
-        for number, history in enumerate(losses(entry.path), 1)
+        for stage, artifact in result.artifacts.items()
+        for number, history in enumerate(losses(artifact.path), 1)
         for term, value in mean_of(history).items()
     }
 
@@ -212,7 +210,7 @@ def fresh_store(config: RunConfig) -> Iterator[RunConfig]:
         yield replace(config, runtime=replace(config.runtime, store=folder))
 
 
-def _outcome(result: CellResult, values: dict[str, float]) -> Outcome:
+def _outcome(result: RunResult, values: dict[str, float]) -> Outcome:
     return Outcome(result.status, result.reason, as_recorded(values))
 
 

@@ -58,7 +58,7 @@ def method_names(text: str) -> list[str]:
     """Registry names of a comma-separated list, once each; `all` in it is the board's standard set."""
     from methods.registry import all_methods, broken_methods, find_method
 
-    standard = [name for name, method in all_methods().items() if method.in_all]
+    standard = [name for name, method in all_methods().items() if method.default]
     names: dict[str, None] = {}
     for part in filter(None, map(str.strip, text.split(","))):
         names |= dict.fromkeys(standard if part == "all" else [find_method(part).name])

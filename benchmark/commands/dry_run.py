@@ -1,4 +1,4 @@
-"""`run --dry-run`: the plan in words: cells, stages, what is stored, time and disk needed."""
+"""`run --dry-run`: the plan in words: runs, stages, what is stored, time and disk needed."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ one that is being written. They go when it ends."""
 
 
 def print_plan(plan: Plan) -> bool:
-    """Print every cell's stages, marked stored or to do, what would be fetched, and the disk needed.
+    """Print every run's stages, marked stored or to do, what would be fetched, and the disk needed.
 
-    Returns whether all cells can run or are not meant to ("not run"); says so where not.
+    Returns whether all runs can begin or are not meant to ("not run"); says so where not.
     """
     needed = 0.0
     trainings = []
     counted = set()
-    for cell in plan.cells:
-        title = f"{plan.config.dataset.name} · {cell.title}"
-        if cell.status != "planned":
-            console.print(f"{title}\n  {cell.status}: {cell.reason}", markup=False)
+    for run in plan.runs:
+        title = f"{plan.config.dataset.name} · {run.title}"
+        if run.status != "planned":
+            console.print(f"{title}\n  {run.status}: {run.reason}", markup=False)
             continue
         console.print(title, markup=False)
-        for planned in cell.stages:
+        for planned in run.stages:
             stored = plan.store.find(planned.stage.name, planned.key) is not None
             adds = not stored and planned.key not in counted
             estimate = disk_estimate(plan, planned) if adds else 0.0
@@ -72,7 +72,7 @@ def print_plan(plan: Plan) -> bool:
     checkpoints = sum(sorted(trainings)[-processes:])  # those that may be under way at once
     meanwhile = f", and {size(checkpoints)} while networks are trained" if checkpoints else ""
     console.print(
-        f"\n{len(plan.cells)} runs, {time.todo} stages to do; about {size(needed)} of disk in {root}{meanwhile}, "
+        f"\n{len(plan.runs)} runs, {time.todo} stages to do; about {size(needed)} of disk in {root}{meanwhile}, "
         f"{size(free)} free",
         markup=False,
     )
@@ -80,11 +80,11 @@ def print_plan(plan: Plan) -> bool:
         console.print(str(time), markup=False)
     if needed + checkpoints > free:
         console.print("Not enough space: point runtime.store to a larger disk.", style="red")
-    failed = [cell for cell in plan.cells if cell.status == "failed"]
+    failed = [run for run in plan.runs if run.status == "failed"]
     if failed:
-        names = ", ".join(dict.fromkeys(cell.method.name for cell in failed))
+        names = ", ".join(dict.fromkeys(run.method.name for run in failed))
         console.print(
-            f"{len(failed)} of {len(plan.cells)} runs cannot begin ({names}): see above",
+            f"{len(failed)} of {len(plan.runs)} runs cannot begin ({names}): see above",
             style="red",
             markup=False,
         )

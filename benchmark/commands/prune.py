@@ -19,11 +19,11 @@ from benchmark.failures import ConfigError
 from benchmark.store import Store, read_manifest
 from datasets.base import DataError
 from datasets.files.sealed import read_sealed
-from results.io import CELLS_FILE
+from results.io import RUNS_FILE
 from results.resamples import RESAMPLES_FOLDER, resampled_from
 
-OF_NO_CELL = ("check-masks", "score-references", "count-network")
-"""Artifacts of a data set or a network and no cell's: a few kB, kept."""
+OF_NO_RUN = ("check-masks", "score-references", "count-network")
+"""Artifacts of a data set or a network and no run's: a few kB, kept."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def prune(
 def leftovers(store: Store, runs: Path, days: float) -> list[Leftover]:
     """Finished, unfinished and damaged folders of the store older than `days` that no run under `runs` needs.
 
-    Needed is what a run's cells or resamples name, and what that was made from.
+    Needed is what the runs or resamples of a run folder name, and what that was made from.
     Runs at work make theirs young as they go (`Store.touch`).
     Raises ConfigError if there is no run at all, DataError if one, or a manifest, cannot be read.
     """
@@ -76,7 +76,7 @@ def leftovers(store: Store, runs: Path, days: float) -> list[Leftover]:
         Leftover(folder, folder.name, held)
         for part in ("artifacts", "work", "damaged")
         for folder in sorted(store.root.glob(f"{part}/*/*"))
-        if part != "artifacts" or (folder.name not in needed and folder.parent.name not in OF_NO_CELL)
+        if part != "artifacts" or (folder.name not in needed and folder.parent.name not in OF_NO_RUN)
         for held, used in [_size_and_age(folder)]
         if used < before
     ]
@@ -92,14 +92,14 @@ def _size_and_age(folder: Path) -> tuple[int, float]:
 
 
 def _named(runs: Path) -> Iterator[str]:
-    """Keys in the cells and resamples of the run folders, those of experiments included."""
-    cells = sorted(runs.rglob(CELLS_FILE))
+    """Keys in the runs and resamples of the run folders, those of experiments included."""
+    files = sorted(runs.rglob(RUNS_FILE))
     resamples = sorted(runs.rglob(f"{RESAMPLES_FOLDER}/*.npz"))
-    if not cells and not resamples:
+    if not files and not resamples:
         raise ConfigError(
             f"--runs {runs}: no run folder in it, so that all of the store would go; give the folder of the runs"
         )
-    for file in cells:
+    for file in files:
         try:
             stages = [s for c in read_sealed(file)["cells"] for s in c["stages"]]
         except (ValueError, KeyError, TypeError) as error:

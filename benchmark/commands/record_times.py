@@ -16,7 +16,7 @@ from benchmark.console import console
 from benchmark.failures import ConfigError
 from benchmark.planning.plan import make_plan
 from benchmark.provenance import cpu_name, hardware_name
-from benchmark.store import Entry
+from benchmark.store import StoredArtifact
 from benchmark.timing.estimate import Estimates
 from benchmark.timing.machine_speed import machine_speed
 from benchmark.timing.reference_times import FILE, write_times
@@ -34,9 +34,9 @@ def record_times(
     estimates = Estimates(plan)
     seconds: dict[tuple[str, float, tuple[str, ...]], list[float]] = {}
     hardware: list[dict[str, Any]] = []
-    for planned, entry in plan.entries():
+    for planned, artifact in plan.artifacts():
         function, work, settings = estimates.described(planned)
-        made = whole(entry, f"stage {planned.stage.name}")
+        made = whole(artifact, f"stage {planned.stage.name}")
         hardware.append(made["provenance"]["hardware"])
         seconds.setdefault((function, work, tuple(sorted(settings))), []).append(made["seconds"])
         if planned.score_key is not None and (
@@ -66,12 +66,12 @@ def record_times(
     console.print(f"{len(stages)} times of {scale} in {FILE}", markup=False)
 
 
-def whole(entry: Entry | None, what: str) -> dict[str, Any]:
+def whole(artifact: StoredArtifact | None, what: str) -> dict[str, Any]:
     """The manifest of what was made in one go; ConfigError for what was not."""
-    if entry is None:
+    if artifact is None:
         raise ConfigError(f"{what} is not stored; first run: wsss run --methods all")
-    if entry.manifest["resumed"]:
+    if artifact.manifest["resumed"]:
         raise ConfigError(
             f"{what} was resumed, so its seconds are those of a part; run it anew in another store"
         )
-    return dict(entry.manifest)
+    return dict(artifact.manifest)

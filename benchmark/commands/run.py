@@ -169,7 +169,7 @@ def _run_board(jobs: list[Job], run_dir: Path) -> None:
     print_board(run_dir)
     console.print(f"\nReport: {board.reports['html']}", markup=False)
     announce(results, run_dir)
-    failures = [f"{r.cell.title.replace(' · ', ' ')}: {r.reason}" for r in results if r.status == "failed"]
+    failures = [f"{r.run.title.replace(' · ', ' ')}: {r.reason}" for r in results if r.status == "failed"]
     end(failures + runner.reference_failures)
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from benchmark.console import Progress, console
 from benchmark.execution import training
 from benchmark.store import SCRATCH
-from datasets.base import Companion, DataError, Dataset, Sample, TrainingView
+from datasets.base import DataError, Dataset, DenseMap, Sample, TrainingView
 from datasets.loading.loader import Batch, ImageBatch, TrainLoader, image_batches
 from datasets.recipe import Normalisation, Recipe
 from methods.base import Artifact, Supervision
@@ -37,7 +37,7 @@ class RunContext:
         output: Path,
         seed: int,
         progress: Progress,
-        masks: Companion | None,
+        masks: DenseMap | None,
         checkpoints: Path | None = None,
         log_metrics: Callable[[Mapping[str, float], int], None] = lambda values, iteration: None,
     ) -> None:
@@ -54,7 +54,7 @@ class RunContext:
         self._loaders: list[TrainLoader] = []
         self._steps, self._training_seconds = 0, 0.0
 
-    def masks(self) -> Companion:
+    def masks(self) -> DenseMap:
         if self._masks is None:
             raise PermissionError(
                 f"this stage asked for true masks, but its method does not declare Supervision.{Supervision.MASKS.name}"
@@ -70,7 +70,7 @@ class RunContext:
         recipe: Recipe,
         normalisation: Normalisation,
         batch_size: int,
-        companions: Mapping[str, Companion] | None = None,
+        dense_maps: Mapping[str, DenseMap] | None = None,
     ) -> Callable[[int, int], Iterator[Batch]]:
         loader = TrainLoader(
             samples,
@@ -80,7 +80,7 @@ class RunContext:
             batch_size,
             seed=self.seed,
             device=self.device,
-            companions=companions or {},
+            dense_maps=dense_maps or {},
             workers=self._runtime.workers or None,
             cache_bytes=self._runtime.cache_mb << 20,
             rank=self._fabric.global_rank,
@@ -175,8 +175,8 @@ class RunContext:
         console.print(f"  {message}", markup=False)
 
 
-def mask_companion(dataset: Dataset) -> Companion:
-    """True masks as a label companion; only for mask-supervised entries."""
+def mask_dense_map(dataset: Dataset) -> DenseMap:
+    """True masks as a label map; only for mask-supervised entries."""
 
     def path_of(sample_id: str) -> Path:
         path = dataset.mask_path(sample_id)
@@ -184,4 +184,4 @@ def mask_companion(dataset: Dataset) -> Companion:
             raise FileNotFoundError(f"{dataset.name} has no mask for {sample_id}")
         return path
 
-    return Companion(path_of, "labels")
+    return DenseMap(path_of, "labels")

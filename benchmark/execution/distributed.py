@@ -45,18 +45,18 @@ class Team:
 
         dist.barrier(group=self._control)
 
-    def begin(self, cell: int, stage: int) -> None:
+    def begin(self, run: int, stage: int) -> None:
         """Rank 0: the others now run this stage of the plan with it."""
-        self._pass((cell, stage))
+        self._pass((run, stage))
 
     def dismiss(self) -> None:
         """Rank 0: there is nothing left to train."""
         self._pass(_DONE)
 
     def next_stage(self) -> tuple[int, int] | None:
-        """Other ranks: what rank 0 begins next, as (cell, stage); None when it dismisses them."""
-        cell, stage = self._pass(_DONE)
-        return None if (cell, stage) == _DONE else (cell, stage)
+        """Other ranks: what rank 0 begins next, as (run, stage); None when it dismisses them."""
+        run, stage = self._pass(_DONE)
+        return None if (run, stage) == _DONE else (run, stage)
 
     def agree(self, error: str | None) -> str | None:
         """After a stage: this process's failure in, the first failure of any process out.
@@ -84,8 +84,8 @@ class Team:
 
         message = torch.tensor(values)
         dist.broadcast(message, 0, group=self._control)
-        cell, stage = message.tolist()
-        return cell, stage
+        run, stage = message.tolist()
+        return run, stage
 
 
 def form_team(runtime: RuntimeConfig) -> Team | None:

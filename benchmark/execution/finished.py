@@ -1,27 +1,27 @@
-"""The leaderboard in the terminal while a run goes on: a line for each cell that is through."""
+"""The leaderboard in the terminal while a plan goes on: a line for each finished run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from benchmark.console import console
-from benchmark.execution.runner import CellResult
-from benchmark.planning.plan import Cell
+from benchmark.execution.runner import RunResult
+from benchmark.planning.plan import PlannedRun
 
 COLUMNS = {"CAM": ("cam", "fixed"), "pseudo": ("pseudo_label", ""), "segm.": ("segmentation", "")}
 """Heading -> stage and variant of the mean IoU below it; CAMs are at the fixed threshold."""
 WIDTH = 7
 
 
-class FinishedCells:
-    """Prints the line of each finished cell, under a heading."""
+class FinishedRuns:
+    """Prints the line of each finished run, under a heading."""
 
-    def __init__(self, cells: Sequence[Cell]) -> None:
-        self._total, self._done, self._headed = len(cells), 0, False
-        self._title = max(len(cell.title) for cell in cells)
+    def __init__(self, runs: Sequence[PlannedRun]) -> None:
+        self._total, self._done, self._headed = len(runs), 0, False
+        self._title = max(len(run.title) for run in runs)
 
-    def show(self, result: CellResult, left: str = "") -> None:
-        """Print what a cell has scored and taken; nothing of one that has no result, whose reason has been said.
+    def show(self, result: RunResult, left: str = "") -> None:
+        """Print what a run has scored and taken; nothing of one that has no result, whose reason has been said.
 
         left: how long the others will take
         """
@@ -37,11 +37,11 @@ class FinishedCells:
         if left and self._done < self._total:
             progress += f", {left}"
         console.print(
-            f"{result.cell.title:<{self._title}}{scores}  {result.costs_said()}{progress}", markup=False
+            f"{result.run.title:<{self._title}}{scores}  {result.costs_said()}{progress}", markup=False
         )
 
 
-def _miou(result: CellResult, stage: str, variant: str) -> str:
+def _miou(result: RunResult, stage: str, variant: str) -> str:
     for _, rows in result.scores:
         for row in rows:
             if (row["stage"], row["variant"], row["metric"], row["class_name"]) == (

@@ -1,6 +1,6 @@
 """Where training losses and stage scores are shown as they come: TensorBoard, Weights & Biases or MLflow.
 
-Off by default (`runtime.logger=none`). A cell is one run of the logger, in a group of its data set, scale and
+Off by default (`runtime.logger=none`). A run of the plan is one run of the logger, in a group of its data set, scale and
 protocol. Losses are `<stage>/<term>` by iteration; scores `<stage>/<metric>` or `<stage>_<variant>/<metric>`.
 """
 
@@ -30,8 +30,8 @@ def require_logger(runtime: RuntimeConfig) -> None:
         raise ConfigError(f"runtime.logger={kind} needs the package {kind}; pip install {kind}")
 
 
-class CellLog:
-    """The log of one cell, opened when there is something to say; call it with values by name and the iteration.
+class RunLog:
+    """The log of one run, opened when there is something to say; call it with values by name and the iteration.
 
     One that fails (no server, a full disk) says so once and is silent from then on, while the run goes on.
     """
@@ -66,9 +66,9 @@ class CellLog:
         console.print(f"{self._what} failed, and the run goes on without it: {said}", markup=False)
 
 
-def cell_log(runtime: RuntimeConfig, group: str, name: str) -> CellLog | None:
-    """The log of a cell by `runtime.logger`; None without one."""
-    return None if runtime.logger == NO_LOGGER else CellLog(runtime, group, name)
+def run_log(runtime: RuntimeConfig, group: str, name: str) -> RunLog | None:
+    """The log of a run by `runtime.logger`; None without one."""
+    return None if runtime.logger == NO_LOGGER else RunLog(runtime, group, name)
 
 
 def overall_scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

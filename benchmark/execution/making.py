@@ -18,8 +18,8 @@ from benchmark.execution.distributed import Team, make_fabric
 from benchmark.execution.memory import PeakMemory, release_unused
 from benchmark.execution.tasks import Outcome, Task
 from benchmark.failures import one_line, packages_of
-from benchmark.planning.plan import Cell, Plan, PlannedStage
-from benchmark.store import SCRATCH, Entry, Store, disk_is_full
+from benchmark.planning.plan import Plan, PlannedRun, PlannedStage
+from benchmark.store import SCRATCH, Store, StoredArtifact, disk_is_full
 from benchmark.timing.estimate import megapixels
 from datasets.base import DataError
 from methods.base import Artifact, Kind, MethodError, Supervision, function_of
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 LogLosses = Callable[[int, Mapping[str, float], int], None]
-"""(index of the cell, losses by name, iteration)"""
+"""(index of the run, losses by name, iteration)"""
 
 
 class Maker:
     """Makes what a plan needs; each artifact under its key's lock, so that several processes may share the store."""
 
     def __init__(
-        self, plan: Plan, team: Team | None = None, log: LogLosses = lambda cell, values, iteration: None
+        self, plan: Plan, team: Team | None = None, log: LogLosses = lambda run, values, iteration: None
     ) -> None:
         """team: the processes of a run under torchrun, of which this one is rank 0; log: told the losses of trainings"""
         self.plan = plan
@@ -47,22 +47,22 @@ class Maker:
 
     def do(self, task: Task) -> Outcome:
         """Do a task; a failure is its outcome."""
-        cell = self.plan.cells[task.cell]
-        planned = cell.stages[task.stage]
-        title = f"{cell.title} · {planned.stage.name}"
+        run = self.plan.runs[task.run]
+        planned = run.stages[task.stage]
+        title = f"{run.title} · {planned.stage.name}"
         try:
             if task.scoring:
-                entry, cached = self._scores(planned, f"{title} · scoring")
+                artifact, cached = self._scores(planned, f"{title} · scoring")
             else:
-                entry, cached = self.obtain(
+                artifact, cached = self.obtain(
                     planned.stage.name,
                     planned.key,
                     title,
-                    lambda work: self._execute(cell, planned, work, title),
+                    lambda work: self._execute(run, planned, work, title),
                 )
-            outcome = Outcome(cached, resumed=bool(entry.manifest.get("resumed")))
+            outcome = Outcome(cached, resumed=bool(artifact.manifest.get("resumed")))
         except Exception as error:
-            failure = one_line(error, self.plan.store.root, packages_of(cell.method, planned.stage.run))
+            failure = one_line(error, self.plan.store.root, packages_of(run.method, planned.stage.run))
             full = disk_is_full(error)  # then its traceback would not fit either
             outcome = Outcome(failure=failure, traceback="" if full else "".join(format_exception(error)))
         if not outcome.cached:
@@ -71,14 +71,14 @@ class Maker:
 
     def is_stored(self, task: Task) -> bool:
         """Whether there is nothing left to do."""
-        planned = self.plan.cells[task.cell].stages[task.stage]
+        planned = self.plan.runs[task.run].stages[task.stage]
         name = planned.score_name if task.scoring else planned.stage.name
         if self.plan.store.intact(name, task.key) is None:
             return False
         self.plan.store.touch(name, task.key)
         return True
 
-    def _scores(self, planned: PlannedStage, title: str) -> tuple[Entry, bool]:
+    def _scores(self, planned: PlannedStage, title: str) -> tuple[StoredArtifact, bool]:
         assert planned.score_key is not None
         artifact = self._input(planned)
         return self.obtain(
@@ -88,14 +88,14 @@ class Maker:
             lambda work: self._score(planned, artifact, work, title),
         )
 
-    def _input(self, planned: PlannedStage) -> Entry:
+    def _input(self, planned: PlannedStage) -> StoredArtifact:
         """An artifact that something is going to be made from."""
-        if (entry := self.plan.store.intact(planned.stage.name, planned.key)) is None:
+        if (artifact := self.plan.store.intact(planned.stage.name, planned.key)) is None:
             path = self.plan.store.path(planned.stage.name, planned.key)
             raise DataError(
                 f"{path}: not there any more, or damaged; run the same command again: it makes it anew"
             )
-        return entry
+        return artifact
 
     def check_masks(self) -> None:
         """Raises DataError if a mask that will be opened is faulty."""
@@ -124,26 +124,26 @@ class Maker:
         team, store = self._team, self.plan.store
         assert team is not None
         while (order := team.next_stage()) is not None:
-            cell = self.plan.cells[order[0]]
-            planned = cell.stages[order[1]]
+            run = self.plan.runs[order[0]]
+            planned = run.stages[order[1]]
             error = None
             checkpoints = store.work_path(planned.stage.name, planned.key) / SCRATCH
             with TemporaryDirectory() as output:
                 (Path(output) / SCRATCH).mkdir()
                 try:
-                    self._call(cell, planned, Path(output), "", checkpoints)
-                except Exception as raised:  # rank 0 makes it the cell's row
-                    error = one_line(raised, store.root, packages_of(cell.method, planned.stage.run))
+                    self._call(run, planned, Path(output), "", checkpoints)
+                except Exception as raised:  # rank 0 makes it the run's row
+                    error = one_line(raised, store.root, packages_of(run.method, planned.stage.run))
             team.agree(error)
 
     def obtain(
         self, name: str, key: str, title: str, make: Callable[[Path], Mapping[str, Any]]
-    ) -> tuple[Entry, bool]:
-        """The stored artifact, or a new one made under the key's lock. Returns (entry, was it stored)."""
+    ) -> tuple[StoredArtifact, bool]:
+        """The stored artifact, or a new one made under the key's lock. Returns (artifact, was it stored)."""
         store: Store = self.plan.store
-        if (entry := store.intact(name, key)) is not None:
+        if (artifact := store.intact(name, key)) is not None:
             store.touch(name, key)
-            return entry, True
+            return artifact, True
         self._keep_young()
 
         def waiting() -> None:
@@ -165,31 +165,31 @@ class Maker:
                 "host_memory_mb": round(memory.host_mb, 1),
                 "device_memory_mb": memory.device_mb and round(memory.device_mb, 1),
             }
-            entry = store.commit(name, key, work, {**manifest, **cost})
+            artifact = store.commit(name, key, work, {**manifest, **cost})
         console.print(f"{title}: {duration(seconds)}", markup=False)
-        return entry, False
+        return artifact, False
 
     def _keep_young(self) -> None:
         """No leaderboard names this run's artifacts before it ends: `prune` is to take none of them meanwhile."""
-        for planned in (planned for cell in self.plan.cells for planned in cell.stages):
+        for planned in (planned for run in self.plan.runs for planned in run.stages):
             self.plan.store.touch(planned.stage.name, planned.key)
             if planned.score_key is not None:
                 self.plan.store.touch(planned.score_name, planned.score_key)
 
-    def _execute(self, cell: Cell, planned: PlannedStage, work: Path, title: str) -> Mapping[str, Any]:
+    def _execute(self, run: PlannedRun, planned: PlannedStage, work: Path, title: str) -> Mapping[str, Any]:
         """Make an artifact in `work`, with the whole team where it is trained; what its manifest says of it."""
         if self._team and planned.stage.yields == Kind.WEIGHTS:
-            self._team.begin(self.plan.cells.index(cell), cell.stages.index(planned))
+            self._team.begin(self.plan.runs.index(run), run.stages.index(planned))
             try:
-                costs = self._call(cell, planned, work, title)
+                costs = self._call(run, planned, work, title)
             except Exception as error:
-                said = one_line(error, self.plan.store.root, packages_of(cell.method, planned.stage.run))
+                said = one_line(error, self.plan.store.root, packages_of(run.method, planned.stage.run))
                 self._team.agree(said)
                 raise
             if (failure := self._team.agree(None)) is not None:
                 raise MethodError(failure)
         else:
-            costs = self._call(cell, planned, work, title)
+            costs = self._call(run, planned, work, title)
         return {
             **costs,
             "kind": planned.stage.yields.value,
@@ -201,28 +201,28 @@ class Maker:
             "conversion": asdict(self.plan.dataset.conversion()),
             "inputs": {role: up.key for role, up in planned.inputs.items()},
             "max_iterations": self.plan.config.runtime.max_iterations,
-            "seed": cell.seed if planned.stage.seeded else None,
+            "seed": run.seed if planned.stage.seeded else None,
             "provenance": provenance.collect(self._get_fabric().device) | {"weights": planned.weights},
         }
 
     def _call(
-        self, cell: Cell, planned: PlannedStage, work: Path, title: str, checkpoints: Path | None = None
+        self, run: PlannedRun, planned: PlannedStage, work: Path, title: str, checkpoints: Path | None = None
     ) -> dict[str, float]:
         """The stage's function; arguments as `RunContext`'s. Returns what its trainings took."""
         from contextlib import nullcontext
 
-        from benchmark.execution.context import RunContext, mask_companion
+        from benchmark.execution.context import RunContext, mask_dense_map
         from benchmark.execution.training import seed_everything
         from datasets.files.guard import masks_closed
 
         plan, stage = self.plan, planned.stage
-        may_see_masks = Supervision.MASKS in cell.method.supervision
+        may_see_masks = Supervision.MASKS in run.method.supervision
         inputs = {
             role: Artifact(self._input(up).path, up.key, up.stage.yields, up.stage.settings)
             for role, up in planned.inputs.items()
         }
-        seed = cell.seed if stage.seeded else 0
-        index = plan.cells.index(cell)
+        seed = run.seed if stage.seeded else 0
+        index = plan.runs.index(run)
         progress = stage_progress(title)
         context = RunContext(
             fabric=self._get_fabric(),
@@ -232,22 +232,24 @@ class Maker:
             output=work,
             seed=seed,
             progress=progress,
-            masks=mask_companion(plan.dataset) if may_see_masks else None,
+            masks=mask_dense_map(plan.dataset) if may_see_masks else None,
             checkpoints=checkpoints,
             log_metrics=lambda values, iteration: self._log(
                 index, {f"{stage.name}/{name}": value for name, value in values.items()}, iteration
             ),
         )
-        run = function_of(stage.run)
+        function = function_of(stage.run)
         seed_everything(seed)
         try:
             with nullcontext() if may_see_masks else masks_closed(plan.dataset.mask_directories()):
-                run(context, stage.settings)
+                function(context, stage.settings)
         finally:
             progress.stop()  # a bar that a failure left on the screen would break the next one's
         return context.training_costs()
 
-    def _score(self, planned: PlannedStage, entry: Entry, work: Path, title: str) -> Mapping[str, Any]:
+    def _score(
+        self, planned: PlannedStage, artifact: StoredArtifact, work: Path, title: str
+    ) -> Mapping[str, Any]:
         from benchmark.evaluation.classifier import score_classifications
         from benchmark.evaluation.evaluator import score_cams, score_label_maps
 
@@ -257,10 +259,10 @@ class Maker:
         counts = work / "counts.parquet"
         try:
             if kind == Kind.IMAGE_SCORES:
-                scores = score_classifications(entry.path, dataset, planned.split, stage=planned.scored_as)
+                scores = score_classifications(artifact.path, dataset, planned.split, stage=planned.scored_as)
             elif kind == Kind.CAM:
                 scores = score_cams(
-                    entry.path,
+                    artifact.path,
                     dataset,
                     planned.split,
                     planned.stage.fixed_threshold,
@@ -273,7 +275,7 @@ class Maker:
                 )
             else:
                 scores = score_label_maps(
-                    entry.path,
+                    artifact.path,
                     dataset,
                     planned.split,
                     stage=planned.scored_as,
@@ -301,7 +303,7 @@ class Maker:
         for stage, split in (("cam", "train"), ("pseudo_label", "train"), ("segmentation", "val")):
             if plan.dataset.masked(split):
                 try:
-                    entry, _ = self.obtain(
+                    artifact, _ = self.obtain(
                         "score-references",
                         plan.reference_key(stage, split),
                         f"references · {split}",
@@ -312,7 +314,7 @@ class Maker:
                     if reason not in self.reference_failures:  # two stages are scored on train
                         self.reference_failures.append(reason)
                 else:
-                    rows += entry.manifest["rows"]
+                    rows += artifact.manifest["rows"]
         return rows
 
     def _reference_rows(self, stage: str, split: str, work: Path) -> Mapping[str, Any]:

@@ -29,9 +29,9 @@ class Pace:
         self._remaining = Remaining(seconds, needs, processes)
         self._begun: dict[str, float] = {}
         self._said = time.perf_counter()
-        self._by_cell = [
-            sum(seconds.get(key) or 0.0 for p in cell.stages for key in (p.key, p.score_key) if key)
-            for cell in plan.cells
+        self._by_run = [
+            sum(seconds.get(key) or 0.0 for p in run.stages for key in (p.key, p.score_key) if key)
+            for run in plan.runs
         ]
 
     def announce(self) -> None:
@@ -42,8 +42,8 @@ class Pace:
             console.print(f"{expected.todo} stages to do{where}: {expected}", markup=False)
 
     def urgency(self, task: Task) -> float:
-        """What the task's cell is expected to take: the longest are begun first, so that none is left at the end."""
-        return self._by_cell[task.cell]
+        """What the task's run is expected to take: the longest are begun first, so that none is left at the end."""
+        return self._by_run[task.run]
 
     def began(self, task: Task) -> None:
         self._begun[task.name] = time.perf_counter()

@@ -62,7 +62,7 @@ class OneByOne:
 
     @property
     def free(self) -> int:
-        return int(not self._done)  # the last one's outcome first: its cell may be through
+        return int(not self._done)  # the last one's outcome first: its run may be through
 
     def begin(self, task: Task) -> None:
         self._done.append((task, self._maker.do(task)))
@@ -202,7 +202,7 @@ class _Worker:
 
 
 def process_count(plan: Plan) -> int:
-    """Processes for a plan: `runtime.processes`, or as many as have cells, cores and memory.
+    """Processes for a plan: `runtime.processes`, or as many as have runs, cores and memory.
 
     It follows from the plan and the machine, not from what is stored, so that a run that is resumed computes with as
     many threads as before, to the last bit. On a GPU it is one.
@@ -210,14 +210,14 @@ def process_count(plan: Plan) -> int:
     runtime = plan.config.runtime
     if runtime.processes:
         return runtime.processes
-    cells = sum(cell.status == "planned" for cell in plan.cells)
+    runs = sum(run.status == "planned" for run in plan.runs)
     cores = usable_cores()
-    if cells < 2 or cores < 2 or (runtime.device != "cpu" and _has_gpu()):
+    if runs < 2 or cores < 2 or (runtime.device != "cpu" and _has_gpu()):
         return 1
     import psutil
 
     room = int(min(psutil.virtual_memory().total, _memory_limit()) // MEMORY_EACH)
-    return max(1, min(cells, cores, room, MOST))
+    return max(1, min(runs, cores, room, MOST))
 
 
 def threads_each(processes: int) -> int:
@@ -263,8 +263,8 @@ def _prepare(sender: Connection, threads: int) -> None:
 def _take(plan: Plan) -> None:
     global _maker
 
-    def log(cell: int, values: Mapping[str, float], iteration: int) -> None:
-        _send(("losses", cell, dict(values), iteration))
+    def log(run: int, values: Mapping[str, float], iteration: int) -> None:
+        _send(("losses", run, dict(values), iteration))
 
     import torch
 

@@ -1,4 +1,4 @@
-"""Executes a plan: every stage that is not stored, and its scores. One cell's failure never stops others."""
+"""Executes a plan: every stage that is not stored, and its scores. One run's failure never stops others."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 
 from benchmark.console import console, duration
 from benchmark.execution.distributed import Team
-from benchmark.execution.loggers import CellLog, cell_log, overall_scores, require_logger
+from benchmark.execution.loggers import RunLog, overall_scores, require_logger, run_log
 from benchmark.execution.making import Maker
 from benchmark.execution.pace import Pace
 from benchmark.execution.processes import Executor, OneByOne, SideBySide, process_count
-from benchmark.execution.tasks import Agenda, Outcome, Task, artifact_name, cell_tasks, scores_name
-from benchmark.planning.plan import Cell, Job, Plan, PlannedStage, plan_jobs
+from benchmark.execution.tasks import Agenda, Outcome, Task, artifact_name, run_tasks, scores_name
+from benchmark.planning.plan import Job, Plan, PlannedRun, PlannedStage, plan_jobs
 from benchmark.planning.tuning_file import threshold_notes
-from benchmark.store import Entry
+from benchmark.store import StoredArtifact
 from datasets.base import DataError
 
 TRACEBACKS = "tracebacks"
@@ -30,14 +30,14 @@ COSTS = (*MEMORY, "step_seconds", "wait_share")
 
 
 @dataclass
-class CellResult:
-    """What happened to a cell; `scores` holds the metric rows of each scored stage."""
+class RunResult:
+    """What happened to a run; `scores` holds the metric rows of each scored stage."""
 
-    cell: Cell
+    run: PlannedRun
     status: str = "done"
     reason: str = ""
     stages: list[dict[str, Any]] = field(default_factory=list)
-    artifacts: dict[str, Entry] = field(default_factory=dict)
+    artifacts: dict[str, StoredArtifact] = field(default_factory=dict)
     scores: list[tuple[PlannedStage, list[dict[str, Any]]]] = field(default_factory=list)
 
     def costs(self) -> list[dict[str, Any]]:
@@ -55,7 +55,7 @@ class CellResult:
         return sum(cost["seconds"] for cost in self.costs())
 
     def costs_said(self) -> str:
-        """What the cell took, for the terminal."""
+        """What the run took, for the terminal."""
         said = duration(self.seconds)
         for name, what in zip(MEMORY, ("peak memory", "on the GPU")):
             if peaks := [cost[name] for cost in self.costs() if name in cost]:
@@ -65,7 +65,7 @@ class CellResult:
 
 
 class Runner:
-    """Runs the cells of one plan, in as many processes as `process_count` says."""
+    """Executes the runs of one plan, in as many processes as `process_count` says."""
 
     def __init__(self, plan: Plan, team: Team | None = None, folder: Path | None = None) -> None:
         """team: the processes of a run under torchrun; this one is rank 0 if it calls `run`
@@ -77,19 +77,19 @@ class Runner:
         require_logger(plan.config.runtime)
         self._maker = Maker(plan, team, self._log_losses)
         self._processes = 1 if team else process_count(plan)
-        self._logs: dict[int, CellLog] = {}
+        self._logs: dict[int, RunLog] = {}
         self._logged: dict[int, list[int]] = {}
-        """Cells that want what is being trained, by the one that its task names."""
+        """Runs that want what is being trained, by the one that its task names."""
         self.pace: Pace | None = None
 
     def follow_pace(self) -> None:
         """Say how long it will take, and go on saying what is left; where there is something to do."""
-        if any(entry is None for _, entry in self.plan.entries()):
+        if any(artifact is None for _, artifact in self.plan.artifacts()):
             self.pace = Pace(self.plan, self._processes)
             self.pace.announce()
 
-    def run(self, finished: Callable[[CellResult], None] = lambda result: None) -> list[CellResult]:
-        """Run every cell; the results are in the order of the plan. What is finished is stored, also when Ctrl-C comes.
+    def run(self, finished: Callable[[RunResult], None] = lambda result: None) -> list[RunResult]:
+        """Execute every run; results in the order of the plan. What is finished is stored, also when Ctrl-C comes.
 
         finished: told each result as soon as it is there
         Raises DataError before anything is computed if a mask that will be opened is faulty.
@@ -100,11 +100,11 @@ class Runner:
             if self._team:
                 self._team.dismiss()
             raise
-        results = [CellResult(cell) for cell in self.plan.cells]
+        results = [RunResult(run) for run in self.plan.runs]
         try:
             self._run_tasks(results, finished)
         finally:
-            for log in self._logs.values():  # of cells that an interrupt has stopped
+            for log in self._logs.values():  # of runs that an interrupt has stopped
                 log.close(failed=True)
         if self._team:
             self._team.dismiss()
@@ -124,10 +124,10 @@ class Runner:
         """Why reference rows are missing, one line each."""
         return self._maker.reference_failures
 
-    def _run_tasks(self, results: Sequence[CellResult], finished: Callable[[CellResult], None]) -> None:
+    def _run_tasks(self, results: Sequence[RunResult], finished: Callable[[RunResult], None]) -> None:
         pace = self.pace
         urgency = pace.urgency if pace and self.side_by_side else None
-        agenda = Agenda([cell_tasks(self.plan, number) for number in range(len(results))], urgency)
+        agenda = Agenda([run_tasks(self.plan, number) for number in range(len(results))], urgency)
         for number in agenda.through:  # said before hours of others' work
             self._finish(results[number], number, agenda)
             finished(results[number])
@@ -164,40 +164,40 @@ class Runner:
             return nullcontext(OneByOne(self._maker))
         return SideBySide(self.plan, self._processes, self._log_losses)
 
-    def _finish(self, result: CellResult, number: int, agenda: Agenda) -> None:
-        """Gather what the cell's tasks have made."""
-        cell = result.cell
-        if cell.status != "planned":
-            result.status, result.reason = cell.status, cell.reason
-            console.print(f"{cell.title}: {cell.status}: {cell.reason}", markup=False)
+    def _finish(self, result: RunResult, number: int, agenda: Agenda) -> None:
+        """Gather what the run's tasks have made."""
+        run = result.run
+        if run.status != "planned":
+            result.status, result.reason = run.status, run.reason
+            console.print(f"{run.title}: {run.status}: {run.reason}", markup=False)
         if (failure := agenda.failures.get(number)) is not None:
             result.status, result.reason = "failed", failure[0]
-            console.print(f"{cell.title}: FAILED: {failure[0]}", style="red", markup=False)
-        self._keep_traceback(cell, failure[1] if failure else "")
-        for planned in cell.stages:
+            console.print(f"{run.title}: FAILED: {failure[0]}", style="red", markup=False)
+        self._keep_traceback(run, failure[1] if failure else "")
+        for planned in run.stages:
             made = agenda.outcomes.get(artifact_name(planned))
             if made is not None and not made.failure:
-                own = agenda.tasks[artifact_name(planned)].cell == number
+                own = agenda.tasks[artifact_name(planned)].run == number
                 self._gather(result, planned, made.cached or not own, agenda)
         if (log := self._logs.pop(number, None)) is not None:
             log.close(failed=result.status == "failed")
 
-    def _gather(self, result: CellResult, planned: PlannedStage, cached: bool, agenda: Agenda) -> None:
+    def _gather(self, result: RunResult, planned: PlannedStage, cached: bool, agenda: Agenda) -> None:
         from benchmark.evaluation.evaluator import NO_MASKS
 
         name, store = planned.stage.name, self.plan.store
-        entry = store.find(name, planned.key)
-        assert entry is not None
-        result.artifacts[name] = entry
+        artifact = store.find(name, planned.key)
+        assert artifact is not None
+        result.artifacts[name] = artifact
         row = {
             "name": name,
             "key": planned.key,
             "kind": planned.stage.yields.value,
-            "seconds": entry.manifest["seconds"],
+            "seconds": artifact.manifest["seconds"],
             "cached": cached,
-            "resumed": entry.manifest.get("resumed", False),
-            "bytes": entry.bytes,
-            **_costs(entry),
+            "resumed": artifact.manifest.get("resumed", False),
+            "bytes": artifact.bytes,
+            **_costs(artifact),
             "notes": [],
             "scoring": None,
         }
@@ -212,8 +212,8 @@ class Runner:
         scores = store.find(planned.score_name, planned.score_key)
         assert scores is not None
         result.scores.append((planned, scores.manifest["rows"]))
-        scale = result.cell.config.scale.name
-        row["notes"] = [*scores.manifest["notes"], *threshold_notes(result.cell.method, planned.stage, scale)]
+        scale = result.run.config.scale.name
+        row["notes"] = [*scores.manifest["notes"], *threshold_notes(result.run.method, planned.stage, scale)]
         row["scoring"] = {
             "name": planned.score_name,
             "seconds": scores.manifest["seconds"],
@@ -221,54 +221,54 @@ class Runner:
             **_costs(scores),
         }
 
-    def _keep_traceback(self, cell: Cell, traceback: str) -> None:
+    def _keep_traceback(self, run: PlannedRun, traceback: str) -> None:
         """In the run's folder; "" removes that of an earlier command."""
         if self._tracebacks is None:
             return
-        path = self._tracebacks / f"{_file_name(cell)}.txt"
+        path = self._tracebacks / f"{_file_name(run)}.txt"
         if traceback:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(traceback)
-            console.print(f"{cell.title}: its traceback is in {path}", markup=False)
+            console.print(f"{run.title}: its traceback is in {path}", markup=False)
         else:
             path.unlink(missing_ok=True)
 
     def _open_logs(self, task: Task, agenda: Agenda) -> None:
-        """For all cells that want the task, whose losses are theirs."""
-        self._logged[task.cell] = agenda.wanting(task)
-        for number in self._logged[task.cell]:
+        """For all runs that want the task, whose losses are theirs."""
+        self._logged[task.run] = agenda.wanting(task)
+        for number in self._logged[task.run]:
             self._open_log(number)
 
     def _open_log(self, number: int) -> None:
-        cell = self.plan.cells[number]
-        config = cell.config
-        name = _file_name(cell)
-        if number not in self._logs and (log := cell_log(config.runtime, config.name, name)) is not None:
+        run = self.plan.runs[number]
+        config = run.config
+        name = _file_name(run)
+        if number not in self._logs and (log := run_log(config.runtime, config.name, name)) is not None:
             self._logs[number] = log
 
-    def _log_losses(self, cell: int, values: Mapping[str, float], iteration: int) -> None:
-        for number in self._logged.get(cell, []):
+    def _log_losses(self, run: int, values: Mapping[str, float], iteration: int) -> None:
+        for number in self._logged.get(run, []):
             if number in self._logs:
                 self._logs[number](values, iteration)
 
-    def _log_scores(self, task: Task, outcome: Outcome, cells: Sequence[int]) -> None:
+    def _log_scores(self, task: Task, outcome: Outcome, runs: Sequence[int]) -> None:
         if task.scoring and not outcome.failure:
-            planned = self.plan.cells[task.cell].stages[task.stage]
+            planned = self.plan.runs[task.run].stages[task.stage]
             scores = self.plan.store.find(planned.score_name, str(planned.score_key))
-            for cell in cells:
-                if scores is not None and cell in self._logs:
-                    self._logs[cell](overall_scores(scores.manifest["rows"]), None)
+            for run in runs:
+                if scores is not None and run in self._logs:
+                    self._logs[run](overall_scores(scores.manifest["rows"]), None)
 
 
-def _file_name(cell: Cell) -> str:
-    """A cell's title as the name of a file or folder: no spaces, no slashes."""
-    name = "-".join(part.removeprefix("seed ") for part in cell.title.split(" · "))
+def _file_name(run: PlannedRun) -> str:
+    """A run's title as the name of a file or folder: no spaces, no slashes."""
+    name = "-".join(part.removeprefix("seed ") for part in run.title.split(" · "))
     return re.sub(r"[^\w.=+-]+", "_", name)
 
 
-def _costs(entry: Entry) -> dict[str, float]:
+def _costs(artifact: StoredArtifact) -> dict[str, float]:
     """Those of `COSTS` that were recorded of an artifact's making."""
-    return {name: entry.manifest[name] for name in COSTS if entry.manifest.get(name) is not None}
+    return {name: artifact.manifest[name] for name in COSTS if artifact.manifest.get(name) is not None}
 
 
 def plan_in_team(jobs: Sequence[Job], team: Team | None) -> Plan | None:
@@ -283,7 +283,7 @@ def plan_in_team(jobs: Sequence[Job], team: Team | None) -> Plan | None:
     return plan
 
 
-def execute(jobs: Sequence[Job], team: Team | None, folder: Path) -> tuple[Runner, list[CellResult]] | None:
+def execute(jobs: Sequence[Job], team: Team | None, folder: Path) -> tuple[Runner, list[RunResult]] | None:
     """Plan and run; None where `plan_in_team` gives none. folder: see `Runner`."""
     if (plan := plan_in_team(jobs, team)) is None:
         return None

@@ -12,15 +12,15 @@ from benchmark.planning.plan import Plan, PlannedStage
 class Task:
     """An artifact to be made, or its scores.
 
-    name: stage (or scoring) and key, which cells that share an artifact share, too: stages of two names may do the
+    name: stage (or scoring) and key, which runs that share an artifact share, too: stages of two names may do the
           same and have equal keys, and the store keeps an artifact for each
-    cell, stage: indices into the plan, of the first cell that wants it
+    run, stage: indices into the plan, of the first run that wants it
     scoring: whether the scores are meant
     needs: names of the tasks that have to be done before
     """
 
     name: str
-    cell: int
+    run: int
     stage: int
     scoring: bool = False
     needs: tuple[str, ...] = ()
@@ -59,42 +59,42 @@ def scores_name(planned: PlannedStage) -> str:
     return f"{planned.score_name}/{planned.score_key}"
 
 
-def cell_tasks(plan: Plan, cell: int) -> list[Task]:
-    """The tasks of a cell, what comes first first: each artifact, then its scores.
+def run_tasks(plan: Plan, run: int) -> list[Task]:
+    """The tasks of a run, what comes first first: each artifact, then its scores.
 
-    What is not among the cell's stages is stored: `check` leaves out what recorded weights were learnt from.
+    What is not among the run's stages is stored: `check` leaves out what recorded weights were learnt from.
     """
     found = []
-    own = {artifact_name(planned) for planned in plan.cells[cell].stages}
-    for number, planned in enumerate(plan.cells[cell].stages):
+    own = {artifact_name(planned) for planned in plan.runs[run].stages}
+    for number, planned in enumerate(plan.runs[run].stages):
         made = artifact_name(planned)
         needs = tuple(name for name in map(artifact_name, planned.inputs.values()) if name in own)
-        found.append(Task(made, cell, number, needs=needs))
+        found.append(Task(made, run, number, needs=needs))
         scored = planned.score_key is not None
         if scored and (not planned.needs_masks or plan.dataset.masked(planned.split)):
-            found.append(Task(scores_name(planned), cell, number, scoring=True, needs=(made,)))
+            found.append(Task(scores_name(planned), run, number, scoring=True, needs=(made,)))
     return found
 
 
 class Agenda:
-    """The tasks of all cells: which is next, and which cells are through.
+    """The tasks of all runs: which is next, and which runs are through.
 
     Of those that can begin, the one of the largest `urgency` comes first, and among equals the first in the plan.
-    A failed task fails the cells that want it; what they alone want is not begun any more.
+    A failed task fails the runs that want it; what they alone want is not begun any more.
     """
 
-    def __init__(self, cells: Sequence[list[Task]], urgency: Callable[[Task], float] | None = None) -> None:
-        """cells: the tasks of each, in the order of the plan"""
+    def __init__(self, runs: Sequence[list[Task]], urgency: Callable[[Task], float] | None = None) -> None:
+        """runs: the tasks of each, in the order of the plan"""
         self.tasks: dict[str, Task] = {}
         self.outcomes: dict[str, Outcome] = {}
         self.failures: dict[int, tuple[str, str]] = {}
-        """Why a cell failed, by its index: the stage and its failure in one line; the traceback."""
-        self.through = [number for number, own in enumerate(cells) if not own]
-        """Cells that have nothing to do."""
-        for own in cells:
+        """Why a run failed, by its index: the stage and its failure in one line; the traceback."""
+        self.through = [number for number, own in enumerate(runs) if not own]
+        """Runs that have nothing to do."""
+        for own in runs:
             for task in own:
                 self.tasks.setdefault(task.name, task)
-        self._wanted = {number: [task.name for task in own] for number, own in enumerate(cells) if own}
+        self._wanted = {number: [task.name for task in own] for number, own in enumerate(runs) if own}
         self._waiting = list(self.tasks.values())
         if urgency is not None:
             self._waiting.sort(key=urgency, reverse=True)  # a stable sort
@@ -111,40 +111,40 @@ class Agenda:
         return None
 
     def end(self, task: Task, outcome: Outcome) -> list[int]:
-        """Note what became of a task; returns the cells that are through with it, failed ones at once."""
+        """Note what became of a task; returns the runs that are through with it, failed ones at once."""
         self._running.remove(task.name)
         self.outcomes[task.name] = outcome
         through = []
-        for cell in self.wanting(task):
+        for run in self.wanting(task):
             if outcome.failure:
-                self.failures[cell] = f"{task.title}: {outcome.failure}", outcome.traceback
-                through.append(cell)
-            elif all(self._succeeded(name) for name in self._wanted[cell]):
-                through.append(cell)
+                self.failures[run] = f"{task.title}: {outcome.failure}", outcome.traceback
+                through.append(run)
+            elif all(self._succeeded(name) for name in self._wanted[run]):
+                through.append(run)
         return through
 
     def wanting(self, task: Task) -> list[int]:
-        """Cells that want a task and have not failed."""
+        """Runs that want a task and have not failed."""
         return [c for c, names in self._wanted.items() if task.name in names and c not in self.failures]
 
     def unwanted(self) -> list[Task]:
-        """Tasks that have not begun and that only failed cells want, each once."""
+        """Tasks that have not begun and that only failed runs want, each once."""
         alive = self._alive()
         found = [task for task in self._waiting if task.name not in alive]
         self._waiting = [task for task in self._waiting if task.name in alive]
         return found
 
     def _alive(self) -> set[str]:
-        return {name for cell, names in self._wanted.items() if cell not in self.failures for name in names}
+        return {name for run, names in self._wanted.items() if run not in self.failures for name in names}
 
     @property
     def running(self) -> bool:
         """Whether a task has begun and not ended. Raises RuntimeError where none has and one can never begin."""
         if not self._running and any(
             name not in self.outcomes
-            for cell, names in self._wanted.items()
+            for run, names in self._wanted.items()
             for name in names
-            if cell not in self.failures
+            if run not in self.failures
         ):
             raise RuntimeError("tasks wait for what nothing will make")
         return bool(self._running)

@@ -20,7 +20,7 @@ from results.resamples import load_resamples, resamples_path
 from results.significance import Sampled
 
 if TYPE_CHECKING:
-    from benchmark.execution.runner import CellResult
+    from benchmark.execution.runner import RunResult
 
 LESS_IS_BETTER = frozenset({"confusion_ratio"})
 """Metrics of which a paper is proud when they are low."""
@@ -98,8 +98,8 @@ def _factor(score: str) -> float:
     return 1 if score_parts(score)[1] == HOURS else 100
 
 
-def _found(score: str, results: Sequence[CellResult]) -> Iterator[tuple[CellResult, str, dict[str, Any]]]:
-    """Cell, key of the scored artifact and metric row of every value of a score."""
+def _found(score: str, results: Sequence[RunResult]) -> Iterator[tuple[RunResult, str, dict[str, Any]]]:
+    """Run, key of the scored artifact and metric row of every value of a score."""
     stage, metric, pattern = score_parts(score)
     for result in results:
         for planned, rows in result.scores:
@@ -113,7 +113,7 @@ def _found(score: str, results: Sequence[CellResult]) -> Iterator[tuple[CellResu
                 yield result, done["key"], {"metric": HOURS, "class_name": "", "variant": "", "value": hours}
 
 
-def measure(row: ExperimentRow, column: Column, score: str, results: Sequence[CellResult]) -> list[Measured]:
+def measure(row: ExperimentRow, column: Column, score: str, results: Sequence[RunResult]) -> list[Measured]:
     """A row's numbers in one column, one a threshold rule; one without values where it has none."""
     values: dict[str, list[float]] = {}
     for _, _, found in _found(score, results):
@@ -127,9 +127,7 @@ def measure(row: ExperimentRow, column: Column, score: str, results: Sequence[Ce
     ]
 
 
-def scored(
-    row: ExperimentRow, score: str, results: Sequence[CellResult], folder: Path, reason: str
-) -> Scored:
+def scored(row: ExperimentRow, score: str, results: Sequence[RunResult], folder: Path, reason: str) -> Scored:
     """A row's score with the resamples that `folder` holds of it; `reason`: why there is none, if there is none."""
     values: dict[int, np.ndarray] = {}
     resamples: dict[int, np.ndarray] = {}
@@ -139,9 +137,9 @@ def scored(
     compared = compared_rule({found["variant"] for _, _, found in all_found})
     for result, key, found in all_found:
         if found["variant"] == compared:
-            seed = result.cell.seed
+            seed = result.run.seed
             keys[seed] = key
-            data = data_of(result.cell.config, result.cell.method.name)
+            data = data_of(result.run.config, result.run.method.name)
             values[seed] = np.array([100 * found["value"]])
             sampled = load_resamples(resamples_path(folder, key, found["variant"], data))
             if sampled is not None:

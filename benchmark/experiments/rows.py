@@ -97,14 +97,14 @@ def _changed(config: RunConfig, name: str, overrides: Sequence[str], row: Experi
 
     So is the number of processes, which torchrun gives.
     """
-    from benchmark.planning.changes import cell_changes
+    from benchmark.planning.changes import run_changes
     from results.changes import changes_of, is_of_the_run, is_place
 
     given = [override.partition("=")[0].lstrip("+~") for override in overrides]
     own = {setting.partition("=")[0] for setting in _own(name, row)}
     parts = [
         part if is_of_the_run(part) else f"method.{name}.{part}"
-        for part in changes_of(cell_changes(config, name))
+        for part in changes_of(run_changes(config, name))
     ]
     keys = [part.partition("=")[0] for part in parts]
     return [

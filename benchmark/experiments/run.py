@@ -26,7 +26,7 @@ from results.directions import Direction, Scored, claims, directions, write_dire
 from results.experiments import seeds_written, write_row_records
 
 if TYPE_CHECKING:
-    from benchmark.execution.runner import CellResult, Runner
+    from benchmark.execution.runner import Runner, RunResult
 
 
 def run_experiments(tables: Sequence[Table], options: Options, folder: Path) -> list[str] | None:
@@ -88,14 +88,14 @@ def announce_time(jobs: Sequence[Job]) -> None:
 
 
 def _write(
-    table: Table, done: tuple[Runner, list[CellResult]] | None, options: Options, folder: Path
+    table: Table, done: tuple[Runner, list[RunResult]] | None, options: Options, folder: Path
 ) -> tuple[list[Direction], list[str]]:
     """Table and comparisons of an experiment that has run, and why scores are missing where something failed."""
-    from benchmark.run_folder.leaderboard import cell_records, resample_cell
+    from benchmark.run_folder.leaderboard import records_of_run, resample_run
     from results.io import records_frame
 
     results = done[1] if done else []
-    by_row: list[list[CellResult]] = []
+    by_row: list[list[RunResult]] = []
     reasons: list[str] = []
     failures: list[str] = []
     at = 0
@@ -104,14 +104,14 @@ def _write(
         at += len(own)
         missing = [r for r in own if r.status != "done"]
         for result in missing:
-            line = f"{row.label}: seed {result.cell.seed} {result.status}: {result.reason}"
+            line = f"{row.label}: seed {result.run.seed} {result.status}: {result.reason}"
             console.print(line, markup=False)
             failures += [f"{table.name}: {line}"] if result.status == "failed" else []
         by_row.append(own)
         reasons.append(job if isinstance(job, str) else missing[0].reason if missing else "")
     if done:
         for result in results:
-            resample_cell(done[0].plan, result, folder)
+            resample_run(done[0].plan, result, folder)
     measured, found = [], []
     cells: dict[tuple[str, str], Scored] = {}
     for column in table.columns:
@@ -133,7 +133,7 @@ def _write(
             )
     found += _claims(table, cells)
     records = {
-        row.label: records_frame(record for result in own for record in cell_records(result))
+        row.label: records_frame(record for result in own for record in records_of_run(result))
         for row, own in zip(table.experiment.rows, by_row, strict=True)
     }
     if (before := seeds_written(folder, table.file_name)) > len(options.seeds):

@@ -42,7 +42,7 @@ def evaluate(
     that are given later under the same name join the row; changed files replace it.
     """
     from benchmark.execution.runner import Runner
-    from benchmark.external.entry import External, external_config, parse_supervision
+    from benchmark.external.method import External, external_config, parse_supervision
     from benchmark.planning.plan import make_plan
     from benchmark.run_folder.leaderboard import write_board
     from datasets.base import DataError

@@ -1,4 +1,4 @@
-"""How a cell's settings differ from the defaults of its data set, scale and protocol: part of what tells cells apart."""
+"""How a run's settings differ from the defaults of its data set, scale and protocol: part of what tells runs apart."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RUNTIME = ("precision", "deterministic", "max_iterations")
 """Those settings of `evaluation` and `runtime` that decide numbers; they are in the keys as well."""
 
 
-def cell_identity(config: RunConfig, method: str, seed: int) -> dict[str, Any]:
+def run_identity(config: RunConfig, method: str, seed: int) -> dict[str, Any]:
     """The columns of a record that say whose it is."""
     of_method, scale, dataset = _is_run(config, method), config.scale.name, config.dataset.name
     # a reference or external row is the same whatever the grid
@@ -41,13 +41,13 @@ def cell_identity(config: RunConfig, method: str, seed: int) -> dict[str, Any]:
         "refiner": refiner,
         "segmenter": segmenter,
         "seed": seed,
-        "changes": cell_changes(config, method) if of_method else reference_changes(config),
+        "changes": run_changes(config, method) if of_method else reference_changes(config),
     }
 
 
 def data_of(config: RunConfig, method: str) -> str:
-    """`results.changes.data_changes` of a cell's records."""
-    return data_changes(cell_identity(config, method, 0)["changes"], config.dataset.name)
+    """`results.changes.data_changes` of a run's records."""
+    return data_changes(run_identity(config, method, 0)["changes"], config.dataset.name)
 
 
 def _is_run(config: RunConfig, method: str) -> bool:
@@ -61,8 +61,8 @@ def parts(protocol: ProtocolConfig, scale: str) -> tuple[str, str]:
     return refiner, network_name(protocol.segmenter, scale) if protocol.segmenter else OWN
 
 
-def cell_changes(config: RunConfig, method: str) -> str:
-    """``key=value`` of every setting that decides a cell's numbers and is not the default, separated by "; ".
+def run_changes(config: RunConfig, method: str) -> str:
+    """``key=value`` of every setting that decides a run's numbers and is not the default, separated by "; ".
 
     The method's own keys come first and without ``method.<name>.``. Where generated data are kept is left out.
     """
@@ -80,7 +80,7 @@ def cell_changes(config: RunConfig, method: str) -> str:
 
 
 def reference_changes(config: RunConfig) -> str:
-    """As `cell_changes`, for rows that no method made: what concerns the data and the scoring."""
+    """As `run_changes`, for rows that no method made: what concerns the data and the scoring."""
     return CHANGES_SEPARATOR.join(_of_scores(config))
 
 

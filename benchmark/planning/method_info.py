@@ -9,7 +9,7 @@ from benchmark.config import DEFAULT_DATASET, RunConfig
 from methods.base import Method, MethodError, preset_key
 
 if TYPE_CHECKING:
-    from benchmark.planning.plan import Cell
+    from benchmark.planning.plan import PlannedRun
 
 MASKS_BEFORE = "M*"
 """Mark of an entry that starts from weights trained on another data set's pixel masks."""
@@ -26,9 +26,9 @@ def schedule_of(config: RunConfig, method: Method) -> str:
     return own[0].partition("/")[2] if own else DEFAULT_DATASET[scale] if scale in presets else ""
 
 
-def method_info(method: Method, cell: Cell | None = None) -> dict[str, Any]:
-    """What the leaderboard says of a method, and of it in a cell: what its stages start from and deviate in."""
-    stages = [planned.stage for planned in cell.stages] if cell else []
+def method_info(method: Method, run: PlannedRun | None = None) -> dict[str, Any]:
+    """What the leaderboard says of a method, and of it in a run: what its stages start from and deviate in."""
+    stages = [planned.stage for planned in run.stages] if run else []
     supervision = [s.value for s in sorted(method.supervision, key=lambda s: s.name)]
     seen_masks = [MASKS_BEFORE] if any(stage.seen_masks for stage in stages) else []
     try:
@@ -43,5 +43,5 @@ def method_info(method: Method, cell: Cell | None = None) -> dict[str, Any]:
         "supervision": "+".join([*supervision, *seen_masks]),
         "deviations": [dataclasses.asdict(deviation) for deviation in deviations],
         "reported_as": method.reported_as,
-        "schedule": schedule_of(cell.config, method) if cell else "",
+        "schedule": schedule_of(run.config, method) if run else "",
     }

@@ -1,4 +1,4 @@
-"""From a configuration to cells, and from cells to keyed stages: what is stored and what is to be done.
+"""From a configuration to runs, and from runs to keyed stages: what is stored and what is to be done.
 
 Planning reads files' hashes but loads no image and no torch. Pretrained weights that are not here are fetched, since
 their content is part of the keys.
@@ -25,7 +25,7 @@ from benchmark.planning.graph import (
 )
 from benchmark.planning.weights import check_weights
 from benchmark.provenance import world_size
-from benchmark.store import Entry, Store, content_key
+from benchmark.store import Store, StoredArtifact, content_key
 from datasets import open_dataset
 from datasets.base import Dataset
 from datasets.files.hash_list import changed_files
@@ -50,7 +50,7 @@ class Job:
             such a stage is not run
     scores: stop where these scores of the records (`PlannedStage.scored_as`) are; (): nowhere
     methods: those that `config.method` has the settings of, where they are not registered under these names
-    label:  what tells its cells from those of other jobs, in plans, progress and loggers' runs; in no record
+    label:  what tells its runs from those of other jobs, in plans, progress and loggers' runs; in no record
     """
 
     config: RunConfig
@@ -97,7 +97,7 @@ class PlannedStage:
 
 
 @dataclass
-class Cell:
+class PlannedRun:
     """Data set x method x scale x protocol x refiner x segmentation network x seed, with its keyed stages or the
     reason it has none.
 
@@ -125,13 +125,13 @@ class Cell:
 
 @dataclass
 class Plan:
-    """Cells of a run over one data set. Their configurations differ in methods and shared parts; `config` is the
+    """The runs over one data set. Their configurations differ in methods and shared parts; `config` is the
     first one's."""
 
     config: RunConfig
     dataset: Dataset
     store: Store
-    cells: list[Cell]
+    runs: list[PlannedRun]
 
     def reference_key(self, stage: str, split: str) -> str:
         """Key of the reference predictions' scores on a split."""
@@ -142,8 +142,8 @@ class Plan:
         """References of weights that are still to be fetched, see `make_plan`."""
         found = {
             reference
-            for cell in self.cells
-            for planned in cell.stages
+            for run in self.runs
+            for planned in run.stages
             for reference, content in planned.weights.items()
             if content == UNFETCHED
         }
@@ -151,13 +151,13 @@ class Plan:
 
     def splits_with_open_masks(self) -> list[str]:
         """Splits whose masks somebody opens: to score an artifact, or to train where a method may."""
-        cells = [cell for cell in self.cells if cell.status == "planned"]
-        scored = {p.split for cell in cells for p in cell.stages if p.needs_masks}
+        runs = [run for run in self.runs if run.status == "planned"]
+        scored = {p.split for run in runs for p in run.stages if p.needs_masks}
         trained_on = {
             split
-            for cell in cells
-            if Supervision.MASKS in cell.method.supervision
-            for p in cell.stages
+            for run in runs
+            if Supervision.MASKS in run.method.supervision
+            for p in run.stages
             for split in p.stage.splits
         }
         return [s for s in sorted(scored | trained_on) if self.dataset.masked(s)]
@@ -167,11 +167,11 @@ class Plan:
         data = [self.dataset.fingerprint(part, split) for part in ("images", "masks")]
         return content_key({"mask check": data, "code": code_version(MASK_CHECK_MODULE)})
 
-    def entries(self) -> Iterator[tuple[PlannedStage, Entry | None]]:
-        """Every distinct stage of all cells, with its artifact if it is stored."""
+    def artifacts(self) -> Iterator[tuple[PlannedStage, StoredArtifact | None]]:
+        """Every distinct stage of all runs, with its artifact if it is stored."""
         seen = set()
-        for cell in self.cells:
-            for planned in cell.stages:
+        for run in self.runs:
+            for planned in run.stages:
                 if planned.key not in seen:
                     seen.add(planned.key)
                     yield planned, self.store.find(planned.stage.name, planned.key)
@@ -207,27 +207,27 @@ def plan_jobs(jobs: Sequence[Job], *, fetching: bool = True) -> Plan:
     store = Store(Path(config.runtime.store))
     keys = _Keys(config, dataset, world_size(), fetching)
     view = dataset.training_view()
-    cells = [
-        _plan_cell(job, method, seed, view, keys)
+    runs = [
+        _plan_run(job, method, seed, view, keys)
         for job in jobs
         for seed in job.seeds
         for method in job.methods or map(find_method, job.config.method)
     ]
-    return Plan(config, dataset, store, cells)
+    return Plan(config, dataset, store, runs)
 
 
-def _plan_cell(job: Job, method: Method, seed: int, view: TrainingView, keys: _Keys) -> Cell:
-    cell = Cell(job.config, method, seed, label=job.label)
+def _plan_run(job: Job, method: Method, seed: int, view: TrainingView, keys: _Keys) -> PlannedRun:
+    run = PlannedRun(job.config, method, seed, label=job.label)
     if Supervision.MASKS in method.supervision and (missing := keys.images_without_mask("train")):
         total = len(view.samples("train"))
         reason = f"needs true masks of the training images; {missing} of {total} have none"
-        return replace(cell, status="not run", reason=reason)
+        return replace(run, status="not run", reason=reason)
     try:
-        return replace(cell, stages=_plan_stages(job, method, seed, view, keys))
+        return replace(run, stages=_plan_stages(job, method, seed, view, keys))
     except NotRunnable as error:
-        return replace(cell, status="not run", reason=str(error))
+        return replace(run, status="not run", reason=str(error))
     except MethodError as error:  # missing weights, say: a row of the leaderboard, while the others run
-        return replace(cell, status="failed", reason=str(error))
+        return replace(run, status="failed", reason=str(error))
 
 
 def _own_stages(job: Job, method: Method, view: TrainingView) -> list[Stage]:

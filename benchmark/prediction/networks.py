@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 from benchmark.config import DEFAULT_DATASET, PROTOCOLS, protocol_defaults, settled, typed
 from benchmark.console import console
 from benchmark.failures import ConfigError
-from benchmark.store import Entry, Store, read_manifest
+from benchmark.store import Store, StoredArtifact, read_manifest
 from datasets.base import Conversion, DataError, TrainingView
 from datasets.limits import first_fault
 from methods.base import Artifact, Kind, MethodError, Shared, Stage
 from methods.registry import all_methods
 
 if TYPE_CHECKING:
-    from benchmark.execution.runner import CellResult
+    from benchmark.execution.runner import RunResult
 
 AGAIN = "run the command that made it again"
 _KEY = re.compile(r"[0-9a-f]{24}")
@@ -48,23 +48,23 @@ class Predictor:
     seed: int
 
 
-def trained_networks(result: CellResult) -> Iterator[Path]:
-    """Folders of the networks that a cell's finished predictions were made with."""
-    for planned in result.cell.stages:
+def trained_networks(result: RunResult) -> Iterator[Path]:
+    """Folders of the networks that a run's finished predictions were made with."""
+    for planned in result.run.stages:
         if planned.stage.yields == Kind.PREDICTION and planned.stage.name in result.artifacts:
             for upstream in planned.inputs.values():
                 if upstream.stage.yields == Kind.WEIGHTS:
                     yield result.artifacts[upstream.stage.name].path
 
 
-def announce(results: Sequence[CellResult], run_dir: Path) -> None:
+def announce(results: Sequence[RunResult], run_dir: Path) -> None:
     """Print where the trained networks lie, and how to segment images with one."""
-    found = [(r.cell, path) for r in results for path in trained_networks(r)]
-    for cell, path in found:
-        console.print(f"network of {cell.title.replace(' · ', ' ')}: {path}", markup=False)
+    found = [(r.run, path) for r in results for path in trained_networks(r)]
+    for run, path in found:
+        console.print(f"network of {run.title.replace(' · ', ' ')}: {path}", markup=False)
     if found:
         first, path = found[0]
-        same = [cell for cell, _ in found if (cell.method, cell.seed) == (first.method, first.seed)]
+        same = [run for run, _ in found if (run.method, run.seed) == (first.method, first.seed)]
         chosen = f"--run {shlex.quote(str(run_dir))} --method {first.method.name} --seed {first.seed}"
         console.print(
             "To segment your images: wsss predict "
@@ -74,34 +74,34 @@ def announce(results: Sequence[CellResult], run_dir: Path) -> None:
 
 
 def of_run(run_dir: Path, method: str | None, seed: int | None) -> Path:
-    """Folder of the predictions of one cell of a run. Raises ConfigError that says which there are."""
+    """Folder of the predictions of one run of a run folder. Raises ConfigError that says which there are."""
     from results.io import read_run
     from results.schema import EXTERNAL
 
     found = [
-        (cell, next(s for s in reversed(cell["stages"]) if s["kind"] == Kind.PREDICTION))
-        for cell in read_run(run_dir).cells
-        if not cell["method"].startswith(EXTERNAL)  # files, no network
-        and any(s["kind"] == Kind.PREDICTION for s in cell["stages"])
+        (run, next(s for s in reversed(run["stages"]) if s["kind"] == Kind.PREDICTION))
+        for run in read_run(run_dir).runs
+        if not run["method"].startswith(EXTERNAL)  # files, no network
+        and any(s["kind"] == Kind.PREDICTION for s in run["stages"])
     ]
     if not found:
         raise ConfigError(
             f"--run {run_dir}: no method has segmented there; its runs failed or stopped before"
         )
     for option, key, wanted in (("--method", "method", method), ("--seed", "seed", seed)):
-        there = list(dict.fromkeys(cell[key] for cell, _ in found))
+        there = list(dict.fromkeys(run[key] for run, _ in found))
         named = ", ".join(map(str, there))
         if wanted is not None and wanted not in there:
             raise ConfigError(f"{option} {wanted}: {run_dir} has no network of it; there: {named}")
         if wanted is None and len(there) != 1:
             raise ConfigError(f"--run {run_dir}: choose a network with {option}; there: {named}")
-        found = [(cell, stage) for cell, stage in found if wanted is None or cell[key] == wanted]
+        found = [(run, stage) for run, stage in found if wanted is None or run[key] == wanted]
     paths = [run_dir / stage["path"] for _, stage in found]
     if len(found) > 1:  # other settings, data or scales
         named = "; ".join(
-            f"{path} ({cell['dataset']}, {cell['scale']}, {cell['protocol']}, refiner {cell['refiner']}, "
-            f"segmenter {cell['segmenter']}, {cell['changes'] or 'all default'})"
-            for (cell, _), path in zip(found, paths)
+            f"{path} ({run['dataset']}, {run['scale']}, {run['protocol']}, refiner {run['refiner']}, "
+            f"segmenter {run['segmenter']}, {run['changes'] or 'all default'})"
+            for (run, _), path in zip(found, paths)
         )
         raise ConfigError(f"--run {run_dir}: several networks fit; choose one with --weights: {named}")
     if not paths[0].is_dir():
@@ -114,17 +114,17 @@ def load(folder: Path) -> Predictor:
     folder = folder.resolve()
     store = Store(folder.parents[2] if len(folder.parents) > 2 else folder)
     damaged = (folder / "manifest.json").exists()
-    entry = store.intact(folder.parent.name, folder.name)
-    if entry is None:
+    artifact = store.intact(folder.parent.name, folder.name)
+    if artifact is None:
         if damaged:
             raise ConfigError(f"--weights {folder}: damaged; {AGAIN}")
         raise ConfigError(
             f"--weights {folder}: no finished artifact there; give the folder of a trained network, "
             "e.g. results/runs/store/artifacts/segment/<key>, or use --run"
         )
-    if entry.manifest.get("kind") != Kind.PREDICTION:
-        entry = _made_with(store, entry)
-    manifest = entry.manifest
+    if artifact.manifest.get("kind") != Kind.PREDICTION:
+        artifact = _made_with(store, artifact)
+    manifest = artifact.manifest
     if manifest.get("inputs") == {}:
         raise ConfigError(
             f"--weights {folder}: these predictions came as files; there is no network to segment with"
@@ -145,7 +145,7 @@ def load(folder: Path) -> Predictor:
     except Exception as error:  # OmegaConf's are many
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(
-            f"{entry.path}: made by another version of the benchmark or of a plug-in ({reason}); "
+            f"{artifact.path}: made by another version of the benchmark or of a plug-in ({reason}); "
             "remove this folder, then run its command again"
         ) from error
     inputs = {role: _artifact(store, key) for role, key in manifest["inputs"].items()}
@@ -174,18 +174,18 @@ def _registered(run: str, classes: tuple[str, ...]) -> Stage:
     raise ValueError(f"no method that is installed segments with {run!r}")
 
 
-def _made_with(store: Store, network: Entry) -> Entry:
+def _made_with(store: Store, network: StoredArtifact) -> StoredArtifact:
     """The predictions made with a network."""
     key = network.manifest["key"]
     found = [
-        Entry(path.parent, manifest)
+        StoredArtifact(path.parent, manifest)
         for path in store.artifacts("*")
         if (manifest := _manifest(path)).get("kind") == Kind.PREDICTION and key in manifest["inputs"].values()
     ]
     if len(found) == 1:
         return found[0]
     if found:
-        named = ", ".join(str(entry.path) for entry in found)
+        named = ", ".join(str(artifact.path) for artifact in found)
         raise ConfigError(
             f"--weights {network.path}: predictions were made with it in several ways; give one of {named}"
         )
@@ -205,7 +205,7 @@ def _manifest(path: Path) -> dict[str, Any]:
 
 def _artifact(store: Store, key: Any) -> Artifact:
     paths = list(store.artifacts(key)) if isinstance(key, str) and _KEY.fullmatch(key) else []
-    entry = store.intact(paths[0].parent.parent.name, key) if paths else None
-    if entry is None:
+    artifact = store.intact(paths[0].parent.parent.name, key) if paths else None
+    if artifact is None:
         raise DataError(f"{store.root}: artifact {key} is not in the store any more, or damaged; {AGAIN}")
-    return Artifact(entry.path, key, Kind(entry.manifest["kind"]))
+    return Artifact(artifact.path, key, Kind(artifact.manifest["kind"]))

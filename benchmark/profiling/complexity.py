@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from methods.base import function_of
 
 if TYPE_CHECKING:
-    from methods.base import Passage, Stage
+    from methods.base import ForwardPass, Stage
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ class _ShapesAlone(TorchFunctionMode):
 _HANDED_ON = {functional.batch_norm, functional.layer_norm, functional.gelu, functional.relu}
 
 
-def stage_passages(
+def stage_forward_passes(
     stage: Stage, inputs: Mapping[str, Any], classes: int, size: tuple[int, int]
-) -> Sequence[Passage]:
+) -> Sequence[ForwardPass]:
     """What a stage that has a profile passes images through, its networks built on the device in force.
 
     inputs: settings of its inputs' stages by role; classes: object classes; size: (H, W) of an image
@@ -81,13 +81,13 @@ def stage_passages(
     return list(function_of(stage.profile)(stage.settings, inputs, classes, size))
 
 
-def passage_complexity(passage: Passage) -> Complexity:
-    """Of one image; what follows the network is not in it. The passage's network lies on the meta device."""
-    module = passage.module
+def forward_pass_complexity(forward_pass: ForwardPass) -> Complexity:
+    """Of one image; what follows the network is not in it. The forward pass's network lies on the meta device."""
+    module = forward_pass.module
     if module is None:
         return Complexity(0, 0, 0)
-    image = torch.empty(1, 3, *passage.size, device="meta")
-    return complexity(module, lambda: passage.run(module, image))
+    image = torch.empty(1, 3, *forward_pass.size, device="meta")
+    return complexity(module, lambda: forward_pass.run(module, image))
 
 
 @contextmanager

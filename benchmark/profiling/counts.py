@@ -17,7 +17,7 @@ from benchmark.console import console
 from benchmark.failures import one_line
 from benchmark.planning.code_version import code_version
 from benchmark.provenance import machine, packages
-from benchmark.store import Entry, content_key
+from benchmark.store import StoredArtifact, content_key
 from methods.base import Kind
 
 if TYPE_CHECKING:
@@ -37,19 +37,19 @@ _said: set[str] = set()
 
 
 class Costs:
-    """What the stages of a plan's cells cost beside their seconds and memory."""
+    """What the stages of a plan's runs cost beside their seconds and memory."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._size: tuple[int, int] | None = None
 
-    def of(self, stage: Stage, inputs: Mapping[str, Any], entry: Entry) -> dict[str, Any]:
-        """For the stage's entry in `CellRecord.stages`: images, machine, threads and counts.
+    def of(self, stage: Stage, inputs: Mapping[str, Any], artifact: StoredArtifact) -> dict[str, Any]:
+        """For the stage's entry in `RunRecord.stages`: images, machine, threads and counts.
 
-        inputs: settings of its inputs' stages by role; entry: the stage's artifact
+        inputs: settings of its inputs' stages by role; artifact: the stage's artifact
         """
         dataset = self._plan.dataset
-        hardware = entry.manifest.get("provenance", {}).get("hardware", {})
+        hardware = artifact.manifest.get("provenance", {}).get("hardware", {})
         return {
             "images": sum(len(dataset.ids(split)) for split in stage.splits),
             "machine": machine(hardware) if hardware else "",
@@ -107,19 +107,21 @@ def count_network(
     """
     import torch
 
-    from benchmark.profiling.complexity import passage_complexity, stage_passages
+    from benchmark.profiling.complexity import forward_pass_complexity, stage_forward_passes
 
     with torch.device("meta"):
-        passages = [p for p in stage_passages(stage, inputs, classes, size) if p.module is not None]
-        if not passages:
+        forward_passes = [
+            p for p in stage_forward_passes(stage, inputs, classes, size) if p.module is not None
+        ]
+        if not forward_passes:
             return None
         # the last one is the most complete; what follows the network (CRF) is not counted
-        counted = passage_complexity(passages[-1])
+        counted = forward_pass_complexity(forward_passes[-1])
     return {
-        "name": passages[-1].network,
-        "covers": passages[-1].covers,
-        "height": passages[-1].size[0],
-        "width": passages[-1].size[1],
+        "name": forward_passes[-1].network,
+        "covers": forward_passes[-1].covers,
+        "height": forward_passes[-1].size[0],
+        "width": forward_passes[-1].size[1],
         "macs_g": counted.layer_macs / 1e9,
         "macs_attention_g": counted.macs / 1e9,
         "parameters_m": counted.parameters / 1e6,

@@ -19,21 +19,21 @@ from benchmark.config import RunConfig, plain
 from benchmark.console import console, stage_progress
 from benchmark.execution.distributed import make_fabric
 from benchmark.failures import one_line, packages_of
-from benchmark.planning.changes import cell_identity
+from benchmark.planning.changes import run_identity
 from benchmark.planning.graph import without_profile
 from benchmark.planning.method_info import method_info
-from benchmark.profiling.complexity import Complexity, passage_complexity, stage_passages
+from benchmark.profiling.complexity import Complexity, forward_pass_complexity, stage_forward_passes
 from benchmark.profiling.counts import usual_size
 from benchmark.profiling.speed import Speed, measure
 from benchmark.store import content_key
 from datasets import open_dataset
 from datasets.base import DataError, TrainingView
-from methods.base import NotRunnable, Passage, Stage, settings_of_inputs
+from methods.base import ForwardPass, NotRunnable, Stage, settings_of_inputs
 from methods.registry import find_method
 from results.aggregate import KEYS
 from results.complexity import COUNTS, FOLDER, STAGE
 from results.io import RECORDS_FILE, read_run, write_records
-from results.schema import CellRecord, Record
+from results.schema import Record, RunRecord
 
 if TYPE_CHECKING:
     from datasets.base import Dataset
@@ -57,9 +57,9 @@ class Options:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was found of a passage; its network is gone."""
+    """What was found of a forward pass; its network is gone."""
 
-    passage: Passage
+    forward_pass: ForwardPass
     key: str
     complexity: Complexity
     speed: Speed
@@ -67,11 +67,11 @@ class Measured:
 
 @dataclass
 class Profile:
-    """Records and cells of a profile, as those of a run; `hardware` names the folder."""
+    """Records and runs of a profile, as those of a run folder; `hardware` names the folder."""
 
     hardware: str
     records: list[Record] = field(default_factory=list)
-    cells: list[CellRecord] = field(default_factory=list)
+    runs: list[RunRecord] = field(default_factory=list)
 
 
 def profile(config: RunConfig, options: Options) -> Profile:
@@ -90,8 +90,8 @@ def profile(config: RunConfig, options: Options) -> Profile:
     meter = Meter(len(view.classes), size, device, options, name)
     for method_name in config.method:
         method = find_method(method_name)
-        cell = CellRecord(
-            **cell_identity(config, method_name, -1),
+        run = RunRecord(
+            **run_identity(config, method_name, -1),
             status="done",
             method_info=method_info(method),
             settings={"method": plain(config.method[method_name]), "protocol": plain(config.protocol)},
@@ -106,26 +106,26 @@ def profile(config: RunConfig, options: Options) -> Profile:
             try:
                 for stage in stages:
                     inputs = settings_of_inputs(stage, stages)
-                    measured += [(stage, passage) for passage in meter.stage(stage, inputs)]
+                    measured += [(stage, forward_pass) for forward_pass in meter.stage(stage, inputs)]
                     progress.advance(1)
             finally:
                 progress.stop()
         except NotRunnable as error:
-            cell = replace(cell, status="not run", reason=str(error))
+            run = replace(run, status="not run", reason=str(error))
         except Exception as error:  # one method's failure becomes its row
             reason = one_line(error, Path(config.runtime.store), packages_of(method))
-            cell = replace(cell, status="failed", reason=reason)
+            run = replace(run, status="failed", reason=reason)
         described = [_not_counted(stage, size) for stage in without_profile(stages)]
         described += [_description(stage, m) for stage, m in measured]
-        result.cells.append(replace(cell, stages=described))
+        result.runs.append(replace(run, stages=described))
         result.records += [
-            record for _, m in measured for record in _records(cell_identity(config, method_name, -1), m)
+            record for _, m in measured for record in _records(run_identity(config, method_name, -1), m)
         ]
     return result
 
 
 class Meter:
-    """Counts and measures stages' passages; what several methods share, once."""
+    """Counts and measures stages' forward passes; what several methods share, once."""
 
     def __init__(
         self, classes: int, size: tuple[int, int], device: torch.device, options: Options, hardware: str
@@ -157,17 +157,17 @@ class Meter:
 
     def _measure(self, stage: Stage, inputs: Mapping[str, Any], key: str) -> list[Measured]:
         with torch.device("meta"):
-            passages = stage_passages(stage, inputs, self._classes, self._size)
-            counts = [passage_complexity(passage) for passage in passages]
+            forward_passes = stage_forward_passes(stage, inputs, self._classes, self._size)
+            counts = [forward_pass_complexity(forward_pass) for forward_pass in forward_passes]
         speeds = [Speed()] * len(counts)
         if not self._options.counts_only:
             torch.manual_seed(0)
             least, limit = self._options.seconds, self._options.limit
-            again = stage_passages(stage, inputs, self._classes, self._size)
+            again = stage_forward_passes(stage, inputs, self._classes, self._size)
             speeds = [measure(p, self._device, least, limit) for p in again]
         return [
-            Measured(replace(passage, module=None, finish=None), f"{key}-{number}", count, speed)
-            for number, (passage, count, speed) in enumerate(zip(passages, counts, speeds))
+            Measured(replace(forward_pass, module=None, finish=None), f"{key}-{number}", count, speed)
+            for number, (forward_pass, count, speed) in enumerate(zip(forward_passes, counts, speeds))
         ]
 
 
@@ -190,27 +190,27 @@ def image_size_of(dataset: Dataset) -> tuple[int, int]:
 def write_profile(found: Profile, run_dir: Path) -> Path:
     """Write a profile beside a run; other entries' rows that were measured there before stay. Returns the folder."""
     folder = run_dir / FOLDER / re.sub(r"[^A-Za-z0-9.]+", "-", found.hardware).strip("-")
-    records, cells = list(found.records), list(found.cells)
+    records, runs = list(found.records), list(found.runs)
     if (folder / RECORDS_FILE).exists():
-        before, again = read_run(folder), {tuple(getattr(cell, key) for key in KEYS) for cell in cells}
-        cells = [CellRecord(**c) for c in before.cells if tuple(c[key] for key in KEYS) not in again] + cells
+        before, again = read_run(folder), {tuple(getattr(run, key) for key in KEYS) for run in runs}
+        runs = [RunRecord(**c) for c in before.runs if tuple(c[key] for key in KEYS) not in again] + runs
         entries = before.records[KEYS].apply(tuple, axis="columns", result_type="reduce")
         kept = before.records[~entries.isin(again)]
         records = [Record(**{str(k): v for k, v in row.items()}) for row in kept.to_dict("records")] + records
-    write_records(folder, records, cells)
+    write_records(folder, records, runs)
     return folder
 
 
 def _description(stage: Stage, measured: Measured) -> dict[str, Any]:
-    passage, speed = measured.passage, measured.speed
+    forward_pass, speed = measured.forward_pass, measured.speed
     return {
         "name": stage.name,
         "key": measured.key,
         "kind": STAGE,
-        "network": passage.network,
-        "covers": passage.covers,
-        "height": passage.size[0],
-        "width": passage.size[1],
+        "network": forward_pass.network,
+        "covers": forward_pass.covers,
+        "height": forward_pass.size[0],
+        "width": forward_pass.size[1],
         "weights": WEIGHTS if measured.complexity.parameters else "none",
         "repeats": speed.repeats,
         "reason": speed.reason,
@@ -245,7 +245,7 @@ def _records(identity: dict[str, Any], measured: Measured) -> list[Record]:
         values["images_per_second_best"] = speed.batch / speed.batch_seconds
         values["best_batch"] = speed.batch
     values |= {"host_memory_mb": speed.host_memory_mb, "device_memory_mb": speed.device_memory_mb}
-    variant = f"{measured.passage.network}: {measured.passage.covers}"
+    variant = f"{measured.forward_pass.network}: {measured.forward_pass.covers}"
     return [
         Record(
             **identity,

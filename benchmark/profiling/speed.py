@@ -1,4 +1,4 @@
-"""Latency, throughput and memory of a passage on one device."""
+"""Latency, throughput and memory of a forward pass on one device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch.utils.benchmark import Measurement, Timer
 
 from benchmark.execution.memory import MEGABYTE, PeakMemory, release_unused
-from methods.base import Passage, Pictures
+from methods.base import ForwardPass, Pictures
 
 PRESENT = 2
 """Classes in a picture, as most have in VOC; what follows the networks costs by their number."""
@@ -27,7 +27,7 @@ LONGEST_BLOCK = 0.5
 
 @dataclass(frozen=True)
 class Speed:
-    """Of one passage; None where it was not measured.
+    """Of one forward pass; None where it was not measured.
 
     seconds, seconds_iqr: median and interquartile range of a pass of one image, after a warm-up, over `repeats`
     batch, batch_seconds: the batch size with the highest throughput, and the median of a pass of it
@@ -46,29 +46,31 @@ class Speed:
     reason: str = ""
 
 
-def measure(passage: Passage, device: torch.device, least: float, limit: float) -> Speed:
-    """Measure a passage, whose network is moved to `device`.
+def measure(forward_pass: ForwardPass, device: torch.device, least: float, limit: float) -> Speed:
+    """Measure a forward pass, whose network is moved to `device`.
 
     least: seconds that the repeats of one measurement take at least; limit: seconds of a pass from which on it is
     not timed, and batches are not tried
     """
     try:
-        if passage.module is not None:
-            passage.module.to(device).eval()
-        one = passing(passage, pictures(1, passage.size, device))
-        found, first = _single_pass(passage, one, device)
+        if forward_pass.module is not None:
+            forward_pass.module.to(device).eval()
+        one = passing(forward_pass, pictures(1, forward_pass.size, device))
+        found, first = _single_pass(forward_pass, one, device)
         if first > limit:
             return replace(found, reason=f"a pass takes {first:.0f} s, more than --limit {limit:g}")
-        found, _ = _single_pass(passage, one, device)  # without what libraries set up once
+        found, _ = _single_pass(forward_pass, one, device)  # without what libraries set up once
         single = _timed(one, least, first)
-        with passage.finish if isinstance(passage.finish, AbstractContextManager) else nullcontext():
-            batch, batch_seconds = _best_batch(passage, device, single.median, least, limit)
+        with (
+            forward_pass.finish if isinstance(forward_pass.finish, AbstractContextManager) else nullcontext()
+        ):
+            batch, batch_seconds = _best_batch(forward_pass, device, single.median, least, limit)
     except torch.OutOfMemoryError:
-        height, width = passage.size
+        height, width = forward_pass.size
         return Speed(reason=f"out of memory on {device} with one image of {height}x{width}")
     finally:
-        if passage.module is not None:
-            passage.module.to("cpu")  # the device is the next one's
+        if forward_pass.module is not None:
+            forward_pass.module.to("cpu")  # the device is the next one's
     return replace(
         found,
         seconds=single.median,
@@ -79,14 +81,16 @@ def measure(passage: Passage, device: torch.device, least: float, limit: float) 
     )
 
 
-def passing(passage: Passage, batch: Pictures) -> Callable[[], None]:
+def passing(forward_pass: ForwardPass, batch: Pictures) -> Callable[[], None]:
     """One pass of a batch, with what follows the network."""
 
     @torch.inference_mode()
     def once() -> None:
-        output = passage.run(passage.module, batch.images) if passage.module is not None else None
-        if passage.finish is not None:
-            passage.finish(output, batch)
+        output = (
+            forward_pass.run(forward_pass.module, batch.images) if forward_pass.module is not None else None
+        )
+        if forward_pass.finish is not None:
+            forward_pass.finish(output, batch)
 
     return once
 
@@ -110,7 +114,9 @@ def pictures(count: int, size: tuple[int, int], device: torch.device) -> Picture
     return Pictures(*(x.to(device) for x in (pixels, (pixels / 255 - 0.45) / 0.225, cams)))
 
 
-def _single_pass(passage: Passage, one: Callable[[], None], device: torch.device) -> tuple[Speed, float]:
+def _single_pass(
+    forward_pass: ForwardPass, one: Callable[[], None], device: torch.device
+) -> tuple[Speed, float]:
     """The memory of a pass, as after the ones before it nothing is kept, and its seconds."""
     release_unused()
     with PeakMemory() as memory:
@@ -120,7 +126,7 @@ def _single_pass(passage: Passage, one: Callable[[], None], device: torch.device
             torch.cuda.synchronize(device)
         seconds = time.perf_counter() - began
     added = memory.host_mb - memory.before_mb
-    host_mb = added + _weights_mb(passage, on="cpu")
+    host_mb = added + _weights_mb(forward_pass, on="cpu")
     return Speed(host_memory_mb=host_mb, device_memory_mb=memory.device_mb), seconds
 
 
@@ -133,14 +139,14 @@ def _timed(once: Callable[[], None], least: float, expected: float) -> Measureme
 
 
 def _best_batch(
-    passage: Passage, device: torch.device, seconds: float, least: float, limit: float
+    forward_pass: ForwardPass, device: torch.device, seconds: float, least: float, limit: float
 ) -> tuple[int, float]:
     """Batch sizes 1, 2, 4, ... until two in a row gain nothing, memory ends, or a pass would take too long."""
     best, best_seconds, idle = 1, seconds, 0
     batch, last = 2, seconds
     while batch <= LARGEST_BATCH and 2 * last <= limit and idle < 2:
         try:
-            several = passing(passage, pictures(batch, passage.size, device))
+            several = passing(forward_pass, pictures(batch, forward_pass.size, device))
             last = _timed(several, least, 2 * last).median
         except torch.OutOfMemoryError:
             break
@@ -152,9 +158,9 @@ def _best_batch(
     return best, best_seconds
 
 
-def _weights_mb(passage: Passage, on: str) -> float:
+def _weights_mb(forward_pass: ForwardPass, on: str) -> float:
     """MB of the network's parameters and buffers that lie on devices of that type."""
-    if passage.module is None:
+    if forward_pass.module is None:
         return 0.0
-    tensors = [*passage.module.parameters(), *passage.module.buffers()]
+    tensors = [*forward_pass.module.parameters(), *forward_pass.module.buffers()]
     return sum(t.numel() * t.element_size() for t in tensors if t.device.type == on) / MEGABYTE

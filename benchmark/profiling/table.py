@@ -14,7 +14,7 @@ from rich.text import Text
 from benchmark.console import console
 from results.aggregate import as_rows
 from results.complexity import complexity_table
-from results.io import Run, read_run
+from results.io import StoredRuns, read_run
 
 MISSING = "–"
 NOTES = (
@@ -30,17 +30,17 @@ def print_profile(folder: Path, methods: Sequence[str]) -> None:
     """Print a profile's rows of these methods, and why others have none."""
     from benchmark.profiling.speed import PRESENT
 
-    run = read_run(folder)
-    cells = [cell for cell in run.cells if cell["method"] in methods]
-    cells.sort(key=lambda cell: methods.index(cell["method"]))
-    rows = as_rows(complexity_table([Run(run.records, cells, folder)]))
+    stored = read_run(folder)
+    runs = [run for run in stored.runs if run["method"] in methods]
+    runs.sort(key=lambda run: methods.index(run["method"]))
+    rows = as_rows(complexity_table([StoredRuns(stored.records, runs, folder)]))
     if rows:
         console.print(f"\n{rows[0]['dataset']} · {rows[0]['scale']} · {rows[0]['hardware']}", style="bold")
         timed = any(not math.isnan(row["host_memory_mb"]) for row in rows)
         console.print(_table(rows, timed))
         for note in NOTES if timed else NOTES[:1]:
             console.print(note.format(present=PRESENT), style="dim", markup=False)
-    for line in dict.fromkeys(_reasons(cells)):
+    for line in dict.fromkeys(_reasons(runs)):
         console.print(line, markup=False)
 
 
@@ -88,10 +88,10 @@ def number(value: float) -> str:
     return f"{value:.{min(digits, 4)}f}"
 
 
-def _reasons(cells: Sequence[dict[str, Any]]) -> Iterator[str]:
-    for cell in cells:
-        if cell["status"] != "done":
-            yield f"{cell['method']}: {cell['status']}: {cell['reason']}"
-        for passage in cell["stages"]:
-            if passage["reason"]:
-                yield f"{cell['method']}: {passage['network']}: {passage['covers']}: {passage['reason']}"
+def _reasons(runs: Sequence[dict[str, Any]]) -> Iterator[str]:
+    for run in runs:
+        if run["status"] != "done":
+            yield f"{run['method']}: {run['status']}: {run['reason']}"
+        for forward_pass in run["stages"]:
+            if forward_pass["reason"]:
+                yield f"{run['method']}: {forward_pass['network']}: {forward_pass['covers']}: {forward_pass['reason']}"

@@ -1,4 +1,4 @@
-"""From a run's results to its folder: records, cells, panels, and the reports made of them."""
+"""From a plan's results to the run folder: records, runs, panels, and the reports made of them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.config import plain
 from benchmark.console import console
-from benchmark.execution.finished import FinishedCells
-from benchmark.execution.runner import COSTS, CellResult, Runner
-from benchmark.planning.changes import cell_identity, data_of
+from benchmark.execution.finished import FinishedRuns
+from benchmark.execution.runner import COSTS, Runner, RunResult
+from benchmark.planning.changes import data_of, run_identity
 from benchmark.planning.method_info import method_info
 from benchmark.planning.plan import Plan
 from benchmark.profiling.counts import Costs
@@ -24,7 +24,7 @@ from benchmark.provenance import mixed
 from benchmark.run_folder.panels import illustrate
 from benchmark.run_folder.traces import described_stages
 from methods.base import settings_of_inputs
-from results.schema import CellRecord, Record
+from results.schema import Record, RunRecord
 
 if TYPE_CHECKING:
     from results.merge import Identity
@@ -35,23 +35,23 @@ PAUSE = 4
 
 def write_board(
     plan: Plan,
-    results: Sequence[CellResult],
+    results: Sequence[RunResult],
     references: Sequence[dict[str, Any]],
     run_dir: Path,
     order: Sequence[Identity] = (),
 ) -> dict[str, Path]:
-    """Add records, cells and panels of a run to its folder and write its reports; returns these by name.
+    """Add records, runs and panels of a plan to a run folder and write its reports; returns these by name.
 
-    Cells that earlier commands left in the folder stay on the leaderboard, see `results.merge`; order: `add_records`'
+    Runs that earlier commands left in the folder stay on the leaderboard, see `results.merge`; order: `add_records`'
     """
     from reports import build_reports
     from results.merge import add_records, run_lock
 
     with run_lock(run_dir):
-        records, cells = _rows(plan, results, references, run_dir)
-        for cell in add_records(run_dir, records, cells, order):
+        records, runs = _rows(plan, results, references, run_dir)
+        for run in add_records(run_dir, records, runs, order):
             console.print(
-                f"{cell.method} seed {cell.seed} {cell.status}: the leaderboard keeps its earlier result",
+                f"{run.method} seed {run.seed} {run.status}: the leaderboard keeps its earlier result",
                 markup=False,
             )
         illustrate(plan, run_dir)
@@ -61,7 +61,7 @@ def write_board(
 class GrowingBoard:
     """The leaderboard in the terminal, the run folder and its reports, extended as runs finish.
 
-    Use it as a context manager; left without an exception, `reports` are complete. Where cells run in other
+    Use it as a context manager; left without an exception, `reports` are complete. Where runs go on in other
     processes it is written in a thread, which they do not wait for.
     """
 
@@ -71,13 +71,13 @@ class GrowingBoard:
         self.reports: dict[str, Path] = {}
         """The newest reports by name."""
         self._runner, self._run_dir = runner, run_dir
-        self._lock, self._new = Lock(), list[CellResult]()
+        self._lock, self._new = Lock(), list[RunResult]()
         self._thread = ThreadPoolExecutor(1, "leaderboard")
         self._took, self._ended = 0.0, -math.inf
-        self._finished = FinishedCells(runner.plan.cells)
+        self._finished = FinishedRuns(runner.plan.runs)
         before = earlier_run(run_dir)
-        known = {identity(cell) for cell in before.cells} if before else set()
-        ours = [identity(cell_identity(c.config, c.method.name, c.seed)) for c in runner.plan.cells]
+        known = {identity(run) for run in before.runs} if before else set()
+        ours = [identity(run_identity(c.config, c.method.name, c.seed)) for c in runner.plan.runs]
         self._order = [name for name in dict.fromkeys(ours) if name not in known]
 
     def __enter__(self) -> GrowingBoard:
@@ -93,7 +93,7 @@ class GrowingBoard:
         if last is not None:
             last.result()
 
-    def add(self, result: CellResult) -> None:
+    def add(self, result: RunResult) -> None:
         """Add a finished run to the leaderboard."""
         pace = self._runner.pace
         self._finished.show(result, pace.left() if pace else "")
@@ -108,7 +108,7 @@ class GrowingBoard:
     def _try_to_write(self) -> None:
         try:
             self._write()
-        except Exception as error:  # tried again with the next cell, and at the end
+        except Exception as error:  # tried again with the next run, and at the end
             reason = " ".join(str(error).split()) or type(error).__name__
             console.print(f"the leaderboard could not be written yet: {reason}", style="red", markup=False)
 
@@ -130,25 +130,25 @@ class GrowingBoard:
 
 
 def _rows(
-    plan: Plan, results: Sequence[CellResult], references: Sequence[dict[str, Any]], run_dir: Path
-) -> tuple[list[Record], list[CellRecord]]:
+    plan: Plan, results: Sequence[RunResult], references: Sequence[dict[str, Any]], run_dir: Path
+) -> tuple[list[Record], list[RunRecord]]:
     records: list[Record] = []
-    cells: list[CellRecord] = []
+    runs: list[RunRecord] = []
     costs = Costs(plan)
     for row in references:
         values = {k: v for k, v in row.items() if k != "reference"}
-        records.append(Record(**cell_identity(plan.config, row["reference"], -1), **values))
+        records.append(Record(**run_identity(plan.config, row["reference"], -1), **values))
     for result in results:
-        identity = cell_identity(result.cell.config, result.cell.method.name, result.cell.seed)
-        records += cell_records(result)
-        cells.append(_cell_record(plan, result, identity, run_dir, costs))
-        resample_cell(plan, result, run_dir)
-    return records, cells
+        identity = run_identity(result.run.config, result.run.method.name, result.run.seed)
+        records += records_of_run(result)
+        runs.append(_run_record(plan, result, identity, run_dir, costs))
+        resample_run(plan, result, run_dir)
+    return records, runs
 
 
-def cell_records(result: CellResult) -> list[Record]:
-    """All numbers of a cell: scores, and time and memory of its stages and their scoring."""
-    identity = cell_identity(result.cell.config, result.cell.method.name, result.cell.seed)
+def records_of_run(result: RunResult) -> list[Record]:
+    """All numbers of a run: scores, and time and memory of its stages and their scoring."""
+    identity = run_identity(result.run.config, result.run.method.name, result.run.seed)
     scores = [Record(**identity, **row, key=planned.key) for planned, rows in result.scores for row in rows]
     costs = [
         Record(
@@ -167,11 +167,11 @@ def cell_records(result: CellResult) -> list[Record]:
     return scores + costs
 
 
-def resample_cell(plan: Plan, result: CellResult, run_dir: Path) -> None:
+def resample_run(plan: Plan, result: RunResult, run_dir: Path) -> None:
     """Leave in the run folder what the reports' intervals and tests need of the per-image counts."""
     from benchmark.evaluation.bootstrap import write_resamples
 
-    data = data_of(result.cell.config, result.cell.method.name)
+    data = data_of(result.run.config, result.run.method.name)
     for planned, rows in result.scores:
         if planned.score_key is not None and rows:
             counts = plan.store.path(planned.score_name, planned.score_key) / "counts.parquet"
@@ -179,25 +179,25 @@ def resample_cell(plan: Plan, result: CellResult, run_dir: Path) -> None:
             write_resamples(run_dir, planned.key, planned.score_key, counts, rows, held_out, data)
 
 
-def _cell_record(
-    plan: Plan, result: CellResult, identity: dict[str, Any], run_dir: Path, costs: Costs
-) -> CellRecord:
-    method = result.cell.method
-    stages = [planned.stage for planned in result.cell.stages]
+def _run_record(
+    plan: Plan, result: RunResult, identity: dict[str, Any], run_dir: Path, costs: Costs
+) -> RunRecord:
+    method = result.run.method
+    stages = [planned.stage for planned in result.run.stages]
     of = {stage.name: stage for stage in stages}
-    made = [p for p in result.cell.stages if p.stage.name in result.artifacts]
+    made = [p for p in result.run.stages if p.stage.name in result.artifacts]
     weights = {reference: content for planned in made for reference, content in planned.weights.items()}
     last = max((e.manifest for e in result.artifacts.values()), key=lambda m: m["created"], default={})
-    return CellRecord(
+    return RunRecord(
         **identity,
         status=result.status,
         reason=result.reason,
-        method_info=method_info(method, result.cell),
+        method_info=method_info(method, result.run),
         settings={
             "dataset": plain(plan.config.dataset),
-            "protocol": plain(result.cell.config.protocol),
+            "protocol": plain(result.run.config.protocol),
             "evaluation": plain(plan.config.evaluation),
-            "method": plain(result.cell.config.method[method.name]),
+            "method": plain(result.run.config.method[method.name]),
         },
         stages=[
             s

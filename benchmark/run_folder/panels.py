@@ -44,17 +44,17 @@ class Example:
 
 
 def illustrate(plan: Plan, run_dir: Path) -> None:
-    """Draw the panels of every entry of a run folder that is of the plan's data, and note them in its cells.
+    """Draw the panels of every entry of a run folder that is of the plan's data, and note them in its runs.
 
     Of each entry the lowest seed that has a result is shown. Pictures are named by what they show, so those that are
-    there stay; those that no cell names any more are deleted.
+    there stay; those that no run names any more are deleted.
     """
-    from results.io import read_run, write_cells
+    from results.io import read_run, write_run_records
 
-    cells = read_run(run_dir).cells
-    entries = _entries(plan, cells)
+    runs = read_run(run_dir).runs
+    entries = _entries(plan, runs)
     if entries:
-        drawn = [_Pictures(plan, cell, run_dir) for cell in entries]
+        drawn = [_Pictures(plan, run, run_dir) for run in entries]
         panels: list[list[dict[str, Any]]] = [[] for _ in entries]
         for example in examples(plan, entries):
             try:
@@ -65,16 +65,16 @@ def illustrate(plan: Plan, run_dir: Path) -> None:
                 continue
             for of_entry, panel in zip(panels, made):
                 of_entry.append(panel)
-        for cell in cells:
-            if _is_shown(plan, cell):
-                cell["panels"] = []
-        for cell, of_entry in zip(entries, panels):
-            cell["panels"] = of_entry
-        write_cells(run_dir, cells)
-    _delete_unnamed(cells, run_dir)
+        for run in runs:
+            if _is_shown(plan, run):
+                run["panels"] = []
+        for run, of_entry in zip(entries, panels):
+            run["panels"] = of_entry
+        write_run_records(run_dir, runs)
+    _delete_unnamed(runs, run_dir)
 
 
-def examples(plan: Plan, cells: Sequence[dict[str, Any]]) -> list[Example]:
+def examples(plan: Plan, runs: Sequence[dict[str, Any]]) -> list[Example]:
     """Images to show: some training images evenly spaced, then the best, worst and most disagreeing ones.
 
     The latter by the entries' mean IoU on each image, of the pseudo-labels (train) and of the predictions (val).
@@ -83,7 +83,7 @@ def examples(plan: Plan, cells: Sequence[dict[str, Any]]) -> list[Example]:
     for sample in plan.dataset.training_view().examples()[: plan.config.evaluation.panels]:
         chosen[sample.id] = Example(sample, "train", ({"sort": "sample", "kind": "", "value": None},))
     for kind, split in ((Kind.PSEUDO_LABEL, "train"), (Kind.PREDICTION, "val")):
-        scores = _scores(plan.store, cells, kind)
+        scores = _scores(plan.store, runs, kind)
         for sort, sample_id, value in choose(scores):
             reason = {"sort": sort, "kind": kind.value, "value": round(value, 4)}
             before = chosen.get(sample_id)
@@ -114,14 +114,14 @@ def choose(scores: Sequence[dict[str, float]]) -> list[tuple[str, str, float]]:
     return found
 
 
-def _scores(store: Store, cells: Sequence[dict[str, Any]], kind: Kind) -> list[dict[str, float]]:
-    """Mean IoU of each image, of every cell whose artifact of that kind was scored."""
+def _scores(store: Store, runs: Sequence[dict[str, Any]], kind: Kind) -> list[dict[str, float]]:
+    """Mean IoU of each image, of every run whose artifact of that kind was scored."""
     from benchmark.evaluation.counts import Counts
     from benchmark.evaluation.per_image import image_mean_iou
 
     found = []
-    for cell in cells:
-        for stage in cell["stages"]:
+    for run in runs:
+        for stage in run["stages"]:
             if stage.get("shown") and stage["kind"] == kind and stage["score"] is not None:
                 scores = store.intact(stage["score"]["name"], stage["score"]["key"])
                 if scores and (counts := scores.path / "counts.parquet").exists():  # no masks, no counts
@@ -129,23 +129,23 @@ def _scores(store: Store, cells: Sequence[dict[str, Any]], kind: Kind) -> list[d
     return found
 
 
-def _entries(plan: Plan, cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The cell of each entry that is shown: the lowest seed with a result on the plan's data."""
+def _entries(plan: Plan, runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The run of each entry that is shown: the lowest seed with a result on the plan's data."""
     from results.aggregate import KEYS
 
     first: dict[tuple[str, ...], dict[str, Any]] = {}
-    for cell in sorted(cells, key=lambda c: c["seed"]):
-        if _is_shown(plan, cell):
-            first.setdefault(tuple(cell[key] for key in KEYS), cell)
+    for run in sorted(runs, key=lambda c: c["seed"]):
+        if _is_shown(plan, run):
+            first.setdefault(tuple(run[key] for key in KEYS), run)
     return list(first.values())
 
 
-def _is_shown(plan: Plan, cell: dict[str, Any]) -> bool:
-    """Whether a cell has something to show and is of the plan's data, wherever that lies: other data's ids may
+def _is_shown(plan: Plan, run: dict[str, Any]) -> bool:
+    """Whether a run has something to show and is of the plan's data, wherever that lies: other data's ids may
     name other images."""
-    here, there = plain(plan.config.dataset), cell["settings"].get("dataset", {})
+    here, there = plain(plan.config.dataset), run["settings"].get("dataset", {})
     same_data = {**there, "root": None} == {**here, "root": None}
-    return same_data and any(stage.get("shown") for stage in cell["stages"])
+    return same_data and any(stage.get("shown") for stage in run["stages"])
 
 
 def _given(plan: Plan, example: Example, run_dir: Path) -> dict[str, Any]:
@@ -173,11 +173,11 @@ def _given(plan: Plan, example: Example, run_dir: Path) -> dict[str, Any]:
 
 
 class _Pictures:
-    """Draws what one cell's artifacts hold of an image."""
+    """Draws what one run's artifacts hold of an image."""
 
-    def __init__(self, plan: Plan, cell: dict[str, Any], run_dir: Path) -> None:
+    def __init__(self, plan: Plan, run: dict[str, Any], run_dir: Path) -> None:
         self._store, self._run_dir, self._code = plan.store, run_dir, code_version("reports.panels")
-        self._stages = cell["stages"]
+        self._stages = run["stages"]
         self._shown = {Kind(stage["kind"]): stage for stage in self._stages if stage.get("shown")}
         self._readers: dict[Path, CamReader] = {}
 
@@ -198,18 +198,18 @@ class _Pictures:
     def _steps(self, stage: dict[str, Any], sample: Sample) -> Iterator[dict[str, Any]]:
         if stage["kind"] in _DRAWN and stage.get("shown") is False:
             yield {"name": stage["name"], "picture": self._artifact(stage, sample)}
-        if (entry := self._store.intact(stage["name"], stage["key"])) is None:
+        if (artifact := self._store.intact(stage["name"], stage["key"])) is None:
             return
-        for title, found in pictures(entry.path, sample.id).items():
+        for title, found in pictures(artifact.path, sample.id).items():
             draw = partial(_of_kinds, found.path, sample) if found.kinds else partial(_grey, found.path)
             step = {"name": title, "picture": self._picture(stage, sample, title, draw)}
             yield step | ({"legend": _legend(found)} if found.kinds else {})
 
     def _artifact(self, stage: dict[str, Any], sample: Sample) -> str | None:
         draw = self._cam if stage["kind"] == Kind.CAM else _label_map
-        if (entry := self._store.intact(stage["name"], stage["key"])) is None:
+        if (artifact := self._store.intact(stage["name"], stage["key"])) is None:
             return None
-        return self._picture(stage, sample, stage["kind"], partial(draw, entry.path, sample))
+        return self._picture(stage, sample, stage["kind"], partial(draw, artifact.path, sample))
 
     def _picture(
         self,
@@ -290,8 +290,8 @@ def _save(picture: np.ndarray, name: str, run_dir: Path) -> str:
     return str(named_by_content(path).relative_to(run_dir))
 
 
-def _delete_unnamed(cells: Sequence[dict[str, Any]], run_dir: Path) -> None:
-    named = {run_dir / path for cell in cells for panel in cell["panels"]
+def _delete_unnamed(runs: Sequence[dict[str, Any]], run_dir: Path) -> None:
+    named = {run_dir / path for run in runs for panel in run["panels"]
              for path in (*panel.values(), *(step["picture"] for step in panel.get("steps", [])))
              if isinstance(path, str)}  # fmt: skip
     for file in (run_dir / FOLDER).glob("*.webp"):

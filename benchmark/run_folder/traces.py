@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from benchmark.execution.runner import CellResult
+from benchmark.execution.runner import RunResult
 
 POINTS = 200
 """Longest list of numbers that the run folder keeps; longer ones are thinned evenly."""
@@ -21,8 +21,8 @@ _OWN_FILES = ("manifest.json",)
 _LOSSES = "losses-*.json"
 
 
-def described_stages(result: CellResult) -> list[dict[str, Any]]:
-    """The cell's stages as the run folder keeps them: the runner's columns, and
+def described_stages(result: RunResult) -> list[dict[str, Any]]:
+    """The run's stages as the run folder keeps them: the runner's columns, and
 
     shown:   whether the stage's artifact is the board's of its kind (not one on the way to it)
     score:   name and key of its scores in the store, and their `stage` and `split` in the records; None where its
@@ -31,7 +31,7 @@ def described_stages(result: CellResult) -> list[dict[str, Any]]:
     details: {file name: content} of the other JSON files that it wrote; a list of more than `POINTS` numbers
              becomes {"every": n, "values": every n-th}
     """
-    planned = {p.stage.name: p for p in result.cell.stages}
+    planned = {p.stage.name: p for p in result.run.stages}
     stages = []
     for stage in result.stages:
         plan, folder = planned[stage["name"]], result.artifacts[stage["name"]].path

@@ -25,11 +25,11 @@ import torch
 import datasets
 from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, RunConfig, compose, plain
 from benchmark.execution import training
-from benchmark.execution.runner import CellResult, Runner
+from benchmark.execution.runner import Runner, RunResult
 from benchmark.planning.code_version import function_fault
 from benchmark.planning.graph import check_order, without_profile
 from benchmark.planning.plan import Plan, make_plan
-from benchmark.profiling.complexity import passage_complexity, stage_passages
+from benchmark.profiling.complexity import forward_pass_complexity, stage_forward_passes
 from benchmark.profiling.speed import passing, pictures
 from benchmark.store import content_key
 from benchmark.testing.placement import run_on_simulated_cuda
@@ -72,7 +72,7 @@ class MethodContract:
         return Trial(name, self.until, overrides, tmp_path_factory.mktemp(name))
 
     @pytest.fixture(scope="class")
-    def done(self, trial: Trial) -> CellResult:
+    def done(self, trial: Trial) -> RunResult:
         """The trial run without an interruption."""
         result = trial.run("whole")
         assert result.status == "done", result.reason
@@ -115,18 +115,23 @@ class MethodContract:
         stages = _declared(find_method(name), config, view)
         for stage in stages:
             inputs, classes = settings_of_inputs(stage, stages), len(view.classes)
-            for passage in stage_passages(stage, inputs, classes, IMAGE[SCALE]) if stage.profile else ():
-                where, module = f"stage {stage.name}, {passage.network}: {passage.covers}", passage.module
+            for forward_pass in (
+                stage_forward_passes(stage, inputs, classes, IMAGE[SCALE]) if stage.profile else ()
+            ):
+                where, module = (
+                    f"stage {stage.name}, {forward_pass.network}: {forward_pass.covers}",
+                    forward_pass.module,
+                )
                 assert module is not None, f"{where}: no network"
                 assert not module.training, f"{where}: call eval()"
                 before = {k: v.clone() for k, v in module.state_dict().items()}
-                passing(passage, pictures(2, passage.size, torch.device("cpu")))()
+                passing(forward_pass, pictures(2, forward_pass.size, torch.device("cpu")))()
                 after = module.state_dict()
                 assert all(torch.equal(v, after[k]) for k, v in before.items()), f"{where}: a pass changes it"
 
-    def test_it_trains(self, done: CellResult) -> None:
+    def test_it_trains(self, done: RunResult) -> None:
         """Every stage that yields weights took its steps, with losses that are finite."""
-        trained = [s for s in done.cell.stages if s.stage.yields == Kind.WEIGHTS]
+        trained = [s for s in done.run.stages if s.stage.yields == Kind.WEIGHTS]
         for stage in trained:
             histories = _histories(done, stage.stage.name)
             assert histories, f"stage {stage.stage.name} yields weights and did not call context.train"
@@ -135,10 +140,10 @@ class MethodContract:
                 assert history[-1]["iteration"] == STEPS, where
                 assert all(math.isfinite(value) for point in history for value in point.values()), where
 
-    def test_its_cams_fit_the_images(self, done: CellResult, trial: Trial) -> None:
+    def test_its_cams_fit_the_images(self, done: RunResult, trial: Trial) -> None:
         """Every training image has one map for each of its classes, in [0, 1], and knows the image's size."""
         samples = {s.id: s for s in trial.view().samples("train")}
-        for stage in (s.stage for s in done.cell.stages if s.stage.yields == Kind.CAM):
+        for stage in (s.stage for s in done.run.stages if s.stage.yields == Kind.CAM):
             reader = CamReader(done.artifacts[stage.name].path)
             assert set(reader.ids) == set(samples), f"stage {stage.name}: images"
             for sample_id, cam in reader:
@@ -149,7 +154,7 @@ class MethodContract:
                 assert ((cam.maps >= 0) & (cam.maps <= 1)).all(), f"{where}: values in [0, 1]"
                 assert cam.size == image_size(samples[sample_id].image), where
 
-    def test_it_resumes(self, done: CellResult, trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_it_resumes(self, done: RunResult, trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
         """Interrupted after a step of each training and run again, it gives the same files, byte for byte."""
         interrupted = _interrupt_each_training(monkeypatch)
         trainings = sum(len(_histories(done, name)) for name in done.artifacts)
@@ -159,8 +164,8 @@ class MethodContract:
                 result = trial.run("interrupted")
         assert result.status == "done", result.reason
         assert len(interrupted) == trainings
-        for name, entry in done.artifacts.items():
-            assert result.artifacts[name].manifest["files"] == entry.manifest["files"], f"stage {name}"
+        for name, artifact in done.artifacts.items():
+            assert result.artifacts[name].manifest["files"] == artifact.manifest["files"], f"stage {name}"
 
     def test_it_leaves_no_tensor_on_the_cpu(
         self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -168,9 +173,9 @@ class MethodContract:
         """All of its stages run on a simulated CUDA device, where tensors of two devices do not mix."""
         monkeypatch.setattr(cores, "_limit", 1)  # starting processes for a CRF takes longer than its work
         plan = Trial(name, self.until, (), tmp_path).plan("store")
-        (cell,) = plan.cells
-        assert cell.status == "planned", cell.reason
-        run_on_simulated_cuda(plan, cell, tmp_path / "simulated")
+        (run,) = plan.runs
+        assert run.status == "planned", run.reason
+        run_on_simulated_cuda(plan, run, tmp_path / "simulated")
 
 
 class Trial:
@@ -192,11 +197,11 @@ class Trial:
         place = f"runtime.store={self.folder / store}"
         return make_plan(compose([self._name], None, SCALE, overrides=[*self._settings, place]), [0], until)
 
-    def run(self, store: str) -> CellResult:
-        (cell,) = self.plan(store).cells
-        if cell.status != "planned":
-            pytest.fail(cell.reason)
-        yields = {planned.stage.yields.value for planned in cell.stages}
+    def run(self, store: str) -> RunResult:
+        (run,) = self.plan(store).runs
+        if run.status != "planned":
+            pytest.fail(run.reason)
+        yields = {planned.stage.yields.value for planned in run.stages}
         (result,) = Runner(self.plan(store, self._until if self._until in yields else None)).run()
         return result
 
@@ -220,20 +225,22 @@ def _declared(method: Method, config: RunConfig, view: TrainingView) -> Sequence
 
 
 def _count(stage: Stage, inputs: Inputs, classes: int, size: tuple[int, int]) -> Iterator[tuple[Any, ...]]:
-    passages = stage_passages(stage, inputs, classes, size)
+    forward_passes = stage_forward_passes(stage, inputs, classes, size)
     # saliency: maps in a folder, or of a detector that is no network of torch's
-    assert passages or stage.yields == Kind.SALIENCY, f"stage {stage.name}: its profile is empty"
-    for passage in passages:
-        where = f"stage {stage.name}, {passage.network}: {passage.covers}"
-        yield passage.network, passage.covers, passage.size
-        assert passage.module is not None, f"{where}: no network"
-        assert {p.device.type for p in passage.module.parameters()} == {"meta"}, f"{where}: built elsewhere"
-        counted = passage_complexity(passage)
+    assert forward_passes or stage.yields == Kind.SALIENCY, f"stage {stage.name}: its profile is empty"
+    for forward_pass in forward_passes:
+        where = f"stage {stage.name}, {forward_pass.network}: {forward_pass.covers}"
+        yield forward_pass.network, forward_pass.covers, forward_pass.size
+        assert forward_pass.module is not None, f"{where}: no network"
+        assert {p.device.type for p in forward_pass.module.parameters()} == {"meta"}, (
+            f"{where}: built elsewhere"
+        )
+        counted = forward_pass_complexity(forward_pass)
         assert 0 < counted.layer_macs <= counted.macs, where
-        assert counted.parameters == sum(p.numel() for p in passage.module.parameters()), where
+        assert counted.parameters == sum(p.numel() for p in forward_pass.module.parameters()), where
 
 
-def _histories(done: CellResult, stage: str) -> list[list[dict[str, float]]]:
+def _histories(done: RunResult, stage: str) -> list[list[dict[str, float]]]:
     """Losses of each of a stage's trainings."""
     files = sorted(done.artifacts[stage].path.glob("losses-*.json"))
     return [json.loads(file.read_text()) for file in files]

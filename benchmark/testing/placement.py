@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from benchmark.execution import training
-from benchmark.execution.context import RunContext, mask_companion
+from benchmark.execution.context import RunContext, mask_dense_map
 from benchmark.execution.training import seed_everything
-from benchmark.planning.plan import Cell, Plan
+from benchmark.planning.plan import Plan, PlannedRun
 from benchmark.store import SCRATCH
 from benchmark.testing.simulated_cuda import simulated_cuda
-from datasets.base import Companion, Sample
+from datasets.base import DenseMap, Sample
 from datasets.loading.loader import Batch
 from datasets.recipe import Normalisation, Recipe
 from methods.base import Artifact, Supervision, function_of
@@ -24,14 +24,14 @@ STEPS, BATCH = 2, 4
 """Iterations of every training, and most images of a batch."""
 
 
-def run_on_simulated_cuda(plan: Plan, cell: Cell, folder: Path) -> None:
-    """Run the stages of one of the plan's cells, artifacts in `folder`; trainings are short.
+def run_on_simulated_cuda(plan: Plan, run: PlannedRun, folder: Path) -> None:
+    """Run the stages of one of the plan's runs, artifacts in `folder`; trainings are short.
 
     Raises what a stage raises: PlacementError where tensors of several devices meet.
     """
     made: dict[str, Artifact] = {}
     with simulated_cuda() as device:
-        for planned in cell.stages:
+        for planned in run.stages:
             stage = planned.stage
             output = folder / stage.name
             (output / SCRATCH).mkdir(parents=True)
@@ -41,11 +41,11 @@ def run_on_simulated_cuda(plan: Plan, cell: Cell, folder: Path) -> None:
                 plan.dataset.training_view(),
                 {role: made[up.stage.name] for role, up in planned.inputs.items()},
                 output,
-                cell.seed,
+                run.seed,
                 _NoProgress(),
-                mask_companion(plan.dataset) if Supervision.MASKS in cell.method.supervision else None,
+                mask_dense_map(plan.dataset) if Supervision.MASKS in run.method.supervision else None,
             )
-            seed_everything(cell.seed)
+            seed_everything(run.seed)
             function_of(stage.run)(context, stage.settings)
             made[stage.name] = Artifact(output, planned.key, stage.yields, stage.settings)
 
@@ -57,9 +57,9 @@ class _Context(RunContext):
         recipe: Recipe,
         normalisation: Normalisation,
         batch_size: int,
-        companions: Mapping[str, Companion] | None = None,
+        dense_maps: Mapping[str, DenseMap] | None = None,
     ) -> Callable[[int, int], Iterator[Batch]]:
-        return super().train_batches(samples, recipe, normalisation, min(batch_size, BATCH), companions)
+        return super().train_batches(samples, recipe, normalisation, min(batch_size, BATCH), dense_maps)
 
     def train(
         self,

@@ -68,7 +68,7 @@ def time_estimate(plan: Plan, speed: float | None = None, workers: int = 1) -> T
     recorded = any(found is not None and found.recorded for _, found in estimates.parts())
     return TimeEstimate(
         Remaining(seconds, needs, workers).left(0.0),
-        sum(entry is None for _, entry in plan.entries()),
+        sum(artifact is None for _, artifact in plan.artifacts()),
         len(unknown),
         estimates.reference.machine if recorded else "",
         speed is not None,
@@ -117,7 +117,7 @@ class Estimates:
     def _todo(self) -> list[tuple[PlannedStage, str, list[str], Expected | None]]:
         found, seen = [], set()
         masked = functools.cache(self.plan.dataset.masked)
-        for planned in (planned for cell in self.plan.cells for planned in cell.stages):
+        for planned in (planned for run in self.plan.runs for planned in run.stages):
             stage, store = planned.stage, self.plan.store
             if planned.key not in seen and store.find(stage.name, planned.key) is None:
                 needs = [up.key for up in planned.inputs.values()]

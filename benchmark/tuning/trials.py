@@ -19,7 +19,7 @@ from methods.registry import find_method
 
 if TYPE_CHECKING:
     from benchmark.config import RunConfig
-    from benchmark.execution.runner import CellResult, Runner
+    from benchmark.execution.runner import Runner, RunResult
     from benchmark.planning.plan import PlannedStage
     from benchmark.store import Store
     from benchmark.tuning.pictures import Pictures
@@ -148,16 +148,16 @@ def run_trials(
     if (plan := plan_in_team(jobs, team)) is None:
         return None
     owners = [trial for trial in of_jobs for _ in (trial.job.seeds if trial.job else ())]
-    by_cell = {id(cell): trial for cell, trial in zip(plan.cells, owners, strict=True)}
+    by_cell = {id(run): trial for run, trial in zip(plan.runs, owners, strict=True)}
 
-    def add(result: CellResult) -> None:
-        trial = by_cell[id(result.cell)]
+    def add(result: RunResult) -> None:
+        trial = by_cell[id(result.run)]
         if result.status == "done":
             planned = next(p for p, _ in result.scores if p.scored_as == score)
-            trial.scored[result.cell.seed] = scored(plan.store, planned, chosen_on, sweep_max(result))
+            trial.scored[result.run.seed] = scored(plan.store, planned, chosen_on, sweep_max(result))
             trial.seconds += result.seconds
         else:
-            trial.reason = f"seed {result.cell.seed} {result.status}: {result.reason}"
+            trial.reason = f"seed {result.run.seed} {result.status}: {result.reason}"
         finished()
 
     runner = Runner(plan, team)
@@ -167,8 +167,8 @@ def run_trials(
     return runner
 
 
-def sweep_max(result: CellResult) -> float:
-    return result.cell.config.evaluation.sweep_max
+def sweep_max(result: RunResult) -> float:
+    return result.run.config.evaluation.sweep_max
 
 
 def scored(store: Store, planned: PlannedStage, chosen_on: Pictures, highest: float) -> Scored:

@@ -221,7 +221,7 @@ def augment(canvas: torch.Tensor, steps: Plan, normalisation: Normalisation, map
     """Carry out a plan on the device where its tensors are.
 
     canvas: uint8 (B, W, 3 + maps + m, H): the source windows, column by column; channels are red, green,
-            blue, then `maps` continuous companions, then m label companions
+            blue, then `maps` continuous maps, then m label maps
     """
     batch, channels = canvas.shape[0], canvas.shape[2]
     crop = steps.row_nearest.shape[1]

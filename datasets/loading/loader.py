@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from datasets.base import Companion, DataError, Sample
+from datasets.base import DataError, DenseMap, Sample
 from datasets.files.images import image_size, read_image, read_labels, read_map
 from datasets.loading.augment import Plan, augment, draw, permutation, plan
 from datasets.loading.prefetch import InFlight, Stopped, Transfer, default_workers, prefetched
@@ -29,14 +29,14 @@ class Batch:
 
     images:     (B, 3, crop, crop) float32, normalised; 0 (the mean) outside the image
     labels:     (B, C) float32 multi-hot
-    companions: name -> (B, 1, crop, crop) float32 in [0, 1] if continuous, (B, crop, crop) int64 if labels
+    dense_maps: name -> (B, 1, crop, crop) float32 in [0, 1] if continuous, (B, crop, crop) int64 if labels
     valid:      (B, 1, crop, crop) bool, False outside the image
     """
 
     ids: tuple[str, ...]
     images: torch.Tensor
     labels: torch.Tensor
-    companions: dict[str, torch.Tensor]
+    dense_maps: dict[str, torch.Tensor]
     valid: torch.Tensor
 
 
@@ -54,9 +54,9 @@ class TrainLoader:
     """Augmented batches by iteration number.
 
     batch_size: of all ranks together; each of `world_size` ranks is given its slice
-    companions: name -> dense maps that move along with the images
+    dense_maps: name -> dense maps that move along with the images
     workers:    decoding threads; None for one per usable core, at most 8
-    cache_bytes: decoded images and companions kept in memory
+    cache_bytes: decoded images and dense maps kept in memory
     wait_seconds: how long the consumer has waited for data so far
 
     Raises DataError for an empty list, a label that is no class, or a batch that the ranks cannot share.
@@ -71,7 +71,7 @@ class TrainLoader:
         batch_size: int,
         seed: int,
         device: torch.device | str,
-        companions: Mapping[str, Companion] | None = None,
+        dense_maps: Mapping[str, DenseMap] | None = None,
         workers: int | None = None,
         cache_bytes: int = 512 * 2**20,
         rank: int = 0,
@@ -92,7 +92,7 @@ class TrainLoader:
         self._batch_size = batch_size
         self._seed = seed
         self._device = Transfer(torch.device(device))
-        named = list((companions or {}).items())
+        named = list((dense_maps or {}).items())
         self._maps = [(name, c) for name, c in named if c.kind == "continuous"]
         self._label_maps = [(name, c) for name, c in named if c.kind == "labels"]
         self._workers = workers or default_workers()
@@ -149,7 +149,7 @@ class TrainLoader:
         return _Staged(tuple(s.id for s in chosen), tensors)
 
     def _source(self, index: int, stopped: threading.Event) -> np.ndarray:
-        """Image and companions of one sample, uint8 (W, 3 + companions, H): the layout `augment` reads."""
+        """Image and dense maps of one sample, uint8 (W, 3 + dense maps, H): the layout `augment` reads."""
         if stopped.is_set():
             raise Stopped
         if (kept := self._cache.get(index)) is not None:

@@ -74,7 +74,7 @@ def methods_table() -> str:
             f"[`{m.name}`](generated/{m.name}.md)",
             supervision(m),
             text(m.summary),
-            "yes" if m.in_all else "by name",
+            "yes" if m.default else "by name",
         ]
         for m in all_methods().values()
         if is_ours(m)

@@ -27,7 +27,7 @@ class CaCl(Method):
         "image labels, class names and background words, a CLIP (open_clip weights, or the miniature at nano)"
     )
     supervision = frozenset({Supervision.LABELS, Supervision.TEXT})
-    in_all = True
+    default = True
     config = CaClConfig
     presets = PRESETS
     reported_as = "CA-CL"

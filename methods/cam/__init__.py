@@ -21,7 +21,7 @@ class CamMethod(Method):
     summary = "plain class activation maps: the baseline"
     needs = "image labels, a pretrained backbone"
     supervision = frozenset({Supervision.LABELS})
-    in_all = True
+    default = True
     config = CamConfig
     presets = PRESETS
     reported_as = "CAM"

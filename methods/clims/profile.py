@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from methods.base import Inputs, Passage
+from methods.base import ForwardPass, Inputs
 from methods.cam.network import PlainCam
 from methods.clims.config import GuidedTrainingConfig
 from methods.layers.clip.model import load_clip
-from methods.layers.passages import alone
+from methods.layers.forward_passes import alone
 
 
 def guide(
     settings: GuidedTrainingConfig, inputs: Inputs, classes: int, size: tuple[int, int]
-) -> list[Passage]:
+) -> list[ForwardPass]:
     """CLIP's image encoder, which inference does not need, and the CAM network where no classifier comes first."""
     clip = load_clip(settings.clip)
     covers = "network alone; in training only, twice a present class"
-    encoder = Passage(
+    encoder = ForwardPass(
         "CLIP image encoder",
         covers,
         clip.image_size,

@@ -20,7 +20,7 @@ class DskdGc(Method):
     summary = "single-stage: distillation between teacher and student, pseudo-labels corrected by a mixture"
     needs = "image labels, a pretrained vision transformer"
     supervision = frozenset({Supervision.LABELS})
-    in_all = True
+    default = True
     config = DskdConfig
     presets = PRESETS
     unified = from_imagenet(PRESETS)

@@ -23,7 +23,7 @@ class Eps(Method):
     summary = "saliency as pseudo-pixel supervision"
     needs = "image labels, saliency maps (a folder, the `saliency` extra, or the miniature detector at nano)"
     supervision = frozenset({Supervision.LABELS, Supervision.SALIENCY})
-    in_all = True
+    default = True
     config = EpsConfig
     presets = PRESETS
     reported_as = "EPS"

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from datasets.base import Companion
+from datasets.base import DenseMap
 from datasets.loading.loader import Batch
 from methods.base import StageContext
 from methods.cam.network import PlainCam
 from methods.eps.config import JointTrainingConfig
 from methods.eps.losses import classification_loss, saliency_loss
 from methods.layers.networks.backbones import Backbone
-from methods.layers.saliency.stage import saliency_companion
+from methods.layers.saliency.stage import saliency_dense_map
 
 
 class EpsNetwork(PlainCam):
@@ -25,8 +25,8 @@ class EpsNetwork(PlainCam):
         super().__init__(backbone, classes + 1)
 
     @classmethod
-    def dense_maps(cls, context: StageContext, settings: JointTrainingConfig) -> Mapping[str, Companion]:
-        return {"saliency": saliency_companion(settings.saliency, context.inputs["saliency"].path)}
+    def dense_maps(cls, context: StageContext, settings: JointTrainingConfig) -> Mapping[str, DenseMap]:
+        return {"saliency": saliency_dense_map(settings.saliency, context.inputs["saliency"].path)}
 
     def losses(
         self, forward: nn.Module, batch: Batch, settings: JointTrainingConfig
@@ -35,7 +35,7 @@ class EpsNetwork(PlainCam):
         logits = forward(batch.images)
         saliency = saliency_loss(
             logits,
-            batch.companions["saliency"],
+            batch.dense_maps["saliency"],
             batch.labels,
             settings.overlap_threshold,
             settings.foreground_weight,

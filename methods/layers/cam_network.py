@@ -16,16 +16,16 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from datasets.base import Companion
+from datasets.base import DenseMap
 from datasets.loading.loader import Batch
 from datasets.recipe import Normalisation
-from methods.base import Inputs, Passage, StageContext
+from methods.base import ForwardPass, Inputs, StageContext
 from methods.layers.cam import normalise
 from methods.layers.cam_inference import write_multi_scale_cams
 from methods.layers.config import CamStageConfig, ReleasedConfig, ScoresConfig, TrainingConfig
+from methods.layers.forward_passes import alone, multi_scale_cams
 from methods.layers.image_scores import write_classifications
 from methods.layers.optim import build_optimiser, schedule
-from methods.layers.passages import alone, multi_scale_cams
 from methods.layers.weights.files import load_trained
 from methods.layers.weights.released import write_released
 
@@ -118,7 +118,7 @@ class CamNetwork(nn.Module, ABC):
     @classmethod
     def profile_cam(
         cls, settings: CamStageConfig, inputs: Inputs, classes: int, size: tuple[int, int]
-    ) -> list[Passage]:
+    ) -> list[ForwardPass]:
         network = cls.build(inputs["weights"].network, classes).eval()
         title = cls.title if settings.trained == CamNetwork.file else settings.trained
         forward: Callable[[Any, torch.Tensor], torch.Tensor] = lambda m, x: m.maps(x, settings)  # noqa: E731
@@ -144,7 +144,7 @@ class CamClassifier(CamNetwork):
         return cls.build(settings.network, classes, weights)
 
     @classmethod
-    def dense_maps(cls, context: StageContext, settings: Any) -> Mapping[str, Companion]:
+    def dense_maps(cls, context: StageContext, settings: Any) -> Mapping[str, DenseMap]:
         """Maps that come with the batches, by name."""
         return {}
 
@@ -178,6 +178,6 @@ class CamClassifier(CamNetwork):
     @classmethod
     def profile_classify(
         cls, settings: TrainingConfig, inputs: Inputs, classes: int, size: tuple[int, int]
-    ) -> list[Passage]:
+    ) -> list[ForwardPass]:
         network = cls.build(settings.network, classes).eval()
         return [alone(cls.title, network, settings.train.recipe.crop)]

@@ -32,7 +32,7 @@ class SamFused(Method):
     summary = "a transformer's CAM fused with SAM's masks over augmented views; made for surface defects"
     needs = "image labels, a pretrained vision transformer, a SAM (by path, or the miniature at nano)"
     supervision = frozenset({Supervision.LABELS, Supervision.SAM})
-    in_all = True
+    default = True
     config = SamFusedConfig
     presets = PRESETS
     unified = from_imagenet(PRESETS)

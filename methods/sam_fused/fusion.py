@@ -74,7 +74,7 @@ def fusion_batches(
 ) -> Callable[[int, int], Iterator[Batch]]:
     """A source of training batches, the same at any iteration whoever asks: random squares, mirrored at random.
 
-    `images` of a batch are the evidence's maps, its companion "labels" their labels. Outside of an image smaller
+    `images` of a batch are the evidence's maps, its dense map "labels" their labels. Outside of an image smaller
     than the square, maps are 0 and labels IGNORE.
     """
     side, count = config.train.recipe.crop, config.train.batch_size

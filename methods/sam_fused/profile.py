@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from methods.base import Inputs, Passage
-from methods.layers.passages import ALONE
+from methods.base import ForwardPass, Inputs
+from methods.layers.forward_passes import ALONE
 from methods.layers.sam.model import decode_prompts, encode, load_sam
 from methods.sam_fused.config import FusionStageConfig, MaskStageConfig
 from methods.sam_fused.fusion import FusionNetwork
@@ -18,7 +18,9 @@ SAM = "SAM"
 FUSION = "fusion network"
 
 
-def masks(settings: MaskStageConfig, inputs: Inputs, classes: int, size: tuple[int, int]) -> list[Passage]:
+def masks(
+    settings: MaskStageConfig, inputs: Inputs, classes: int, size: tuple[int, int]
+) -> list[ForwardPass]:
     """The image encoder on one view, the decoder of one prompt, and what an image of one class is in all views.
 
     Points are not embedded here: the prompt encoder's indexing has no meta kernel, and it is a two-row product.
@@ -39,21 +41,23 @@ def masks(settings: MaskStageConfig, inputs: Inputs, classes: int, size: tuple[i
         return [(encode(sam, frames), decoded(sam, frames)) for _ in range(count)]
 
     return [
-        Passage(SAM, "image encoder, one view", (side, side), sam, encode),
-        Passage(SAM, "mask decoder, one prompt", (side, side), sam, decoded),
-        Passage(SAM, f"{count} views, one class", (side, side), sam, every),
+        ForwardPass(SAM, "image encoder, one view", (side, side), sam, encode),
+        ForwardPass(SAM, "mask decoder, one prompt", (side, side), sam, decoded),
+        ForwardPass(SAM, f"{count} views, one class", (side, side), sam, every),
     ]
 
 
-def fuse(settings: FusionStageConfig, inputs: Inputs, classes: int, size: tuple[int, int]) -> list[Passage]:
+def fuse(
+    settings: FusionStageConfig, inputs: Inputs, classes: int, size: tuple[int, int]
+) -> list[ForwardPass]:
     crop = settings.fusion.train.recipe.crop
-    return [Passage(FUSION, ALONE, (crop, crop), *_fusion(settings, classes))]
+    return [ForwardPass(FUSION, ALONE, (crop, crop), *_fusion(settings, classes))]
 
 
 def pseudo_label(
     settings: FusionStageConfig, inputs: Inputs, classes: int, size: tuple[int, int]
-) -> list[Passage]:
-    return [Passage(FUSION, "whole images", size, *_fusion(settings, classes))]
+) -> list[ForwardPass]:
+    return [ForwardPass(FUSION, "whole images", size, *_fusion(settings, classes))]
 
 
 def _fusion(settings: FusionStageConfig, classes: int) -> tuple[nn.Module, Any]:

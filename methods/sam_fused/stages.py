@@ -110,7 +110,7 @@ def fuse(context: StageContext, settings: FusionStageConfig) -> None:
     )
 
     def losses(network: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
-        return {"fusion": fusion_loss(network(batch.images), batch.images, batch.companions["labels"])}
+        return {"fusion": fusion_loss(network(batch.images), batch.images, batch.dense_maps["labels"])}
 
     optimiser = build_optimiser(network, [], train)
     context.train(network, optimiser, losses, batches, train.iterations, schedule(train))

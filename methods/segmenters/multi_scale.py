@@ -39,7 +39,7 @@ class MultiScale(nn.Module):
 
 def multi_scale_losses(network: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
     """Cross-entropy of each of `MultiScale`'s logits with the labels at their resolution (nearest), 255 ignored."""
-    labels = batch.companions["labels"]
+    labels = batch.dense_maps["labels"]
     losses = {}
     for name, logits in network(batch.images).items():
         shrunk = interpolate(labels[:, None].float(), logits.shape[-2:], mode="nearest-exact")[:, 0].long()

@@ -7,27 +7,31 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from methods.base import Inputs, Passage
+from methods.base import ForwardPass, Inputs
 from methods.layers.config import SegmenterConfig
+from methods.layers.forward_passes import CrfFinish, alone, scales_text
 from methods.layers.networks.deeplab import build_segmenter
-from methods.layers.passages import CrfFinish, alone, scales_text
 from methods.segmenters.stages import segmentation_probabilities
 
 NETWORK = "segmentation network"
 
 
-def segment(settings: SegmenterConfig, inputs: Inputs, classes: int, size: tuple[int, int]) -> list[Passage]:
+def segment(
+    settings: SegmenterConfig, inputs: Inputs, classes: int, size: tuple[int, int]
+) -> list[ForwardPass]:
     return [alone(NETWORK, build_segmenter(settings, classes).eval(), settings.train.recipe.crop)]
 
 
-def predict(settings: SegmenterConfig, inputs: Inputs, classes: int, size: tuple[int, int]) -> list[Passage]:
+def predict(
+    settings: SegmenterConfig, inputs: Inputs, classes: int, size: tuple[int, int]
+) -> list[ForwardPass]:
     """As it is tested: scales and mirror images, without and with the CRF where there is one."""
 
     def run(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
         return segmentation_probabilities(network, images, settings.test_scales, settings.test_flip)
 
     covers = scales_text(settings.test_scales, settings.test_flip)
-    tested = Passage(NETWORK, covers, size, build_segmenter(settings, classes).eval(), run)
+    tested = ForwardPass(NETWORK, covers, size, build_segmenter(settings, classes).eval(), run)
     if settings.test_crf is None:
         return [tested]
     return [tested, replace(tested, covers=f"{covers}; CRF", finish=CrfFinish(settings.test_crf))]

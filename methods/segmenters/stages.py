@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.functional import cross_entropy, interpolate
 
-from datasets.base import IGNORE, Companion
+from datasets.base import IGNORE, DenseMap
 from datasets.files.images import read_image, write_labels
 from datasets.loading.loader import Batch, ImageBatch
 from methods.artifacts import label_map_path
@@ -32,10 +32,10 @@ from methods.segmenters.released import network_names
 def segment(context: StageContext, settings: SegmenterConfig) -> None:
     """Train on the pseudo-labels of the training images."""
     directory = context.inputs["labels"].path
-    train_segmentation(context, settings, Companion(lambda i: label_map_path(directory, i), "labels"))
+    train_segmentation(context, settings, DenseMap(lambda i: label_map_path(directory, i), "labels"))
 
 
-def train_segmentation(context: StageContext, settings: SegmenterConfig, labels: Companion) -> None:
+def train_segmentation(context: StageContext, settings: SegmenterConfig, labels: DenseMap) -> None:
     """Train the network on label maps; pixel-wise cross-entropy, 255 ignored. Writes network.safetensors.
 
     With `loss_scales` it learns from several scales at once, see `MultiScale`.
@@ -66,8 +66,8 @@ def with_background_around(
     """The losses with background as the label of what lies outside an image."""
 
     def filled(network: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
-        labels = batch.companions["labels"].masked_fill(~batch.valid[:, 0], 0)
-        return losses(network, dataclasses.replace(batch, companions={**batch.companions, "labels": labels}))
+        labels = batch.dense_maps["labels"].masked_fill(~batch.valid[:, 0], 0)
+        return losses(network, dataclasses.replace(batch, dense_maps={**batch.dense_maps, "labels": labels}))
 
     return filled
 
@@ -80,7 +80,7 @@ def released(context: StageContext, settings: ReleasedConfig) -> None:
 
 def segmentation_losses(network: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
     """Cross-entropy of the logits upsampled to the labels' size, averaged over the others than 255."""
-    labels = batch.companions["labels"]
+    labels = batch.dense_maps["labels"]
     logits = enlarged(network(batch.images), labels.shape[-2:])
     total = cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
     return {"segmentation": total / (labels != IGNORE).sum().clamp_min(1)}

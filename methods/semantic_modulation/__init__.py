@@ -26,7 +26,7 @@ class SemanticModulation(Method):
     summary = "class-to-patch attention corrected by that of semantically related patches"
     needs = "image labels, a pretrained vision transformer"
     supervision = frozenset({Supervision.LABELS})
-    in_all = True
+    default = True
     config = SemanticModulationConfig
     presets = PRESETS
     unified = from_imagenet(PRESETS)

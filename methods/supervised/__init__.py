@@ -27,7 +27,7 @@ class Supervised(Method):
     summary = "the segmentation network trained on true masks: the upper bound"
     needs = "true masks of the training images"
     supervision = frozenset({Supervision.MASKS})
-    in_all = True
+    default = True
     config = SupervisedConfig
     presets = {scale: SupervisedConfig(segmenter) for scale, segmenter in SEGMENTERS.items()}  # noqa: RUF012
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from methods.base import Inputs, Passage
-from methods.layers.passages import CrfFinish, alone, scales_text
+from methods.base import ForwardPass, Inputs
+from methods.layers.forward_passes import CrfFinish, alone, scales_text
 from methods.refiners.gc.profile import correct
 from methods.segmenters.stages import segmentation_probabilities
 from methods.toco.branch import Branch, build_branch
@@ -19,7 +19,7 @@ from methods.toco.network import SingleStageNetwork
 
 def train(
     settings: SingleStageTrainingConfig, inputs: Inputs, classes: int, size: tuple[int, int]
-) -> list[Passage]:
+) -> list[ForwardPass]:
     """What is kept of the training, and what the training itself holds: student, projectors, contrast heads."""
     crop = settings.train.recipe.crop
     kept = build_branch(settings.network, classes).eval()
@@ -27,7 +27,7 @@ def train(
     trained = "teacher and student in training" if whole.student is not None else "teacher in training"
     return [
         alone("teacher", kept, crop, "network alone, to the decoder's prediction"),
-        Passage(trained, "one forward pass of each, of the crop alone", (crop, crop), whole, _both),
+        ForwardPass(trained, "one forward pass of each, of the crop alone", (crop, crop), whole, _both),
     ]
 
 
@@ -46,14 +46,16 @@ def _both(network: Any, images: torch.Tensor) -> list[torch.Tensor]:
 
 def pseudo_label(
     settings: CorrectedLabelConfig, inputs: Inputs, classes: int, size: tuple[int, int]
-) -> list[Passage]:
+) -> list[ForwardPass]:
     branch = Branch.build(inputs["weights"].network, classes).eval()
     finish = correct(settings.correction, settings.background_threshold)
     covers = "features, scale 1; Gaussian correction"
-    return [Passage(settings.trained, covers, size, branch, lambda m, x: m.features(x), finish)]
+    return [ForwardPass(settings.trained, covers, size, branch, lambda m, x: m.features(x), finish)]
 
 
-def predict(settings: PredictConfig, inputs: Inputs, classes: int, size: tuple[int, int]) -> list[Passage]:
+def predict(
+    settings: PredictConfig, inputs: Inputs, classes: int, size: tuple[int, int]
+) -> list[ForwardPass]:
     """As it is tested: scales and mirror images, without and with the CRF where there is one."""
     test = settings.test
 
@@ -62,7 +64,7 @@ def predict(settings: PredictConfig, inputs: Inputs, classes: int, size: tuple[i
 
     covers = f"prediction, {scales_text(test.scales, test.flip)}"
     branch = Branch.build(inputs["weights"].network, classes).eval()
-    tested = Passage(settings.trained, covers, size, branch, run)
+    tested = ForwardPass(settings.trained, covers, size, branch, run)
     if test.crf is None:
         return [tested]
     return [tested, replace(tested, covers=f"{covers}; CRF", finish=CrfFinish(test.crf))]

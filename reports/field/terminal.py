@@ -26,7 +26,7 @@ from results.field import (
     pairs,
 )
 from results.field_lines import condensed
-from results.io import Run
+from results.io import StoredRuns
 
 HEADS = {
     "cam": "CAM",
@@ -128,9 +128,9 @@ def _table(caption: str, left: Sequence[str], right: Sequence[str], narrow: int 
     return table
 
 
-def print_like(methods: Sequence[FieldMethod], run: Run, console: Console) -> None:
+def print_like(methods: Sequence[FieldMethod], stored: StoredRuns, console: Console) -> None:
     """What was reported under a run's conditions: scores of the same data set and split, and what differs else."""
-    measured = compare_with_papers(run.records, run.cells, ())
+    measured = compare_with_papers(stored.records, stored.runs, ())
     places = {(dataset, stage, split): score for score, (dataset, split, stage) in SCORES.items()}
     shown = False
     for found in measured.to_dict("records"):
@@ -138,10 +138,12 @@ def print_like(methods: Sequence[FieldMethod], run: Run, console: Console) -> No
         if score is None:
             continue
         shown = True
-        cell = next(
-            c for c in run.cells if all(c[k] == found[k] for k in ("dataset", "method", "scale", "protocol"))
+        run = next(
+            c
+            for c in stored.runs
+            if all(c[k] == found[k] for k in ("dataset", "method", "scale", "protocol"))
         )
-        own = conditions_of(cell)
+        own = conditions_of(run)
         title = (
             f"{found['method']}, {HEADS[score]}: {100 * found['measured']:.1f} (n = {found['n']}, "
             f"{found['images']} images, scale {found['scale']})"
@@ -163,7 +165,7 @@ def print_like(methods: Sequence[FieldMethod], run: Run, console: Console) -> No
         console.print(table)
     if not shown:
         datasets = ", ".join(dict.fromkeys(dataset for dataset, _, _ in SCORES.values()))
-        console.print(f"The field reports on {datasets}; {run.path} has no score on these", markup=False)
+        console.print(f"The field reports on {datasets}; {stored.path} has no score on these", markup=False)
 
 
 def _made_by(result: Result, score: str) -> str:
@@ -171,10 +173,10 @@ def _made_by(result: Result, score: str) -> str:
     return "?" if said == UNKNOWN else said
 
 
-def conditions_of(cell: dict[str, Any]) -> Conditions:
-    """Those of a run's cell, as far as its settings say them in the field's words."""
-    settings = cell["settings"].get("method") or {}
-    segmenter = (cell["settings"].get("protocol") or {}).get("segmenter") or settings.get("segmenter") or {}
+def conditions_of(run: dict[str, Any]) -> Conditions:
+    """Those of a run, as far as its settings say them in the field's words."""
+    settings = run["settings"].get("method") or {}
+    segmenter = (run["settings"].get("protocol") or {}).get("segmenter") or settings.get("segmenter") or {}
     trunk = (settings.get("backbone") or {}).get("name", UNKNOWN)
     scales = segmenter.get("test_scales")
     masks = segmenter.get("init") == "coco-masks"

@@ -21,7 +21,7 @@ def build(board: Board) -> dict[str, Any] | None:
             continue
         found = {
             key: {row["class_name"]: row for row in as_rows(rows)}
-            for key, rows in board.by_entry(chosen).items()
+            for key, rows in board.of_each(chosen).items()
         }
         entries = [entry for entry in board.entries if entry.key in found]
         if all(entry.is_reference for entry in entries):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reports.charts import Axis, Bubble, bubble_chart
-from reports.entry_costs import of_board
+from reports.cost_table import of_board
 from reports.tables import quantity
 from reports.text import duration, entry_key, percent
 from reports.view import Board

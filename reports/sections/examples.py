@@ -36,7 +36,7 @@ _KINDS = {"pseudo_label": "pseudo-labels", "prediction": "predictions"}
 
 def build(board: Board) -> dict[str, Any] | None:
     """Of each entry the lowest seed that has panels."""
-    shown = [(entry, panels) for entry in board.methods if (panels := _panels(entry.cells))]
+    shown = [(entry, panels) for entry in board.methods if (panels := _panels(entry.runs))]
     if not shown:
         return None
     pictures = sum(
@@ -93,8 +93,8 @@ def _step_title(name: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def _panels(cells: tuple[dict[str, Any], ...]) -> list[dict[str, Any]]:
-    return next((cell["panels"] for cell in cells if cell["panels"]), [])
+def _panels(runs: tuple[dict[str, Any], ...]) -> list[dict[str, Any]]:
+    return next((run["panels"] for run in runs if run["panels"]), [])
 
 
 def _given(panel: dict[str, Any], colours: Mapping[str, str], folder: Path, longest: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Cells without a result, and why."""
+"""Runs without a result, and why."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ def build(boards: Sequence[Board]) -> dict[str, Any] | None:
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
     for board in boards:
         for entry in board.methods:
-            for cell in entry.cells:
-                if cell["status"] != "done":
+            for run in entry.runs:
+                if run["status"] != "done":
                     row = {
                         "label": entry.label,
                         "seeds": [],
-                        "status": cell["status"],
-                        "reason": cell["reason"],
+                        "status": run["status"],
+                        "reason": run["reason"],
                     }
                     row |= {"dataset": board.dataset, "scale": board.scale, "protocol": board.protocol}
-                    key = (*entry.key, cell["status"], cell["reason"])
-                    rows.setdefault(key, row)["seeds"].append(cell["seed"])
+                    key = (*entry.key, run["status"], run["reason"])
+                    rows.setdefault(key, row)["seeds"].append(run["seed"])
     return {"rows": list(rows.values())} if rows else None

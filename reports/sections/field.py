@@ -8,7 +8,7 @@ from typing import Any
 from reports.field.page import PRETRAINING, Point, field_chart
 from reports.field.terminal import HEADS
 from reports.text import percent
-from reports.view import Board, Entry
+from reports.view import Board, LeaderboardEntry
 from results.aggregate import SCORES
 from results.field import SCORES as REPORTED
 from results.field import load_field
@@ -53,10 +53,10 @@ def build(board: Board) -> dict[str, Any] | None:
     }
 
 
-def _year(entry: Entry, years: dict[str, int]) -> int:
+def _year(entry: LeaderboardEntry, years: dict[str, int]) -> int:
     """That of its method's file, else that in which it was run; 0 where it has neither."""
-    for cell in entry.cells:
-        reported_as = str(cell["method_info"].get("reported_as", "")).casefold()
-        finished = str(cell["provenance"].get("finished") or "")[:4]
+    for run in entry.runs:
+        reported_as = str(run["method_info"].get("reported_as", "")).casefold()
+        finished = str(run["provenance"].get("finished") or "")[:4]
         return years.get(reported_as) or int(finished or 0)
     return 0

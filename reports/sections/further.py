@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reports.text import deviation_text, percent
-from reports.view import Board, Entry
+from reports.view import Board, LeaderboardEntry
 from results.aggregate import as_rows
 from results.further import CLASSIFIER, COLUMNS, further_metrics
 
@@ -21,7 +21,7 @@ def build(board: Board) -> dict[str, Any] | None:
     table = further_metrics(board.records)
     values: Values = {
         (key, row["score"], row["metric"], row["class_name"]): row
-        for key, rows in board.by_entry(table).items()
+        for key, rows in board.of_each(table).items()
         for row in as_rows(rows)
         if math.isfinite(row["mean"])
     }
@@ -46,7 +46,7 @@ def build(board: Board) -> dict[str, Any] | None:
 
 
 def _rows(
-    entries: Sequence[Entry], values: Values, score: str, columns: Sequence[tuple[str, str]]
+    entries: Sequence[LeaderboardEntry], values: Values, score: str, columns: Sequence[tuple[str, str]]
 ) -> list[dict[str, Any]]:
     rows = []
     for entry in entries:

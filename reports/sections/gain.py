@@ -10,7 +10,7 @@ import pandas as pd
 
 from reports.charts import Axis, Line, line_chart
 from reports.text import deviation_text, percent, points
-from reports.view import Board, Entry
+from reports.view import Board, LeaderboardEntry
 from results.aggregate import KEYS, SCORES, as_rows, summarise
 
 TITLE = "Gain of each stage"
@@ -53,7 +53,7 @@ def _step_means(records: pd.DataFrame) -> dict[tuple[str, ...], dict[str, dict[s
     return found
 
 
-def _steps(entry: Entry, means: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
+def _steps(entry: LeaderboardEntry, means: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
     """The entry's scored stages in the order of its graph, each with what it adds to the one before; nothing can be
     said to be added where the two are scored on different splits."""
     titles = {score.stage: score.title.removesuffix(" fixed") for score in _STEPS}

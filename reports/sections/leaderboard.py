@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from reports.entry_costs import Column as CostColumn
-from reports.entry_costs import cost_notes, figure, of_board, shown_columns
+from reports.cost_table import Column as CostColumn
+from reports.cost_table import cost_notes, figure, of_board, shown_columns
 from reports.text import (
     deviation_text,
     entry_key,
@@ -19,7 +19,7 @@ from reports.text import (
     spread_statement,
     untested_statement,
 )
-from reports.view import Board, Entry
+from reports.view import Board, LeaderboardEntry
 from results.aggregate import CONFUSION, confusion_pairs
 
 TITLE = "Leaderboard"
@@ -94,15 +94,15 @@ def _cost(costs: dict[str, Any], column: CostColumn) -> dict[str, Any]:
     return {"value": value if math.isfinite(value) else None, "text": figure(costs, column)}
 
 
-def _parts(board: Board, entry: Entry) -> list[str]:
+def _parts(board: Board, entry: LeaderboardEntry) -> list[str]:
     """What tells the entry from others of its method."""
     return [] if entry.is_reference else [entry.row[c] for c in board.extra if entry.row[c]]
 
 
-def backbone(entry: Entry) -> str:
+def backbone(entry: LeaderboardEntry) -> str:
     """Name of the network that the entry's method starts from: the first part with a name and weights in its
     settings, else its segmentation network's; empty where there is none."""
-    settings = entry.cells[0]["settings"].get("method", {}) if entry.cells else {}
+    settings = entry.runs[0]["settings"].get("method", {}) if entry.runs else {}
     parts = [*settings.values(), (settings.get("segmenter") or {}).get("backbone")]
     named = (p["name"] for p in parts if isinstance(p, dict) and "name" in p and "weights" in p)
     return str(next(named, ""))
@@ -110,7 +110,7 @@ def backbone(entry: Entry) -> str:
 
 def _row(
     board: Board,
-    entry: Entry,
+    entry: LeaderboardEntry,
     columns: list[Column],
     ranks: dict[str, int | None],
     main: str,

@@ -15,31 +15,31 @@ def build(boards: Sequence[Board]) -> dict[str, Any] | None:
     methods: dict[str, dict[str, Any]] = {}
     for board in boards:
         for entry in board.methods:
-            for cell in entry.cells:
-                info = cell["method_info"]
-                if info and cell["method"] not in methods:
-                    methods[cell["method"]] = {"name": cell["method"], "deviations": [], "details": []} | {
+            for run in entry.runs:
+                info = run["method_info"]
+                if info and run["method"] not in methods:
+                    methods[run["method"]] = {"name": run["method"], "deviations": [], "details": []} | {
                         key: info.get(key, "") for key in ("title", "paper", "supervision", "summary")
                     }
-                if info:  # cells differ in the refiner and segmentation network that a grid gives them
-                    known = methods[cell["method"]]["deviations"]
+                if info:  # runs differ in the refiner and segmentation network that a grid gives them
+                    known = methods[run["method"]]["deviations"]
                     known += [d for d in info.get("deviations") or [] if d not in known]
             if (found := methods.get(entry.row["method"])) is not None:
-                found["details"] += _details(board, entry.label, entry.cells)
+                found["details"] += _details(board, entry.label, entry.runs)
     return {"methods": list(methods.values())} if methods else None
 
 
-def _details(board: Board, label: str, cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _details(board: Board, label: str, runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The files that stages left, of the lowest seed that has any."""
     where = f"{label} on {board.dataset}, {board.scale}, {board.protocol} protocol"
-    for cell in cells:
+    for run in runs:
         files = [
             {
                 "title": f"{stage['name']}/{name}",
-                "where": f"{where}, seed {cell['seed']}",
+                "where": f"{where}, seed {run['seed']}",
                 "blocks": blocks(content),
             }
-            for stage in cell["stages"]
+            for stage in run["stages"]
             for name, content in (stage.get("details") or {}).items()
         ]
         if files:

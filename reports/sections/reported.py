@@ -14,8 +14,8 @@ TITLE = "Reported and measured"
 
 def build(board: Board) -> dict[str, Any] | None:
     """Rows by entry, those that can be compared first; measured scores that no paper prints are left out."""
-    table = compare_with_papers(board.records, board.cells)
-    found = board.by_entry(table[table["reported"].notna()])
+    table = compare_with_papers(board.records, board.runs)
+    found = board.of_each(table[table["reported"].notna()])
     titles = {score.stage: score.title.split()[0] for score in SCORES}
     groups: list[dict[str, Any]] = []
     for entry in board.methods:

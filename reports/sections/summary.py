@@ -10,7 +10,7 @@ def facts(board: Board) -> list[tuple[str, str]]:
     """What holds for the whole leaderboard, as (term, description)."""
     records = board.records
     found = [("Methods", str(len({entry.row["method"] for entry in board.methods})))]
-    found.append(("Seeds", str(len({cell["seed"] for cell in board.cells})) if board.cells else "none"))
+    found.append(("Seeds", str(len({run["seed"] for run in board.runs})) if board.runs else "none"))
     for split in ("train", "val", "test"):
         images = records.loc[records["split"] == split, "images"]
         if not images.empty and images.max() > 0:

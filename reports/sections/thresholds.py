@@ -15,10 +15,9 @@ TITLE = "CAM threshold"
 
 
 def build(board: Board) -> dict[str, Any] | None:
-    curves = board.by_entry(threshold_curves(board.records))
+    curves = board.of_each(threshold_curves(board.records))
     fixed = {
-        key: rows["threshold"].iloc[0]
-        for key, rows in board.by_entry(fixed_thresholds(board.records)).items()
+        key: rows["threshold"].iloc[0] for key, rows in board.of_each(fixed_thresholds(board.records)).items()
     }
     lines, legend, banded = [], [], False
     for entry in board.entries:

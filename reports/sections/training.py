@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from reports.charts import Axis, Line, line_chart
-from reports.view import Board, Entry
+from reports.view import Board, LeaderboardEntry
 
 TITLE = "Training curves"
 
@@ -24,17 +24,17 @@ def build(board: Board) -> dict[str, Any] | None:
     return {"entries": entries} if entries else None
 
 
-def _charts(entry: Entry) -> list[dict[str, Any]]:
+def _charts(entry: LeaderboardEntry) -> list[dict[str, Any]]:
     histories: dict[str, list[list[dict[str, float]]]] = {}
-    for cell in entry.cells:
-        for stage in cell["stages"]:
+    for run in entry.runs:
+        for stage in run["stages"]:
             for number, history in enumerate(stage.get("losses") or (), 1):
                 name = stage["name"] if len(stage["losses"]) == 1 else f"{stage['name']} ({number})"
                 histories.setdefault(name, []).append(history)
     return [_chart(entry, name, seeds) for name, seeds in histories.items() if any(seeds)]
 
 
-def _chart(entry: Entry, name: str, seeds: list[list[dict[str, float]]]) -> dict[str, Any]:
+def _chart(entry: LeaderboardEntry, name: str, seeds: list[list[dict[str, float]]]) -> dict[str, Any]:
     terms = dict.fromkeys(
         term for history in seeds for point in history for term in point if term != "iteration"
     )

@@ -15,10 +15,10 @@ from benchmark.config import compose
 from benchmark.experiments.rows import find_experiments, make_tables
 from benchmark.experiments.table import Options, all_jobs
 from benchmark.planning.plan import Job, Plan, plan_jobs
-from benchmark.profiling.complexity import stage_passages
+from benchmark.profiling.complexity import stage_forward_passes
 from benchmark.testing.placement import run_on_simulated_cuda
 from benchmark.testing.simulated_cuda import DEVICE, CudaTensor, PlacementError, simulated_cuda
-from datasets.base import Companion, TrainingView
+from datasets.base import DenseMap, TrainingView
 from datasets.files import cores
 from datasets.loading.loader import IMAGENET, Recipe, TrainLoader, image_batches
 from datasets.voc.reader import CLASSES
@@ -56,9 +56,9 @@ def plan_of(generated: Path, folder: Path, name: str, **parts: str) -> Plan:
 
 
 def run(plan: Plan, folder: Path) -> None:
-    for number, cell in enumerate(plan.cells):
-        assert cell.status == "planned", cell.reason
-        run_on_simulated_cuda(plan, cell, folder / str(number))
+    for number, run in enumerate(plan.runs):
+        assert run.status == "planned", run.reason
+        run_on_simulated_cuda(plan, run, folder / str(number))
 
 
 @pytest.mark.parametrize("refiner", list(REFINERS))
@@ -114,12 +114,12 @@ def test_networks_of_larger_scales(name: str, preset: str) -> None:
         if stage.profile is None or key in RAN:
             continue
         with torch.device("meta"):
-            passages = stage_passages(stage, len(CLASSES), size)
-        for passage in passages:
-            assert passage.module is not None
+            forward_passes = stage_forward_passes(stage, len(CLASSES), size)
+        for forward_pass in forward_passes:
+            assert forward_pass.module is not None
             with FakeTensorMode(allow_non_fake_inputs=True), torch.inference_mode():
-                move_to_cuda(passage.module)
-                passage.run(passage.module, torch.empty(1, 3, *passage.size, device="cuda"))
+                move_to_cuda(forward_pass.module)
+                forward_pass.run(forward_pass.module, torch.empty(1, 3, *forward_pass.size, device="cuda"))
         RAN.add(key)
 
 
@@ -147,13 +147,13 @@ def test_augmentation(recipe: Recipe, generated: Path, tmp_path: Path) -> None:
     dataset = plan_of(generated, tmp_path, "cam").dataset
     samples = dataset.training_view().samples("train")
     of = {s.id: dataset.mask_path(s.id) for s in samples}
-    companions: dict[str, Any] = {
-        kind: Companion(of.__getitem__, kind)  # type: ignore[arg-type]
+    dense_maps: dict[str, Any] = {
+        kind: DenseMap(of.__getitem__, kind)  # type: ignore[arg-type]
         for kind in ("labels", "continuous")
     }
 
     def batches(device: torch.device | str) -> list[Any]:
-        arguments = (samples, len(dataset.classes), recipe, IMAGENET, 4, 0, device, companions, 1)
+        arguments = (samples, len(dataset.classes), recipe, IMAGENET, 4, 0, device, dense_maps, 1)
         return list(TrainLoader(*arguments).batches(0, 3))
 
     expected = batches("cpu")
@@ -165,9 +165,9 @@ def test_augmentation(recipe: Recipe, generated: Path, tmp_path: Path) -> None:
             tensor = getattr(ours, name)
             assert isinstance(tensor, CudaTensor)
             torch.testing.assert_close(tensor.value, getattr(theirs, name))
-        for name, tensor in ours.companions.items():
+        for name, tensor in ours.dense_maps.items():
             assert isinstance(tensor, CudaTensor)
-            torch.testing.assert_close(tensor.value, theirs.companions[name])
+            torch.testing.assert_close(tensor.value, theirs.dense_maps[name])
     assert all(isinstance(batch.images, CudaTensor) for batch in whole)
 
 

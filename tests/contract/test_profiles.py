@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmark.planning.graph import without_profile
-from benchmark.profiling.complexity import stage_passages
+from benchmark.profiling.complexity import stage_forward_passes
 from benchmark.profiling.speed import passing, pictures
 from datasets.base import TrainingView
 from methods.base import Kind, Shared, Stage, settings_of_inputs
@@ -35,8 +35,10 @@ def test_refiners(refiner: str) -> None:
     assert bool(profiled) == (refiner != "none")
     assert [s for s in without_profile([*before, *stages]) if s in stages] == []
     every = [*before, *stages]
-    passages = [stage_passages(s, settings_of_inputs(s, every), len(CLASSES), SIZE) for s in profiled]
-    last = [passage for each in passages for passage in each][-1:]
-    for passage in last:
-        assert passage.finish is not None
-        passing(passage, pictures(2, passage.size, torch.device("cpu")))()
+    forward_passes = [
+        stage_forward_passes(s, settings_of_inputs(s, every), len(CLASSES), SIZE) for s in profiled
+    ]
+    last = [forward_pass for each in forward_passes for forward_pass in each][-1:]
+    for forward_pass in last:
+        assert forward_pass.finish is not None
+        passing(forward_pass, pictures(2, forward_pass.size, torch.device("cpu")))()

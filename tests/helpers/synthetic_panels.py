@@ -23,7 +23,7 @@ REASONS = (
 def made_up_panels(
     run_dir: Path, method: str, has_cam: bool, classes: Sequence[str], hostile: str, images: int
 ) -> list[dict[str, Any]]:
-    """What a cell says of its panels, whose files are written; the first two of four images are of train."""
+    """What a run says of its panels, whose files are written; the first two of four images are of train."""
     made = []
     for number in range(images):
         rng = np.random.default_rng(number)

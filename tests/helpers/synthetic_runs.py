@@ -11,7 +11,7 @@ import numpy as np
 
 from results.io import records_frame, write_records
 from results.resamples import Resamples, resamples_path, store_resamples
-from results.schema import CellRecord, Record
+from results.schema import Record, RunRecord
 from tests.helpers.synthetic_panels import made_up_panels
 
 CLASSES = ["background", "boat", "train", "bird", "cat", "dog", "ladder", "coin", "tree", "bottle", "kite"]
@@ -69,7 +69,7 @@ def synthetic_run(
     rng = np.random.default_rng(0)
     names = [name + hostile for name in classes]
     records: list[Record] = []
-    cells = []
+    runs = []
     for method in methods:
         has_cam = method.level is not None
         shown = made_up_panels(run_dir, method.name, has_cam, names, hostile, images) if method.runs else []
@@ -81,7 +81,7 @@ def synthetic_run(
                 "protocol": "paper",
             }
             where |= {"refiner": "own", "segmenter": "own", "seed": seed}
-            cell = CellRecord(
+            run = RunRecord(
                 **where,
                 status="done",
                 method_info=_info(method.title + hostile, method.supervision, hostile),
@@ -98,33 +98,33 @@ def synthetic_run(
             )
             if not method.runs:
                 reason = "needs the weights sam_vit_b; give their file as weights.sam" + hostile
-                cell = replace(cell, status="not run", reason=reason, stages=[], provenance={})
+                run = replace(run, status="not run", reason=reason, stages=[], provenance={})
             else:
                 records += _method_records(where, method, names, rng, hostile)
-            cells.append(cell)
+            runs.append(run)
     for name, value in (("all-background", 0.071), ("image-label-only", 0.196)):
         where = {"dataset": "shapes" + hostile, "method": f"reference/{name}", "scale": "nano"}
         where |= {"protocol": "paper", "refiner": "own", "segmenter": "own", "seed": -1}
         records.append(_record(where, "pseudo_label", "", "miou", value))
         records.append(_record(where, "segmentation", "", "miou", value + 0.004))
-    write_records(run_dir, records, cells)
+    write_records(run_dir, records, runs)
     _store_resamples(run_dir, records)
     with_cam = {method.name for method in methods if method.level is not None}
-    _store_profile(run_dir, [c for c in cells if c.seed == 0 and c.method in with_cam], hostile)
+    _store_profile(run_dir, [c for c in runs if c.seed == 0 and c.method in with_cam], hostile)
     return run_dir
 
 
-def _store_profile(run_dir: Path, cells: Sequence[CellRecord], hostile: str) -> None:
+def _store_profile(run_dir: Path, runs: Sequence[RunRecord], hostile: str) -> None:
     """A profile beside the run: the network of the CAM stage alone and with the CRF, for every method that has one."""
-    passage = {"name": "cam", "kind": "profile", "height": 96, "width": 96, "weights": "random"}
-    passage |= {"network": "CAM network" + hostile, "repeats": 5, "reason": ""}
+    forward_pass = {"name": "cam", "kind": "profile", "height": 96, "width": 96, "weights": "random"}
+    forward_pass |= {"network": "CAM network" + hostile, "repeats": 5, "reason": ""}
     found, records = [], []
-    for size, cell in enumerate(cells):
-        stages = [passage | {"covers": covers, "key": f"{size}-{covers}"} for covers in ("alone", "CRF")]
+    for size, run in enumerate(runs):
+        stages = [forward_pass | {"covers": covers, "key": f"{size}-{covers}"} for covers in ("alone", "CRF")]
         provenance = {"hardware_name": "a machine" + hostile, "device": "cpu", "precision": "32-true"}
-        made = replace(cell, seed=-1, stages=stages, provenance=provenance, panels=[])
+        made = replace(run, seed=-1, stages=stages, provenance=provenance, panels=[])
         found.append(made)
-        where = {"dataset": cell.dataset, "method": cell.method, "scale": "nano", "protocol": "paper"}
+        where = {"dataset": run.dataset, "method": run.method, "scale": "nano", "protocol": "paper"}
         where |= {"refiner": "own", "segmenter": "own", "seed": -1, "split": "", "stage": "profile"}
         values = {"macs_g": 0.5 + size, "macs_attention_g": 0.6 + size, "parameters_m": 9.0 * (1 + size)}
         values |= {"seconds": 0.033, "seconds_iqr": 0.001, "images_per_second": 30.0, "host_memory_mb": 900.0}

@@ -44,9 +44,9 @@ def run_cam(command_line: CommandLine, methods: str, dataset: str, root: Path, *
 
 def reasons(command_line: CommandLine) -> dict[str, str]:
     """Method -> why it failed; "" where it is done."""
-    cells = read_run(command_line.output).cells
-    assert all(cell["status"] == ("failed" if cell["reason"] else "done") for cell in cells)
-    return {cell["method"]: cell["reason"] for cell in cells}
+    runs = read_run(command_line.output).runs
+    assert all(run["status"] == ("failed" if run["reason"] else "done") for run in runs)
+    return {run["method"]: run["reason"] for run in runs}
 
 
 def check_one_line(done: Outcome, *words: str) -> None:
@@ -266,8 +266,8 @@ def test_masks_for_some_images_only(command_line, third_party, folder):
         mask.unlink()
     done = run_cam(command_line, "sound,supervised", "folder", folder)
     assert done.code == 0
-    cells = {c["method"]: (c["status"], c["reason"]) for c in read_run(command_line.output).cells}
-    assert cells == {
+    runs = {c["method"]: (c["status"], c["reason"]) for c in read_run(command_line.output).runs}
+    assert runs == {
         "sound": ("done", ""),
         "supervised": ("not run", "needs true masks of the training images; 2 of 2 have none"),
     }
@@ -299,6 +299,6 @@ def test_a_prompt_without_a_place_for_the_class(command_line, tmp_path, method):
         (f"prompts_file={prompts}", str(prompts)),
     ):
         done = command_line.run(method, f"method.{method}.text.{setting}")
-        found = [cell["reason"] for cell in read_run(command_line.output).cells]
+        found = [run["reason"] for run in read_run(command_line.output).runs]
         (why,) = (reason for reason in found if reason.startswith(f"{source}: "))
         check_failed_row(done, why, "prompt 'a photo' must have {} once", "e.g. 'a photo of {}.'")

@@ -21,14 +21,14 @@ def test_estimates_are_no_less_and_no_more_than_four_times(command_line: Command
     store = f"runtime.store={command_line.store}"
     plan = make_plan(compose(METHODS, overrides=[*settings, store]), [0], "pseudo_label")
     kinds, wrong = set(), []
-    for cell in plan.cells:
-        for planned in cell.stages:
-            entry = plan.store.find(planned.stage.name, planned.key)
-            assert entry is not None
+    for run in plan.runs:
+        for planned in run.stages:
+            artifact = plan.store.find(planned.stage.name, planned.key)
+            assert artifact is not None
             kinds.add(planned.stage.yields)
-            real, estimate = entry.bytes, disk_estimate(plan, planned)
+            real, estimate = artifact.bytes, disk_estimate(plan, planned)
             most = 8 if planned.stage.yields == Kind.WEIGHTS else 4  # the former by scale alone
             if not real <= estimate <= most * real:
-                wrong.append((cell.method.name, planned.stage.name, real, round(estimate)))
+                wrong.append((run.method.name, planned.stage.name, real, round(estimate)))
     assert wrong == []
     assert {Kind.CAM, Kind.PSEUDO_LABEL, Kind.WEIGHTS} <= kinds

@@ -25,7 +25,7 @@ from tests.helpers.tiny import data, sizes
 from tests.helpers.toys import CommandLine
 from tests.helpers.trees import write_image
 
-STANDARD = [name for name, method in all_methods().items() if method.in_all]
+STANDARD = [name for name, method in all_methods().items() if method.default]
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class Run:
     arguments: tuple[str, ...]
 
     @property
-    def cells(self) -> list[dict]:
-        cells: list[dict] = json.loads((self.folder / "run" / "cells.json").read_text())["cells"]
-        return cells
+    def runs(self) -> list[dict]:
+        runs: list[dict] = json.loads((self.folder / "run" / "cells.json").read_text())["cells"]
+        return runs
 
     def segment_artifact(self) -> Path:
-        stage = next(s for s in self.cells[0]["stages"] if s["name"] == "segment")
+        stage = next(s for s in self.runs[0]["stages"] if s["name"] == "segment")
         return self.folder / "store" / "artifacts" / "segment" / stage["key"]
 
 
@@ -60,7 +60,7 @@ def execute(folder: Path, arguments: tuple[str, ...]) -> Run:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("end-to-end")
     place = ("--output", str(folder / "run"), f"runtime.store={folder / 'store'}")
     options = ("--methods", "all", "--device", "cpu")
@@ -74,16 +74,16 @@ def test_every_method_trains_in_mixed_precision(tmp_path):
     options = ("--methods", ",".join(names), "--device", "cpu", "runtime.precision=bf16-mixed")
     few = (*data(tmp_path / "data"), "dataset.train=8", "dataset.val=4")
     mixed = execute(tmp_path, ("run", *options, *place, *few, *sizes(names, iterations=2)))
-    assert {(c["status"], c["reason"]) for c in mixed.cells} == {("done", "")}
-    trained = [stage for cell in mixed.cells for stage in cell["stages"] if stage["losses"]]
-    assert {cell["method"] for cell in mixed.cells} == set(names)
+    assert {(c["status"], c["reason"]) for c in mixed.runs} == {("done", "")}
+    trained = [stage for run in mixed.runs for stage in run["stages"] if stage["losses"]]
+    assert {run["method"] for run in mixed.runs} == set(names)
     assert len(trained) >= len(names)
 
 
-def test_the_board_has_every_method_and_every_stage(run):
-    cells = [(c["method"], c["status"], c["reason"]) for c in run.cells]
-    assert cells == [(name, "done", "") for name in STANDARD]
-    records = pd.read_parquet(run.folder / "run" / "records.parquet")
+def test_the_board_has_every_method_and_every_stage(finished):
+    runs = [(c["method"], c["status"], c["reason"]) for c in finished.runs]
+    assert runs == [(name, "done", "") for name in STANDARD]
+    records = pd.read_parquet(finished.folder / "run" / "records.parquet")
     assert tuple(records.columns) == COLUMNS
     assert set(records.schema_version) == {SCHEMA_VERSION}
     assert set(records.method) == {*STANDARD, "reference/all-background", "reference/image-label-only"}
@@ -108,22 +108,22 @@ def test_the_board_has_every_method_and_every_stage(run):
     assert {"train|rails", "boat|water"} <= set(confusion.class_name)
 
 
-def test_the_reports_are_there(run):
-    html = (run.folder / "run" / "report.html").read_text()
+def test_the_reports_are_there(finished):
+    html = (finished.folder / "run" / "report.html").read_text()
     for name in STANDARD:
         assert all_methods()[name].title in html
-    assert "\\toprule" in (run.folder / "run" / "tables.tex").read_text()
-    csv = pd.read_csv(run.folder / "run" / "records.csv")
-    assert len(csv) == len(pd.read_parquet(run.folder / "run" / "records.parquet"))
+    assert "\\toprule" in (finished.folder / "run" / "tables.tex").read_text()
+    csv = pd.read_csv(finished.folder / "run" / "records.csv")
+    assert len(csv) == len(pd.read_parquet(finished.folder / "run" / "records.parquet"))
 
 
-def test_the_run_folder_holds_resamples_of_every_score_on_the_board(run):
+def test_the_run_folder_holds_resamples_of_every_score_on_the_board(finished):
     from results.aggregate import SCORES, leaderboard
     from results.io import read_run
     from results.significance import significance
 
-    done = read_run(run.folder / "run")
-    found = significance(done, leaderboard(done.records, done.cells)).standings
+    done = read_run(finished.folder / "run")
+    found = significance(done, leaderboard(done.records, done.runs)).standings
     total = found[(found["class_name"] == "") & found["low"].notna()]  # of one seed: an interval, no group
     for score in SCORES:
         scored = set(
@@ -135,17 +135,19 @@ def test_the_run_folder_holds_resamples_of_every_score_on_the_board(run):
     assert inside.all()
 
 
-def test_settings_provenance_and_panels_are_kept_with_the_results(run):
-    for cell in run.cells:
-        assert cell["settings"]["dataset"]["train"] == 24
-        assert cell["provenance"]["packages"]["torch"]
-        assert cell["provenance"]["device"] == "cpu"
-        assert all(len(sha) == 64 for sha in cell["provenance"]["weights"].values())
-        assert [panel["id"] for panel in cell["panels"]] == [panel["id"] for panel in run.cells[0]["panels"]]
-        sorts = {reason["sort"] for panel in cell["panels"] for reason in panel["reasons"]}
+def test_settings_provenance_and_panels_are_kept_with_the_results(finished):
+    for run in finished.runs:
+        assert run["settings"]["dataset"]["train"] == 24
+        assert run["provenance"]["packages"]["torch"]
+        assert run["provenance"]["device"] == "cpu"
+        assert all(len(sha) == 64 for sha in run["provenance"]["weights"].values())
+        assert [panel["id"] for panel in run["panels"]] == [
+            panel["id"] for panel in finished.runs[0]["panels"]
+        ]
+        sorts = {reason["sort"] for panel in run["panels"] for reason in panel["reasons"]}
         assert sorts == {"sample", "best", "worst", "disagreement"}
         predicted = 0
-        for panel in cell["panels"]:
+        for panel in run["panels"]:
             # of the training images, the evenly spaced ones are predicted; those chosen by their pseudo-labels are not
             evenly_spaced = any(reason["sort"] == "sample" for reason in panel["reasons"])
             expected = ["image", "truth"]
@@ -153,13 +155,13 @@ def test_settings_provenance_and_panels_are_kept_with_the_results(run):
                 expected.append("prediction")
                 predicted += 1
             for picture in expected:
-                assert (run.folder / "run" / panel[picture]).is_file()
+                assert (finished.folder / "run" / panel[picture]).is_file()
         assert predicted >= 6
 
 
-def test_losses_and_details_of_the_stages_are_kept(run):
-    for cell in run.cells:
-        trained = [stage for stage in cell["stages"] if stage["losses"]]
+def test_losses_and_details_of_the_stages_are_kept(finished):
+    for run in finished.runs:
+        trained = [stage for stage in run["stages"] if stage["losses"]]
         assert {stage["kind"] for stage in trained} <= {"weights"}
         assert trained
         for stage in trained:
@@ -168,49 +170,49 @@ def test_losses_and_details_of_the_stages_are_kept(run):
                 assert len(history[-1]) > 1
 
 
-def test_what_guided_training_chose_is_in_the_report(run):
+def test_what_guided_training_chose_is_in_the_report(finished):
     """CA-CL's choice of prompts and its threshold, as the stage wrote them."""
-    (cell,) = (cell for cell in run.cells if cell["method"] == "ca_cl")
-    (guide,) = (stage for stage in cell["stages"] if stage["name"] == "guide")
-    written = json.loads((run.folder / "run" / guide["path"] / "guidance.json").read_text())
+    (run,) = (run for run in finished.runs if run["method"] == "ca_cl")
+    (guide,) = (stage for stage in run["stages"] if stage["name"] == "guide")
+    written = json.loads((finished.folder / "run" / guide["path"] / "guidance.json").read_text())
     assert guide["details"] == {"guidance.json": written}
     assert len(written["threshold"]) == len(written["selected"]) == 6
     assert sum(map(sum, written["prompt_choices"].values())) > 0
-    html = (run.folder / "run" / "report.html").read_text()
+    html = (finished.folder / "run" / "report.html").read_text()
     assert "guide/guidance.json" in html
     assert all(prompt in html for prompt in written["prompts"])
     assert str(written["final_threshold"]) in html
 
 
-def test_a_second_run_does_nothing(run, command_line: CommandLine):
-    first = {p: p.stat().st_mtime_ns for p in (run.folder / "store").rglob("*") if p.is_file()}
-    before = pd.read_parquet(run.folder / "run" / "records.parquet")
-    again = command_line(*run.arguments)
+def test_a_second_run_does_nothing(finished, command_line: CommandLine):
+    first = {p: p.stat().st_mtime_ns for p in (finished.folder / "store").rglob("*") if p.is_file()}
+    before = pd.read_parquet(finished.folder / "run" / "records.parquet")
+    again = command_line(*finished.arguments)
     assert again.code == 0, again.out + again.err
-    stages = [stage for cell in run.cells for stage in cell["stages"]]
+    stages = [stage for run in finished.runs for stage in run["stages"]]
     assert stages
     assert all(stage["cached"] for stage in stages)
-    assert {p: p.stat().st_mtime_ns for p in (run.folder / "store").rglob("*") if p.is_file()} == first
-    pd.testing.assert_frame_equal(pd.read_parquet(run.folder / "run" / "records.parquet"), before)
+    assert {p: p.stat().st_mtime_ns for p in (finished.folder / "store").rglob("*") if p.is_file()} == first
+    pd.testing.assert_frame_equal(pd.read_parquet(finished.folder / "run" / "records.parquet"), before)
 
 
-def test_the_dry_run_finds_everything_stored(run, command_line: CommandLine):
-    done = command_line(*run.arguments, "--dry-run")
+def test_the_dry_run_finds_everything_stored(finished, command_line: CommandLine):
+    done = command_line(*finished.arguments, "--dry-run")
     assert done.code == 0
     assert f"{len(STANDARD)} runs, 0 stages to do" in done.out
 
 
-def test_report_writes_the_same_page_again(run, command_line: CommandLine, tmp_path):
-    done = command_line("report", str(run.folder / "run"), "--output", str(tmp_path))
+def test_report_writes_the_same_page_again(finished, command_line: CommandLine, tmp_path):
+    done = command_line("report", str(finished.folder / "run"), "--output", str(tmp_path))
     assert done.code == 0
-    assert (tmp_path / "report.html").read_text() == (run.folder / "run" / "report.html").read_text()
+    assert (tmp_path / "report.html").read_text() == (finished.folder / "run" / "report.html").read_text()
     assert "all_methods" not in done.out
     for name in STANDARD:
         assert name in done.out or all_methods()[name].title in done.out
 
 
-def test_doctor_finds_the_data_and_the_shipped_weights(run, command_line: CommandLine):
-    done = command_line("doctor", "--dataset", "shapes", *data(run.folder / "data"))
+def test_doctor_finds_the_data_and_the_shipped_weights(finished, command_line: CommandLine):
+    done = command_line("doctor", "--dataset", "shapes", *data(finished.folder / "data"))
     lines = [line.split() for line in done.out.splitlines()]
     assert ["ok", "train:", "24", "images,", "24", "with", "masks"] in lines
     assert any(words[:3] == ["ok", "nano:", "nano/resnet38d_nano"] for words in lines)
@@ -230,10 +232,10 @@ def photographs(tmp_path: Path) -> Path:
     return folder
 
 
-def test_predict_segments_what_can_be_read(run, command_line: CommandLine, photographs, tmp_path):
+def test_predict_segments_what_can_be_read(finished, command_line: CommandLine, photographs, tmp_path):
     output = tmp_path / "out"
     done = command_line(
-        "predict", "--weights", str(run.segment_artifact()), "--images", str(photographs),
+        "predict", "--weights", str(finished.segment_artifact()), "--images", str(photographs),
         "--output", str(output), "--device", "cpu",
     )  # fmt: skip
     assert done.code == 2
@@ -250,7 +252,7 @@ def test_predict_segments_what_can_be_read(run, command_line: CommandLine, photo
     (photographs / "torn.png").unlink()
     write_image(photographs / "0.jpg", 9)  # of the same name as 0.png
     done = command_line(
-        "predict", "--weights", str(run.segment_artifact()), "--images", str(photographs),
+        "predict", "--weights", str(finished.segment_artifact()), "--images", str(photographs),
         "--output", str(output),
     )  # fmt: skip
     assert done.code == 0
@@ -259,12 +261,12 @@ def test_predict_segments_what_can_be_read(run, command_line: CommandLine, photo
 
 
 def test_predict_with_the_network_of_a_single_stage_method(
-    run, command_line: CommandLine, photographs, tmp_path
+    finished, command_line: CommandLine, photographs, tmp_path
 ):
     """Its decoder is no segmenter of the project's; the stage that predicted in the run does it again."""
     (photographs / "torn.png").unlink()
     done = command_line(
-        "predict", "--run", str(run.folder / "run"), "--method", "dskd_gc", "--seed", "0",
+        "predict", "--run", str(finished.folder / "run"), "--method", "dskd_gc", "--seed", "0",
         "--images", str(photographs), "--output", str(tmp_path / "out"), "--device", "cpu",
     )  # fmt: skip
     assert done.code == 0, done.err
@@ -272,18 +274,18 @@ def test_predict_with_the_network_of_a_single_stage_method(
         assert (tmp_path / "out" / "labels" / f"{name}.png").is_file()
 
 
-def test_predict_repeats_what_the_run_predicted(run, command_line: CommandLine, tmp_path):
+def test_predict_repeats_what_the_run_predicted(finished, command_line: CommandLine, tmp_path):
     """On the validation images themselves: the same label maps."""
-    cell = next(cell for cell in run.cells if cell["method"] == "cam")
-    (predicted,) = [s for s in cell["stages"] if s["kind"] == "prediction"]
-    made = run.folder / "run" / predicted["path"] / "labels"
-    dataset = Shapes(ShapesConfig(root=str(run.folder / "data"), train=24, val=12))
+    run = next(run for run in finished.runs if run["method"] == "cam")
+    (predicted,) = [s for s in run["stages"] if s["kind"] == "prediction"]
+    made = finished.folder / "run" / predicted["path"] / "labels"
+    dataset = Shapes(ShapesConfig(root=str(finished.folder / "data"), train=24, val=12))
     images = tmp_path / "images"
     images.mkdir()
     for sample in dataset.samples("val")[:3]:
         (images / sample.image.name).write_bytes(sample.image.read_bytes())
     done = command_line(
-        "predict", "--run", str(run.folder / "run"), "--method", "cam", "--images", str(images),
+        "predict", "--run", str(finished.folder / "run"), "--method", "cam", "--images", str(images),
         "--output", str(tmp_path / "out"), "--device", "cpu",
     )  # fmt: skip
     assert done.code == 0, done.err

@@ -29,9 +29,9 @@ def test_every_refiner_and_network_is_scored(command_line: CommandLine) -> None:
         *tiny_sizes(["cam"]),
     )
     assert done.code == 0, done.out + done.err
-    run = read_run(command_line.output)
-    assert {cell["status"] for cell in run.cells} == {"done"}
-    records = run.records[(run.records["metric"] == "miou") & (run.records["method"] == "cam")]
+    stored = read_run(command_line.output)
+    assert {run["status"] for run in stored.runs} == {"done"}
+    records = stored.records[(stored.records["metric"] == "miou") & (stored.records["method"] == "cam")]
     grid = {(refiner, network) for refiner in REFINERS for network in NETWORKS}
     assert len(grid) == 12
     for stage, split in (("pseudo_label", "train"), ("segmentation", "val")):

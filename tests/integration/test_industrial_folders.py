@@ -67,10 +67,10 @@ def test_it_trains_and_what_is_good_is_background(command_line: CommandLine, lin
     assert all(not train[i].labels for i in good)
     assert any(i.startswith("good/") for i in dataset.ids("val"))
 
-    run = read_run(command_line.output)
-    assert [(cell["method"], cell["status"]) for cell in run.cells] == [(name, "done") for name in METHODS]
-    for cell in run.cells:
-        paths = {s["kind"]: command_line.output / s["path"] for s in cell["stages"] if s["shown"]}
+    stored = read_run(command_line.output)
+    assert [(run["method"], run["status"]) for run in stored.runs] == [(name, "done") for name in METHODS]
+    for run in stored.runs:
+        paths = {s["kind"]: command_line.output / s["path"] for s in run["stages"] if s["shown"]}
         if "cam" in paths:
             cams = CamReader(paths["cam"])
             assert set(cams.ids) == set(train)
@@ -82,7 +82,7 @@ def test_it_trains_and_what_is_good_is_background(command_line: CommandLine, lin
             i: np.asarray(read_labels(label_map_path(paths["prediction"], i))) for i in dataset.ids("val")
         }
         assert max(max(labels.shape) for labels in predicted.values()) <= LONGEST
-        scores = run.records[(run.records.method == cell["method"]) & (run.records.metric == "miou")]
+        scores = stored.records[(stored.records.method == run["method"]) & (stored.records.metric == "miou")]
         segmentation = scores[scores.stage == "segmentation"]
         assert segmentation.value.between(0, 1).all()
         assert (segmentation.images == len(dataset.ids("val"))).all()  # those without a defect count too

@@ -1,4 +1,4 @@
-"""Cells in processes of their own: the same artifacts, each made once; a failure or a death is one cell's row."""
+"""Runs in processes of their own: the same artifacts, each made once; a failure or a death is one run's row."""
 
 from __future__ import annotations
 
@@ -51,28 +51,28 @@ def two(command_line: CommandLine, third_party: Any) -> Any:
 
 def test_two_processes(command_line, two):
     assert two.code == 1
-    cells = {cell["method"]: cell for cell in read_run(command_line.output).cells}
-    assert {name: cell["status"] for name, cell in cells.items()} == {
+    runs = {run["method"]: run for run in read_run(command_line.output).runs}
+    assert {name: run["status"] for name, run in runs.items()} == {
         "fails": "failed",
         "dies": "failed",
         "first": "done",
         "same": "done",
         "other": "done",
     }
-    assert cells["fails"]["reason"].startswith("stage labels: ValueError: a wire has come loose (toys.py:")
+    assert runs["fails"]["reason"].startswith("stage labels: ValueError: a wire has come loose (toys.py:")
     (traceback,) = (command_line.output / "tracebacks").iterdir()
     assert "a wire\nhas come loose" in traceback.read_text()
-    assert "was ended from outside" in cells["dies"]["reason"]
-    assert "the same command again" in cells["dies"]["reason"]
+    assert "was ended from outside" in runs["dies"]["reason"]
+    assert "the same command again" in runs["dies"]["reason"]
     assert "Traceback" not in two.out + two.err
 
-    (shared,) = {cells[name]["stages"][0]["key"] for name in ("first", "same")}
+    (shared,) = {runs[name]["stages"][0]["key"] for name in ("first", "same")}
     process, threads = json.loads(
         (command_line.store / "artifacts" / "labels" / shared / "process.json").read_text()
     )
     assert process != os.getpid()
     assert threads == max(1, usable_cores() // 2)
-    assert [cells[name]["stages"][0]["cached"] for name in ("first", "same")] == [False, True]
+    assert [runs[name]["stages"][0]["cached"] for name in ("first", "same")] == [False, True]
     assert "first · seed 0 · labels: " in two.out  # what workers say is shown
     assert two.out.count("same · seed 0 · labels: ") == 0
 

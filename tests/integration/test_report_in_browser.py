@@ -173,15 +173,15 @@ def test_the_page_is_no_wider_than_the_window(page: Any) -> None:
 def test_boards_are_filtered_by_protocol(browser: Any, tmp_path: Path) -> None:
     from results.io import write_run
 
-    run = read_run(synthetic_run(tmp_path, seeds=1, images=0))
-    records, cells = run.records, run.cells
+    stored = read_run(synthetic_run(tmp_path, seeds=1, images=0))
+    records, runs = stored.records, stored.runs
     other = records.assign(protocol="unified")
     import pandas as pd
 
-    write_run(tmp_path, pd.concat([records, other]), [*cells, *({**c, "protocol": "unified"} for c in cells)])
+    write_run(tmp_path, pd.concat([records, other]), [*runs, *({**c, "protocol": "unified"} for c in runs)])
     both = read_run(tmp_path)
     file = tmp_path / "report.html"
-    file.write_text(html.render(both, leaderboard(both.records, both.cells)), encoding="utf-8")
+    file.write_text(html.render(both, leaderboard(both.records, both.runs)), encoding="utf-8")
     for page in opened(browser, file):
         assert page.locator("article:visible").count() == 2
         page.locator("#board-filters select[name=protocol]").select_option("unified")
@@ -190,9 +190,9 @@ def test_boards_are_filtered_by_protocol(browser: Any, tmp_path: Path) -> None:
 
 
 def test_hostile_names_run_nothing(browser: Any, tmp_path: Path) -> None:
-    run = read_run(synthetic_run(tmp_path, seeds=1, hostile=HOSTILE, images=1))
+    stored = read_run(synthetic_run(tmp_path, seeds=1, hostile=HOSTILE, images=1))
     file = tmp_path / "report.html"
-    file.write_text(html.render(run, leaderboard(run.records, run.cells)), encoding="utf-8")
+    file.write_text(html.render(stored, leaderboard(stored.records, stored.runs)), encoding="utf-8")
     for page in opened(browser, file):
         assert titles(page)[0] == "EPS" + HOSTILE
         page.locator("th[data-column=segmentation] button").click()

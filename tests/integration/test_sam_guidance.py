@@ -88,8 +88,8 @@ def test_p2_and_p_are_made_scored_and_resumed(
         assert ("masks of the views" in left) <= (not is_good)
     assert any("masks of the views" in pictures(artifact(store, "masks"), i) for i in maps.ids)
 
-    (cell,) = json.loads((command_line.output / "cells.json").read_text())["cells"]
-    steps = {step["name"] for panel in cell["panels"] for step in panel["steps"]}
+    (made,) = json.loads((command_line.output / "cells.json").read_text())["cells"]
+    steps = {step["name"] for panel in made["panels"] for step in panel["steps"]}
     assert {"masks", "pseudo_label_vit", "pseudo_label_sam"} <= steps
     assert {"entropy of the views", "masks of the views"} <= steps
 

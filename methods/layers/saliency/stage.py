@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from datasets.base import Companion, Sample
+from datasets.base import DenseMap, Sample
 from datasets.files.cores import usable_cores
 from datasets.files.images import image_size, read_image, read_map
 from methods.base import MethodError, StageContext
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def detect(context: StageContext, settings: SaliencyConfig) -> None:
     """Stage: saliency maps of the training images, 8-bit PNG (0..255) of the images' size, in `output`/maps.
 
-    A folder's maps are checked (`saliency_companion` reads them where they are) and written only if resized.
+    A folder's maps are checked (`saliency_dense_map` reads them where they are) and written only if resized.
     Raises MethodError or DataError.
     """
     sources: dict[str, Callable[[StageContext, SaliencyConfig], None]] = {
@@ -39,8 +39,8 @@ def detect(context: StageContext, settings: SaliencyConfig) -> None:
     sources[settings.source](context, settings)
 
 
-def saliency_companion(settings: SaliencyConfig, artifact_path: Path) -> Companion:
-    """The maps as a companion of training batches, in [0, 1].
+def saliency_dense_map(settings: SaliencyConfig, artifact_path: Path) -> DenseMap:
+    """The saliency maps as a dense map of training batches, in [0, 1].
 
     artifact_path: folder of the artifact that `detect` made with these settings
     """
@@ -50,7 +50,7 @@ def saliency_companion(settings: SaliencyConfig, artifact_path: Path) -> Compani
         path = made / f"{sample_id}.png"
         return map_path(settings, sample_id) if settings.source == "folder" and not path.is_file() else path
 
-    return Companion(path_of, "continuous")
+    return DenseMap(path_of, "continuous")
 
 
 def _maps(folder: Path) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from methods.base import Inputs, Passage, Pictures
+from methods.base import ForwardPass, Inputs, Pictures
 from methods.layers.networks.backbones import build_backbone
 from methods.refiners.gc.config import CorrectionConfig, GcStageConfig
 from methods.refiners.gc.correction import gaussian_correction
@@ -13,14 +13,14 @@ from methods.refiners.gc.correction import gaussian_correction
 
 def pseudo_label(
     settings: GcStageConfig, inputs: Inputs, classes: int, size: tuple[int, int]
-) -> list[Passage]:
+) -> list[ForwardPass]:
     finish = correct(settings.correction, settings.background_threshold)
     backbone = build_backbone(settings.backbone).eval()
-    return [Passage("features' network", "scale 1; Gaussian correction", size, backbone, finish=finish)]
+    return [ForwardPass("features' network", "scale 1; Gaussian correction", size, backbone, finish=finish)]
 
 
 def correct(settings: CorrectionConfig, background_threshold: float) -> Callable[[Any, Pictures], None]:
-    """`Passage.finish` of Gaussian correction by features (B, D, h, w)."""
+    """`ForwardPass.finish` of Gaussian correction by features (B, D, h, w)."""
 
     def finish(features: Any, pictures: Pictures) -> None:
         confidence, winner = pictures.cams.max(1)

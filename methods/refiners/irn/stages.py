@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
-from datasets.base import IGNORE, Companion, Sample
+from datasets.base import IGNORE, DenseMap, Sample
 from datasets.files.images import write_labels
 from datasets.loading.loader import Batch
 from methods.artifacts import CamReader, label_map_path
@@ -120,13 +120,13 @@ def train(context: StageContext, settings: InterPixelTrainingConfig) -> None:
         settings.train.recipe,
         backbone.normalisation,
         settings.train.batch_size,
-        {"labels": Companion(lambda i: label_map_path(directory, i), "labels")},
+        {"labels": DenseMap(lambda i: label_map_path(directory, i), "labels")},
     )
     stride, radius = network.stride, settings.radius
 
     def losses(network: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
         edges, displacements = network(batch.images)
-        labels = batch.companions["labels"]
+        labels = batch.dense_maps["labels"]
         return inter_pixel_losses(edges.sigmoid(), displacements, labels, stride, radius)
 
     context.train(

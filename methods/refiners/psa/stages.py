@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
-from datasets.base import Companion, Sample
+from datasets.base import DenseMap, Sample
 from datasets.files.images import write_labels
 from datasets.loading.loader import Batch
 from methods.artifacts import CamReader, label_map_path
@@ -93,12 +93,12 @@ def train(context: StageContext, settings: AffinityTrainingConfig) -> None:
         settings.train.recipe,
         backbone.normalisation,
         settings.train.batch_size,
-        {"labels": Companion(lambda i: label_map_path(directory, i), "labels")},
+        {"labels": DenseMap(lambda i: label_map_path(directory, i), "labels")},
     )
 
     def losses(network: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
         affinities = pair_affinities(network(batch.images), offsets)
-        return affinity_losses(affinities, batch.companions["labels"], stride, offsets)
+        return affinity_losses(affinities, batch.dense_maps["labels"], stride, offsets)
 
     context.train(
         network,

@@ -10,7 +10,7 @@ import pytest
 import datasets
 from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, RuntimeConfig, compose, plain
 from benchmark.failures import ConfigError
-from benchmark.planning.changes import cell_changes
+from benchmark.planning.changes import run_changes
 from benchmark.planning.graph import check_masks_unseen
 from benchmark.planning.method_info import schedule_of
 from datasets.base import TrainingView
@@ -198,7 +198,7 @@ def test_a_data_sets_own_preset_comes_before_the_scales(protocol):
         method = all_methods()[name]
         assert config.method[name] == method.preset("paper", protocol, "coco2014")
         assert config.method[name] != method.preset("paper", protocol, "voc2012")
-        assert cell_changes(config, name) == ""
+        assert run_changes(config, name) == ""
     assert compose(["cam"], "folder", "paper").method["cam"] == all_methods()["cam"].presets["paper"]
 
 
@@ -235,7 +235,7 @@ def test_a_grid_on_coco_has_its_schedules():
     config = compose(["cam"], "coco2014", "paper", refiner="irn", segmenter="largefov-vgg16")
     assert config.protocol.refiner.irn.train.iterations == 3 * (OFFICIAL["train"] // 32)
     assert config.protocol.segmenter.train.iterations == 100000
-    assert cell_changes(config, "cam") == ""
+    assert run_changes(config, "cam") == ""
 
 
 def test_weights_that_saw_a_data_sets_masks_are_refused_on_it():

@@ -22,15 +22,15 @@ def build(store: Store, key: str, text: str = "content") -> None:
 def test_a_finished_artifact_says_what_it_holds(tmp_path):
     store = Store(tmp_path)
     build(store, "k")
-    entry = store.find("cam", "k")
-    assert entry is not None
-    assert entry.manifest["seconds"] == 1.5
-    assert (entry.manifest["stage"], entry.manifest["key"]) == ("cam", "k")
-    assert entry.manifest["files"] == {
-        "file.txt": {"sha256": file_hash(entry.path / "file.txt"), "bytes": len("content")}
+    artifact = store.find("cam", "k")
+    assert artifact is not None
+    assert artifact.manifest["seconds"] == 1.5
+    assert (artifact.manifest["stage"], artifact.manifest["key"]) == ("cam", "k")
+    assert artifact.manifest["files"] == {
+        "file.txt": {"sha256": file_hash(artifact.path / "file.txt"), "bytes": len("content")}
     }
-    assert entry.bytes == len("content")
-    assert not (entry.path / SCRATCH).exists()
+    assert artifact.bytes == len("content")
+    assert not (artifact.path / SCRATCH).exists()
     with store.building("cam", "k") as work:
         assert work is None
 
@@ -50,9 +50,9 @@ def test_nothing_is_found_before_the_manifest(tmp_path, monkeypatch):
     assert store.find("cam", "k") is None
     monkeypatch.undo()
     build(store, "k", "second")
-    entry = store.find("cam", "k")
-    assert entry is not None
-    assert (entry.path / "file.txt").read_text() == "second"
+    artifact = store.find("cam", "k")
+    assert artifact is not None
+    assert (artifact.path / "file.txt").read_text() == "second"
 
 
 def test_work_is_kept_when_the_disk_fills_at_the_end(tmp_path, monkeypatch):
@@ -93,8 +93,8 @@ def test_half_written_files_do_not_become_part_of_an_artifact(tmp_path):
         (work / "folder.tmp").mkdir()  # of images that lie in a folder of this name
         (work / "folder.tmp" / "a.png").touch()
         (work / "counts.parquet").touch()
-        entry = store.commit("cam", "k", work, {})
-    assert list(entry.manifest["files"]) == ["counts.parquet", "folder.tmp/a.png"]
+        artifact = store.commit("cam", "k", work, {})
+    assert list(artifact.manifest["files"]) == ["counts.parquet", "folder.tmp/a.png"]
 
 
 def build_once(root: Path, waits, log: Path) -> None:

@@ -77,7 +77,7 @@ def sides_of(axis: Axis) -> list[Side]:
 def require_geometry(
     rows: Sequence[Side], columns: Sequence[Side], sources: Sequence[np.ndarray], crop: int
 ) -> None:
-    """Carry out a geometry on (H, W, 5) sources: an image, a continuous companion and a label companion."""
+    """Carry out a geometry on (H, W, 5) sources: an image, a continuous map and a label map."""
     neutral = np.tile([1.0, 1.0, 1.0, 0.0], (len(sources), 1))
     steps, windows = plan(Draw(axis_of(rows), axis_of(columns), neutral), crop, IMAGENET)
     spans = [(int(t), int(b), int(left), int(right)) for t, b, left, right in windows]

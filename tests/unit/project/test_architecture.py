@@ -167,11 +167,11 @@ from benchmark.console import console
 from benchmark.commands.dry_run import print_plan
 from benchmark.planning.plan import make_plan
 from methods.registry import all_methods
-methods = [name for name, method in all_methods().items() if method.in_all]
+methods = [name for name, method in all_methods().items() if method.default]
 places = ["dataset.root={tmp_path}/data", "runtime.store={tmp_path}/store"]
 config = compose(methods, overrides=["dataset.train=4", "dataset.val=2", *places])
 plan = make_plan(config, [0])
-assert all(cell.status == "planned" for cell in plan.cells)
+assert all(run.status == "planned" for run in plan.runs)
 console.quiet = True
 assert print_plan(plan)
 print(*({{"torch", "torchvision", "timm", "pandas", "lightning_fabric"}} & set(sys.modules)))

@@ -174,7 +174,7 @@ def test_the_console_command_works_from_an_empty_folder(installed: Installed, tm
     arguments = ["--methods", "cam,mine", "--seeds", "0", "--until", "cam", "--device", "cpu"]
     installed.wsss(tmp_path, "run", *arguments, *size, "runtime.processes=2")
     folder = tmp_path / "results" / "runs" / "shapes-nano-paper"
-    cells = json.loads((folder / "cells.json").read_text())["cells"]
-    assert [(cell["method"], cell["status"]) for cell in cells] == [("cam", "done"), ("mine", "done")]
-    assert [cell["provenance"]["git"] for cell in cells] == [{"version": installed.version}] * 2
+    runs = json.loads((folder / "cells.json").read_text())["cells"]
+    assert [(run["method"], run["status"]) for run in runs] == [("cam", "done"), ("mine", "done")]
+    assert [run["provenance"]["git"] for run in runs] == [{"version": installed.version}] * 2
     assert (folder / "report.html").stat().st_size > 100_000

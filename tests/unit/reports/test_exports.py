@@ -31,8 +31,8 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_tables_hold_the_boards_numbers_in_both_formats(run_dir: Path, tmp_path: Path) -> None:
     written = build_reports(run_dir, tmp_path, ["csv", "parquet"])
-    run = read_run(run_dir)
-    board = leaderboard(run.records, run.cells)
+    stored = read_run(run_dir)
+    board = leaderboard(stored.records, stored.runs)
     for suffix, read in (("csv", pd.read_csv), ("parquet", pd.read_parquet)):
         assert written[suffix] == tmp_path / "tables" / f"leaderboard.{suffix}"
         table = read(written[suffix])
@@ -108,12 +108,12 @@ def test_unknown_formats_are_named(run_dir: Path) -> None:
 
 
 def test_time_is_summed_over_stages_and_averaged_over_seeds(run_dir: Path) -> None:
-    run = read_run(run_dir)
-    table = costs(run, complexity_table(read_profiles(run_dir))).set_index("method")
+    stored = read_run(run_dir)
+    table = costs(stored, complexity_table(read_profiles(run_dir))).set_index("method")
     assert table.loc["eps", "minutes"] == pytest.approx(2 * 9 * len("EPSresnet38d") / 60)
     assert table.loc["eps", "host_memory_mb"] == 900
     assert math.isnan(table.loc["eps", "device_memory_mb"])
-    assert table.loc["eps", "cam_parameters_m"] == 9  # one network, which two passages go through
+    assert table.loc["eps", "cam_parameters_m"] == 9  # one network, which two forward passes go through
 
 
 def test_a_torn_experiment_is_named(tmp_path: Path) -> None:
@@ -132,13 +132,13 @@ def changed(run_dir: Path, folder: Path) -> Path:
     records[records["method"] != "cam"].to_parquet(folder / "records.parquet", index=False)
     document = json.loads((folder / "cells.json").read_text())
     del document["sha256"]
-    document["cells"] = [cell for cell in document["cells"] if cell["method"] != "cam"]
-    for cell in document["cells"]:
-        if cell["method"] == "eps":
-            cell["settings"]["method"]["epochs"] = 8
-        cell["provenance"]["git_commit"] = "fedcba9"
-        if cell["method"] == "dskd_gc":
-            cell |= {"status": "failed", "reason": "out of memory"}
+    document["cells"] = [run for run in document["cells"] if run["method"] != "cam"]
+    for run in document["cells"]:
+        if run["method"] == "eps":
+            run["settings"]["method"]["epochs"] = 8
+        run["provenance"]["git_commit"] = "fedcba9"
+        if run["method"] == "dskd_gc":
+            run |= {"status": "failed", "reason": "out of memory"}
     (folder / "cells.json").write_text(json.dumps(sealed(document)))
     return folder
 

@@ -34,16 +34,16 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_best_is_named_with_those_that_cannot_be_told_from_it(run_dir: Path) -> None:
-    run = read_run(run_dir)
-    board = leaderboard(run.records, run.cells)
-    found = headline(board, significance(run, board))
+    stored = read_run(run_dir)
+    board = leaderboard(stored.records, stored.runs)
+    found = headline(board, significance(stored, board))
     assert found is not None
     assert {found.title} < {"A", "B"}
     (other,) = {"A", "B"} - {found.title}
     assert found.notes[0].startswith(f"Not distinguishable from it: {other}; with 95 % confidence")
     assert found.score == "segmentation"
     assert found.best.startswith(f"Best without masks: {found.title} with ")
-    resolved = significance(run, board).resolution.set_index("score").loc["segmentation"]
+    resolved = significance(stored, board).resolution.set_index("score").loc["segmentation"]
     assert (
         f"With 3 seeds the leaderboard can tell {100 * resolved['difference']:.1f} points apart"
         in found.notes[1]
@@ -63,30 +63,30 @@ def test_every_format_has_it(run_dir: Path, tmp_path: Path) -> None:
 def test_without_tests_nothing_is_said_of_the_others(run_dir: Path, tmp_path: Path) -> None:
     shutil.copytree(run_dir, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "resamples")
-    run = read_run(tmp_path / "run")
-    board = leaderboard(run.records, run.cells)
-    found = headline(board, significance(run, board))
+    stored = read_run(tmp_path / "run")
+    board = leaderboard(stored.records, stored.runs)
+    found = headline(board, significance(stored, board))
     assert found is not None
     assert found.notes == ("Not tested, so others may be as good.",)
     single = read_run(synthetic_run(tmp_path / "one", seeds=1))
-    board = leaderboard(single.records, single.cells)
+    board = leaderboard(single.records, single.runs)
     found = headline(board, significance(single, board))
     assert found is not None
     assert found.notes == ("One seed: not tested, so others may be as good.",)
 
 
 def test_the_best_is_never_named_by_a_threshold_that_masks_chose(run_dir: Path) -> None:
-    run = read_run(run_dir)
-    cams = run.records[run.records["stage"] == "cam"]
-    found = headline(leaderboard(cams, run.cells))
+    stored = read_run(run_dir)
+    cams = stored.records[stored.records["stage"] == "cam"]
+    found = headline(leaderboard(cams, stored.runs))
     assert found is not None
     assert found.score == "cam_fixed"
-    assert headline(leaderboard(cams[cams["variant"] == "oracle"], run.cells)) is None
+    assert headline(leaderboard(cams[cams["variant"] == "oracle"], stored.runs)) is None
 
 
 def test_what_is_no_better_than_all_background_is_said_to_be(run_dir: Path) -> None:
-    run = read_run(run_dir)
-    board = leaderboard(run.records, run.cells)
+    stored = read_run(run_dir)
+    board = leaderboard(stored.records, stored.runs)
     background = board["method"] == "reference/all-background"
     found = headline(board.assign(segmentation_mean=board["segmentation_mean"].mask(background, 0.9)))
     assert found is not None

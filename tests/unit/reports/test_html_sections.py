@@ -40,8 +40,8 @@ from reports.sections import (
 from reports.templating import COLOURS, DASHES, colour, dash
 from results.aggregate import leaderboard as aggregate
 from results.complexity import read_profiles
-from results.io import Run, read_run, records_frame, write_records
-from results.schema import CellRecord, Record
+from results.io import StoredRuns, read_run, records_frame, write_records
+from results.schema import Record, RunRecord
 from tests.conftest import ROOT
 from tests.helpers.synthetic_runs import CLASSES, HOSTILE, METHODS, synthetic_run
 
@@ -52,8 +52,8 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> view.Board:
 
 
 def board_of(folder: Path) -> view.Board:
-    run = read_run(folder)
-    return next(view.boards(run, aggregate(run.records, run.cells)))
+    stored = read_run(folder)
+    return next(view.boards(stored, aggregate(stored.records, stored.runs)))
 
 
 def made_board(values: dict[str, float], metric: str = "miou", **where: Any) -> view.Board:
@@ -68,9 +68,9 @@ def made_board(values: dict[str, float], metric: str = "miou", **where: Any) -> 
     }
     score = {"stage": "segmentation", "variant": "", "split": "val", "metric": metric} | where
     records = records_frame(Record(**place, **score, method=m, value=v) for m, v in values.items())
-    cells = [CellRecord(**place, method=m, status="done").as_dict() for m in values]
-    table = aggregate(records, cells)
-    return view.Board("board-0", "d", "nano", "paper", table, records, cells, Path())
+    runs = [RunRecord(**place, method=m, status="done").as_dict() for m in values]
+    table = aggregate(records, runs)
+    return view.Board("board-0", "d", "nano", "paper", table, records, runs, Path())
 
 
 def test_entries_that_do_not_differ_significantly_share_a_place() -> None:
@@ -195,25 +195,25 @@ def test_complexity_says_what_each_figure_covers_and_how_it_was_made(board: view
     assert (row["time (ms)"], row["images/s"], row["in batches"]) == ("33.0 ± 1.0", "30.0", "60.0 (4)")
 
 
-def made_profile(folder: Path, cell: CellRecord, hardware: str, values: dict[str, float]) -> None:
-    passage = {"network": "CAM network", "covers": "alone", "height": 9, "width": 9, "weights": "random"}
-    passage |= {
+def made_profile(folder: Path, run: RunRecord, hardware: str, values: dict[str, float]) -> None:
+    forward_pass = {"network": "CAM network", "covers": "alone", "height": 9, "width": 9, "weights": "random"}
+    forward_pass |= {
         "name": "classify",
         "key": "k",
         "repeats": 4,
         "reason": "" if "seconds" in values else "too long",
     }
-    place = (cell.dataset, cell.method, cell.scale, cell.protocol, cell.refiner, cell.segmenter)
+    place = (run.dataset, run.method, run.scale, run.protocol, run.refiner, run.segmenter)
     records = [
-        Record(*place, -1, "profile", "alone", "", metric, value, key="k", changes=cell.changes)
+        Record(*place, -1, "profile", "alone", "", metric, value, key="k", changes=run.changes)
         for metric, value in values.items()
     ]
-    made = replace(cell, seed=-1, stages=[passage], provenance={"hardware_name": hardware})
+    made = replace(run, seed=-1, stages=[forward_pass], provenance={"hardware_name": hardware})
     write_records(folder / "profile" / hardware, records, [made])
 
 
 def test_profiles_are_kept_apart_by_hardware_and_by_settings(tmp_path: Path) -> None:
-    plain = CellRecord("d", "m", "nano", "paper", "own", "own", 0, "done")
+    plain = RunRecord("d", "m", "nano", "paper", "own", "own", 0, "done")
     other = replace(plain, changes="backbone.name=vit")
     write_records(tmp_path, [], [plain, other])
     made_profile(
@@ -236,9 +236,9 @@ def test_what_papers_print_stands_below_what_is_counted(tmp_path: Path) -> None:
     info = {"title": "SAM-fused", "reported_as": "SAM-fused"}
     counted = {"macs_g": 3000.0, "parameters_m": 180.0}
     for scale, more in (("paper", 1), ("nano", 0)):
-        cell = CellRecord("d", "m", scale, "paper", "own", "own", 0, "done", method_info=info)
-        write_records(tmp_path / scale, [], [cell])
-        made_profile(tmp_path / scale, cell, "counts", counted)
+        run = RunRecord("d", "m", scale, "paper", "own", "own", 0, "done", method_info=info)
+        write_records(tmp_path / scale, [], [run])
+        made_profile(tmp_path / scale, run, "counts", counted)
         (table,) = complexity.build(board_of(tmp_path / scale))["tables"]
         rows = [dict(zip(table.heads, row)) for row in table.rows]
         assert [row["MACs (G)"] for row in rows] == ["3000", "236"][: 1 + more]
@@ -257,7 +257,7 @@ def test_threshold_curves_tell_the_best_and_the_fixed_one(board: view.Board) -> 
 
 def test_training_curves_of_every_stage_and_their_spread_over_seeds(board: view.Board) -> None:
     entries = training.build(board)["entries"]
-    assert [entry["label"] for entry in entries] == [e.label for e in board.methods if e.cells[0]["stages"]]
+    assert [entry["label"] for entry in entries] == [e.label for e in board.methods if e.runs[0]["stages"]]
     chart = entries[0]["charts"][0]
     assert (chart["stage"], chart["seeds"]) == ("classify", 3)
     assert 'class="band"' in chart["svg"]
@@ -309,13 +309,13 @@ def test_page_wide_sections(board: view.Board) -> None:
     ]
     entries = provenance.build([board])["groups"][0]["entries"]
     eps = next(entry for entry in entries if entry["label"] == "EPS")
-    assert ['"epochs": 4' in cell["settings"] for cell in eps["cells"]] == [True, False, False]
+    assert ['"epochs": 4' in run["settings"] for run in eps["runs"]] == [True, False, False]
 
 
-def test_a_methods_deviations_are_those_of_all_its_cells(board: view.Board) -> None:
+def test_a_methods_deviations_are_those_of_all_its_runs(board: view.Board) -> None:
     entry = next(entry for entry in board.methods if entry.row["method"] == "eps")
     another: dict[str, object] = dict.fromkeys(("topic", "paper", "code", "ours", "why"), "of its refiner")
-    entry.cells[-1]["method_info"]["deviations"] = [another]
+    entry.runs[-1]["method_info"]["deviations"] = [another]
     shown = {m["name"]: m for m in methods.build([board])["methods"]}
     assert another in shown["eps"]["deviations"]
     assert len(shown["eps"]["deviations"]) == 2
@@ -325,12 +325,12 @@ def voc_board(dataset: str = "voc2012", split: str = "val", **info: Any) -> view
     """A board with one score of SEAM."""
     made = made_board({"seam": 0.6421}, split=split)
     place = {"dataset": dataset}
-    cells = [
-        {**cell, **place, "method_info": info, "provenance": {"finished": "2026-11-30T10:00"}}
-        for cell in made.cells
+    runs = [
+        {**run, **place, "method_info": info, "provenance": {"finished": "2026-11-30T10:00"}}
+        for run in made.runs
     ]
     records = made.records.assign(**place)
-    return replace(made, **place, records=records, cells=cells, table=aggregate(records, cells))
+    return replace(made, **place, records=records, runs=runs, table=aggregate(records, runs))
 
 
 def test_scores_on_the_fields_data_stand_beside_its_own_at_the_papers_year() -> None:
@@ -362,7 +362,7 @@ def test_other_data_and_other_images_have_no_place_in_the_field(board: view.Boar
 
 
 def test_an_empty_board_has_only_its_leaderboard(tmp_path: Path) -> None:
-    write_records(tmp_path, [], [CellRecord("d", "m", "nano", "paper", "own", "own", 0, "failed", "why")])
+    write_records(tmp_path, [], [RunRecord("d", "m", "nano", "paper", "own", "own", 0, "failed", "why")])
     assert [section.name for section in board_sections(board_of(tmp_path))] == ["leaderboard"]
 
 
@@ -391,32 +391,32 @@ PLACEHOLDER = "xPLACEHOLDERx"
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def stored(tmp_path_factory: pytest.TempPathFactory) -> StoredRuns:
     """A small run with the placeholder wherever a name or a text can stand."""
     folder = tmp_path_factory.mktemp("names")
     two, few = METHODS[:2], CLASSES[:4]
     return read_run(synthetic_run(folder, 1, PLACEHOLDER, methods=two, classes=few, images=2))
 
 
-def rendered(run: Run, name: str) -> str:
+def rendered(stored: StoredRuns, name: str) -> str:
     """The page with a name in the placeholder's stead, in the profiles too."""
-    named = renamed(run, name)
-    profiles = [renamed(profile, name) for profile in read_profiles(run.path)]
+    named = renamed(stored, name)
+    profiles = [renamed(profile, name) for profile in read_profiles(stored.path)]
     with mock.patch.object(view, "read_profiles", return_value=profiles):
-        return html.render(named, aggregate(named.records, named.cells))
+        return html.render(named, aggregate(named.records, named.runs))
 
 
-def renamed(run: Run, name: str) -> Run:
-    records = run.records.copy()
+def renamed(stored: StoredRuns, name: str) -> StoredRuns:
+    records = stored.records.copy()
     for column in records.select_dtypes(exclude="number"):
         records[column] = records[column].str.replace(PLACEHOLDER, name, regex=False)
-    cells = json.loads(json.dumps(run.cells).replace(PLACEHOLDER, json.dumps(name)[1:-1]))
-    return Run(records, cells, run.path)
+    runs = json.loads(json.dumps(stored.runs).replace(PLACEHOLDER, json.dumps(name)[1:-1]))
+    return StoredRuns(records, runs, stored.path)
 
 
 @pytest.fixture(scope="module")
-def tame(run: Run) -> list[tuple[str, tuple[str, ...]]]:
-    return shape(rendered(run, "x"))
+def tame(stored: StoredRuns) -> list[tuple[str, tuple[str, ...]]]:
+    return shape(rendered(stored, "x"))
 
 
 HOSTILE_TEXT = st.text(
@@ -430,19 +430,19 @@ HOSTILE_TEXT = st.text(
 
 @settings(max_examples=12)
 @given(HOSTILE_TEXT)
-def test_no_name_changes_the_pages_structure(run: Run, tame: Any, name: str) -> None:
-    assert shape(rendered(run, "x" + name)) == tame
+def test_no_name_changes_the_pages_structure(stored: StoredRuns, tame: Any, name: str) -> None:
+    assert shape(rendered(stored, "x" + name)) == tame
 
 
 @pytest.mark.parametrize("name", [HOSTILE, '"><img src=x onerror=alert(1)>', "{{ 7*7 }}", "--></style><!--"])
-def test_known_attacks_stay_text(run: Run, tame: Any, name: str) -> None:
-    page = rendered(run, "x" + name)
+def test_known_attacks_stay_text(stored: StoredRuns, tame: Any, name: str) -> None:
+    page = rendered(stored, "x" + name)
     assert shape(page) == tame
     assert name in _Tags(page).text
 
 
-def test_every_image_and_chart_has_an_alternative_text(run: Run) -> None:
-    tags = _Tags(rendered(run, "x")).tags
+def test_every_image_and_chart_has_an_alternative_text(stored: StoredRuns) -> None:
+    tags = _Tags(rendered(stored, "x")).tags
     assert all(attrs.get("alt") for tag, attrs in tags if tag == "img")
     charts = [attrs for tag, attrs in tags if tag == "svg"]
     assert charts

@@ -59,9 +59,9 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_marks_follow_significance_and_not_digits(run_dir: Path) -> None:
-    run = read_run(run_dir)
-    board = leaderboard(run.records, run.cells)
-    standings = significance(run, board).standings
+    stored = read_run(run_dir)
+    board = leaderboard(stored.records, stored.runs)
+    standings = significance(stored, board).standings
     total = standings[standings["class_name"] == ""]
     groups = {(entry_key(r), r["score"], ""): r["group"] for r in as_rows(total)}
     text = leaderboard_table(board, groups)
@@ -80,8 +80,8 @@ def test_marks_follow_significance_and_not_digits(run_dir: Path) -> None:
 
 
 def test_entries_that_do_not_differ_are_all_marked(run_dir: Path) -> None:
-    run = read_run(run_dir)
-    board = leaderboard(run.records, run.cells)
+    stored = read_run(run_dir)
+    board = leaderboard(stored.records, stored.runs)
     group = {"eps": 1, "dskd_gc": 1, "ca_cl": 2, "cam": 2}
     marks = {
         (entry_key(row), "segmentation", ""): group[row["method"]]
@@ -103,9 +103,9 @@ def test_without_resamples_nothing_is_marked_and_the_caption_says_so(run_dir: Pa
 
 
 def test_all_tables_are_there_and_braces_match(run_dir: Path) -> None:
-    run = read_run(run_dir)
-    board = leaderboard(run.records, run.cells)
-    text = tables(run, board, significance(run, board))
+    stored = read_run(run_dir)
+    board = leaderboard(stored.records, stored.runs)
+    text = tables(stored, board, significance(stored, board))
     assert text.count("{") == text.count("}")
     for name in ("leaderboard", "per-class-segmentation", "costs", "complexity-a-machine", "papers"):
         assert rf"\label{{tab:{name}-shapes-nano-paper}}" in text

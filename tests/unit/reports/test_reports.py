@@ -21,7 +21,7 @@ from reports.terminal import print_leaderboard, render
 from reports.text import duration, markdown_leaderboard, mean_and_deviation, percent, points
 from results.aggregate import leaderboard
 from results.io import read_run, write_records
-from results.schema import CellRecord
+from results.schema import RunRecord
 from results.significance import Significance, significance
 from tests.helpers.synthetic_runs import HOSTILE, synthetic_run
 
@@ -116,11 +116,11 @@ def test_names_are_escaped_in_html(tmp_path: Path) -> None:
 def test_panels_outside_the_run_are_not_embedded(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4), (1, 2, 3)).save(tmp_path / "secret.png")
     paths = dict.fromkeys(("truth", "cam", "pseudo_label", "prediction"))
-    cell = CellRecord(
+    run = RunRecord(
         "shapes", "cam", "nano", "paper", "own", "own", 0, "done",
         panels=[{"id": "a", "labels": [], "image": "../secret.png", **paths}],
     )  # fmt: skip
-    write_records(tmp_path / "run", [], [cell])
+    write_records(tmp_path / "run", [], [run])
     page = build_reports(tmp_path / "run")["html"].read_text(encoding="utf-8")
     assert "data:image" not in page
 
@@ -133,11 +133,11 @@ def test_what_was_made_on_the_way_is_escaped_and_of_the_run(tmp_path: Path) -> N
              {"name": "changed", "picture": "a.png",
               "legend": [{"name": "lost", "share": 0.125}, {"name": "won", "share": 0.01}]}]  # fmt: skip
     panel = {"id": "a", "labels": [], "image": None, "truth": None, "cam": "a.png", "steps": steps}
-    cell = CellRecord(
+    run = RunRecord(
         "shapes", "cam", "nano", "paper", "own", "own", 0, "done",
         panels=[panel | dict.fromkeys(("pseudo_label", "prediction"))],
     )  # fmt: skip
-    write_records(tmp_path / "run", [], [cell])
+    write_records(tmp_path / "run", [], [run])
     page = build_reports(tmp_path / "run")["html"].read_text(encoding="utf-8")
     assert page.count("data:image") == 3  # the CAM, and what is the run's own
     assert "Secret" not in page
@@ -149,8 +149,8 @@ def test_what_was_made_on_the_way_is_escaped_and_of_the_run(tmp_path: Path) -> N
 
 
 def test_a_run_whose_every_cell_failed_still_has_reports(tmp_path: Path) -> None:
-    cell = CellRecord("shapes", "cam", "nano", "paper", "own", "own", 0, "failed", "the disk is full")
-    write_records(tmp_path, [], [cell])
+    run = RunRecord("shapes", "cam", "nano", "paper", "own", "own", 0, "failed", "the disk is full")
+    write_records(tmp_path, [], [run])
     written = build_reports(tmp_path)
     for kind in ("html", "csv", "markdown"):
         assert "the disk is full" in written[kind].read_text(encoding="utf-8")
@@ -178,9 +178,9 @@ def test_terminal_table_fits_and_cuts_no_number(run_dir: Path, width: int) -> No
 
 
 def test_terminal_marks_what_is_best_by_significance(run_dir: Path) -> None:
-    run = read_run(run_dir)
-    board = leaderboard(run.records, run.cells)
-    found = significance(run, board)
+    stored = read_run(run_dir)
+    board = leaderboard(stored.records, stored.runs)
+    found = significance(stored, board)
     standings = found.standings
     leads = standings[(standings["class_name"] == "") & (standings["group"] == 1)]
     (expected,) = board.loc[board["method"].isin(leads["method"]), "title"].unique()
@@ -202,7 +202,7 @@ def bold_titles(board: pd.DataFrame, found: Significance) -> set[str]:
 
 
 def test_terminal_does_not_read_names_as_markup(tmp_path: Path) -> None:
-    cell = CellRecord(
+    run = RunRecord(
         "shapes",
         "x",
         "nano",
@@ -214,7 +214,7 @@ def test_terminal_does_not_read_names_as_markup(tmp_path: Path) -> None:
         "[red]why[/]",
         method_info={"title": "[bold]x[/red]"},
     )
-    write_records(tmp_path, [], [cell])
+    write_records(tmp_path, [], [run])
     console = Console(record=True, width=120)
     print_leaderboard(read_run(tmp_path), console)
     text = console.export_text()
@@ -223,8 +223,8 @@ def test_terminal_does_not_read_names_as_markup(tmp_path: Path) -> None:
 
 
 def test_markdown_escapes_cell_separators(run_dir: Path) -> None:
-    run = read_run(run_dir)
-    lines = markdown_leaderboard(leaderboard(run.records, run.cells)).splitlines()
+    stored = read_run(run_dir)
+    lines = markdown_leaderboard(leaderboard(stored.records, stored.runs)).splitlines()
     table = [line for line in lines if line.startswith("|")]
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
 

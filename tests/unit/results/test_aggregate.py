@@ -20,7 +20,7 @@ from results.aggregate import (
     varying,
 )
 from results.io import records_frame
-from results.schema import CellRecord, Record
+from results.schema import Record, RunRecord
 
 
 def record(method: str = "eps", seed: int = 0, **changes: Any) -> Record:
@@ -32,16 +32,16 @@ def record(method: str = "eps", seed: int = 0, **changes: Any) -> Record:
     return Record(**(values | changes))
 
 
-def cell(
+def run(
     method: str = "eps", seed: int = 0, status: str = "done", reason: str = "", **info: Any
 ) -> dict[str, Any]:
-    return CellRecord(
+    return RunRecord(
         "shapes", method, "nano", "paper", "own", "own", seed, status, reason, method_info=info
     ).as_dict()  # fmt: skip
 
 
-def board_row(records: list[Record], cells: list[dict[str, Any]], method: str = "eps") -> dict[str, Any]:
-    board = leaderboard(records_frame(records), cells)
+def board_row(records: list[Record], runs: list[dict[str, Any]], method: str = "eps") -> dict[str, Any]:
+    board = leaderboard(records_frame(records), runs)
     rows = board[board["method"] == method].to_dict("records")
     assert len(rows) == 1
     return rows[0]
@@ -77,7 +77,7 @@ def test_stages_and_threshold_rules_are_kept_apart() -> None:
         record(value=0.5, variant="oracle", **cam),
         record(value=0.2, variant="curve", threshold=0.1, **cam),
     ]
-    row = board_row(records, [cell()])
+    row = board_row(records, [run()])
     means = {k.removesuffix("_mean"): v for k, v in row.items() if k.endswith("_mean")}
     assert means == {
         "cam_fixed": 0.4,
@@ -90,7 +90,7 @@ def test_stages_and_threshold_rules_are_kept_apart() -> None:
 
 
 def test_missing_stages_are_nan_with_n_zero() -> None:
-    row = board_row([record()], [cell()])
+    row = board_row([record()], [run()])
     assert math.isnan(row["cam_fixed_mean"])
     assert row["cam_fixed_n"] == 0
     assert row["status"] == "done"
@@ -109,14 +109,14 @@ def test_confusion_is_read_at_the_fixed_threshold() -> None:
 def test_rows_without_a_score_keep_their_reason_and_come_last() -> None:
     records = [record(value=0.5), record("cam", value=0.4), record("reference/all-background", -1, value=0.1)]
     records += [record("upper", value=0.8)]
-    cells = [
-        cell(),
-        cell("cam"),
-        cell("upper", supervision="M"),
-        cell("gone", 0, "not run", "needs saliency"),
+    runs = [
+        run(),
+        run("cam"),
+        run("upper", supervision="M"),
+        run("gone", 0, "not run", "needs saliency"),
     ]
-    cells += [cell("cam", 1, "failed", "out of memory"), cell("broken", 0, "failed", "no such file")]
-    board = leaderboard(records_frame(records), cells)
+    runs += [run("cam", 1, "failed", "out of memory"), run("broken", 0, "failed", "no such file")]
+    board = leaderboard(records_frame(records), runs)
     assert board["method"].tolist() == ["eps", "cam", "upper", "reference/all-background", "broken", "gone"]
     rows = board.set_index("method")
     assert rows["status"].to_dict() == {
@@ -138,16 +138,16 @@ def test_gap_is_to_the_mask_supervised_entry_with_the_same_segmenter() -> None:
         record("bound", value=0.8),
         record("other", value=0.9, segmenter="deeplab_v2"),
     ]
-    cells = [
-        cell(),
-        cell("bound", supervision="I+M"),
-        cell("other", supervision="M") | {"segmenter": "deeplab_v2"},
+    runs = [
+        run(),
+        run("bound", supervision="I+M"),
+        run("other", supervision="M") | {"segmenter": "deeplab_v2"},
     ]
-    board = leaderboard(records_frame(records), cells).set_index("method")
+    board = leaderboard(records_frame(records), runs).set_index("method")
     assert board.loc["eps", "segmentation_gap"] == pytest.approx(-0.3)
     assert math.isnan(board.loc["bound", "segmentation_gap"])
     # SAM is no mask supervision, though its name holds an M
-    assert not board_row([record()], [cell(supervision="I+SAM")])["mask_supervised"]
+    assert not board_row([record()], [run(supervision="I+SAM")])["mask_supervised"]
 
 
 def test_per_class_iou_ignores_classes_that_occur_nowhere() -> None:

@@ -12,7 +12,7 @@ import pytest
 from results.comparison import COLUMNS, compare_with_papers
 from results.io import records_frame
 from results.reported import ReportedNumber, load_reported
-from results.schema import CellRecord, Record
+from results.schema import Record, RunRecord
 
 AS_PRINTED = next(n for n in load_reported() if (n.paper, n.table, n.row) == ("eps", "Tab. 6", "EPS V1"))
 PRINTED = replace(AS_PRINTED, initialisation="ImageNet", note="")
@@ -40,13 +40,13 @@ def compare(
     } | changes
     records = [Record(**where, seed=s, value=value, **score) for s, value in enumerate(values)]
     records.append(Record(**where | {"method": "reference/all-background"}, seed=-1, value=0.1, **score))
-    cells = [
-        CellRecord(**where, seed=s, status="done", method_info={"reported_as": "EPS", "schedule": schedule},
+    runs = [
+        RunRecord(**where, seed=s, status="done", method_info={"reported_as": "EPS", "schedule": schedule},
                    settings={"method": settings, "dataset": data},
                    changes=changes.get("changes", "")).as_dict()
         for s in range(len(values))
     ]  # fmt: skip
-    return compare_with_papers(records_frame(records), cells, numbers)
+    return compare_with_papers(records_frame(records), runs, numbers)
 
 
 def test_the_same_setting_has_a_difference() -> None:

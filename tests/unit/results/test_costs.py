@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from reports import build_reports, latex
-from reports.entry_costs import ALONE, COLUMNS, cost_notes, figure
+from reports.cost_table import ALONE, COLUMNS, cost_notes, figure
 from reports.sections import cost, leaderboard
 from reports.terminal import print_leaderboard
 from reports.view import boards
@@ -23,8 +23,8 @@ from results.aggregate import KEYS
 from results.aggregate import leaderboard as aggregate
 from results.complexity import complexity_table, read_profiles
 from results.costs import MEASURED, costs
-from results.io import Run, read_run, records_frame, write_cells, write_records
-from results.schema import CellRecord, Record
+from results.io import StoredRuns, read_run, records_frame, write_records, write_run_records
+from results.schema import Record, RunRecord
 from tests.helpers.synthetic_runs import HOSTILE, synthetic_run
 
 PLACE = dict(zip(KEYS, ("d", "nano", "paper", "m", "own", "own", "")))
@@ -50,14 +50,14 @@ def stages(factor: float = 1.0) -> list[dict[str, Any]]:
     ]
 
 
-def cell(*of: dict[str, Any], seed: int = 0, status: str = "done") -> dict[str, Any]:
-    return CellRecord(**PLACE, seed=seed, status=status, stages=list(of)).as_dict()
+def run(*of: dict[str, Any], seed: int = 0, status: str = "done") -> dict[str, Any]:
+    return RunRecord(**PLACE, seed=seed, status=status, stages=list(of)).as_dict()
 
 
-def of_entry(*cells: dict[str, Any], profiles: pd.DataFrame | None = None) -> dict[str, Any]:
+def of_entry(*runs: dict[str, Any], profiles: pd.DataFrame | None = None) -> dict[str, Any]:
     """The costs of the only entry."""
-    run = Run(records_frame([]), list(cells), Path())
-    (row,) = costs(run, complexity_table([]) if profiles is None else profiles).to_dict("records")
+    stored = StoredRuns(records_frame([]), list(runs), Path())
+    (row,) = costs(stored, complexity_table([]) if profiles is None else profiles).to_dict("records")
     return row
 
 
@@ -78,7 +78,7 @@ def profile_rows(*rows: dict[str, Any]) -> pd.DataFrame:
 
 
 def test_figures_of_a_run() -> None:
-    found = of_entry(cell(*stages()), cell(*stages(3), seed=1))
+    found = of_entry(run(*stages()), run(*stages(3), seed=1))
     assert [found[f"cam_{name}"] for name in ("macs_g", "macs_attention_g", "parameters_m")] == [
         1.5,
         2.0,
@@ -95,34 +95,32 @@ def test_figures_of_a_run() -> None:
 
 def test_a_method_without_a_network_has_no_figures_of_one() -> None:
     supervised = [s for s in stages() if not s["kind"].startswith(("cam", "pseudo"))]
-    found = of_entry(cell(*supervised))
+    found = of_entry(run(*supervised))
     assert all(math.isnan(found[f"cam_{name}"]) for name in ("macs_g", "parameters_m", "images_per_second"))
     assert found["segmentation_macs_g"] == 1.5
-    external = of_entry(
-        cell(stage("cam", "cam", 0.1))
-    )  # copied from files: that takes no time worth the name
+    external = of_entry(run(stage("cam", "cam", 0.1)))  # copied from files: that takes no time worth the name
     assert math.isnan(external["cam_images_per_second"])
 
 
 def test_what_was_resumed_has_no_speed_and_no_training_time() -> None:
     for name, lost in (("cam", "cam_images_per_second"), ("segment", "training_minutes")):
         resumed = [s | {"resumed": s["name"] == name} for s in stages()]
-        found = of_entry(cell(*resumed))
+        found = of_entry(run(*resumed))
         assert math.isnan(found[lost])
         assert found["segmentation_images_per_second"] == 2.5
         # another seed knows
-        assert math.isfinite(of_entry(cell(*resumed), cell(*stages(), seed=1))[lost])
+        assert math.isfinite(of_entry(run(*resumed), run(*stages(), seed=1))[lost])
 
 
 def test_training_time_is_of_whole_seeds() -> None:
-    assert math.isnan(of_entry(cell(*stages()[:2], status="failed"))["training_minutes"])
+    assert math.isnan(of_entry(run(*stages()[:2], status="failed"))["training_minutes"])
     released = [s for s in stages() if s["name"] != "classify"]
-    assert of_entry(cell(stage("classify", "weights", 5.0), *released))["training_minutes"] == 0.5
+    assert of_entry(run(stage("classify", "weights", 5.0), *released))["training_minutes"] == 0.5
 
 
 def test_machines_and_threads_of_all_stages_are_named() -> None:
     mixed = [s | {"threads": 2, "machine": "a GPU"} if s["kind"] == "weights" else s for s in stages()]
-    assert of_entry(cell(*mixed))["machine"] == "a GPU, 2 threads a stage; a machine, 1 thread a stage"
+    assert of_entry(run(*mixed))["machine"] == "a GPU, 2 threads a stage; a machine, 1 thread a stage"
 
 
 def test_folders_of_former_versions_are_read(tmp_path: Path) -> None:
@@ -130,7 +128,7 @@ def test_folders_of_former_versions_are_read(tmp_path: Path) -> None:
     memory = ("host_memory_mb", "device_memory_mb")
     new = ("images", "machine", "threads", "counts", *memory, "shown", "resumed", "step_seconds")
     old = [{k: v for k, v in s.items() if k not in new} for s in stages() if s["name"] != "cam_part"]
-    made = CellRecord(**PLACE, seed=0, status="done", stages=[s | {"key": "k", "cached": False, "bytes": 1,
+    made = RunRecord(**PLACE, seed=0, status="done", stages=[s | {"key": "k", "cached": False, "bytes": 1,
                       "score": None, "losses": [], "details": {}} for s in old])  # fmt: skip
     records = [Record(**PLACE, seed=0, stage="cam", variant="", split="", metric="seconds", value=120.0)]
     write_records(tmp_path, records, [made])
@@ -140,7 +138,7 @@ def test_folders_of_former_versions_are_read(tmp_path: Path) -> None:
     written = build_reports(tmp_path)
     assert "All stages: min" in written["markdown"].read_text()
     assert "images/s" not in written["markdown"].read_text()
-    write_cells(tmp_path, [])
+    write_run_records(tmp_path, [])
     assert costs(read_run(tmp_path), complexity_table([]))["minutes"].tolist() == [2.0]
 
 
@@ -148,7 +146,7 @@ def test_folders_of_former_versions_are_read(tmp_path: Path) -> None:
 
 
 def test_profiles_figures_win_and_are_said_to_be_its() -> None:
-    found = of_entry(cell(*stages()), profiles=profile_rows({}))
+    found = of_entry(run(*stages()), profiles=profile_rows({}))
     assert (found["cam_images_per_second"], found["cam_images_per_second_by"]) == (33.0, "profile")
     assert (found["cam_macs_g"], found["cam_macs_attention_g"], found["cam_parameters_m"]) == (7.0, 8.0, 9.0)
     assert (found["inference_host_memory_mb"], found["inference_host_memory_mb_by"]) == (40.0, "profile")
@@ -177,7 +175,7 @@ def test_a_figure_is_marked_if_and_only_if_profile_measured_it(
         if ran
         else [{k: v for k, v in s.items() if k not in ("counts", "host_memory_mb")} for s in stages()]
     )
-    found = of_entry(cell(*made), profiles=profile_rows(*rows))
+    found = of_entry(run(*made), profiles=profile_rows(*rows))
     first = next((values for values in measured if any(map(math.isfinite, values))), None)
     shown = ("cam_images_per_second", "inference_host_memory_mb", "inference_device_memory_mb")
     for column in COLUMNS:
@@ -197,7 +195,7 @@ def note_lines(row: dict[str, Any]) -> list[str]:
     )
 
 
-def test_the_last_passage_with_a_network_and_the_runs_own_machine_count() -> None:
+def test_the_last_forward_pass_with_a_network_and_the_runs_own_machine_count() -> None:
     rows = [
         {"images_per_second": 50.0},
         {"hardware": "a machine, 2 threads", "images_per_second": 80.0},
@@ -209,13 +207,13 @@ def test_the_last_passage_with_a_network_and_the_runs_own_machine_count() -> Non
         },  # the CRF alone
         {"stage": "classify", "images_per_second": 2.0},
     ]
-    found = of_entry(cell(*stages()), profiles=profile_rows(*rows))
+    found = of_entry(run(*stages()), profiles=profile_rows(*rows))
     assert found["cam_images_per_second"] == 60.0
     assert found["profile_machine"] == "a machine, 2 threads"
 
 
 def test_a_profile_of_other_settings_is_another_entrys() -> None:
-    found = of_entry(cell(*stages()), profiles=profile_rows({"changes": "vit.depth=3"}))
+    found = of_entry(run(*stages()), profiles=profile_rows({"changes": "vit.depth=3"}))
     assert found["cam_images_per_second_by"] == "run"
     assert found["cam_macs_g"] == 1.5
 
@@ -223,7 +221,7 @@ def test_a_profile_of_other_settings_is_another_entrys() -> None:
 def test_a_profile_that_only_counted_measures_nothing() -> None:
     nothing = {"images_per_second": math.nan, "host_memory_mb": math.nan, "hardware": "counts"}
     old = [{k: v for k, v in s.items() if k != "counts"} for s in stages()]
-    found = of_entry(cell(*old), profiles=profile_rows(nothing))
+    found = of_entry(run(*old), profiles=profile_rows(nothing))
     assert found["cam_macs_g"] == 7.0
     assert found["image_size"] == "48x64"
     assert math.isnan(found["cam_images_per_second"])
@@ -280,8 +278,8 @@ def test_the_terminal_has_costs_below_the_scores(run_dir: Path, width: int) -> N
 
 
 def test_the_pages_table_and_charts(run_dir: Path) -> None:
-    run = read_run(run_dir)
-    (board,) = boards(run, aggregate(run.records, run.cells))
+    stored = read_run(run_dir)
+    (board,) = boards(stored, aggregate(stored.records, stored.runs))
     shown = leaderboard.build(board)["costs"]
     assert shown["groups"][:2] == [("CAM network", 4), ("Segmentation network", 4)]
     assert [row["title"] for row in shown["rows"]] == ["EPS", "DSKD-GC", "CA-CL", "CAM", "Supervised"]
@@ -296,32 +294,32 @@ def test_the_pages_table_and_charts(run_dir: Path) -> None:
 
 
 def test_machines_are_named_with_their_methods_where_they_differ(run_dir: Path, tmp_path: Path) -> None:
-    run = read_run(run_dir)
-    cells = json.loads(json.dumps(run.cells))
-    for one in cells:
+    stored = read_run(run_dir)
+    runs = json.loads(json.dumps(stored.runs))
+    for one in runs:
         if one["method"] == "eps":
             for made in one["stages"]:
                 made["machine"], made["threads"] = "a GPU", 8
-    text = " ".join(note_texts(replace(run, cells=cells)))
+    text = " ".join(note_texts(replace(stored, runs=runs)))
     assert (
         "on a GPU, 8 threads a stage [EPS]; a machine, 1 thread a stage [DSKD-GC, CA-CL, CAM, Supervised]"
         in text
     )
 
 
-def note_texts(run: Run) -> list[str]:
-    board = aggregate(run.records, run.cells)
-    return cost_notes(costs(run, complexity_table(read_profiles(run.path))), board)
+def note_texts(stored: StoredRuns) -> list[str]:
+    board = aggregate(stored.records, stored.runs)
+    return cost_notes(costs(stored, complexity_table(read_profiles(stored.path))), board)
 
 
 def test_the_machines_name_is_escaped(tmp_path: Path) -> None:
     """It comes from the operating system, and a run folder from anywhere."""
     made = synthetic_run(tmp_path / "run", seeds=1, images=0)
-    cells = read_run(made).cells
-    for one in cells:
+    runs = read_run(made).runs
+    for one in runs:
         for of in one["stages"]:
             of["machine"] = "Xeon" + HOSTILE
-    write_cells(made, cells)
+    write_run_records(made, runs)
     written = build_reports(made)
     page = written["html"].read_text(encoding="utf-8")
     assert "Xeon&lt;/script&gt;" in page

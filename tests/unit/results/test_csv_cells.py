@@ -10,7 +10,7 @@ import pytest
 
 from results.csv_cells import harmless, original, read_csv, to_csv
 from results.io import write_records
-from results.schema import CellRecord, Record
+from results.schema import Record, RunRecord
 
 FORMULAS = [
     "=1+1",
@@ -56,7 +56,7 @@ def test_records_of_hostile_class_names(tmp_path: Path):
     name = '=HYPERLINK("http://evil")'
     identity = ("folder", "eps", "nano", "paper", "own", "own", 0)
     record = Record(*identity, "cam", "fixed", "train", "iou", -0.5, class_name=name)
-    write_records(tmp_path, [record], [CellRecord(*identity, "done")])
+    write_records(tmp_path, [record], [RunRecord(*identity, "done")])
     with (tmp_path / "records.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert row["class_name"] == f"'{name}"

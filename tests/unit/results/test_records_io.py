@@ -13,35 +13,35 @@ import pytest
 
 from datasets.base import DataError
 from results.io import read_run, write_records
-from results.schema import COLUMNS, SCHEMA_VERSION, CellRecord, Record
+from results.schema import COLUMNS, SCHEMA_VERSION, Record, RunRecord
 
 RECORD = Record(
     "shapes", "eps", "nano", "paper", "own", "own", 0, "cam", "fixed", "train", "miou", 0.5, threshold=0.3
 )
-CELL = CellRecord(
+RUN = RunRecord(
     "shapes", "eps", "nano", "paper", "own", "own", 0, "done", settings={"root": Path("data"), "β": 0.4}
 )
 
 
 def test_what_is_written_comes_back(tmp_path: Path) -> None:
     other = replace(RECORD, variant="", class_name="boat", threshold=math.nan, value=math.nan)
-    write_records(tmp_path / "run", [RECORD, other], [CELL])
-    run = read_run(tmp_path / "run")
-    assert tuple(run.records.columns) == COLUMNS
-    assert run.records.iloc[0]["value"] == 0.5
-    assert run.records.iloc[1]["variant"] == ""
-    assert math.isnan(run.records.iloc[1]["value"])
-    assert run.records["seed"].dtype == "int64"
-    assert run.cells[0]["settings"] == {"root": "data", "β": 0.4}
-    assert run.path == tmp_path / "run"
+    write_records(tmp_path / "run", [RECORD, other], [RUN])
+    stored = read_run(tmp_path / "run")
+    assert tuple(stored.records.columns) == COLUMNS
+    assert stored.records.iloc[0]["value"] == 0.5
+    assert stored.records.iloc[1]["variant"] == ""
+    assert math.isnan(stored.records.iloc[1]["value"])
+    assert stored.records["seed"].dtype == "int64"
+    assert stored.runs[0]["settings"] == {"root": "data", "β": 0.4}
+    assert stored.path == tmp_path / "run"
     csv = pd.read_csv(tmp_path / "run" / "records.csv")
     assert tuple(csv.columns) == COLUMNS
     assert len(csv) == 2
 
 
 def test_writing_again_replaces_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    write_records(tmp_path, [RECORD], [CELL])
-    write_records(tmp_path, [RECORD, replace(RECORD, seed=1)], [CELL])
+    write_records(tmp_path, [RECORD], [RUN])
+    write_records(tmp_path, [RECORD, replace(RECORD, seed=1)], [RUN])
     assert len(read_run(tmp_path).records) == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "cells.json",
@@ -51,7 +51,7 @@ def test_writing_again_replaces_and_leaves_nothing_behind(tmp_path: Path) -> Non
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_records(tmp_path, [RECORD], [CELL])
+    write_records(tmp_path, [RECORD], [RUN])
     before = (tmp_path / "records.parquet").read_bytes()
 
     def full_disk(self: pd.DataFrame, path: Path, **_: object) -> None:
@@ -67,9 +67,9 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.M
 
 def test_empty_run_keeps_the_columns(tmp_path: Path) -> None:
     write_records(tmp_path, [], [])
-    run = read_run(tmp_path)
-    assert tuple(run.records.columns) == COLUMNS
-    assert run.cells == []
+    stored = read_run(tmp_path)
+    assert tuple(stored.records.columns) == COLUMNS
+    assert stored.runs == []
 
 
 def test_no_run_folder(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_no_run_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["records.parquet", "cells.json"])
 def test_damaged_files(tmp_path: Path, name: str) -> None:
-    write_records(tmp_path, [RECORD], [CELL])
+    write_records(tmp_path, [RECORD], [RUN])
     (tmp_path / name).write_text("{", encoding="utf-8")
     with pytest.raises(DataError, match="damaged") as caught:
         read_run(tmp_path)
@@ -87,19 +87,19 @@ def test_damaged_files(tmp_path: Path, name: str) -> None:
 
 
 def test_other_schema_version(tmp_path: Path) -> None:
-    write_records(tmp_path, [replace(RECORD, schema_version=SCHEMA_VERSION + 1)], [CELL])
+    write_records(tmp_path, [replace(RECORD, schema_version=SCHEMA_VERSION + 1)], [RUN])
     with pytest.raises(
         DataError, match=f"schema version {SCHEMA_VERSION + 1}, this version reads {SCHEMA_VERSION}"
     ):
         read_run(tmp_path)
-    write_records(tmp_path, [RECORD], [CELL])
+    write_records(tmp_path, [RECORD], [RUN])
     (tmp_path / "cells.json").write_text(json.dumps({"schema_version": 0, "cells": []}))
     with pytest.raises(DataError, match="schema version 0"):
         read_run(tmp_path)
 
 
 def test_missing_column(tmp_path: Path) -> None:
-    write_records(tmp_path, [RECORD], [CELL])
+    write_records(tmp_path, [RECORD], [RUN])
     pd.read_parquet(tmp_path / "records.parquet").drop(columns="metric").to_parquet(
         tmp_path / "records.parquet"
     )
@@ -108,8 +108,8 @@ def test_missing_column(tmp_path: Path) -> None:
 
 
 def test_a_flipped_bit_of_either_file_is_noticed(tmp_path: Path) -> None:
-    """Of the cells every one; of the records those of their values: the frame around them has no checksum."""
-    write_records(tmp_path, [RECORD] * 50, [CELL])
+    """Of the runs every one; of the records those of their values: the frame around them has no checksum."""
+    write_records(tmp_path, [RECORD] * 50, [RUN])
     whole = read_run(tmp_path)
     for name in ("cells.json", "records.parquet"):
         path = tmp_path / name
@@ -120,7 +120,7 @@ def test_a_flipped_bit_of_either_file_is_noticed(tmp_path: Path) -> None:
             path.write_bytes(flipped)
             with suppress(DataError):
                 found = read_run(tmp_path)
-                assert found.cells == whole.cells
+                assert found.runs == whole.runs
                 pd.testing.assert_frame_equal(found.records, whole.records)
         path.write_bytes(content)
 
@@ -132,8 +132,8 @@ def test_a_flipped_bit_of_either_file_is_noticed(tmp_path: Path) -> None:
         '{"schema_version": 1, "cells": [{}]}', '{"cells": []}', "[" * 100_000, '{"a":' * 100_000,
     ],
 )  # fmt: skip
-def test_cells_of_another_type(tmp_path: Path, text: str) -> None:
-    write_records(tmp_path, [RECORD], [CELL])
+def test_runs_of_another_type(tmp_path: Path, text: str) -> None:
+    write_records(tmp_path, [RECORD], [RUN])
     (tmp_path / "cells.json").write_text(text)
     with pytest.raises(DataError, match="the run's files are damaged") as caught:
         read_run(tmp_path)
@@ -143,7 +143,7 @@ def test_cells_of_another_type(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize("change", [{"seed": "0"}, {"stages": {}}, {"stages": [1]}, {"stages": [{"name": 1}]},
                                     {"panels": [{}]}, {"method": None}, {"reason": 1}])  # fmt: skip
 def test_fields_of_another_type(tmp_path: Path, change: dict) -> None:
-    write_records(tmp_path, [RECORD], [CELL])
+    write_records(tmp_path, [RECORD], [RUN])
     path = tmp_path / "cells.json"
     document = json.loads(path.read_text()) | {"sha256": None}
     document["cells"][0] |= change

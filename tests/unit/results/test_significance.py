@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from results.aggregate import leaderboard
 from results.changes import data_changes
-from results.io import Run, records_frame
+from results.io import StoredRuns, records_frame
 from results.resamples import Resamples, resamples_path, store_resamples
-from results.schema import CellRecord, Record
+from results.schema import Record, RunRecord
 from results.significance import (
     IMAGES_AND_SEEDS,
     IMAGES_ONLY,
@@ -276,11 +276,11 @@ def test_groups_are_led_by_the_best_that_is_left() -> None:
     assert group_equals(np.array([0.9, 0.85, 0.8, 0.7, math.nan]), p).tolist() == [1, 1, 2, 2, 0]
 
 
-def run_with(folder: Path, entries: Mapping[str, Mapping[int, float]]) -> Run:
+def run_with(folder: Path, entries: Mapping[str, Mapping[int, float]]) -> StoredRuns:
     """A run whose entries differ from each other by the same amount on every resample."""
     rng = np.random.default_rng(3)
     common = rng.normal(0, 0.01, 200)
-    records, cells = [], []
+    records, runs = [], []
     for number, (method, seeds) in enumerate(entries.items()):
         for seed, value in seeds.items():
             where = {"dataset": "shapes", "method": method, "scale": "nano", "protocol": "paper",
@@ -293,14 +293,14 @@ def run_with(folder: Path, entries: Mapping[str, Mapping[int, float]]) -> Run:
             if number < 4:
                 store_resamples(resamples_path(folder, f"{method}{seed}", ""), made)
             info = {"supervision": "M" if method == "bound" else "I"}
-            cells.append(CellRecord(**where, status="done", method_info=info).as_dict())
-    return Run(records_frame(records), cells, folder)
+            runs.append(RunRecord(**where, status="done", method_info=info).as_dict())
+    return StoredRuns(records_frame(records), runs, folder)
 
 
 def test_scores_against_another_ground_truth_are_not_compared(tmp_path: Path) -> None:
     """One artifact scored twice: both resamples are kept, and the two entries are not held against each other."""
     rng = np.random.default_rng(4)
-    records, cells = [], []
+    records, runs = [], []
     other = "dataset.ground_truth=coco_stuff"
     made = (("a", "", 0.4), ("a", other, 0.7), ("b", "", 0.2), ("c", "", 0.4))
     for seed, (method, changes, value) in itertools.product((0, 1), made):
@@ -312,9 +312,9 @@ def test_scores_against_another_ground_truth_are_not_compared(tmp_path: Path) ->
         own = value + rng.normal(0, 0.01, 200)
         path = resamples_path(tmp_path, f"{method}123-{seed}", "fixed", data_changes(changes, "coco2014"))
         store_resamples(path, Resamples(own, np.stack([own, own], axis=1), LABELS, "images"))
-        cells.append(CellRecord(**where, status="done", method_info={"supervision": "I"}).as_dict())
-    run = Run(records_frame(records), cells, tmp_path)
-    found = significance(run, leaderboard(run.records, run.cells))
+        runs.append(RunRecord(**where, status="done", method_info={"supervision": "I"}).as_dict())
+    stored = StoredRuns(records_frame(records), runs, tmp_path)
+    found = significance(stored, leaderboard(stored.records, stored.runs))
     total = found.standings[found.standings["class_name"] == ""].set_index(["method", "changes"])
     assert total.loc[("a", ""), "low"] < 0.4 < total.loc[("a", ""), "high"] < 0.5
     assert total.loc[("a", other), "low"] > 0.6
@@ -335,12 +335,12 @@ def test_where_data_lie_is_no_difference_but_for_a_folder() -> None:
 
 
 def test_a_board_has_groups_and_shared_ranks(tmp_path: Path) -> None:
-    run = run_with(
+    stored = run_with(
         tmp_path,
         {"a": {0: 0.70, 1: 0.71}, "b": {0: 0.7005, 1: 0.7085}, "c": {0: 0.6, 1: 0.6}, "bound": {0: 0.9},
          "unsampled": {0: 0.99}},
     )  # fmt: skip
-    found = significance(run, leaderboard(run.records, run.cells))
+    found = significance(stored, leaderboard(stored.records, stored.runs))
     total = found.standings[found.standings["class_name"] == ""].set_index("method")
     assert total["group"].to_dict() == {"a": 1, "b": 1, "c": 2, "bound": 0}
     assert total["rank"].to_dict() == {"a": 1, "b": 1, "c": 3, "bound": 0}
@@ -353,15 +353,15 @@ def test_a_board_has_groups_and_shared_ranks(tmp_path: Path) -> None:
 
 
 def test_of_one_seed_nothing_is_tested(tmp_path: Path) -> None:
-    run = run_with(tmp_path, {"a": {0: 0.70, 1: 0.71}, "b": {0: 0.6, 1: 0.61}, "one": {0: 0.9}})
-    found = significance(run, leaderboard(run.records, run.cells))
+    stored = run_with(tmp_path, {"a": {0: 0.70, 1: 0.71}, "b": {0: 0.6, 1: 0.61}, "one": {0: 0.9}})
+    found = significance(stored, leaderboard(stored.records, stored.runs))
     total = found.standings[found.standings["class_name"] == ""].set_index("method")
     assert total["rank"].to_dict() == {"a": 1, "b": 2, "one": 0}
     assert total["group"].to_dict() == {"a": 1, "b": 2, "one": 0}
     assert total["interval"].to_dict() == {"a": IMAGES_AND_SEEDS, "b": IMAGES_AND_SEEDS, "one": IMAGES_ONLY}
     assert {entry[3] for side in "ab" for entry in found.pairs[side]} == {"a", "b"}
-    run = run_with(tmp_path, {"a": {0: 0.70}, "b": {0: 0.6}})
-    found = significance(run, leaderboard(run.records, run.cells))
+    stored = run_with(tmp_path, {"a": {0: 0.70}, "b": {0: 0.6}})
+    found = significance(stored, leaderboard(stored.records, stored.runs))
     assert found.pairs.empty
     assert found.resolution.empty
     assert not found.standings[["group", "rank", "maybe_best"]].any(axis=None)
@@ -369,9 +369,9 @@ def test_of_one_seed_nothing_is_tested(tmp_path: Path) -> None:
 
 def test_tests_against_a_baseline_correct_for_fewer_pairs(tmp_path: Path) -> None:
     seeds = {"a": {0: 0.70, 1: 0.71}, "b": {0: 0.69, 1: 0.70}, "c": {0: 0.68, 1: 0.69}}
-    run = run_with(tmp_path, seeds)
-    board = leaderboard(run.records, run.cells)
-    every, against = (significance(run, board, baseline) for baseline in ("", "c"))
+    stored = run_with(tmp_path, seeds)
+    board = leaderboard(stored.records, stored.runs)
+    every, against = (significance(stored, board, baseline) for baseline in ("", "c"))
     total = against.pairs[against.pairs["class_name"] == ""]
     assert [(a[3], b[3]) for a, b in zip(total["a"], total["b"])] == [("a", "c"), ("b", "c")]
     both = total.merge(every.pairs, on=["a", "b", "class_name"], suffixes=("", "_all"))
@@ -418,7 +418,7 @@ def test_the_best_may_be_any_that_none_beats() -> None:
 
 
 def test_a_run_without_resamples_has_no_groups(tmp_path: Path) -> None:
-    run = Run(records_frame([]), [], tmp_path)
-    found = significance(run, leaderboard(run.records, run.cells))
+    stored = StoredRuns(records_frame([]), [], tmp_path)
+    found = significance(stored, leaderboard(stored.records, stored.runs))
     assert found.standings.empty
     assert found.pairs.empty

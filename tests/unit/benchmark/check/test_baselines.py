@@ -9,7 +9,7 @@ from benchmark.config import RunConfig, compose, plain
 from benchmark.planning.changes import differences
 from methods.registry import all_methods
 
-METHODS = [name for name, method in all_methods().items() if method.in_all]
+METHODS = [name for name, method in all_methods().items() if method.default]
 REMEDY = "record them: python -m benchmark check --update --train"
 
 

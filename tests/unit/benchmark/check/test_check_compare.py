@@ -334,7 +334,7 @@ def test_packed_weights_come_back_to_8_bits(tmp_path):
     ).stat().st_size / 3
 
 
-@pytest.mark.parametrize("method", [m for m in all_methods().values() if m.in_all], ids=lambda m: m.name)
+@pytest.mark.parametrize("method", [m for m in all_methods().values() if m.default], ids=lambda m: m.name)
 def test_every_training_is_shortened(method):
     def trainings(settings) -> list[TrainConfig]:
         if isinstance(settings, TrainConfig):

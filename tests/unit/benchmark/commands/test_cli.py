@@ -12,7 +12,7 @@ from tests.helpers.toys import Toy
 
 def test_all_is_the_boards_standard_set():
     names = method_names("all")
-    assert names == [n for n, m in all_methods().items() if m.in_all]
+    assert names == [n for n, m in all_methods().items() if m.default]
     assert {"cam", "eps", "supervised"} <= set(names)
 
 
@@ -80,7 +80,7 @@ def test_list_names_everything_and_what_it_needs(command_line):
     out = command_line("list").out
     for name, method in all_methods().items():
         line = next(line for line in out.splitlines() if line.split()[:1] == [name])
-        assert ("*" in line.split()) == method.in_all
+        assert ("*" in line.split()) == method.default
         assert method.needs in line
     for word in ("shapes", "voc2012", "folder", "nano", "small", "paper", "unified", "dataset.root=PATH"):
         assert word in out

@@ -12,12 +12,12 @@ def test_a_trial_is_short_marked_and_in_a_folder_of_its_own(command_line, third_
     monkeypatch.chdir(tmp_path)
     third_party(Toy("toy", "tests.unit.benchmark.execution.test_loggers:learn"))
     place = (f"runtime.store={command_line.store}", f"dataset.root={command_line.data}", "dataset.val=2")
-    run = ("run", "--methods", "toy", "--device", "cpu", "--smoke", "dataset.train=20", *place)
-    done = command_line(*run, "runtime.max_iterations=2")  # own settings come after those of the trial
+    arguments = ("run", "--methods", "toy", "--device", "cpu", "--smoke", "dataset.train=20", *place)
+    done = command_line(*arguments, "runtime.max_iterations=2")  # own settings come after those of the trial
     assert done.code == 0, done.err
-    (cell,) = read_run(tmp_path / "results" / "runs" / "smoke").cells
-    assert {"dataset.subset=16", "runtime.max_iterations=2"} <= set(cell["changes"].split("; "))
+    (run,) = read_run(tmp_path / "results" / "runs" / "smoke").runs
+    assert {"dataset.subset=16", "runtime.max_iterations=2"} <= set(run["changes"].split("; "))
     assert "runtime.max_iterations=2" in done.out
     histories = sorted(command_line.store.glob("artifacts/labels/*/losses-*.json"))
     assert [[point["iteration"] for point in json.loads(h.read_text())] for h in histories] == [[1, 2]] * 2
-    assert cell["stages"][0]["images"] == 16
+    assert run["stages"][0]["images"] == 16

@@ -19,7 +19,7 @@ from tests.helpers.toys import CommandLine, Toy, not_runnable
 
 
 def statuses(folder: Path) -> dict[str, tuple[str, str]]:
-    return {cell["method"]: (cell["status"], cell["reason"]) for cell in read_run(folder).cells}
+    return {run["method"]: (run["status"], run["reason"]) for run in read_run(folder).runs}
 
 
 def test_a_method_that_raises_is_a_row_while_the_others_run(command_line, third_party):
@@ -63,15 +63,17 @@ def test_a_failure_names_the_authors_line_and_leaves_its_traceback(command_line,
 def test_scoring_is_part_of_what_an_entry_takes(command_line, third_party):
     third_party(Toy("sound"))
     first = command_line.run("sound")
-    run = read_run(command_line.output)
-    costs = run.records[run.records.metric.isin(["seconds", "host_memory_mb"])]
+    stored = read_run(command_line.output)
+    costs = stored.records[stored.records.metric.isin(["seconds", "host_memory_mb"])]
     assert set(zip(costs.stage, costs.metric)) == {
         (stage, metric) for stage in ("labels", "score-labels") for metric in ("seconds", "host_memory_mb")
     }
     seconds = costs[costs.metric == "seconds"].value.sum()
-    assert run.cells[0]["provenance"]["seconds"] == pytest.approx(seconds, abs=2e-3)
+    assert stored.runs[0]["provenance"]["seconds"] == pytest.approx(seconds, abs=2e-3)
     peak = costs[costs.metric == "host_memory_mb"].value.max()
-    miou = next(row.value for row in run.records.itertuples() if (row.metric, row.class_name) == ("miou", ""))
+    miou = next(
+        row.value for row in stored.records.itertuples() if (row.metric, row.class_name) == ("miou", "")
+    )
     line = f"sound · seed 0      –{100 * miou:7.1f}      –  {console.duration(seconds)}, peak memory {peak:.0f} MB"
     lines = first.out.splitlines()
     assert lines[lines.index(line) - 1] == "mIoU in %         CAM pseudo  segm."
@@ -101,9 +103,9 @@ class Twice(Toy):
 def test_stages_that_do_the_same_are_each_made_and_scored(command_line, third_party):
     third_party(Twice("twice"))
     assert command_line.run("twice").code == 0
-    (cell,) = read_run(command_line.output).cells
-    assert len({stage["key"] for stage in cell["stages"]}) == 1
-    assert {stage["name"]: stage["scoring"]["name"] for stage in cell["stages"]} == {
+    (run,) = read_run(command_line.output).runs
+    assert len({stage["key"] for stage in run["stages"]}) == 1
+    assert {stage["name"]: stage["scoring"]["name"] for stage in run["stages"]} == {
         "before": "score-before",
         "labels": "score-labels",
     }
@@ -141,8 +143,8 @@ def test_a_second_run_does_nothing(command_line, third_party):
     records = read_run(command_line.output).records
     assert command_line.run("sound").code == 0
     assert {p: p.stat().st_mtime_ns for p in command_line.store.rglob("*") if p.is_file()} == first
-    (cell,) = read_run(command_line.output).cells
-    assert [stage["cached"] for stage in cell["stages"]] == [True]
+    (run,) = read_run(command_line.output).runs
+    assert [stage["cached"] for stage in run["stages"]] == [True]
     assert read_run(command_line.output).records.equals(records)
 
 

@@ -1,4 +1,4 @@
-"""Which task is next, which cells are through, and what a failure takes along."""
+"""Which task is next, which runs are through, and what a failure takes along."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ DONE = Outcome()
 FAILED = Outcome(failure="no")
 
 
-def chain(cell: int, *names: str) -> list[Task]:
+def chain(run: int, *names: str) -> list[Task]:
     """Tasks that each need the one before."""
-    return [Task(n, cell, i, needs=names[:i][-1:]) for i, n in enumerate(names)]
+    return [Task(n, run, i, needs=names[:i][-1:]) for i, n in enumerate(names)]
 
 
 def names(agenda: Agenda) -> list[str]:
@@ -27,7 +27,7 @@ def names(agenda: Agenda) -> list[str]:
     return found
 
 
-def test_what_two_cells_share_is_done_once_and_both_go_on():
+def test_what_two_runs_share_is_done_once_and_both_go_on():
     agenda = Agenda([chain(0, "classify", "cam"), chain(1, "classify", "other")])
     assert names(agenda) == ["classify"]
     assert agenda.end(agenda.tasks["classify"], DONE) == []
@@ -38,7 +38,7 @@ def test_what_two_cells_share_is_done_once_and_both_go_on():
     assert not agenda.running
 
 
-def test_a_failure_fails_every_cell_that_wants_it_and_no_other():
+def test_a_failure_fails_every_run_that_wants_it_and_no_other():
     agenda = Agenda([chain(0, "classify", "cam"), chain(1, "classify", "other"), chain(2, "own")])
     classify = agenda.next()
     assert classify is not None
@@ -47,7 +47,7 @@ def test_a_failure_fails_every_cell_that_wants_it_and_no_other():
     assert names(agenda) == ["own"]
 
 
-def test_what_only_a_failed_cell_wants_is_not_begun():
+def test_what_only_a_failed_run_wants_is_not_begun():
     agenda = Agenda([[Task("a", 0, 0), Task("b", 0, 1)], [Task("b", 1, 0), Task("c", 1, 1)]])
     first = agenda.next()
     assert first is not None
@@ -67,25 +67,25 @@ def test_what_can_never_begin_is_no_end():
         _ = agenda.running
 
 
-def test_a_cell_without_tasks_is_through_at_once():
+def test_a_run_without_tasks_is_through_at_once():
     assert Agenda([[], chain(1, "cam")]).through == [0]
 
 
 def test_the_most_urgent_comes_first():
     agenda = Agenda([chain(0, "short"), chain(1, "long")], urgency=lambda task: len(task.name))
     assert names(agenda) == ["short", "long"]
-    agenda = Agenda([chain(0, "short"), chain(1, "long")], urgency=lambda task: task.cell)
+    agenda = Agenda([chain(0, "short"), chain(1, "long")], urgency=lambda task: task.run)
     assert names(agenda) == ["long", "short"]
 
 
 @given(st.data())
 def test_every_task_is_done_once_after_what_it_needs(data):
-    cells = data.draw(st.integers(1, 4))
+    runs = data.draw(st.integers(1, 4))
     shared = data.draw(st.lists(st.sampled_from("abcdef"), unique=True, max_size=4))
     graphs = []
-    for cell in range(cells):
-        own = [f"{cell}{n}" for n in range(data.draw(st.integers(0, 4)))]
-        graphs.append(chain(cell, *shared, *own))
+    for run in range(runs):
+        own = [f"{run}{n}" for n in range(data.draw(st.integers(0, 4)))]
+        graphs.append(chain(run, *shared, *own))
     slots = data.draw(st.integers(1, 3))
     order = random.Random(data.draw(st.integers(0, 99)))
     agenda = Agenda(graphs)
@@ -101,4 +101,4 @@ def test_every_task_is_done_once_after_what_it_needs(data):
             break
         through += agenda.end(running.pop(order.randrange(len(running))), DONE)
     assert sorted(begun) == sorted({task.name for graph in graphs for task in graph})
-    assert sorted(through) == list(range(cells))
+    assert sorted(through) == list(range(runs))

@@ -152,7 +152,7 @@ def test_rows_stop_where_their_scores_are(tmp_path: Path) -> None:
 
     def stages(name: str) -> list[list[str]]:
         plan = plan_jobs(all_jobs(make_tables(find_experiments(name), where)), fetching=False)
-        return [[planned.stage.name for planned in cell.stages] for cell in plan.cells]
+        return [[planned.stage.name for planned in run.stages] for run in plan.runs]
 
     assert stages("semantic_modulation/table5") == [
         ["classify", "cam", "cam_original"],

@@ -58,7 +58,7 @@ def test_rows_that_cannot_be_had_are_listed_with_their_reason(filled: tuple[Comm
 def test_plan_and_progress_name_the_rows(
     filled: tuple[CommandLine, Outcome], command_line: CommandLine, third_party
 ) -> None:
-    """Cells of one method and seed would be told apart by nothing else."""
+    """Runs of one method and seed would be told apart by nothing else."""
     third_party(toy(), Toy("other"))
     planned = command_line(*arguments(command_line), "--dry-run")
     assert planned.code == 0, planned.err

@@ -114,11 +114,11 @@ def test_what_is_of_other_images_is_shown_and_not_judged(command_line: CommandLi
     assert read_directions(command_line.output / "experiments").empty
 
 
-def cell(rows: Sequence[dict[str, Any]], stages: Sequence[dict[str, Any]] = ()) -> Any:
-    """A cell that has run: what `measure` and `scored` read of it."""
+def run(rows: Sequence[dict[str, Any]], stages: Sequence[dict[str, Any]] = ()) -> Any:
+    """A finished run: what `measure` and `scored` read of it."""
     scores = [(SimpleNamespace(key="k"), list(rows))]
     made = SimpleNamespace(seed=0, config=compose(["cam"]), method=find_method("cam"))
-    return SimpleNamespace(cell=made, scores=scores, stages=list(stages))
+    return SimpleNamespace(run=made, scores=scores, stages=list(stages))
 
 
 def test_a_cams_confusion_is_of_its_fixed_threshold_and_its_miou_of_the_oracle(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_cams_confusion_is_of_its_fixed_threshold_and_its_miou_of_the_oracle(t
             "stage": "cam", "metric": metric, "variant": variant, "class_name": name, "value": value
         }  # fmt: skip
 
-    own = cell(
+    own = run(
         [found("miou", "fixed", 0.4), found("miou", "tuned", 0.45), found("miou", "oracle", 0.5),
          found("confusion_ratio", "fixed", 0.75, "train|rails")]
     )  # fmt: skip
@@ -149,9 +149,9 @@ def test_hours_of_a_stage_stand_beside_the_papers_and_are_not_judged() -> None:
     times = [
         {"name": "guide", "key": "k", "seconds": 5400.0, "resumed": resumed} for resumed in (False, True)
     ]
-    (whole,) = measure(row, column, "guide:hours", [cell([], times[:1])])
+    (whole,) = measure(row, column, "guide:hours", [run([], times[:1])])
     assert (whole.reported, whole.values, whole.is_compared) == (1.7, (1.5,), True)
-    (resumed,) = measure(row, column, "guide:hours", [cell([], times[1:])])
+    (resumed,) = measure(row, column, "guide:hours", [run([], times[1:])])
     assert resumed.values == ()
     assert not column.is_judged
     assert Column("CAM", ("cam",)).is_judged

@@ -15,8 +15,8 @@ from PIL import Image
 
 from benchmark.evaluation.counts import Counts
 from benchmark.evaluation.evaluator import score_cams, score_label_maps
-from benchmark.external.entry import External, parse_supervision
 from benchmark.external.files import read_cam
+from benchmark.external.method import External, parse_supervision
 from datasets.base import DataError, Sample
 from datasets.files.images import VOC_PALETTE, read_labels, write_labels
 from datasets.shapes.dataset import Shapes, ShapesConfig
@@ -151,14 +151,14 @@ def test_cams_score_as_the_evaluator_scores_them_and_stand_on_the_board(
         == 0
     )
 
-    run = read_run(command_line.output)
-    by_method = {cell["method"]: cell for cell in run.cells}
+    stored = read_run(command_line.output)
+    by_method = {run["method"]: run for run in stored.runs}
     assert set(by_method) == {"toy", "external/Theirs"}
-    cell = by_method["external/Theirs"]
-    assert cell["status"] == "done"
-    assert cell["method_info"]["title"] == "Theirs (external)"
-    assert cell["method_info"]["supervision"] == "I+S"
-    assert {stage["kind"] for stage in cell["stages"]} == {"cam", "prediction"}
+    run = by_method["external/Theirs"]
+    assert run["status"] == "done"
+    assert run["method_info"]["title"] == "Theirs (external)"
+    assert run["method_info"]["supervision"] == "I+S"
+    assert {stage["kind"] for stage in run["stages"]} == {"cam", "prediction"}
 
     data = elsewhere.data
     write_cams(
@@ -170,7 +170,7 @@ def test_cams_score_as_the_evaluator_scores_them_and_stand_on_the_board(
         },
     )
     expected = score_cams(tmp_path, data, "train", 0.55, counts_path=tmp_path / "counts.parquet")
-    theirs = run.records[run.records.method == "external/Theirs"]
+    theirs = stored.records[stored.records.method == "external/Theirs"]
     for row in expected.rows:
         found = theirs[
             (theirs.stage == "cam")
@@ -200,14 +200,14 @@ def test_cams_score_as_the_evaluator_scores_them_and_stand_on_the_board(
 def test_provenance_is_the_folder_and_its_content(command_line: CommandLine, elsewhere: Elsewhere) -> None:
     folder = elsewhere.label_maps("train")
     assert evaluate(command_line, "--name", "x", "--pseudo-labels", folder).code == 0
-    (before,) = read_run(command_line.output).cells
+    (before,) = read_run(command_line.output).runs
     files = before["settings"]["method"]["files"]["pseudo_label"]
     assert files["folder"] == str(folder.resolve())
     assert files["images"] == 6
     first = elsewhere.data.ids("train")[0]
     write_labels(folder / f"{first}.png", np.zeros_like(elsewhere.mask(first)))
     assert evaluate(command_line, "--name", "x", "--pseudo-labels", folder).code == 0
-    (after,) = read_run(command_line.output).cells
+    (after,) = read_run(command_line.output).runs
     assert after["settings"]["method"]["files"]["pseudo_label"]["sha256"] != files["sha256"]
     assert after["stages"][0]["key"] != before["stages"][0]["key"]
 
@@ -317,8 +317,8 @@ def test_true_masks_are_not_taken_for_anything_else(command_line: CommandLine, e
     records = read_run(command_line.output).records
     chosen = (records.method == "external/x") & (records.metric == "miou")
     assert records[chosen].value.tolist() == [1.0]
-    (cell,) = json.loads((command_line.output / "cells.json").read_text())["cells"]
-    assert cell["method_info"]["supervision"] == "M"
+    (run,) = json.loads((command_line.output / "cells.json").read_text())["cells"]
+    assert run["method_info"]["supervision"] == "M"
 
 
 def test_an_image_without_classes_has_no_maps(tmp_path: Path) -> None:

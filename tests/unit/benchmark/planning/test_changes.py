@@ -1,4 +1,4 @@
-"""What of a cell's settings is not the default: part of what tells cells apart."""
+"""What of a run's settings is not the default: part of what tells runs apart."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 import datasets
 from benchmark.config import PROTOCOLS, SCALES, compose
-from benchmark.planning.changes import cell_changes, cell_identity, differences, reference_changes
+from benchmark.planning.changes import differences, reference_changes, run_changes, run_identity
 from methods.registry import all_methods
 
 
@@ -15,7 +15,7 @@ from methods.registry import all_methods
 def test_defaults_are_no_changes(scale: str, protocol: str) -> None:
     names = [name for name, method in all_methods().items() if scale in method.presets]
     config = compose(names, None, scale, protocol)
-    assert {name: cell_changes(config, name) for name in names} == dict.fromkeys(names, "")
+    assert {name: run_changes(config, name) for name in names} == dict.fromkeys(names, "")
     for dataset in datasets.names():
         assert reference_changes(compose([], dataset, scale, protocol)) == ""
 
@@ -37,29 +37,29 @@ def test_defaults_are_no_changes(scale: str, protocol: str) -> None:
     ],
 )
 def test_what_decides_numbers_is_named(override: str, expected: str) -> None:
-    assert cell_changes(compose(["eps", "cam"], overrides=[override]), "eps") == expected
+    assert run_changes(compose(["eps", "cam"], overrides=[override]), "eps") == expected
 
 
 def test_the_place_of_data_that_are_given_tells_them_apart() -> None:
     config = compose(["cam"], "folder", overrides=["dataset.root=MINE"])
-    assert cell_changes(config, "cam") == reference_changes(config) == "dataset.root=MINE"
+    assert run_changes(config, "cam") == reference_changes(config) == "dataset.root=MINE"
 
 
 def test_an_optional_part_that_is_switched_on() -> None:
     config = compose(["cam"], overrides=["protocol.refiner.name=par", "protocol.refiner.par.iterations=3"])
-    assert cell_identity(config, "cam", 0)["refiner"] == "par"
-    assert "protocol.refiner.par.iterations=3" in cell_changes(config, "cam").split("; ")
+    assert run_identity(config, "cam", 0)["refiner"] == "par"
+    assert "protocol.refiner.par.iterations=3" in run_changes(config, "cam").split("; ")
 
 
 def test_the_parts_of_a_grid_are_no_changes() -> None:
     config = compose(["cam"], refiner="par", segmenter="aspp")
-    identity = cell_identity(config, "cam", 0)
+    identity = run_identity(config, "cam", 0)
     assert (identity["refiner"], identity["segmenter"], identity["changes"]) == ("par", "aspp", "")
 
 
 def test_the_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert cell_changes(compose(["cam"]), "cam") == "processes=2"
+    assert run_changes(compose(["cam"]), "cam") == "processes=2"
 
 
 def test_differences_of_nested_settings() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from benchmark.commands.run import grid
 from benchmark.config import compose
-from benchmark.planning.changes import cell_identity
+from benchmark.planning.changes import run_identity
 from benchmark.planning.method_info import method_info
 from benchmark.planning.plan import Job, Plan, plan_jobs
 from methods import refiners as refiners_package
@@ -29,18 +29,18 @@ def plan(generated: Path) -> Plan:
 
 
 def keys(plan: Plan, method: str, refiner: str, network: str) -> dict[str, str]:
-    for cell in plan.cells:
-        identity = cell_identity(cell.config, cell.method.name, cell.seed)
+    for run in plan.runs:
+        identity = run_identity(run.config, run.method.name, run.seed)
         if (identity["method"], identity["refiner"], identity["segmenter"]) == (method, refiner, network):
-            return {planned.stage.name: planned.key for planned in cell.stages}
-    raise AssertionError(f"no cell {method} {refiner} {network}")
+            return {planned.stage.name: planned.key for planned in run.stages}
+    raise AssertionError(f"no run {method} {refiner} {network}")
 
 
-def test_the_board_lists_the_deviations_of_the_parts_a_cell_was_given(plan: Plan) -> None:
+def test_the_board_lists_the_deviations_of_the_parts_a_run_was_given(plan: Plan) -> None:
     topics = {}
-    for cell in plan.cells:
-        identity = cell_identity(cell.config, cell.method.name, cell.seed)
-        info = method_info(cell.method, cell)
+    for run in plan.runs:
+        identity = run_identity(run.config, run.method.name, run.seed)
+        info = method_info(run.method, run)
         topics[identity["method"], identity["refiner"]] = [d["topic"] for d in info["deviations"]]
     own = [d.topic for d in find_method("dskd_gc").deviations]
     refiners = {
@@ -62,32 +62,32 @@ def test_networks_that_are_tested_at_several_scales_carry_their_deviations() -> 
     assert segmentation_stages(compose(["eps"]).method["eps"].segmenter)[-1].deviations == ()
 
 
-def test_cells_share_what_they_have_in_common(plan: Plan) -> None:
-    assert len(plan.cells) == 3 * len(REFINERS) * len(NETWORKS)
+def test_runs_share_what_they_have_in_common(plan: Plan) -> None:
+    assert len(plan.runs) == 3 * len(REFINERS) * len(NETWORKS)
     for method, trained in (("cam", "classify"), ("dskd_gc", "train")):
         found = {(r, n): keys(plan, method, r, n) for r in REFINERS for n in NETWORKS}
-        assert len({cell["cam"] for cell in found.values()}) == 1
-        assert len({cell[trained] for cell in found.values()}) == 1
-        assert len({cell["pseudo_label"] for cell in found.values()}) == len(REFINERS)
-        assert len({cell["segment"] for cell in found.values()}) == len(found)
+        assert len({run["cam"] for run in found.values()}) == 1
+        assert len({run[trained] for run in found.values()}) == 1
+        assert len({run["pseudo_label"] for run in found.values()}) == len(REFINERS)
+        assert len({run["segment"] for run in found.values()}) == len(found)
         for refiner in REFINERS:
             assert found[refiner, "aspp"]["pseudo_label"] == found[refiner, "largefov"]["pseudo_label"]
 
 
 def test_the_choices_of_a_grid_are_columns_and_no_changed_settings(plan: Plan) -> None:
-    identities = [cell_identity(cell.config, cell.method.name, cell.seed) for cell in plan.cells]
+    identities = [run_identity(run.config, run.method.name, run.seed) for run in plan.runs]
     assert {identity["changes"] for identity in identities} == {"dataset.train=4; dataset.val=2"}
     assert {(i["refiner"], i["segmenter"]) for i in identities} == {
         (r, n) for r in REFINERS for n in NETWORKS
     }
-    references = [cell_identity(cell.config, "reference/all-background", -1) for cell in plan.cells]
+    references = [run_identity(run.config, "reference/all-background", -1) for run in plan.runs]
     assert all(r == references[0] for r in references)
     assert references[0]["refiner"] == "own"
 
 
 def test_a_refiner_without_a_cam_is_not_run_and_says_why(plan: Plan) -> None:
-    supervised = [cell for cell in plan.cells if cell.method.name == "supervised"]
-    assert {cell.status for cell in supervised} == {"not run"}
+    supervised = [run for run in plan.runs if run.method.name == "supervised"]
+    assert {run.status for run in supervised} == {"not run"}
     assert supervised[2].reason == "refiner psa: supervised has no CAM that it could refine"
     assert supervised[2].title == "supervised · psa · largefov · seed 0"
 
@@ -127,12 +127,12 @@ def test_entries_stand_on_one_board(command_line: CommandLine, third_party) -> N
     third_party(Toy("toy"))
     assert command_line.run("toy", "--segmenters", "own,aspp").code == 0
     assert command_line.run("toy", "--refiners", "psa").code == 0
-    run = read_run(command_line.output)
-    cells = {(cell["refiner"], cell["segmenter"]): cell for cell in run.cells}
-    assert set(cells) == {("own", "own"), ("own", "aspp"), ("psa", "own")}
-    assert cells["psa", "own"]["status"] == "not run"
-    assert cells["own", "own"]["stages"][0]["key"] == cells["own", "aspp"]["stages"][0]["key"]
-    references = run.records[run.records["method"].str.startswith("reference/")]
+    stored = read_run(command_line.output)
+    runs = {(run["refiner"], run["segmenter"]): run for run in stored.runs}
+    assert set(runs) == {("own", "own"), ("own", "aspp"), ("psa", "own")}
+    assert runs["psa", "own"]["status"] == "not run"
+    assert runs["own", "own"]["stages"][0]["key"] == runs["own", "aspp"]["stages"][0]["key"]
+    references = stored.records[stored.records["method"].str.startswith("reference/")]
     assert set(references["refiner"]) == {"own"}
     one = references[(references["metric"] == "miou") & (references["split"] == "train")]
     assert not one.duplicated(["method", "stage"]).any()

@@ -30,10 +30,10 @@ def root(tmp_path_factory, monkeypatch):
 
 
 def keys(plan: Plan, method: str = "eps", seed: int = 0) -> dict[str, str]:
-    (cell,) = (c for c in plan.cells if c.method.name == method and c.seed == seed)
-    assert cell.status == "planned", cell.reason
-    own = {s.stage.name: s.key for s in cell.stages}
-    return own | {s.score_name: s.score_key for s in cell.stages if s.score_key is not None}
+    (run,) = (c for c in plan.runs if c.method.name == method and c.seed == seed)
+    assert run.status == "planned", run.reason
+    own = {s.stage.name: s.key for s in run.stages}
+    return own | {s.score_name: s.score_key for s in run.stages if s.score_key is not None}
 
 
 def planned(root: Path, *overrides: str, methods=("eps",), seeds=(0,), until: str | None = None) -> Plan:
@@ -50,8 +50,8 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
 def test_a_plan_can_be_sent_to_another_process(root, override):
     plan = planned(root, override, methods=tuple(all_methods()))
     sent = pickle.loads(pickle.dumps(plan))
-    assert [[stage.key for stage in cell.stages] for cell in sent.cells] == [
-        [stage.key for stage in cell.stages] for cell in plan.cells
+    assert [[stage.key for stage in run.stages] for run in sent.runs] == [
+        [stage.key for stage in run.stages] for run in plan.runs
     ]
     assert sent.dataset.samples("train") == plan.dataset.samples("train")
     assert sent.dataset.fingerprint("masks", "val") == plan.dataset.fingerprint("masks", "val")
@@ -170,7 +170,7 @@ def test_pretrained_weights_are_in_the_keys_by_content(root, tmp_path):
         save_file({"weight": torch.full((1,), value)}, path)
 
     def weights(path: Path) -> str:
-        return planned(root, f"method.eps.saliency.weights={path}").cells[0].stages[0].stage.pretrained[0]
+        return planned(root, f"method.eps.saliency.weights={path}").runs[0].stages[0].stage.pretrained[0]
 
     first, second = (keys(planned(root, f"method.eps.saliency.weights={p}")) for p in (one, other))
     assert weights(one) == str(one)
@@ -181,14 +181,14 @@ def test_seeds_share_what_no_seed_changes(root):
     seeds = planned(root, seeds=(0, 1))
     saliency = {keys(seeds, seed=seed)["saliency"] for seed in (0, 1)}
     assert len(saliency) == 1
-    assert len(list(seeds.entries())) == 2 * len(TRAINED) + 1
+    assert len(list(seeds.artifacts())) == 2 * len(TRAINED) + 1
 
 
 def test_until_keeps_what_is_upstream(root):
     plan_ = planned(root, methods=("eps", "supervised"), until="cam")
-    assert [s.stage.name for s in plan_.cells[0].stages] == ["saliency", "classify", "cam"]
-    assert plan_.cells[1].status == "not run"
-    assert "supervised has no such stage" in plan_.cells[1].reason
+    assert [s.stage.name for s in plan_.runs[0].stages] == ["saliency", "classify", "cam"]
+    assert plan_.runs[1].status == "not run"
+    assert "supervised has no such stage" in plan_.runs[1].reason
 
 
 def test_until_something_unknown_names_what_there_is(root):
@@ -196,18 +196,18 @@ def test_until_something_unknown_names_what_there_is(root):
         planned(root, until="cams")
 
 
-def test_missing_weights_are_a_failed_cell_while_the_others_are_planned(root):
+def test_missing_weights_are_a_failed_run_while_the_others_are_planned(root):
     plan_ = planned(root, "method.eps.backbone.weights=/nowhere/w.pth", methods=("eps", "cam"))
-    assert [c.status for c in plan_.cells] == ["failed", "planned"]
-    assert "/nowhere/w.pth does not exist" in plan_.cells[0].reason
+    assert [c.status for c in plan_.runs] == ["failed", "planned"]
+    assert "/nowhere/w.pth does not exist" in plan_.runs[0].reason
 
 
 def test_mask_supervision_without_masks_is_not_run(tmp_path, root):
     folder = write_folder(tmp_path / "data", ["a,cat,train", "b,dog,train", "c,cat,val"])
     (folder / "masks" / "b.png").unlink()
     config = compose(["supervised"], "folder", overrides=[f"dataset.root={folder}"])
-    (cell,) = make_plan(config, [0]).cells
-    assert (cell.status, cell.reason) == (
+    (run,) = make_plan(config, [0]).runs
+    assert (run.status, run.reason) == (
         "not run",
         "needs true masks of the training images; 1 of 2 have none",
     )
@@ -227,9 +227,9 @@ def test_a_misspelt_stage_function_or_a_faulty_declaration_fails_while_planning(
         Misdeclared("misdeclared"),
         Toy("sound", f"{toys}:fill"),
     )
-    cells = planned(root, methods=("misspelt", "misdeclared", "sound")).cells
-    misspelt, misdeclared, sound = cells
-    assert [cell.status for cell in cells] == ["failed", "failed", "planned"]
+    runs = planned(root, methods=("misspelt", "misdeclared", "sound")).runs
+    misspelt, misdeclared, sound = runs
+    assert [run.status for run in runs] == ["failed", "failed", "planned"]
     assert misspelt.reason.startswith(
         f"method misspelt, stage labels: module {toys} has no 'fil'; did you mean 'fill'? it has "
     )
@@ -258,6 +258,6 @@ def test_stages_that_do_not_follow_each_other_fail_while_planning(root, third_pa
             return [replace(stage, name=names[0]), replace(stage, name=names[1], inputs=inputs)]
 
     third_party(Disordered("toy"))
-    (cell,) = planned(root, methods=("toy",), until="pseudo_label").cells
-    assert cell.status == "failed"
-    assert words in cell.reason
+    (run,) = planned(root, methods=("toy",), until="pseudo_label").runs
+    assert run.status == "failed"
+    assert words in run.reason

@@ -51,9 +51,9 @@ def test_the_key_is_the_contents_from_the_first_run_on(
     third_party(Toy("one", pretrained=(HUB,)))
     assert command_line.run("one", "--seeds", "0,1").code == 0
     assert hub == ["resnet18"]
-    first = read_run(command_line.output).cells
+    first = read_run(command_line.output).runs
     assert command_line.run("one", "--seeds", "0,1").code == 0
-    again = read_run(command_line.output).cells
+    again = read_run(command_line.output).runs
     assert [c["stages"][0]["key"] for c in first] == [c["stages"][0]["key"] for c in again]
     assert all(stage["cached"] for c in again for stage in c["stages"])
     assert hub == ["resnet18"], "kept"
@@ -90,17 +90,17 @@ def test_real_photographs_at_small_scale_plan_every_method_that_covers_them(
         parts = done.out.split("folder · ")[1:]
         return done, {part.split(" · ")[0]: part for part in parts}
 
-    done, cells = plan()
+    done, runs = plan()
     assert done.code == 0, done.out + done.err
-    assert set(cells) == {name for name, method in all_methods().items() if method.in_all}
-    not_run = {name: text for name, text in cells.items() if "\n  not run: " in text}
+    assert set(runs) == {name for name, method in all_methods().items() if method.default}
+    not_run = {name: text for name, text in runs.items() if "\n  not run: " in text}
     assert set(not_run) == {"ca_cl", "sam_fused"}
     assert (
         "needs a SAM that does: set method.sam_fused.sam.name=vit_b method.sam_fused.sam.weights=FILE"
         in not_run["sam_fused"]
     )
     assert "set method.ca_cl.text.words=FILE, and a CLIP that knows these words" in not_run["ca_cl"]
-    assert all("to do, about" in cells[name] for name in set(cells) - set(not_run))
+    assert all("to do, about" in runs[name] for name in set(runs) - set(not_run))
     assert "failed" not in done.out
     assert "would be fetched first: weights timm/" in done.out
     assert hub == []
@@ -108,15 +108,15 @@ def test_real_photographs_at_small_scale_plan_every_method_that_covers_them(
     sam = tmp_path / "sam_vit_b_01ec64.safetensors"
     save_file({"image_encoder.patch_embed.proj.weight": torch.ones(768, 1)}, sam)
     given = ("method.sam_fused.sam.name=vit_b", f"method.sam_fused.sam.weights={sam}")
-    done, cells = plan(*given)
+    done, runs = plan(*given)
     assert done.code == 0, done.out + done.err
-    assert "to do, about" in cells["sam_fused"]
-    assert {name for name, text in cells.items() if "\n  not run: " in text} == {"ca_cl"}
+    assert "to do, about" in runs["sam_fused"]
+    assert {name for name, text in runs.items() if "\n  not run: " in text} == {"ca_cl"}
 
     sam.unlink()
-    done, cells = plan(*given)
+    done, runs = plan(*given)
     assert done.code == 1
-    assert f"failed: weight file {sam} does not exist" in cells["sam_fused"]
+    assert f"failed: weight file {sam} does not exist" in runs["sam_fused"]
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_absent_weights_are_said_before_others_run(
     done = command_line.run("able,poor")
     assert done.code == 1
     assert 0 <= done.out.index(f"poor · seed 0: failed: {reason}") < done.out.index("able · seed 0 · labels")
-    status = {c["method"]: c["status"] for c in read_run(command_line.output).cells}
+    status = {c["method"]: c["status"] for c in read_run(command_line.output).runs}
     assert status == {"able": "done", "poor": "failed"}
     assert hub == []
 
@@ -166,7 +166,7 @@ def test_the_records_hold_the_weights_hashes(
     third_party(Toy("one", pretrained=(HUB, "none")), Toy("two"))
     for _ in range(2):  # made, and found stored
         command_line.run("one,two")
-        one, two = read_run(command_line.output).cells
+        one, two = read_run(command_line.output).runs
         path = weights.locate(HUB)
         assert path is not None
         expected = {HUB: hashlib.sha256(path.read_bytes()).hexdigest(), "none": "none"}

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from benchmark.config import compose
-from benchmark.planning.changes import cell_changes
+from benchmark.planning.changes import run_changes
 from benchmark.planning.plan import make_plan
 from methods.eps.config import PRESETS as EPS
 from methods.eps.network import EpsNetwork
@@ -47,9 +47,9 @@ def test_a_checkpoint_stands_where_the_training_would(command_line: CommandLine,
     assert not list(command_line.store.glob("artifacts/saliency/*"))
     from results.io import read_run
 
-    (cell,) = read_run(command_line.output).cells
-    assert list(cell["provenance"]["weights"]) == [str(file)]
-    assert chosen.removeprefix("method.eps.") in cell["changes"]
+    (run,) = read_run(command_line.output).runs
+    assert list(run["provenance"]["weights"]) == [str(file)]
+    assert chosen.removeprefix("method.eps.") in run["changes"]
 
     torch.save({"conv1a.weight": torch.zeros(1)}, file)
     done = command_line.run("eps", "--until", "cam", chosen)
@@ -92,9 +92,9 @@ def test_the_plan_has_the_files_content_in_its_key(
 
     def planned(*overrides: str) -> dict[str, Any]:
         config = compose([method], "shapes", overrides=[*data, *overrides])
-        (cell,) = make_plan(config, [0]).cells
-        assert cell.status == "planned", cell.reason
-        return {p.stage.name: p for p in cell.stages} | {"changes": cell_changes(config, method)}
+        (run,) = make_plan(config, [0]).runs
+        assert run.status == "planned", run.reason
+        return {p.stage.name: p for p in run.stages} | {"changes": run_changes(config, method)}
 
     overrides = [f"method.{method}.{setting}={file}"]
     if setting.startswith("segmenter"):
@@ -126,7 +126,7 @@ def test_the_plan_has_the_files_content_in_its_key(
 def test_what_cannot_be_is_one_line(method: str, overrides: list[str], words: str, generated: Path) -> None:
     data = ["dataset.train=4", "dataset.val=2", f"dataset.root={generated}"]
     config = compose([method], "shapes", overrides=[*data, *(f"method.{method}.{o}" for o in overrides)])
-    (cell,) = make_plan(config, [0]).cells
-    assert cell.status == "failed"
-    assert words in cell.reason
-    assert "\n" not in cell.reason
+    (run,) = make_plan(config, [0]).runs
+    assert run.status == "failed"
+    assert words in run.reason
+    assert "\n" not in run.reason

@@ -143,8 +143,8 @@ def test_new_images_go_through_what_the_training_images_did(
 
 
 def test_the_records_say_where_every_artifact_is(command_line: CommandLine, painted: None) -> None:
-    for cell in read_run(command_line.output).cells:
-        for stage in cell["stages"]:
+    for run in read_run(command_line.output).runs:
+        for stage in run["stages"]:
             manifest = json.loads((command_line.output / stage["path"] / "manifest.json").read_text())
             assert manifest["key"] == stage["key"]
 

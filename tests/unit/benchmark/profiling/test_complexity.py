@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from benchmark.config import compose
-from benchmark.profiling.complexity import Complexity, complexity, passage_complexity
+from benchmark.profiling.complexity import Complexity, complexity, forward_pass_complexity
 from methods.layers.clip.config import ClipConfig
 from methods.layers.clip.model import load_clip
 from methods.layers.config import BackboneConfig, VitConfig
@@ -119,10 +119,10 @@ def test_the_table_of_sam_fused() -> None:
         training = SamFusedNetwork.build_for_training(trained, 4, None)
         p1 = SamFusedNetwork.build(config.vit, 4).eval()
         counts = [complexity(p1, lambda: p1.maps(torch.empty(1, 3, 448, 448)))]
-        passages = sam_fused_profile.masks(masks, {}, 4, (448, 448))
-        passages += sam_fused_profile.pseudo_label(fusion, {}, 4, (448, 448))
-        counts += [passage_complexity(passage) for passage in passages]
-        (sam, encoder) = (passages[0].module, passages[0].module.image_encoder)
+        forward_passes = sam_fused_profile.masks(masks, {}, 4, (448, 448))
+        forward_passes += sam_fused_profile.pseudo_label(fusion, {}, 4, (448, 448))
+        counts += [forward_pass_complexity(forward_pass) for forward_pass in forward_passes]
+        (sam, encoder) = (forward_passes[0].module, forward_passes[0].module.image_encoder)
     vit, view, prompt, views, fused = counts
     in_encoder = sum(p.numel() for p in encoder.parameters())
     in_sam = sum(p.numel() for p in sam.parameters())
@@ -277,16 +277,19 @@ def test_clip_es() -> None:
 
 def test_multi_scale_inference_is_the_sum_of_its_scales() -> None:
     """Scales .5, 1, 1.5, 2 with mirror images: 2 (.25 + 1 + 2.25 + 4) = 15 passes of one image, at whole cells."""
-    from benchmark.profiling.complexity import passage_complexity
+    from benchmark.profiling.complexity import forward_pass_complexity
     from methods.cam.network import PlainCam
 
     config: Any = compose(["cam"], scale="paper").method["cam"]
     stages = {stage.name: stage for stage in _stages(config)}
     inputs = {"weights": stages["classify"].settings}
     with torch.device("meta"):
-        (passage,) = PlainCam.profile_cam(stages["cam"].settings, inputs, VOC, (256, 256))
-        assert passage.module is not None
-        assert passage_complexity(passage).layer_macs == 15 * count(passage.module, 256).layer_macs
+        (forward_pass,) = PlainCam.profile_cam(stages["cam"].settings, inputs, VOC, (256, 256))
+        assert forward_pass.module is not None
+        assert (
+            forward_pass_complexity(forward_pass).layer_macs
+            == 15 * count(forward_pass.module, 256).layer_macs
+        )
 
 
 def _stages(config: Any) -> Any:

@@ -14,33 +14,33 @@ from torch import nn
 
 from benchmark.profiling import complexity, counts
 from benchmark.profiling.counts import Costs, usual_size
-from benchmark.store import Entry, Store
+from benchmark.store import Store, StoredArtifact
 from datasets.base import Sample, TrainingView
-from methods.base import Inputs, Kind, Passage, Stage
+from methods.base import ForwardPass, Inputs, Kind, Stage
 from tests.helpers.toys import ToyConfig
 
 CLASSES = ("a", "b", "c")
 HEIGHT, WIDTH = 6, 8
 HARDWARE = {"machine": "x86_64", "cpu": "a processor", "cores": 2, "threads": 1}
-ENTRY = Entry(Path(), {"provenance": {"hardware": HARDWARE}})
+ARTIFACT = StoredArtifact(Path(), {"provenance": {"hardware": HARDWARE}})
 PREDICT = Stage(
     "predict", "nowhere:run", ToyConfig(), Kind.PREDICTION, splits=("val",), profile=f"{__name__}:network"
 )
 
 
-def network(settings: ToyConfig, inputs: Inputs, classes: int, size: tuple[int, int]) -> list[Passage]:
+def network(settings: ToyConfig, inputs: Inputs, classes: int, size: tuple[int, int]) -> list[ForwardPass]:
     """A crop, twice the image, and what follows."""
     layer = nn.Conv2d(3, classes, 1)
-    crop = Passage("toy", "a crop", (4, 4), layer)
-    twice = Passage("toy", "the image twice", size, layer, lambda module, x: [module(x), module(x)])
-    return [crop, twice, Passage("none", "a CRF", size, None)]
+    crop = ForwardPass("toy", "a crop", (4, 4), layer)
+    twice = ForwardPass("toy", "the image twice", size, layer, lambda module, x: [module(x), module(x)])
+    return [crop, twice, ForwardPass("none", "a CRF", size, None)]
 
 
-def nothing(settings: ToyConfig, inputs: Inputs, classes: int, size: tuple[int, int]) -> list[Passage]:
-    return [Passage("none", "a CRF", size, None)]
+def nothing(settings: ToyConfig, inputs: Inputs, classes: int, size: tuple[int, int]) -> list[ForwardPass]:
+    return [ForwardPass("none", "a CRF", size, None)]
 
 
-def faulty(settings: ToyConfig, inputs: Inputs, classes: int, size: tuple[int, int]) -> list[Passage]:
+def faulty(settings: ToyConfig, inputs: Inputs, classes: int, size: tuple[int, int]) -> list[ForwardPass]:
     raise ValueError("no meta kernel")
 
 
@@ -71,20 +71,20 @@ def plan(tmp_path: Path) -> Any:
 def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """What was counted; and no failure has been said yet."""
     found: list[str] = []
-    real = complexity.passage_complexity
+    real = complexity.forward_pass_complexity
 
-    def count(passage: Passage) -> complexity.Complexity:
-        found.append(passage.covers)
-        return real(passage)
+    def count(forward_pass: ForwardPass) -> complexity.Complexity:
+        found.append(forward_pass.covers)
+        return real(forward_pass)
 
-    monkeypatch.setattr(complexity, "passage_complexity", count)
+    monkeypatch.setattr(complexity, "forward_pass_complexity", count)
     monkeypatch.setattr(counts, "_said", set())
     return found
 
 
 def test_the_last_network_of_a_stage_is_counted_on_an_image_of_the_usual_size(plan, counted):
     assert usual_size(plan.dataset) == (HEIGHT, WIDTH)
-    found = Costs(plan).of(PREDICT, {}, ENTRY)
+    found = Costs(plan).of(PREDICT, {}, ARTIFACT)
     assert (found["images"], found["machine"], found["threads"]) == (2, "a processor", 1)
     macs = 2 * HEIGHT * WIDTH * 3 * len(CLASSES) / 1e9
     assert found["counts"] == {
@@ -96,11 +96,11 @@ def test_the_last_network_of_a_stage_is_counted_on_an_image_of_the_usual_size(pl
 
 
 def test_a_network_is_counted_once_and_kept(plan, counted):
-    first = Costs(plan).of(PREDICT, {}, ENTRY)
+    first = Costs(plan).of(PREDICT, {}, ARTIFACT)
     for again in (Costs(plan), Costs(plan)):  # of leaderboards that are written later
-        assert again.of(replace(PREDICT, name="segment"), {}, ENTRY) == first
+        assert again.of(replace(PREDICT, name="segment"), {}, ARTIFACT) == first
     assert len(counted) == 1
-    Costs(plan).of(replace(PREDICT, settings=ToyConfig(value=1)), {}, ENTRY)  # may mean another network
+    Costs(plan).of(replace(PREDICT, settings=ToyConfig(value=1)), {}, ARTIFACT)  # may mean another network
     assert len(counted) == 2
 
 
@@ -111,20 +111,20 @@ def test_only_what_the_board_shows_is_counted(plan, counted):
         replace(PREDICT, profile=None),
         replace(PREDICT, profile=f"{__name__}:nothing"),
     ):
-        assert Costs(plan).of(stage, {}, ENTRY)["counts"] is None
+        assert Costs(plan).of(stage, {}, ARTIFACT)["counts"] is None
     assert counted == []
-    assert Costs(plan).of(replace(PREDICT, yields=Kind.CAM), {}, ENTRY)["counts"] is not None
+    assert Costs(plan).of(replace(PREDICT, yields=Kind.CAM), {}, ARTIFACT)["counts"] is not None
 
 
 def test_artifacts_of_former_versions_name_no_machine(plan):
-    found = Costs(plan).of(PREDICT, {}, Entry(Path(), {}))
+    found = Costs(plan).of(PREDICT, {}, StoredArtifact(Path(), {}))
     assert (found["machine"], found["threads"], found["images"]) == ("", None, 2)
 
 
 def test_what_cannot_be_counted_is_said_once_and_costs_no_board(plan, capsys):
     broken = replace(PREDICT, profile=f"{__name__}:faulty")
     for _ in range(2):
-        assert Costs(plan).of(broken, {}, ENTRY)["counts"] is None
+        assert Costs(plan).of(broken, {}, ARTIFACT)["counts"] is None
     out = capsys.readouterr().out
     assert out.count("predict: its network is not counted: ValueError: no meta kernel (test_counts.py:") == 1
     assert "Traceback" not in out

@@ -16,7 +16,7 @@ from torch import nn
 
 from benchmark.profiling import speed
 from benchmark.profiling.speed import measure, pictures
-from methods.base import Inputs, Kind, NotRunnable, Passage, Stage
+from methods.base import ForwardPass, Inputs, Kind, NotRunnable, Stage
 from results.complexity import METRICS, complexity_table, read_profiles
 from results.io import read_run
 from tests.conftest import ROOT
@@ -38,19 +38,21 @@ class Profiled(Toy):
         return [replace(stage, profile=f"tests.unit.benchmark.profiling.test_profiling:{self.function}")]
 
 
-def convolution(settings: ToyConfig, inputs: Inputs, classes: int, size: tuple[int, int]) -> list[Passage]:
+def convolution(
+    settings: ToyConfig, inputs: Inputs, classes: int, size: tuple[int, int]
+) -> list[ForwardPass]:
     """One convolution to a map a class, at a crop of `SIDE` and on an image; and something that has no network."""
     network = nn.Conv2d(3, classes, 3, padding=1)
-    alone = Passage("toy network", "network alone", (SIDE, SIDE), network)
+    alone = ForwardPass("toy network", "network alone", (SIDE, SIDE), network)
     image = replace(alone, covers="and a sleep", size=size, finish=lambda output, batch: time.sleep(0.01))
     return [
         alone,
         image,
-        Passage("none", "a sleep", size, None, finish=lambda output, batch: time.sleep(0.02)),
+        ForwardPass("none", "a sleep", size, None, finish=lambda output, batch: time.sleep(0.02)),
     ]
 
 
-def faulty(settings: ToyConfig, inputs: Inputs, classes: int, size: tuple[int, int]) -> list[Passage]:
+def faulty(settings: ToyConfig, inputs: Inputs, classes: int, size: tuple[int, int]) -> list[ForwardPass]:
     raise ValueError("no such layer")
 
 
@@ -87,7 +89,7 @@ def test_rows(command_line, third_party, monkeypatch):
     assert table.repeats.min() >= 1  # four, but on a machine that stalls
     assert table.host_memory_mb.min() >= 0
     assert table.device_memory_mb.isna().all()
-    assert set(table.hardware) == {profile.cells[0]["provenance"]["hardware_name"]}
+    assert set(table.hardware) == {profile.runs[0]["provenance"]["hardware_name"]}
     assert table.reason.eq("").all()
     assert done.out.count("toy network:") == 2
 
@@ -106,8 +108,8 @@ def test_other_entries_rows_stay(command_line, third_party):
     for _ in range(2):  # the second time in the first's stead
         done = run_profile(command_line, "two", "--counts-only", "method.two.value=1")
     (profile,) = read_profiles(command_line.output)
-    assert [cell["method"] for cell in profile.cells] == ["one", "two", "two"]
-    assert [cell["settings"]["method"]["value"] for cell in profile.cells[1:]] == [0, 1]
+    assert [run["method"] for run in profile.runs] == ["one", "two", "two"]
+    assert [run["settings"]["method"]["value"] for run in profile.runs[1:]] == [0, 1]
     assert len(complexity_table([profile])) == 3 * 3
     assert len(profile.records) == 3 * 2 * 3
     assert "value=1" in done.out
@@ -118,11 +120,11 @@ def test_a_method_without_profile_or_that_fails_is_a_row(command_line, third_par
     third_party(Profiled("broken", "faulty"), Toy("absent", refuses=needs), Profiled("sound"))
     done = run_profile(command_line, "broken,absent,sound", "--counts-only")
     assert done.code == 1
-    cells = {cell["method"]: cell for cell in read_profiles(command_line.output)[0].cells}
-    assert cells["broken"]["status"] == "failed"
-    assert cells["broken"]["reason"].startswith("ValueError: no such layer (test_profiling.py:")
-    assert cells["absent"]["status"] == "not run"
-    assert cells["sound"]["status"] == "done"
+    runs = {run["method"]: run for run in read_profiles(command_line.output)[0].runs}
+    assert runs["broken"]["status"] == "failed"
+    assert runs["broken"]["reason"].startswith("ValueError: no such layer (test_profiling.py:")
+    assert runs["absent"]["status"] == "not run"
+    assert runs["sound"]["status"] == "done"
     assert "absent: not run: needs words; set method.x.text=FILE" in done.out
     assert "Traceback" not in done.out + done.err
 
@@ -173,7 +175,7 @@ def test_times_must_be_positive(command_line, third_party, option):
 
 def test_a_pass_that_takes_too_long_is_not_repeated():
     calls = []
-    slow = Passage(
+    slow = ForwardPass(
         "none", "a sleep", (8, 8), None, finish=lambda output, batch: calls.append(time.sleep(0.02))
     )
     found = measure(slow, CPU, least=0.01, limit=0.01)
@@ -191,7 +193,7 @@ def test_the_search_for_the_best_batch_ends_with_memory(monkeypatch):
             raise torch.OutOfMemoryError("out of memory")
         time.sleep(0.005)
 
-    found = measure(Passage("none", "a sleep", (8, 8), None, finish=finish), CPU, least=0.005, limit=1)
+    found = measure(ForwardPass("none", "a sleep", (8, 8), None, finish=finish), CPU, least=0.005, limit=1)
     assert sizes[-1] == 4
     assert found.batch == 2
     assert found.seconds is not None
@@ -201,7 +203,7 @@ def test_an_image_that_does_not_fit_is_said():
     def finish(output: Any, batch: Any) -> None:
         raise torch.OutOfMemoryError("out of memory")
 
-    found = measure(Passage("none", "too large", (8, 8), None, finish=finish), CPU, least=0.005, limit=1)
+    found = measure(ForwardPass("none", "too large", (8, 8), None, finish=finish), CPU, least=0.005, limit=1)
     assert found.seconds is None
     assert found.reason == "out of memory on cpu with one image of 8x8"
 
@@ -209,8 +211,10 @@ def test_an_image_that_does_not_fit_is_said():
 def test_memory_of_a_network_and_its_pass(monkeypatch):
     monkeypatch.setattr(speed, "LARGEST_BATCH", 1)
     network = nn.Linear(1000, 5000, bias=False)  # 20 MB
-    passage = Passage("toy", "40 MB", (8, 8), network, lambda module, images: torch.ones(10_000_000) + 1)
-    found = measure(passage, CPU, least=0.01, limit=10)
+    forward_pass = ForwardPass(
+        "toy", "40 MB", (8, 8), network, lambda module, images: torch.ones(10_000_000) + 1
+    )
+    found = measure(forward_pass, CPU, least=0.01, limit=10)
     assert found.host_memory_mb is not None
     assert 95 < found.host_memory_mb < 140  # the weights, the ones, and their sum
 
@@ -251,14 +255,14 @@ def test_pictures_are_pictures():
 def test_a_run_records_times_and_memory_of_its_stages(command_line, third_party):
     third_party(Toy("toy"))
     command_line.run("toy")
-    run = read_run(command_line.output)
-    (stage,) = run.cells[0]["stages"]
+    stored = read_run(command_line.output)
+    (stage,) = stored.runs[0]["stages"]
     assert stage["seconds"] > 0
     assert stage["resumed"] is False
     assert 50 < stage["host_memory_mb"] < 100_000
     assert (stage["images"], stage["threads"], stage["counts"]) == (6, torch.get_num_threads(), None)
     assert stage["machine"]
-    records = run.records[(run.records.method == "toy") & (run.records.stage == "labels")]
+    records = stored.records[(stored.records.method == "toy") & (stored.records.stage == "labels")]
     values = dict(zip(records.metric, records.value))
     assert values["host_memory_mb"] == stage["host_memory_mb"]
     assert values["seconds"] == stage["seconds"]
@@ -270,5 +274,5 @@ def test_a_resumed_stage_says_so(command_line, third_party, monkeypatch, tmp_pat
     command_line.run("toy", "runtime.shard=2")
     monkeypatch.setattr("tests.helpers.toys.explode", lambda context, settings: None)
     command_line.run("toy")
-    (stage,) = read_run(command_line.output).cells[0]["stages"]
+    (stage,) = read_run(command_line.output).runs[0]["stages"]
     assert stage["resumed"] is True

@@ -33,10 +33,10 @@ def on_folder(command_line: CommandLine, tmp_path: Path, masks: bool, *settings:
 def test_a_board_without_masks_says_so(command_line, third_party, tmp_path):
     third_party(Toy("sound"))
     printed = on_folder(command_line, tmp_path, masks=False)
-    run = read_run(command_line.output)
-    (stage,) = run.cells[0]["stages"]
+    stored = read_run(command_line.output)
+    (stage,) = stored.runs[0]["stages"]
     assert stage["notes"] == ["no masks, nothing is scored"]
-    assert run.records[run.records["metric"] == "miou"].empty
+    assert stored.records[stored.records["metric"] == "miou"].empty
     for name, text in shown(command_line, printed).items():
         assert "Pseudo-label (train): no masks, nothing is scored" in text, name
 
@@ -44,7 +44,7 @@ def test_a_board_without_masks_says_so(command_line, third_party, tmp_path):
 def test_absent_classes_and_predicted_255_are_on_the_board(command_line, third_party, tmp_path):
     third_party(Toy("sound"))
     printed = on_folder(command_line, tmp_path, True, "method.sound.value=255")
-    (stage,) = read_run(command_line.output).cells[0]["stages"]
+    (stage,) = read_run(command_line.output).runs[0]["stages"]
     # stripes of 0 and one class in all pixels of two images of 24 x 16
     assert stage["notes"] == [
         "768 scored pixels were predicted 255 and count as background",
@@ -55,7 +55,7 @@ def test_absent_classes_and_predicted_255_are_on_the_board(command_line, third_p
             assert f"Pseudo-label (train): {note}" in text, name
 
 
-def cell(method: str, seed: int, *stages: tuple[str, str, list[str]]) -> dict:
+def run(method: str, seed: int, *stages: tuple[str, str, list[str]]) -> dict:
     identity = {"dataset": "shapes", "scale": "nano", "protocol": "paper", "method": method}
     identity |= {"refiner": "own", "segmenter": "own", "changes": "", "seed": seed, "status": "done"}
     kept = [{"score": {"stage": s, "split": split}, "notes": notes} for s, split, notes in stages]
@@ -72,19 +72,19 @@ def no_records(tmp_path):
 
 def test_equal_notes_stand_once_and_name_entries_only_where_others_differ(no_records):
     no_masks = "no masks, nothing is scored"
-    cells = [
-        cell("cam", seed, ("cam", "train", [no_masks]), ("segmentation", "val", [no_masks, "odd"]))
+    runs = [
+        run("cam", seed, ("cam", "train", [no_masks]), ("segmentation", "val", [no_masks, "odd"]))
         for seed in (0, 1)
     ]
-    cells.append(cell("eps", 0, ("cam", "train", [no_masks]), ("segmentation", "val", [no_masks])))
-    assert footnotes(leaderboard(no_records, cells)) == [
+    runs.append(run("eps", 0, ("cam", "train", [no_masks]), ("segmentation", "val", [no_masks])))
+    assert footnotes(leaderboard(no_records, runs)) == [
         f"CAM (train), Segmentation (val): {no_masks}",
         "Segmentation (val): odd [cam]",
     ]
 
 
 def test_a_run_of_a_former_version_has_no_notes(no_records):
-    old = cell("cam", 0, ("cam", "train", []))
+    old = run("cam", 0, ("cam", "train", []))
     del old["stages"][0]["notes"]
     assert footnotes(leaderboard(no_records, [old])) == []
 
@@ -103,10 +103,10 @@ def test_stages_of_another_commit_torch_or_machine_are_said(no_records):
         "torch": {"2.11": ["classify"], "2.12": ["cam", "segment"]},
         "hardware": {"Xeon, 2 threads": ["classify"], "EPYC, 2 threads": ["cam", "segment"]},
     }
-    cells = [cell("cam", 0) | {"provenance": {"mixed": {"torch": found["torch"]}}}, cell("eps", 0)]
+    runs = [run("cam", 0) | {"provenance": {"mixed": {"torch": found["torch"]}}}, run("eps", 0)]
     said = "Provenance: mixed torch: 2.11 (classify); 2.12 (cam, segment)"
-    assert footnotes(leaderboard(no_records, cells)) == [f"{said} [cam]"]
-    assert footnotes(leaderboard(no_records, cells[:1])) == [said]
+    assert footnotes(leaderboard(no_records, runs)) == [f"{said} [cam]"]
+    assert footnotes(leaderboard(no_records, runs[:1])) == [said]
 
 
 def test_the_packages_that_decide_numbers_are_recorded():

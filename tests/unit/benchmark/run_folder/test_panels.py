@@ -136,11 +136,11 @@ def test_every_command_redraws_the_folder_with_the_same_images(
 ) -> None:
     third_party(Toy("one"), Toy("two"))
     command_line.run("one", "--seeds", "0,1")
-    alone = read_run(command_line.output).cells
-    assert [bool(cell["panels"]) for cell in alone] == [True, False]  # the lowest seed is shown
+    alone = read_run(command_line.output).runs
+    assert [bool(run["panels"]) for run in alone] == [True, False]  # the lowest seed is shown
     command_line.run("two", "method.two.value=3")
-    cells = {(cell["method"], cell["seed"]): cell for cell in read_run(command_line.output).cells}
-    one, two = cells["one", 0]["panels"], cells["two", 0]["panels"]
+    runs = {(run["method"], run["seed"]): run for run in read_run(command_line.output).runs}
+    one, two = runs["one", 0]["panels"], runs["two", 0]["panels"]
     assert [panel["id"] for panel in one] == [panel["id"] for panel in two]
     assert [panel["reasons"] for panel in one] == [panel["reasons"] for panel in two]
     assert {"disagreement"} <= {reason["sort"] for panel in one for reason in panel["reasons"]}
@@ -168,10 +168,10 @@ def test_what_a_method_made_on_the_way_is_shown(command_line: CommandLine, third
     for _ in range(2):  # the pictures of the first time stay
         done = command_line.run("gradual,plain", "method.gradual.value=2")
         assert done.code == 0, done.err
-        cells = {cell["method"]: cell["panels"] for cell in read_run(command_line.output).cells}
-        assert cells["plain"]
-        assert all(panel["steps"] == [] for panel in cells["plain"])
-        for panel in cells["gradual"]:
+        runs = {run["method"]: run["panels"] for run in read_run(command_line.output).runs}
+        assert runs["plain"]
+        assert all(panel["steps"] == [] for panel in runs["plain"])
+        for panel in runs["gradual"]:
             assert [step["name"] for step in panel["steps"]] == ["pseudo_label_first", "changed", "doubt"]
             first, changed, doubt = (command_line.output / step["picture"] for step in panel["steps"])
             lost, won = panel["steps"][1]["legend"]
@@ -186,6 +186,6 @@ def test_what_a_method_made_on_the_way_is_shown(command_line: CommandLine, third
                 assert np.abs(np.asarray(picture.convert("RGB")).astype(int) - 64).max() <= 2
             assert first.read_bytes() != (command_line.output / panel["pseudo_label"]).read_bytes()
     page = (command_line.output / "report.html").read_text()
-    assert page.count("<figcaption>Pseudo-label: first</figcaption>") == len(cells["gradual"])
-    assert page.count("<figcaption>Doubt</figcaption>") == len(cells["gradual"])
-    assert page.count("On the way") == len(cells["gradual"])
+    assert page.count("<figcaption>Pseudo-label: first</figcaption>") == len(runs["gradual"])
+    assert page.count("<figcaption>Doubt</figcaption>") == len(runs["gradual"])
+    assert page.count("On the way") == len(runs["gradual"])

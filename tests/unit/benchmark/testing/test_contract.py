@@ -35,7 +35,7 @@ def done(folder: Path, stage: Stage) -> Any:
     """A finished run of one stage, whose artifact is the folder."""
     planned = SimpleNamespace(stage=stage)
     return SimpleNamespace(
-        cell=SimpleNamespace(stages=[planned]), artifacts={stage.name: SimpleNamespace(path=folder)}
+        run=SimpleNamespace(stages=[planned]), artifacts={stage.name: SimpleNamespace(path=folder)}
     )
 
 

@@ -63,7 +63,7 @@ def plan(third_party, recorded, tmp_path: Path) -> Plan:
 
 def store(plan: Plan, key: str, seconds: float, **changes: Any) -> None:
     """A finished artifact of the plan's stage, by its manifest alone."""
-    planned = plan.cells[0].stages[0]
+    planned = plan.runs[0].stages[0]
     manifest = {
         "run": planned.stage.run,
         "kind": planned.stage.yields.value,
@@ -80,7 +80,7 @@ def store(plan: Plan, key: str, seconds: float, **changes: Any) -> None:
 
 def store_scores(plan: Plan, key: str, seconds: float, **changes: Any) -> None:
     """As `store`, its scores."""
-    planned = plan.cells[0].stages[0]
+    planned = plan.runs[0].stages[0]
     manifest = {
         "kind": "scores",
         "scored": planned.stage.yields.value,
@@ -105,7 +105,7 @@ def test_nothing_is_known_without_stored_or_recorded_stages(plan: Plan) -> None:
 
 
 def test_the_settings_most_like_its_own_tell(plan: Plan) -> None:
-    like = plain(plan.cells[0].stages[0].stage.settings)
+    like = plain(plan.runs[0].stages[0].stage.settings)
     store(plan, "a", 10.0)
     store(plan, "b", 12.0)
     store(plan, "c", 300.0, settings={**like, "value": 1})
@@ -120,7 +120,7 @@ def test_the_settings_most_like_its_own_tell(plan: Plan) -> None:
 
 
 def test_scoring_counts_and_is_said_where_nothing_is_known_of_it(plan: Plan) -> None:
-    store(plan, plan.cells[0].stages[0].key, 10.0)
+    store(plan, plan.runs[0].stages[0].key, 10.0)
     found = time_estimate(plan)
     assert (found.seconds, found.todo, found.unknown) == (10.0, 1, 2)  # the scoring of what is stored, too
     store_scores(plan, "a", 2.0)
@@ -129,7 +129,7 @@ def test_scoring_counts_and_is_said_where_nothing_is_known_of_it(plan: Plan) -> 
 
 
 def test_what_is_stored_takes_no_time(plan: Plan) -> None:
-    planned = plan.cells[0].stages[0]
+    planned = plan.runs[0].stages[0]
     store(plan, planned.key, 10.0)
     assert planned.score_key is not None
     store_scores(plan, planned.score_key, 2.0)
@@ -138,14 +138,14 @@ def test_what_is_stored_takes_no_time(plan: Plan) -> None:
 
 def test_more_images_take_longer(plan: Plan) -> None:
     store(plan, "a", 10.0, megapixels=megapixels(plan.dataset, ("train",)) / 8)
-    stage = Estimates(plan).stage(plan.cells[0].stages[0])
+    stage = Estimates(plan).stage(plan.runs[0].stages[0])
     assert stage is not None
     assert stage.seconds == pytest.approx(80)
 
 
 def test_recorded_times_tell_where_the_store_has_none(plan: Plan, recorded) -> None:
     size = megapixels(plan.dataset, ("train",))
-    own = leaves(plain(plan.cells[0].stages[0].stage.settings))
+    own = leaves(plain(plan.runs[0].stages[0].stage.settings))
     like, other = Timed(size / 2, own, 3.0), Timed(size, frozenset(), 500.0)
     recorded(4.0, tests_toys__fill=[other])
     assert time_estimate(plan).unknown == 2  # another function's
@@ -163,7 +163,7 @@ def test_recorded_times_tell_where_the_store_has_none(plan: Plan, recorded) -> N
 
 def test_the_graph_is_one_that_remaining_takes(plan: Plan) -> None:
     store(plan, "a", 10.0)
-    first, second = (cell.stages[0] for cell in plan.cells)
+    first, second = (run.stages[0] for run in plan.runs)
     seconds, needs = Estimates(plan).graph()
     assert seconds == {first.key: 10.0, first.score_key: None, second.key: 10.0, second.score_key: None}
     assert needs[str(first.score_key)] == [first.key]
@@ -190,17 +190,19 @@ def test_the_work_of_inference_is_its_images_whatever_training_its_settings_name
 
 def test_every_training_of_the_methods_has_work(tmp_path: Path) -> None:
     """Their settings are found, so that a training of 40 iterations says of one of 500 what it can."""
-    names = [name for name, method in all_methods().items() if method.in_all]
+    names = [name for name, method in all_methods().items() if method.default]
     overrides = [f"dataset.root={tmp_path}", "dataset.train=2", "dataset.val=2"]
     stages = {
         planned.stage.run: planned.stage
-        for cell in make_plan(compose(names, overrides=overrides), [0]).cells
-        for planned in cell.stages
+        for run in make_plan(compose(names, overrides=overrides), [0]).runs
+        for planned in run.stages
         if planned.stage.yields == Kind.WEIGHTS
     }
     assert len(stages) > 5
     assert not [
-        run for run, stage in stages.items() if work_of(stage.yields, plain(stage.settings), 1.0) == 1.0
+        address
+        for address, stage in stages.items()
+        if work_of(stage.yields, plain(stage.settings), 1.0) == 1.0
     ]
 
 
@@ -217,7 +219,7 @@ def test_of_those_equally_like_it_the_nearest_work_tells() -> None:
 
 
 def test_the_recorded_times_are_of_every_stage_of_the_default_run(tmp_path: Path) -> None:
-    names = [name for name, method in all_methods().items() if method.in_all]
+    names = [name for name, method in all_methods().items() if method.default]
     data = [f"dataset.root={tmp_path / 'data'}", "dataset.train=4", "dataset.val=2"]
     config = compose(names, overrides=[f"runtime.store={tmp_path / 'store'}", *data])
     found = time_estimate(make_plan(config, [0]))

@@ -121,10 +121,10 @@ def test_images_without_objects_train_as_background(command_line: CommandLine, t
     place = ("--dataset", "folder", f"dataset.root={root}")
     done = command_line.run_on("cam", *place, *sizes(["cam"]), *weights)
     assert done.code == 0, done.out + done.err
-    run = read_run(command_line.output)
-    (cell,) = run.cells
-    assert cell["status"] == "done"
-    artifacts = {s["name"]: command_line.store / "artifacts" / s["name"] / s["key"] for s in cell["stages"]}
+    stored = read_run(command_line.output)
+    (run,) = stored.runs
+    assert run["status"] == "done"
+    artifacts = {s["name"]: command_line.store / "artifacts" / s["name"] / s["key"] for s in run["stages"]}
     cams = dict(CamReader(artifacts["cam"]))
     assert cams["train/good/0"].maps.shape[0] == 0
     assert cams["train/dent/0"].maps.shape[0] == 1
@@ -133,7 +133,7 @@ def test_images_without_objects_train_as_background(command_line: CommandLine, t
             assert set(np.unique(np.asarray(labels_made))) <= values
     with Image.open(label_map_path(artifacts["predict"], "val/good/0")) as prediction:
         assert prediction.size == (24, 16)
-    scored = run.records[(run.records.metric == "miou") & (run.records.method == "cam")]
+    scored = stored.records[(stored.records.metric == "miou") & (stored.records.method == "cam")]
     assert set(scored[scored.stage == "pseudo_label"].images) == {18}
     assert set(scored[scored.stage == "segmentation"].images) == {18}
 

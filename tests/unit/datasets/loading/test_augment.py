@@ -114,14 +114,14 @@ def position_image(height: int, width: int) -> torch.Tensor:
 
 
 @given(st.integers(0, 10**6), st.sampled_from(["long", "scale", "area"]))
-def test_companions_move_along(seed: int, kind: str) -> None:
+def test_dense_maps_move_along(seed: int, kind: str) -> None:
     recipe = {
         "long": Recipe(crop=32, resize_long=(24, 70)),
         "scale": Recipe(crop=32, scale=(0.4, 2.0)),
         "area": Recipe(crop=32, resize_crop=(0.1, 1.0)),
     }[kind]
     image = position_image(40, 55)
-    # The red channel again as a continuous companion and as labels.
+    # The red channel again as a continuous map and as labels.
     source = torch.cat([image, image[:1], image[:1]])
     result = carry_out(drawn(recipe, [source], seed), [source], 32, maps=1)
     inside = result.valid[0, 0]

@@ -1,4 +1,4 @@
-"""The loader: order, resuming, ranks, companions, errors, threads."""
+"""The loader: order, resuming, ranks, dense maps, errors, threads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from datasets.base import Companion, DataError, Sample
+from datasets.base import DataError, DenseMap, Sample
 from datasets.files.guard import masks_closed
 from datasets.files.images import read_image
 from datasets.loading.loader import IMAGENET, Batch, Recipe, TrainLoader, image_batches
@@ -49,8 +49,8 @@ def make_loader(samples: list[Sample], **changes) -> TrainLoader:
     return TrainLoader(samples, CLASSES, **(settings | {"workers": 2} | changes))
 
 
-def companion(samples: list[Sample], kind) -> Companion:
-    return Companion(lambda i: samples[0].image.parent / "masks" / f"{i}.png", kind)
+def dense_map(samples: list[Sample], kind) -> DenseMap:
+    return DenseMap(lambda i: samples[0].image.parent / "masks" / f"{i}.png", kind)
 
 
 def assert_same(a: Batch, b: Batch) -> None:
@@ -58,19 +58,19 @@ def assert_same(a: Batch, b: Batch) -> None:
     assert torch.equal(a.images, b.images)
     assert torch.equal(a.labels, b.labels)
     assert torch.equal(a.valid, b.valid)
-    assert a.companions.keys() == b.companions.keys()
-    assert all(torch.equal(a.companions[k], b.companions[k]) for k in a.companions)
+    assert a.dense_maps.keys() == b.dense_maps.keys()
+    assert all(torch.equal(a.dense_maps[k], b.dense_maps[k]) for k in a.dense_maps)
 
 
 def test_shapes_and_labels(samples: list[Sample]) -> None:
-    companions = {"saliency": companion(samples, "continuous"), "labels": companion(samples, "labels")}
-    batch = next(make_loader(samples, companions=companions).batches(0, 1))
+    dense_maps = {"saliency": dense_map(samples, "continuous"), "labels": dense_map(samples, "labels")}
+    batch = next(make_loader(samples, dense_maps=dense_maps).batches(0, 1))
     assert batch.images.shape == (4, 3, 32, 32)
     assert batch.images.dtype == torch.float32
     assert batch.valid.shape == (4, 1, 32, 32)
-    assert batch.companions["saliency"].shape == (4, 1, 32, 32)
-    assert batch.companions["labels"].shape == (4, 32, 32)
-    assert batch.companions["labels"].dtype == torch.int64
+    assert batch.dense_maps["saliency"].shape == (4, 1, 32, 32)
+    assert batch.dense_maps["labels"].shape == (4, 32, 32)
+    assert batch.dense_maps["labels"].dtype == torch.int64
     for sample_id, row in zip(batch.ids, batch.labels):
         assert row.nonzero().flatten().tolist() == sorted({int(sample_id) % CLASSES, 3})
 
@@ -90,9 +90,9 @@ def test_an_image_is_augmented_anew_in_every_epoch(samples: list[Sample]) -> Non
 
 
 def test_resuming_gives_equal_batches(samples: list[Sample]) -> None:
-    companions = {"saliency": companion(samples, "continuous"), "labels": companion(samples, "labels")}
-    whole = list(make_loader(samples, companions=companions).batches(0, 9))
-    resumed = make_loader(samples, companions=companions, workers=1, cache_bytes=0)
+    dense_maps = {"saliency": dense_map(samples, "continuous"), "labels": dense_map(samples, "labels")}
+    whole = list(make_loader(samples, dense_maps=dense_maps).batches(0, 9))
+    resumed = make_loader(samples, dense_maps=dense_maps, workers=1, cache_bytes=0)
     for expected, actual in zip(whole[5:], resumed.batches(5, 9), strict=True):
         assert_same(expected, actual)
 
@@ -121,24 +121,24 @@ def test_ranks_that_cannot_share_are_refused(samples: list[Sample]) -> None:
         make_loader(samples, world_size=3)
 
 
-def test_companions_follow_their_image(samples: list[Sample]) -> None:
-    """The companion equals the image's grey: after augmentation it still does."""
+def test_dense_maps_follow_their_image(samples: list[Sample]) -> None:
+    """The dense map equals the image's grey: after augmentation it still does."""
     recipe = Recipe(crop=32, resize_long=(20, 70))
-    loader = make_loader(samples, recipe=recipe, companions={"grey": companion(samples, "continuous")})
+    loader = make_loader(samples, recipe=recipe, dense_maps={"grey": dense_map(samples, "continuous")})
     mean, deviation = (torch.tensor(v)[:, None, None] for v in IMAGENET)
     for batch in loader.batches(0, 6):
         images = batch.images * deviation + mean
-        difference = (images - batch.companions["grey"]).abs().amax(1, keepdim=True)
+        difference = (images - batch.dense_maps["grey"]).abs().amax(1, keepdim=True)
         assert difference[batch.valid].max() < 1e-5
-        assert (batch.companions["grey"][~batch.valid] == 0).all()
+        assert (batch.dense_maps["grey"][~batch.valid] == 0).all()
 
 
-def test_companion_of_another_size_is_named(samples: list[Sample], tmp_path: Path) -> None:
+def test_a_dense_map_of_another_size_is_named(samples: list[Sample], tmp_path: Path) -> None:
     Image.fromarray(np.zeros((7, 9), np.uint8)).save(tmp_path / "masks" / "05.png")
     with pytest.raises(
         DataError, match=r"masks/05\.png: its size \(H, W\) = \(7, 9\) is not that of its image"
     ):
-        list(make_loader(samples, companions={"labels": companion(samples, "labels")}).batches(0, 6))
+        list(make_loader(samples, dense_maps={"labels": dense_map(samples, "labels")}).batches(0, 6))
 
 
 def test_broken_image_surfaces_in_the_consumer(samples: list[Sample]) -> None:
@@ -153,7 +153,7 @@ def test_closed_masks_surface_in_the_consumer(samples: list[Sample], tmp_path: P
     with masks_closed([tmp_path / "masks"]):
         next(make_loader(samples).batches(0, 1))
         with pytest.raises(PermissionError, match="training must not open a mask"):
-            next(make_loader(samples, companions={"m": companion(samples, "labels")}).batches(0, 1))
+            next(make_loader(samples, dense_maps={"m": dense_map(samples, "labels")}).batches(0, 1))
 
 
 def test_bad_lists_are_refused(samples: list[Sample]) -> None:
@@ -228,19 +228,19 @@ def test_no_images_no_batches() -> None:
 
 @pytest.mark.gpu
 def test_cuda_equals_cpu(samples: list[Sample]) -> None:
-    companions = {"saliency": companion(samples, "continuous"), "labels": companion(samples, "labels")}
+    dense_maps = {"saliency": dense_map(samples, "continuous"), "labels": dense_map(samples, "labels")}
     pairs = zip(
-        make_loader(samples, companions=companions, device="cuda").batches(0, 12),
-        make_loader(samples, companions=companions).batches(0, 12),
+        make_loader(samples, dense_maps=dense_maps, device="cuda").batches(0, 12),
+        make_loader(samples, dense_maps=dense_maps).batches(0, 12),
         strict=True,
     )
     for on_gpu, on_cpu in pairs:
         assert on_gpu.images.device.type == "cuda"
         assert on_gpu.ids == on_cpu.ids
         torch.testing.assert_close(on_gpu.images.cpu(), on_cpu.images, atol=2e-2, rtol=0)  # TF32 may be on
-        assert torch.equal(on_gpu.companions["labels"].cpu(), on_cpu.companions["labels"])
+        assert torch.equal(on_gpu.dense_maps["labels"].cpu(), on_cpu.dense_maps["labels"])
         torch.testing.assert_close(
-            on_gpu.companions["saliency"].cpu(), on_cpu.companions["saliency"], atol=1e-5, rtol=0
+            on_gpu.dense_maps["saliency"].cpu(), on_cpu.dense_maps["saliency"], atol=1e-5, rtol=0
         )
     for on_gpu, on_cpu in zip(
         image_batches(samples, CLASSES, IMAGENET, 3, "cuda"),

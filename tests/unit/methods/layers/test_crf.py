@@ -21,7 +21,7 @@ from datasets.files.images import read_labels
 from methods.artifacts import label_map_path
 from methods.layers.config import CrfConfig
 from methods.layers.crf import CrfPool, dense_crf
-from methods.layers.passages import CrfFinish
+from methods.layers.forward_passes import CrfFinish
 from methods.refiners.config import RefinerConfig
 from methods.refiners.irn.stages import label_probabilities
 from tests.conftest import ROOT, golden

@@ -21,7 +21,7 @@ from datasets.recipe import Normalisation
 from methods.base import MethodError, NotRunnable
 from methods.layers.saliency.config import SaliencyConfig, resolve
 from methods.layers.saliency.nano import SaliencyNet, pretraining_loss
-from methods.layers.saliency.stage import detect, saliency_companion
+from methods.layers.saliency.stage import detect, saliency_dense_map
 from methods.layers.weights import rembg as rembg_models
 from tests.helpers.trees import write_image, write_mask
 
@@ -76,9 +76,9 @@ def test_folder_maps_are_read_where_they_are(tmp_path: Path, samples: list[Sampl
     detect(context, settings)
     assert context.advanced == 3
     assert not list((tmp_path / "out").rglob("*.png"))
-    companion = saliency_companion(settings, tmp_path / "out")
-    assert companion.kind == "continuous"
-    assert companion.path_of("sub/b") == maps / "sub" / "b.png"
+    dense_map = saliency_dense_map(settings, tmp_path / "out")
+    assert dense_map.kind == "continuous"
+    assert dense_map.path_of("sub/b") == maps / "sub" / "b.png"
 
 
 def test_missing_maps_are_counted_and_named(tmp_path: Path, samples: list[Sample], maps: Path) -> None:
@@ -102,9 +102,9 @@ def test_maps_of_another_size_are_refused_or_resized(
         detect(context, settings)
     settings = replace(settings, resize=True)
     detect(context, settings)
-    companion = saliency_companion(settings, tmp_path / "out")
-    assert Image.open(companion.path_of("a")).size == (40, 32)
-    assert companion.path_of("c") == maps / "c.png"
+    dense_map = saliency_dense_map(settings, tmp_path / "out")
+    assert Image.open(dense_map.path_of("a")).size == (40, 32)
+    assert dense_map.path_of("c") == maps / "c.png"
 
 
 def test_other_maps_in_the_folder_are_other_settings(
@@ -144,9 +144,9 @@ def test_nano_detector_writes_maps_of_the_images_size(tmp_path: Path, samples: l
     save_file(network.state_dict(), tmp_path / "saliency.safetensors")
     context = Context(samples, tmp_path / "out", tmp_path / "saliency.safetensors")
     detect(context, SaliencyConfig(source="nano"))
-    companion = saliency_companion(SaliencyConfig(source="nano"), tmp_path / "out")
+    dense_map = saliency_dense_map(SaliencyConfig(source="nano"), tmp_path / "out")
     for sample in samples:
-        with Image.open(companion.path_of(sample.id)) as made, Image.open(sample.image) as image:
+        with Image.open(dense_map.path_of(sample.id)) as made, Image.open(sample.image) as image:
             assert made.mode == "L"
             assert made.size == image.size
 
@@ -231,7 +231,7 @@ def test_rembg_finds_what_the_masks_show(tmp_path: Path, shared: Path) -> None:
     detect(context, settings)
     assert context.advanced == 3
     for sample in samples:
-        with Image.open(saliency_companion(settings, tmp_path).path_of(sample.id)) as made:
+        with Image.open(saliency_dense_map(settings, tmp_path).path_of(sample.id)) as made:
             assert made.mode == "L"
             found = np.array(made) > 127
         truth = np.array(Image.open(voc / "SegmentationClass" / f"{sample.id}.png"))

@@ -110,7 +110,7 @@ def test_labels_of_a_square_stay_where_their_evidence_is(tmp_path) -> None:
     config = FusionConfig(train=replace(FusionConfig().train, batch_size=16, recipe=Recipe(crop=7)))
     source = fusion_batches([Sample("one", tmp_path, ())], Numbered(), config, 0, torch.device("cpu"))
     (batch,) = source(0, 1)
-    labels = batch.companions["labels"]
+    labels = batch.dense_maps["labels"]
     inside = labels != IGNORE
     assert inside[:, :6].all()  # one row more than the image has
     assert not inside[:, 6].any()
@@ -130,7 +130,7 @@ def test_fusion_batches_are_the_same_whoever_asks(tmp_path) -> None:
     assert torch.equal(again.images, whole[2].images)
     assert whole[0].images.shape == (3, 7, 8, 8)
     assert not torch.equal(whole[0].images, whole[1].images)
-    labels = whole[0].companions["labels"]
+    labels = whole[0].dense_maps["labels"]
     assert (labels[:, 6:] == IGNORE).all()  # below the image
     assert (whole[0].images[:, :, 6:] == 0).all()
 

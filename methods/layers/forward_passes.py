@@ -1,4 +1,4 @@
-"""What the methods' `profile` modules share: passages through a network alone, at several scales, and a CRF.
+"""What the methods' `profile` modules share: forward passes through a network alone, at several scales, and a CRF.
 
 Networks are built with random weights: neither operations nor speed depend on them.
 """
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from methods.base import Passage, Pictures
+from methods.base import ForwardPass, Pictures
 from methods.layers.cam import multi_scale_cam
 from methods.layers.config import CamInferenceConfig, CrfConfig
 from methods.layers.crf import CrfPool
@@ -23,9 +23,9 @@ BACKGROUND = 0.3
 """Score of the constant background beside a batch's CAMs; what follows costs the same for any."""
 
 
-def alone(network: str, module: nn.Module, side: int, covers: str = ALONE) -> Passage:
+def alone(network: str, module: nn.Module, side: int, covers: str = ALONE) -> ForwardPass:
     """One forward pass at the training crop, as papers count it."""
-    return Passage(network, covers, (side, side), module)
+    return ForwardPass(network, covers, (side, side), module)
 
 
 def multi_scale_cams(
@@ -35,13 +35,13 @@ def multi_scale_cams(
     settings: CamInferenceConfig,
     size: tuple[int, int],
     steps: str = "",
-) -> Passage:
+) -> ForwardPass:
     """CAMs of whole images; forward: (module, images (B, 3, H, W)) -> maps (B, C, h, w), steps: what else it does."""
 
     def run(module: nn.Module, images: torch.Tensor) -> torch.Tensor:
         return multi_scale_cam(lambda x: forward(module, x), images, settings.scales, settings.flip)
 
-    return Passage(network, steps + scales_text(settings.scales, settings.flip), size, module, run)
+    return ForwardPass(network, steps + scales_text(settings.scales, settings.flip), size, module, run)
 
 
 def scales_text(scales: Sequence[float], flip: bool) -> str:
@@ -56,7 +56,7 @@ def scores_with_background(cams: torch.Tensor) -> torch.Tensor:
 
 
 class CrfFinish:
-    """`Passage.finish` of a dense CRF over the present classes and background.
+    """`ForwardPass.finish` of a dense CRF over the present classes and background.
 
     An image alone is the work of one core; a batch's images are spread over the cores, as a stage's are, once the
     finish is entered as a context manager. It is run from the pictures' CAMs: an untrained network's output would

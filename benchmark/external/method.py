@@ -52,7 +52,7 @@ class ExternalConfig(MethodConfig):
 class External(Method):
     """An entry whose artifacts are files. supervision: what its makers used, as far as is said."""
 
-    in_all = False
+    default = False
     config = ExternalConfig
     paper = ""
     summary = "made elsewhere, scored from its files"
