@@ -89,7 +89,7 @@ class Runner:
             self.pace.announce()
 
     def run(self, finished: Callable[[RunResult], None] = lambda result: None) -> list[RunResult]:
-        """Execute every run; results in the order of the plan. What is finished is stored, also when Ctrl-C comes.
+        """Execute every run; the results are in the order of the plan. What is finished is stored, also when Ctrl-C comes.
 
         finished: told each result as soon as it is there
         Raises DataError before anything is computed if a mask that will be opened is faulty.
