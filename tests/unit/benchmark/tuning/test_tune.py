@@ -153,6 +153,19 @@ def test_held_out_pictures_alone_choose(tune, tmp_path):
     assert kept(tmp_path, "bump-thresholds").to_dict("records")[0]["mIoU %"] != of_part["mIoU %"]
 
 
+def test_a_leaderboard_says_which_fixed_thresholds_masks_chose(command_line, third_party, tmp_path):
+    class Marked(Bump):
+        folder = tmp_path
+        title = "Marked"
+
+    (tmp_path / "tuning.yaml").write_text('chosen_with_masks: {nano: {0.9: "by an oracle"}}\n')
+    third_party(Marked("marked"), Bump("bump"))
+    done = command_line.run("marked,bump")
+    assert done.code == 0, done.err
+    said = " ".join(done.out.split())
+    assert "CAM (train): fixed: masks were used to choose its threshold 0.9: by an oracle [Marked]" in said
+
+
 def test_a_trial_that_cannot_be_is_a_row_with_its_reason(tune, tmp_path):
     done = tune("toy", "--trials", "2", *ON, "--over", "method.toy.value=1,2")
     assert done.code == 1
