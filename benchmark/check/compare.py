@@ -63,13 +63,13 @@ class Difference:
         return self.excess < math.inf and self.excess * self.tolerance <= self.by_seed
 
 
-def compare(runs: Sequence[Run], values: Values, tier: int, seed: int | None = None) -> list[Difference]:
+def compare(runs: Sequence[Run], values: Values, tier: int, seed: int) -> list[Difference]:
     """Every recorded number beside that of now; numbers that were not recorded are left out, see `unrecorded`.
 
     tier: 1 has a tight tolerance, 2 the spread within a seed, see `tolerance`
-    seed: of `values`: they are compared with the mean of this seed's recorded runs; None: with that of all
+    seed: of `values`, which are compared with the mean of this seed's recorded runs
     """
-    own = [run for run in runs if seed is None or run.seed == seed]
+    own = [run for run in runs if run.seed == seed]
     found = []
     for name in runs[0].values:
         by_seed = _by_seed(name, runs)

@@ -140,7 +140,9 @@ def record_section(
         if name in before:
             if not adding:
                 found.notes += _dropped(name, before[name].runs, made[name].runs)
-            found.differences[name] = compare(before[name].runs, _mean(made[name].runs), tier)
+            own = [run for run in made[name].runs if run.seed == SEED]
+            if own and any(run.seed == SEED for run in before[name].runs):
+                found.differences[name] = compare(before[name].runs, _mean(own), tier, SEED)
         reference.baselines.setdefault(section(device, tier), {})[name] = made[name]
     found.seconds = time.perf_counter() - began
     return found
