@@ -55,6 +55,8 @@ def test_two_percent_less_of_a_methods_miou_is_found(name: str, reference: Refer
 
 def test_no_environment_is_out_of_the_others_spread(reference: Reference) -> None:
     """The oldest torch that is allowed, left out of what it is compared with: chance lets few numbers fail."""
+    if len({r.torch for b in reference.baselines[section("cpu", SPREAD_TIER)].values() for r in b.runs}) == 1:
+        pytest.skip("recorded with one torch; check --measure-spread with another adds its runs")
     failing = compared = 0
     for baseline in reference.baselines[section("cpu", SPREAD_TIER)].values():
         oldest = min(run.torch for run in baseline.runs)
