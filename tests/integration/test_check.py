@@ -178,7 +178,7 @@ def test_a_planted_fault_is_found(recorded, command_line, monkeypatch, tmp_path,
     plant(monkeypatch)
     done = command_line("check", *recorded, "--tier", "1", "--junit", tmp_path / "check.xml")
     assert done.code == 1
-    assert "0 differ" not in done.out
+    assert ", 0 differ" not in done.out
     cases = ElementTree.parse(tmp_path / "check.xml").getroot().iter("testcase")
     assert where in {case.get("name") for case in cases if case.find("failure") is not None}
 
