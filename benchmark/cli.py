@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from benchmark.bundles.command import bundle, verify
 from benchmark.check.command import check
 from benchmark.commands import prepare as cli_data
 from benchmark.commands.arguments import (
@@ -35,6 +34,7 @@ from benchmark.external.command import evaluate
 from benchmark.failures import ConfigError, one_line
 from benchmark.folders import check_writable
 from benchmark.provenance import release
+from benchmark.stopping import stoppable
 from benchmark.store import disk_is_full
 from datasets.base import DataError
 from methods.base import MethodError
@@ -50,46 +50,26 @@ app = typer.Typer(
 
 COMPETITION = "comp6"
 """VOC's, of segmentation with any training pictures."""
-INTERRUPTED, TERMINATED = 130, 143
-"""Exit codes after Ctrl-C and SIGTERM, as shells have them."""
-_was_terminated = threading.Event()
 
 
 def main() -> None:
     """Run the command line; every expected failure is one line on stderr and an exit code."""
-    before = signal.signal(signal.SIGTERM, _terminated)
+    with stoppable():
+        _run()
+
+
+def _run() -> None:
     try:
         require_values(sys.argv[1:])
         app(standalone_mode=True)
     except (ConfigError, DataError, MethodError) as error:
         fail(str(error))
-    except KeyboardInterrupt:
-        stopped()
-    except SystemExit as exit_:
-        if exit_.code == INTERRUPTED:  # typer has turned Ctrl-C into it
-            stopped()
-        raise
     except Exception as error:
         if disk_is_full(error):
             fail("the disk is full; free some space and run the same command again: it resumes")
         if not isinstance(error, OSError):
             raise
         fail(one_line(error, Path.cwd()))
-    finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
-
-
-def stopped() -> None:
-    """Say that Ctrl-C or SIGTERM has been heard, and exit."""
-    console.print("\nStopped. Everything finished is stored; the same command resumes.")
-    sys.exit(TERMINATED if _was_terminated.is_set() else INTERRUPTED)
-
-
-def _terminated(number: int, frame: object) -> None:
-    """SIGTERM stops as Ctrl-C does: workers end, what is finished stays."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    _was_terminated.set()
-    raise KeyboardInterrupt
 
 
 def fail(message: str) -> None:
@@ -143,7 +123,7 @@ def profile(
     names = method_names(methods)
     config = compose(names, dataset, scale, protocol, [f"runtime.device={device}", *(overrides or [])])
     found = measure(config, Options(counts_only, seconds, limit))
-    folder = write_profile(found, output or run_folder(config.dataset.name, scale, protocol))
+    folder = write_profile(found, output or run_folder(config.dataset, scale, protocol))
     print_profile(folder, names)
     console.print(f"Records: {folder}", markup=False)
     if any(run.status == "failed" for run in found.runs):
@@ -235,6 +215,8 @@ app.command()(check)
 app.command()(tune)
 app.command()(prune)
 app.command()(field)
+app.command()(bundle)
+app.command()(verify)
 app.command(hidden=True)(record_times)
 
 
@@ -253,7 +235,7 @@ def report(
         typer.Option(help="Another run's folder: print what changed from it to RUN_DIR, and nothing else."),
     ] = None,
 ) -> None:
-    """Rebuild the reports of a run from its folder, or compare two runs: report --compare RUN_A RUN_B."""
+    """Rebuild the reports of a run, or of its experiments; or compare two runs: report --compare RUN_A RUN_B."""
     if compare is not None:
         from reports.markdown import table
         from reports.run_comparison import compare_reports
@@ -263,7 +245,18 @@ def report(
         print(text or f"{compare} and {run_dir}: no difference")
         return
     from reports import build_reports
+    from results.experiments import experiments_alone
 
+    if (tables := experiments_alone(run_dir)) is not None:
+        from reports.experiments_summary import write_summary
+
+        if output or baseline:
+            raise ConfigError(
+                "--output and --baseline are of a leaderboard; a folder of experiments has none"
+            )
+        for path in write_summary(tables):
+            console.print(f"{path.suffix[1:]}: {path}", markup=False)
+        return
     chosen = list(FORMATS) if formats == "all" else [name.strip() for name in formats.split(",")]
     files = build_reports(run_dir, output, chosen, baseline)
     print_board(run_dir, baseline)

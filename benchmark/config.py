@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -25,6 +26,7 @@ from methods.registry import find_method
 from methods.segmenters import SEGMENTERS
 from methods.segmenters.networks import NETWORKS
 from methods.unified import INFERENCE
+from results.changes import USERS_OWN
 
 SCALES = {
     "nano": "generated data, miniature networks with shipped weights; minutes on two CPU cores",
@@ -44,7 +46,7 @@ DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 """Of trainings, as Lightning Fabric names them; inference is in float32."""
 SMOKE = ("dataset.subset=16", "runtime.max_iterations=10")
-"""Settings of a trial that only shows whether a method runs; images a split, steps a training."""
+"""Settings of a trial that only shows whether a method runs: 16 images in each split, 10 steps in each training."""
 NO_LOGGER = "none"
 LOGGERS = (NO_LOGGER, "tensorboard", "wandb", "mlflow")
 
@@ -74,7 +76,8 @@ class EvaluationConfig:
     """held_out: fraction of train that the tuned threshold is chosen on, the rest is scored.
 
     sweep_max: highest background threshold of the sweep. panels: example images in the report, at most 8.
-    boundary_tolerance: how far boundaries may be apart that match, as a fraction of the image's diagonal (SBD's).
+    boundary_tolerance: how far apart two boundaries may be and still match, as a fraction of the image's diagonal
+    (BSDS500's).
     """
 
     held_out: Inside = 0.2
@@ -90,12 +93,13 @@ class RuntimeConfig:
 
     store: folder of the artifacts; weights_root: folder with pretrained files (default: $WSSS_WEIGHTS)
     device: auto, cpu, cuda; workers: decoding threads (0: one a core)
-    checkpoint_every: iterations between checkpoints; shard: images a shard of per-image stages, which is what a kill
-    loses of them and what a file of CAMs holds (COCO: 642 files); batches do not reach across, hence a power of 2
+    checkpoint_every: iterations between checkpoints
+    shard: images in each part of a stage that works by image. A kill loses at most one part, and each file of CAMs
+    holds one (COCO: 642 files). No batch spans two parts, so a power of 2 fills the batches
     cache_mb: decoded images kept in memory, MiB
-    processes: worker processes that make artifacts side by side on a CPU, the cores shared among them (0: one for
-    each run of the plan, at most one a core and for every 2 GB of memory, and eight). It decides the threads of
-    each, and with them the last bits of numbers
+    processes: worker processes that make artifacts side by side on a CPU and share its cores (0: one for each run
+    of the plan, but no more than cores, than 2 GB of memory for each allow, or than eight). The number of threads
+    of each follows from it, and so do the last digits of results
     max_iterations: steps after which every training stops, whatever its settings say (0: none); for trials, whose
     rows on the leaderboard say so
     logger: where losses and scores are shown as they come: none, tensorboard, wandb or mlflow; the last three are
@@ -108,8 +112,8 @@ class RuntimeConfig:
     precision: Annotated[str, OneOf(PRECISIONS)] = "32-true"
     deterministic: bool = True
     max_iterations: Natural = 0
-    workers: Natural = 0
-    processes: Natural = 0
+    workers: Annotated[int, Within(0, 1024)] = 0
+    processes: Annotated[int, Within(0, 1024)] = 0
     checkpoint_every: Count = 100
     shard: Count = 128
     cache_mb: Natural = 512
@@ -134,12 +138,16 @@ class RunConfig:
 
     @property
     def name(self) -> str:
-        return run_name(self.dataset.name, self.scale.name, self.protocol.name)
+        return run_name(self.dataset, self.scale.name, self.protocol.name)
 
 
-def run_name(dataset: str, scale: str, protocol: str) -> str:
-    """What a run's folder and its group in a logger are called."""
-    return f"{dataset}-{scale}-{protocol}"
+def run_name(dataset: DatasetConfig, scale: str, protocol: str) -> str:
+    """What a run's folder and its group in a logger are called: by the data set, a user's own by its folder."""
+    name = dataset.name
+    if name == USERS_OWN and dataset.root:
+        own = Path(dataset.root).expanduser().resolve().name
+        name = "".join(c if c.isalnum() or c in "._-" else "-" for c in own) or name
+    return f"{name}-{scale}-{protocol}"
 
 
 def plain(value: Any) -> Any:
@@ -165,7 +173,7 @@ def typed(kind: type, values: Mapping[str, Any]) -> Any:
 
 
 def settled(value: Any, declared: Any = None) -> Any:
-    """A value as its declared type has it, which is how stages are addressed: a float setting's 1 is 1.0.
+    """A value in its declared type, since keys of stages are made from it: 1 given for a float becomes 1.0.
 
     Sequences become tuples; OmegaConf makes lists of them. declared: needed for what is no dataclass
     """

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark.store import disk_is_full
+from benchmark.store import disk_is_full, has_errno
 from datasets.base import DataError
 from methods.base import Method, MethodError
 from methods.failures import raised_at
@@ -36,7 +36,7 @@ def _said(error: BaseException, store: Path, packages: Sequence[str]) -> str:
         return f"out of memory: {str(error).splitlines()[0] if str(error) else ''}; lower the batch size"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    if isinstance(error, OSError) and error.errno == errno.EFBIG:
+    if has_errno(error, errno.EFBIG):
         return f"{store}: a file there would grow beyond what `ulimit -f` allows; raise it and run the same command again"
     place = raised_at(error, packages)
     message = " ".join(str(error).split()) or type(error).__name__
@@ -45,5 +45,10 @@ def _said(error: BaseException, store: Path, packages: Sequence[str]) -> str:
 
 def packages_of(method: Method, run: str = "") -> list[str]:
     """Where a method's author wrote, for `one_line`: the method's folder or package, then that of a stage's `run`."""
-    modules = [type(method).__module__, run.split(":")[0]]
-    return [".".join(name.split(".")[: 2 if name.startswith("methods.") else 1]) for name in modules if name]
+    return [package_of(name) for name in (type(method).__module__, run) if name]
+
+
+def package_of(reference: str) -> str:
+    """The package of "package.module" or "package.module:function"; of a method in `methods/`, its folder's."""
+    module = reference.split(":")[0]
+    return ".".join(module.split(".")[: 2 if module.startswith("methods.") else 1])

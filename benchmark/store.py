@@ -83,7 +83,7 @@ class Store:
     def _set_aside(self, stage: str, key: str, fault: str) -> None:
         path = self.path(stage, key)
         try:
-            with self._lock(key).acquire(timeout=0):
+            with self.lock(key).acquire(timeout=0):
                 if not _fault(path):  # another run has made it again meanwhile
                     return
                 folder = self.root / "damaged" / stage
@@ -99,14 +99,18 @@ class Store:
             ) from error
         console.print(f"{path}: damaged ({fault}); set aside in {place}", style="yellow", markup=False)
 
-    def _lock(self, key: str) -> FileLock:
+    def lock(self, key: str) -> FileLock:
+        """What a run holds while it makes the artifact of a key."""
         locks = self.root / "locks"
         locks.mkdir(parents=True, exist_ok=True)
         return FileLock(locks / f"{key}.lock")
 
     def touch(self, stage: str, key: str) -> None:
-        """Make an artifact young, if it exists: a run is going to read it. See `benchmark.commands.prune`."""
-        with suppress(FileNotFoundError):
+        """Make an artifact young, if it exists: a run is going to read it. See `benchmark.commands.prune`.
+
+        In a store that cannot be written it stays as it is: nobody prunes that.
+        """
+        with suppress(OSError):
             os.utime(self.path(stage, key))
 
     def artifacts(self, key: str) -> Iterator[Path]:
@@ -121,7 +125,7 @@ class Store:
 
         waiting: called when another run holds the lock, before waiting for it
         """
-        lock = self._lock(key)
+        lock = self.lock(key)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -203,13 +207,20 @@ def _fault(path: Path) -> str:
 
 def disk_is_full(error: BaseException | None) -> bool:
     """Whether a full disk is behind an error, also where a library has wrapped it."""
+    if has_errno(error, errno.ENOSPC, errno.EDQUOT):
+        return True
+    return any("No space left on device" in str(each) for each in _chain(error))  # safetensors, pyarrow
+
+
+def has_errno(error: BaseException | None, *numbers: int) -> bool:
+    """Whether one of the system's errors is behind an error, also where a library has wrapped it."""
+    return any(isinstance(each, OSError) and each.errno in numbers for each in _chain(error))
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if "No space left on device" in str(error):  # safetensors, pyarrow
-            return True
+        yield error
         error = error.__cause__ or error.__context__
-    return False
 
 
 def file_hash(path: Path) -> str:

@@ -6,6 +6,7 @@ Importing this module costs nothing (no torch), so that planning a run stays qui
 from __future__ import annotations
 
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,8 +21,17 @@ MOST_CLASSES = IGNORE - 1
 """Mask value of pixels that are not scored (VOC's void)."""
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
 class DataError(Exception):
-    """Bad data or a bad data root; the message is one line that says what, where and what to do."""
+    """Bad data or a bad data root; the message is one line that says what, where and what to do.
+
+    Control characters in it, which names of files may have, are written as escapes.
+    """
+
+    def __str__(self) -> str:
+        return _CONTROL.sub(lambda found: repr(found[0])[1:-1], super().__str__())
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,9 @@ class Recipe:
     flip:        probability of a horizontal flip
     brightness, contrast, saturation: factors are drawn from [1 - x, 1 + x]
     hue:         rotation drawn from [-x, x], in turns (0.5 = half a turn)
+    jitter:      probability of these four; grey: of taking the colour away after them
+    blur:        probability of a Gaussian blur; blur_sigma: range of its standard deviation, pixels
+    solarise:    probability of inverting, last of all, the values of half the range and more
     Crops larger than the image are padded with the normalisation's mean; label maps with 255.
     """
 
@@ -32,6 +35,24 @@ class Recipe:
     contrast: NotNegative = 0.0
     saturation: NotNegative = 0.0
     hue: Annotated[float, Within(0, 0.5)] = 0.0
+    jitter: Share = 1.0
+    grey: Share = 0.0
+    blur: Share = 0.0
+    blur_sigma: Annotated[tuple[Positive, Positive], Rising()] = (0.1, 2.0)
+    solarise: Share = 0.0
+
+
+class ColoursOnly(NamedTuple):
+    """A second view of a training image that shows the same part of it, mirrored alike, in colours of its own.
+
+    recipe: what the colours are drawn by; its geometry is not used
+    """
+
+    recipe: Recipe
+
+
+View = Recipe | ColoursOnly
+"""Another view of a training image, drawn besides the image itself; a recipe has a crop of its own."""
 
 
 class Normalisation(NamedTuple):

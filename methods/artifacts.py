@@ -11,6 +11,8 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from datasets.base import DenseMap
+
 
 @dataclass(frozen=True)
 class Cam:
@@ -68,6 +70,11 @@ def _cam(maps: np.ndarray, entry: dict) -> Cam:
 def label_map_path(directory: Path, sample_id: str) -> Path:
     """Where a label map (8-bit PNG: 0 background, i + 1 class i, 255 ignored) of an artifact lies."""
     return directory / "labels" / f"{sample_id}.png"
+
+
+def label_dense_map(directory: Path) -> DenseMap:
+    """The label maps of an artifact, to come with training batches."""
+    return DenseMap(lambda sample_id: label_map_path(directory, sample_id), "labels")
 
 
 def write_image_scores(path: Path, scores: Mapping[str, np.ndarray]) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from datasets.loading.loader import Batch, ImageBatch, Normalisation, Recipe
+    from datasets.recipe import View
     from methods.experiment import Experiment
 
 
@@ -280,8 +281,9 @@ class StageContext(Protocol):
         normalisation: Normalisation,
         batch_size: int,
         dense_maps: Mapping[str, DenseMap] | None = None,
+        views: Sequence[View] = (),
     ) -> Callable[[int, int], Iterator[Batch]]:
-        """A source of augmented batches, to be handed to `train`."""
+        """A source of augmented batches, to be handed to `train`; with `views` of each image besides `recipe`'s."""
 
     def images(
         self, samples: Sequence[Sample], normalisation: Normalisation, batch_size: int

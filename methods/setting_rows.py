@@ -1,13 +1,8 @@
 """Every setting of a method as a row: type, range, default by preset, meaning, source. Light to import.
 
 Types and ranges are those of the dataclasses (`datasets.limits`), defaults those of the presets. A meaning comes from
-the docstring of the dataclass that has the field, which lists fields as ``name: text``. A source says where a value
-comes from, a table of the paper, say; a method declares it in `sources.yaml` in its folder:
-
-    foreground_weight: "λ = .5 (Sec. 4)"
-    train.*: "Sec. 4.1"
-
-The key that names a setting comes before a pattern, and a pattern before one further down.
+the docstring of the dataclass that has the field, which lists fields as ``name: text``. A source says who chose a value,
+and where that is said (`methods.sources`).
 """
 
 from __future__ import annotations
@@ -15,18 +10,15 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from datasets.limits import NotEmpty, OneOf, Rising, Within, field_hints
-from methods.base import UNIFIED, Method, MethodError
+from methods.base import UNIFIED, Method
+from methods.sources import Entry, Source, check_sources, declared_by, sources_of
 
-SOURCES = "sources.yaml"
 PART = "its settings"
 """Default of an optional part that a preset has; the settings of the part have rows of their own."""
 
@@ -40,7 +32,8 @@ class SettingRow:
     limits:   values that are allowed, in words; "" for all of the type
     defaults: preset ("nano", "paper/coco2014", "unified paper") -> value as an override has it; a preset in which
               the part that holds the setting is null has none
-    meaning, source: "" if nothing is declared
+    meaning:  "" if nothing is declared
+    sources:  value among the defaults -> where it comes from, of the values that have a source
     """
 
     key: str
@@ -48,7 +41,7 @@ class SettingRow:
     limits: str
     defaults: Mapping[str, str]
     meaning: str
-    source: str
+    sources: Mapping[str, Source]
 
     @property
     def default(self) -> str:
@@ -69,13 +62,19 @@ class SettingRow:
 def setting_rows(method: Method) -> list[SettingRow]:
     """The settings of a method, in the order in which they are declared. Raises MethodError on a wrong `sources.yaml`."""
     presets = dict(method.presets) | {f"{UNIFIED} {key}": value for key, value in method.unified.items()}
+    rows = rows_of(presets, declared_by(method))
+    check_sources(method, [row.key for row in rows])
+    return rows
+
+
+def rows_of(presets: Mapping[str, Any], declared: Sequence[Entry] = ()) -> list[SettingRow]:
+    """The settings of dataclasses, by preset; declared: sources, in the order in which they are looked up."""
     fields: dict[str, _Field] = {}
     defaults: dict[str, dict[str, str]] = {}
     for preset, config in presets.items():
         for found, value in _fields(config):
             fields.setdefault(found.key, found)
             defaults.setdefault(found.key, {})[preset] = value
-    sources = _sources(method, list(fields))
     return [
         SettingRow(
             key,
@@ -83,7 +82,7 @@ def setting_rows(method: Method) -> list[SettingRow]:
             limits(of.hint),
             defaults[key],
             of.meaning,
-            next((text for pattern, text in sources.items() if fnmatchcase(key, pattern)), ""),
+            sources_of(key, defaults[key].values(), declared),
         )
         for key, of in sorted(fields.items(), key=lambda item: item[1].place)
     ]
@@ -182,27 +181,3 @@ def written(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return str(value) if re.fullmatch(r"[\w./+:-]+", str(value)) else f"'{value}'"
-
-
-def _sources(method: Method, keys: Sequence[str]) -> dict[str, str]:
-    """Those that a method declares, exact keys first."""
-    import yaml
-
-    module = getattr(sys.modules[type(method).__module__], "__file__", None)
-    path = Path(module).with_name(SOURCES) if module else None
-    if path is None or not path.is_file():
-        return {}
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise MethodError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    if not (
-        isinstance(document, dict) and all(isinstance(x, str) for pair in document.items() for x in pair)
-    ):
-        raise MethodError(f"{path}: should map settings, or patterns such as train.*, to text in quotes")
-    for pattern in document:
-        if not any(fnmatchcase(key, pattern) for key in keys):
-            raise MethodError(
-                f"{path}: {pattern}: no setting of {method.name}; see `python -m benchmark list --settings {method.name}`"
-            )
-    return dict(sorted(document.items(), key=lambda item: "*" in item[0]))

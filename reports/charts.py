@@ -65,7 +65,7 @@ def line_chart(
     """An `<svg>`; description: its alternative text. Legends belong to the page."""
     plot = _Plot(
         size,
-        _scale(np.concatenate([line.x for line in lines]), x, margin=0.12 if x.ticks else 0.04),
+        _scale(np.concatenate([line.x for line in lines]), x, margin=0.22 if x.ticks else 0.04),
         _scale(np.concatenate([part for line in lines for part in (line.y, line.low, line.high)]), y),
     )
     drawn = []
@@ -122,7 +122,7 @@ class _Plot:
 
     def __init__(self, size: tuple[int, int], x: _Scale, y: _Scale) -> None:
         self.width, self.height = size
-        self.left, self.right, self.top, self.bottom = 46, size[0] - 14, 12, size[1] - 42
+        self.left, self.right, self.top, self.bottom = 56, size[0] - 14, 12, size[1] - 48
         self.x, self.y = x, y
 
     def point(self, x: float, y: float) -> tuple[float, float]:

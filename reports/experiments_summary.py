@@ -7,7 +7,7 @@ from pathlib import Path
 
 from reports.markdown import table as markdown_table
 from reports.reproduction import directions_table
-from reports.sections import reproduction
+from reports.sections import ablations, reproduction
 from reports.templating import environment
 from results.csv_cells import to_csv
 from results.directions import read_directions
@@ -22,7 +22,12 @@ def write_summary(folder: Path) -> list[Path]:
     page = (
         environment()
         .get_template("summary.html")
-        .render(title=reproduction.TITLE, s=reproduction.data(found))
+        .render(
+            title=reproduction.TITLE,
+            s=reproduction.data(found),
+            ablations_title=ablations.TITLE,
+            ablations=ablations.data([folder.parent]),
+        )
     )
     contents = {
         "html": page,

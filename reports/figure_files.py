@@ -13,7 +13,7 @@ FIGURES = {
 """Kinds of figures and what they show."""
 
 
-def figure_name(kind: str, identity: Sequence[object]) -> str:
-    """File name without suffix of a board's figure; identity: (data set, scale, protocol)."""
-    names = (kind, *map(str, identity))
-    return "-".join("".join(c if c.isascii() and c.isalnum() else "-" for c in name) for name in names)
+def figure_name(kind: str, names: Sequence[str]) -> str:
+    """File name without suffix of a board's figure; names: of `results.aggregate.board_names`."""
+    parts = (kind, *names)
+    return "-".join("".join(c if c.isascii() and c.isalnum() else "-" for c in name) for name in parts)

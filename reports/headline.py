@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import pandas as pd
 
 from reports.text import ONE_SEED, deviation_text, entry_key, entry_label, percent
-from results.aggregate import KEYS, REFERENCE, SCORES, as_rows, varying, with_data
-from results.significance import POWER, Significance
+from results.aggregate import REFERENCE, SCORES, as_rows, varying
+from results.changes import BOARD
+from results.intervals import POWER
+from results.significance import Significance
 
 _JUDGED_BY = ("segmentation", "pseudo_label", "cam_fixed")
 """The score that the best is named by is the first of them that there is: none whose threshold masks have chosen."""
@@ -45,8 +47,8 @@ class Headline:
 
 
 def headline(part: pd.DataFrame, found: Significance | None = None) -> Headline | None:
-    """Of one leaderboard (data set, scale, protocol), at the last stage that was scored."""
-    rows = as_rows(with_data(part))
+    """Of one leaderboard, at the last stage that was scored."""
+    rows = as_rows(part)
     extra = varying(part)
     by_name = {score.name: score for score in SCORES}
     for score in (by_name[name] for name in _JUDGED_BY):
@@ -60,7 +62,6 @@ def headline(part: pd.DataFrame, found: Significance | None = None) -> Headline 
         if not scored:
             continue
         top = max(scored, key=lambda row: float(row[f"{score.name}_mean"]))
-        alike = [row for row in scored if row["data"] == top["data"]]
         mean, n = float(top[f"{score.name}_mean"]), int(top[f"{score.name}_n"])
         bound = top["segmentation_mean"] - top["segmentation_gap"]
         share = mean / bound if score.name == "segmentation" and bound > 0 else math.nan
@@ -68,8 +69,8 @@ def headline(part: pd.DataFrame, found: Significance | None = None) -> Headline 
         notes = [f"That is no better than all background ({percent(max(nothing))})."] if nothing and mean <= max(
             nothing
         ) else []  # fmt: skip
-        if found is not None and len(alike) > 1:
-            labels = {entry_key(row): entry_label(row, extra) for row in alike}
+        if found is not None and len(scored) > 1:
+            labels = {entry_key(row): entry_label(row, extra) for row in scored}
             notes += [_others(found.standings, score.name, labels, entry_key(top), n)]
             notes += _resolved(found.resolution, score.name, top)
         return Headline(
@@ -110,9 +111,8 @@ def _others(
 
 def _resolved(resolution: pd.DataFrame, score: str, top: dict[str, object]) -> list[str]:
     """The smallest difference that the tests could find, and how many seeds would find one of a point."""
-    where = [*KEYS[:3], "data"]
     here = resolution[
-        (resolution["score"] == score) & (resolution[where] == [top[key] for key in where]).all(axis=1)
+        (resolution["score"] == score) & (resolution[BOARD] == [top[key] for key in BOARD]).all(axis=1)
     ]
     if here.empty:
         return []

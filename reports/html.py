@@ -33,7 +33,9 @@ def render(stored: StoredRuns, board: pd.DataFrame, found: Significance | None =
         }
         for b in boards
     ]
-    choices = {name: list(dict.fromkeys(getattr(b, name) for b in boards)) for name in view.BOARD}
+    choices = {
+        name: list(dict.fromkeys(getattr(b, name) for b in boards)) for name in ("name", "scale", "protocol")
+    }
     return (
         environment()
         .get_template("report.html")

@@ -26,13 +26,25 @@ from reports.text import (
     seeds_label,
     untested_statement,
 )
-from results.aggregate import CONFUSION, KEYS, SCORES, Score, as_rows, confusion_pairs, per_class_iou, varying
+from results.aggregate import (
+    CONFUSION,
+    KEYS,
+    SCORES,
+    Score,
+    as_rows,
+    board_names,
+    confusion_pairs,
+    per_class_iou,
+    varying,
+)
+from results.changes import BOARD
 from results.comparison import compare_with_papers
 from results.complexity import complexity_table, read_profiles
 from results.costs import costs
 from results.experiments import read_experiments
+from results.intervals import LEVEL
 from results.io import StoredRuns
-from results.significance import LEVEL, Significance
+from results.significance import Significance
 
 _LONGEST_NAME = 40
 """Characters from which on a column of names wraps: a wider table would be shrunk beyond reading."""
@@ -65,24 +77,24 @@ def tables(stored: StoredRuns, board: pd.DataFrame, found: Significance) -> str:
     per_class, papers = per_class_iou(stored.records), compare_with_papers(stored.records, stored.runs)
     cost = costs(stored, complexity_table(read_profiles(stored.path)))
     parts = [f"% Needs {PACKAGES}."]
-    for identity, part in board.groupby(KEYS[:3], sort=False):
+    for _, part in board.groupby(BOARD, sort=False):
         parts.append(leaderboard_table(part, groups, headline(part, found)))
         if (table := costs_table(cost, part)) is not None:
-            parts.append(text_table(table, *map(str, identity)))
-        here = per_class[(per_class[KEYS[:3]] == list(identity)).all(axis=1)]
+            parts.append(text_table(table, *board_names(part)))
+        here = per_class.merge(part[KEYS], on=KEYS)
         for score in SCORES:
             chosen = here[here["score"] == score.name]
             if not chosen.empty:
                 parts.append(per_class_table(part, chosen, score, groups))
         parts += [
-            text_table(table, *map(str, identity)) for table in board_tables(stored, part, papers, found)
+            text_table(table, *board_names(part)) for table in board_tables(stored, part, papers, found)
         ]
     parts += [text_table(experiment_table(experiment)) for experiment in read_experiments(stored.path)]
     return "\n\n".join(parts) + "\n"
 
 
 def leaderboard_table(part: pd.DataFrame, groups: Groups, lead: Headline | None = None) -> str:
-    """The main comparison of one (data set, scale, protocol)."""
+    """The main comparison of one leaderboard."""
     extra, pairs = varying(part), confusion_pairs(part)
     scores = [score for score in SCORES if (part[f"{score.name}_n"] > 0).any()]
     names = [*(score.name for score in scores), *(CONFUSION + pair for pair in pairs)]
@@ -108,7 +120,7 @@ def leaderboard_table(part: pd.DataFrame, groups: Groups, lead: Headline | None 
             )
             cells.append(score_cell(mean, deviation, groups.get((entry_key(entry), name, ""), 0)))
         lines.append(row(cells))
-    where = ", ".join(escape(part.iloc[0][key]) for key in KEYS[:3])
+    where = escape(", ".join(board_names(part)))
     caption = (
         f"{where} protocol: mIoU in \\%, mean $\\pm$ sample standard deviation over {_n_statement(part)}. "
         if has_several_seeds(part)
@@ -125,7 +137,7 @@ def leaderboard_table(part: pd.DataFrame, groups: Groups, lead: Headline | None 
         caption += " Right: context confusion ratio at the fixed threshold, lower is better."
     caption += "".join(f" {escape(note)}." for note in footnotes(part))
     body = tabular("llr" + "r" * len(names), _leaderboard_heads(scores, pairs), lines)
-    return floating(body, caption, label("leaderboard", *_board_names(part)))
+    return floating(body, caption, label("leaderboard", *board_names(part)))
 
 
 def _leaderboard_heads(scores: Sequence[Score], pairs: Sequence[str]) -> list[str]:
@@ -167,7 +179,7 @@ def per_class_table(part: pd.DataFrame, per_class: pd.DataFrame, score: Score, g
             lines.append(row([escape(entry_label(entry, extra)), *cells]))
         heads = ["Method", *(rf"\rotatebox{{90}}{{{escape(c)}}}" for c in block)]
         blocks.append(tabular("l" + "r" * len(block), [row(heads)], lines))
-    where = ", ".join(escape(part.iloc[0][key]) for key in KEYS[:3])
+    where = escape(", ".join(board_names(part)))
     caption = (
         f"{where} protocol, {escape(score.title)} ({escape(score.split)}): IoU of every class in \\%, "
         + (
@@ -176,7 +188,7 @@ def per_class_table(part: pd.DataFrame, per_class: pd.DataFrame, score: Score, g
             else f"{ONE_SEED}."
         )
     )
-    name = label("per-class", score.name, *_board_names(part))
+    name = label("per-class", score.name, *board_names(part))
     return floating("\n\\\\[1ex]\n".join(blocks), caption, name)
 
 
@@ -218,10 +230,6 @@ def _cell(text: str) -> str:
     return score_cell(mean, deviation) if plus_minus else escape(text)
 
 
-def _board_names(part: pd.DataFrame) -> list[str]:
-    return [str(part.iloc[0][key]) for key in KEYS[:3]]
-
-
 def _n_statement(part: pd.DataFrame) -> str:
     """`$n=3$ seeds`, or the range where entries differ."""
     counts: Any = part.loc[(part["status"] != "reference") & (part["seeds"] > 0), "seeds"]
@@ -236,10 +244,12 @@ def _n_statement(part: pd.DataFrame) -> str:
 def document_of(stored: StoredRuns, board: pd.DataFrame) -> str:
     """A document that reads `tables.tex` and shows the figures that lie beside it."""
     figures = []
-    for identity, part in board.groupby(KEYS[:3], sort=False):
-        where = ", ".join(map(str, identity))
+    for _, part in board.groupby(BOARD, sort=False):
+        names = board_names(part)
         for kind, what in FIGURES.items():
             what += "; bars: the deviation over seeds" if kind == "stages" and has_several_seeds(part) else ""
-            figures.append((f"{FOLDER}/{figure_name(kind, identity)}.pdf", escape(f"{where}: {what}.")))
+            figures.append(
+                (f"{FOLDER}/{figure_name(kind, names)}.pdf", escape(f"{', '.join(names)}: {what}."))
+            )
     finished = max((str(run["provenance"].get("finished", "")) for run in stored.runs), default="")
     return document(f"Run {stored.path.resolve().name}", finished, figures)

@@ -11,7 +11,8 @@ from reports.headline import headline
 from reports.reproduction import directions_table
 from reports.tables import TextTable, board_tables, experiment_table
 from reports.text import markdown_leaderboard, markdown_row, markdown_text
-from results.aggregate import KEYS
+from results.aggregate import board_names
+from results.changes import BOARD
 from results.comparison import compare_with_papers
 from results.complexity import complexity_table, read_profiles
 from results.costs import costs
@@ -26,8 +27,8 @@ def render(stored: StoredRuns, board: pd.DataFrame, found: Significance) -> str:
     papers = compare_with_papers(stored.records, stored.runs)
     cost = costs(stored, complexity_table(read_profiles(stored.path)))
     parts, further = [], []
-    for identity, part in board.groupby(KEYS[:3], sort=False):
-        title = ", ".join(map(str, identity)) + " protocol"
+    for _, part in board.groupby(BOARD, sort=False):
+        title = ", ".join(board_names(part)) + " protocol"
         parts.append(markdown_leaderboard(part, found.standings))
         if (lead := headline(part, found)) is not None:
             parts.append(markdown_text(" ".join((lead.best, *lead.notes))) + "\n")

@@ -18,7 +18,8 @@ from matplotlib.lines import Line2D
 
 from reports.figure_files import FOLDER, figure_name
 from reports.text import entry_key, entry_label
-from results.aggregate import KEYS, as_rows, varying
+from results.aggregate import KEYS, as_rows, board_names, varying
+from results.changes import BOARD
 from results.complexity import complexity_table, read_profiles
 from results.costs import costs
 from results.io import StoredRuns
@@ -69,16 +70,17 @@ def write(stored: StoredRuns, board: pd.DataFrame, folder: Path) -> list[Path]:
 def figures(stored: StoredRuns, board: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
     """Name and figure of all that a run has the numbers for."""
     cost = costs(stored, complexity_table(read_profiles(stored.path)))
-    for identity, part in board.groupby(KEYS[:3], sort=False):
+    for _, part in board.groupby(BOARD, sort=False):
         entries = part[part["status"] != "reference"]
         if (stages := stage_gain(entries)) is not None:
-            yield figure_name("stages", identity), stages
+            yield figure_name("stages", board_names(part)), stages
         if (against := accuracy_against_cost(entries, cost)) is not None:
-            yield figure_name("cost", identity), against
+            yield figure_name("cost", board_names(part)), against
 
 
 def stage_gain(entries: pd.DataFrame) -> Figure | None:
-    """mIoU at each stage, one line an entry, with the deviation over seeds; None if none has two stages."""
+    """mIoU at each stage, one colour an entry, with lines between stages of the same split and the deviation over seeds;
+    None if none has two stages."""
     lines = []
     for row in as_rows(entries):
         mean = 100 * np.array([row[f"{name}_mean"] for name, _ in STAGES], float)
@@ -91,6 +93,8 @@ def stage_gain(entries: pd.DataFrame) -> Figure | None:
     for number, (row, mean, deviation) in enumerate(lines):
         # beside each other, so that no bar hides another
         x = np.arange(len(STAGES)) + (0.3 * (number + 0.5) / len(lines) - 0.15)
+        # the last is scored on other images: no line leads there
+        x, mean, deviation = (np.insert(values, -1, np.nan) for values in (x, mean, deviation))
         axes.errorbar(
             x,
             mean,
@@ -158,9 +162,7 @@ def _axes(entries: pd.DataFrame, panels: int = 1) -> tuple[Figure, list[Axes]]:
         axes = list(figure.subplots(1, panels, squeeze=False)[0])
     for one in axes:
         sns.despine(ax=one, left=True)
-    axes[0].set_title(
-        _plain(", ".join(str(entries.iloc[0][key]) for key in KEYS[:3])), fontsize=9, loc="left"
-    )
+    axes[0].set_title(_plain(", ".join(board_names(entries))), fontsize=9, loc="left")
     return figure, axes
 
 

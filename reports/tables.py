@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from reports.text import MISSING, entry_key, entry_label, mean_and_deviation, points
-from results.aggregate import KEYS, SCORES, as_rows, varying
+from results.aggregate import KEYS, SCORES, as_rows, stage_title, varying
 from results.complexity import STAGE, complexity_table, read_profiles
 from results.experiments import Experiment
 from results.further import CLASSIFIER, COLUMNS, further_metrics
@@ -39,7 +39,6 @@ _MEASURED = (
     "of one image after a warm-up, with what follows the network; images/s: of one image at a time, and in "
     "batches of the best size (in brackets); memory: of the network and of one pass."
 )
-_STAGES = {score.stage: score.title.split()[0] for score in SCORES}
 
 
 @dataclass(frozen=True)
@@ -222,9 +221,9 @@ def papers_table(comparison: pd.DataFrame, part: pd.DataFrame) -> TextTable | No
         rows.append(
             [
                 labels[entry_key(row)],
-                f"{_STAGES.get(row['stage'], row['stage'])} ({row['split']})",
+                f"{stage_title(row['stage'])} ({row['split']})",
                 row["where"],
-                f"{row['printed']:g}",
+                f"{row['printed']:.1f}",
                 measured,
                 points(row["difference"]),
                 remark,
@@ -248,11 +247,10 @@ def experiment_table(experiment: Experiment) -> TextTable:
         for column in columns:
             found = as_rows(table[(table["row"] == label) & (table["column"] == column)])
             cell = found[0] if found else {"paper": math.nan, "mean": math.nan, "deviation": math.nan}
-            cells.append(_two_digits(cell["paper"]))
-            # tables of experiments are in percent or hours, and a miniature's are few
-            scored = {"x_mean": cell["mean"] / 100, "x_std": cell["deviation"] / 100}
-            small = 0 < cell["mean"] < 0.1
-            cells.append(f"{cell['mean']:.2g}" if small else mean_and_deviation(scored, "x"))
+            # in percent or hours, of which a miniature's are few
+            for mean, deviation in ((cell["paper"], math.nan), (cell["mean"], cell["deviation"])):
+                scored = {"x_mean": mean / 100, "x_std": deviation / 100}
+                cells.append(f"{mean:.2g}" if 0 < mean < 0.1 else mean_and_deviation(scored, "x"))
         own = table[table["row"] == label]
         seeds, reason = int(own["seeds"].max()), str(own["reason"].iloc[0])
         rows.append([*cells, str(seeds) if seeds else MISSING, reason])
@@ -284,7 +282,3 @@ def quantity(value: float) -> str:
 
 def _with_deviation(row: Mapping[str, Any]) -> str:
     return mean_and_deviation({"x_mean": row["mean"], "x_std": row["std"]}, "x")
-
-
-def _two_digits(value: float) -> str:
-    return f"{value:.2f}" if math.isfinite(value) else MISSING

@@ -31,11 +31,12 @@ from results.aggregate import (
     CONFUSION,
     SCORES,
     as_rows,
+    board_names,
     confusion_pairs,
     leaderboard,
     varying,
 )
-from results.changes import shared_changes
+from results.changes import BOARD, shared_changes
 from results.complexity import complexity_table, read_profiles
 from results.costs import costs
 from results.io import StoredRuns
@@ -85,15 +86,16 @@ def print_leaderboard(stored: StoredRuns, console: Console | None = None, baseli
 def render(
     board: pd.DataFrame, found: Significance, width: int, cost: pd.DataFrame | None = None
 ) -> Iterator[RenderableType]:
-    """Rich renderables of a leaderboard: for each (data set, scale, protocol) a table and the reasons below it, and
+    """Rich renderables of a leaderboard: for each leaderboard a table and the reasons below it, and
     a table of costs where there are any.
 
     bold is the first group, as in the LaTeX tables; cost: `results.costs.costs`
     """
     total = found.standings[found.standings["class_name"] == ""]
     groups = {(entry_key(row), row["score"]): int(row["group"]) for row in as_rows(total)}
-    for (dataset, scale, protocol), part in board.groupby(["dataset", "scale", "protocol"], sort=False):
-        yield Text(f"{dataset} · {scale} · {protocol} protocol", style="bold")
+    for _, part in board.groupby(BOARD, sort=False):
+        name, scale, protocol = board_names(part)
+        yield Text(f"{name} · {scale} · {protocol} protocol", style="bold")
         given = "mean±SD over n seeds" if has_several_seeds(part) else ONE_SEED
         yield Text(f"mIoU in %, {given}; segmentation on val, the rest on train", style="dim")
         if shared := shared_changes(part):

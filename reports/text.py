@@ -15,9 +15,11 @@ from results.aggregate import (
     PROVENANCE,
     SCORES,
     as_rows,
+    board_names,
     confusion_pairs,
     varying,
 )
+from results.changes import BOARD
 
 MISSING = "–"
 ONE_SEED = "one seed: not tested"
@@ -119,6 +121,10 @@ def footnotes(part: pd.DataFrame) -> list[str]:
         lines.append(
             f"{CHOSEN_WITH_MASKS} masks choose the threshold: of held-out images (tuned), of the scored ones (oracle)"
         )
+    if all((part[f"{name}_n"] > 0).any() for name in ("cam_tuned", "cam_oracle")):
+        lines.append(
+            "tuned is scored without the held-out images, oracle on all of them, so that tuned can lie above it"
+        )
     for text, scores in noted.items():
         together: dict[tuple[str, ...], list[str]] = {}
         for about, labels in scores.items():
@@ -131,7 +137,7 @@ def footnotes(part: pd.DataFrame) -> list[str]:
 
 
 def markdown_leaderboard(board: pd.DataFrame, standings: pd.DataFrame | None = None) -> str:
-    """The leaderboard as Markdown tables, one a (data set, scale, protocol), with reasons below.
+    """The leaderboard as Markdown tables, one a board, with reasons below.
 
     standings: `Significance.standings`; a score is followed by the entry's rank, which equals share
     """
@@ -139,7 +145,7 @@ def markdown_leaderboard(board: pd.DataFrame, standings: pd.DataFrame | None = N
     ranks = {(entry_key(row), row["score"]): int(row["rank"]) for row in total if row["rank"]}
     explained = "In brackets the rank, which entries share that do not differ significantly." if ranks else ""
     parts = []
-    for (dataset, scale, protocol), part in board.groupby(["dataset", "scale", "protocol"], sort=False):
+    for _, part in board.groupby(BOARD, sort=False):
         pairs = confusion_pairs(part)
         heads = [
             "Method",
@@ -150,7 +156,7 @@ def markdown_leaderboard(board: pd.DataFrame, standings: pd.DataFrame | None = N
             *(f"{s.heading} ({s.split})" for s in SCORES),
         ]
         heads += [f"Confusion {pair}" for pair in pairs]
-        lines = [f"## {markdown_text(f'{dataset}, {scale}, {protocol} protocol')}", ""]
+        lines = [f"## {markdown_text(', '.join(board_names(part)) + ' protocol')}", ""]
         said = filter(
             None, (f"mIoU in percent, {spread_statement(part)}.", explained, untested_statement(part))
         )

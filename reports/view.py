@@ -11,14 +11,12 @@ from typing import Any
 import pandas as pd
 
 from reports.text import entry_key, entry_label
-from results.aggregate import KEYS, SCORES, Score, as_rows, varying
+from results.aggregate import KEYS, SCORES, Score, as_rows, board_name, varying, with_data
+from results.changes import BOARD, data_changes
 from results.complexity import complexity_table, read_profiles
 from results.costs import costs
 from results.io import StoredRuns
 from results.significance import Significance
-
-BOARD = KEYS[:3]
-"""What tells leaderboards apart: data set, scale, protocol."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +40,6 @@ class LeaderboardEntry:
     def is_reference(self) -> bool:
         return bool(self.row["status"] == "reference")
 
-    @property
-    def competes(self) -> bool:
-        """Whether it is ranked: no reference row, no mask supervision."""
-        return not self.is_reference and not self.row["mask_supervised"]
-
     def value(self, score: Score) -> float:
         """Mean of a score over seeds, a fraction; NaN where there is none."""
         return float(self.row[f"{score.name}_mean"])
@@ -54,7 +47,7 @@ class LeaderboardEntry:
 
 @dataclass(frozen=True)
 class Board:
-    """The entries of one (data set, scale, protocol), and the records they come from.
+    """The entries of one leaderboard, and the records they come from.
 
     id:      prefix of the ids of its page elements
     table:   its part of the leaderboard
@@ -77,6 +70,11 @@ class Board:
     places: Mapping[str, Mapping[tuple[str, ...], int]] = field(default_factory=dict)
     profiles: pd.DataFrame = field(default_factory=lambda: complexity_table([]))
     costs: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    @cached_property
+    def name(self) -> str:
+        """What its data are called; `dataset` is their name in the registry."""
+        return board_name(self.table)
 
     @cached_property
     def extra(self) -> list[str]:
@@ -117,20 +115,25 @@ def boards(stored: StoredRuns, table: pd.DataFrame, found: Significance | None =
     places: dict[tuple[str, ...], dict[str, dict[tuple[str, ...], int]]] = {}
     if found is not None:
         standings = found.standings
-        for row in as_rows(standings[(standings["class_name"] == "") & (standings["rank"] > 0)]):
+        for row in as_rows(with_data(standings[(standings["class_name"] == "") & (standings["rank"] > 0)])):
             of_board = places.setdefault(tuple(row[key] for key in BOARD), {})
             of_board.setdefault(row["score"], {})[entry_key(row)] = int(row["rank"])
-    records = dict(iter(stored.records.groupby(BOARD, sort=False)))
+    records = dict(iter(with_data(stored.records).groupby(BOARD, sort=False)))
     profiles = complexity_table(read_profiles(stored.path))
     cost = costs(stored, profiles)
+    runs: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for run in stored.runs:
+        data = data_changes(run["changes"], run["dataset"])
+        runs.setdefault((run["dataset"], run["scale"], run["protocol"], data), []).append(run)
     groups: Any = table.groupby(BOARD, sort=False)
     for number, (identity, part) in enumerate(groups):
-        dataset, scale, protocol = identity
-        runs = [run for run in stored.runs if tuple(run[key] for key in BOARD) == identity]
+        dataset, scale, protocol, _ = identity
         here = records.get(identity, stored.records.iloc[:0])
         of_board = places.get(identity, {})
-        profiled, cost_here = (t[(t[BOARD] == list(identity)).all(axis=1)] for t in (profiles, cost))
-        id_ = f"board-{number}"
+        profiled, cost_here = (
+            t[(with_data(t)[BOARD] == list(identity)).all(axis=1)] for t in (profiles, cost)
+        )
+        own, id_ = runs.get(identity, []), f"board-{number}"
         yield Board(
-            id_, dataset, scale, protocol, part, here, runs, stored.path, of_board, profiled, cost_here
+            id_, dataset, scale, protocol, part, here, own, stored.path, of_board, profiled, cost_here
         )

@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from results.changes import data_changes, differences_named
+from results.changes import BOARD, data_changes, data_title, differences_named
 
 KEYS = ["dataset", "scale", "protocol", "method", "refiner", "segmenter", "changes"]
-"""What identifies an entry of the leaderboard."""
+"""What identifies an entry of a leaderboard."""
 
 REFERENCE = "reference/"
 """Prefix of the `method` of rows that no method made (all background, image labels only)."""
@@ -56,6 +56,28 @@ SCORES = (
     Score("segmentation", "Segmentation", "segmentation", "", "val"),
 )
 
+_STAGES = {score.stage: score.title.split()[0] for score in SCORES}
+_SHORT = {"cam": "CAM", "sam": "SAM", "clip": "CLIP", "crf": "CRF", "vit": "ViT"}
+_SCORING = "score-"
+
+
+def stage_title(name: str) -> str:
+    """A stage in words: `cam` -> "CAM", `cam_sam` -> "CAM: SAM", `score-cam` -> "Scoring of CAM"."""
+    if name.startswith(_SCORING):
+        what = stage_title(name.removeprefix(_SCORING))
+        return f"Scoring of {what if what[:2].isupper() else what[:1].lower() + what[1:]}"
+    for stage, title in _STAGES.items():
+        if name == stage or name.startswith(f"{stage}_"):
+            rest = _words(name.removeprefix(stage))
+            return f"{title}: {rest}" if rest else title
+    words = _words(name)
+    return words[:1].upper() + words[1:]
+
+
+def _words(name: str) -> str:
+    return " ".join(_SHORT.get(part, part) for part in name.split("_") if part)
+
+
 _RANKED_BY = ("segmentation", "pseudo_label", "cam_fixed", "cam_oracle")
 
 
@@ -70,9 +92,9 @@ def summarise(records: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def leaderboard(records: pd.DataFrame, runs: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """The leaderboard: one row a (data set, scale, protocol, method, refiner, segmenter, changes).
+    """The leaderboards: one row a (data set, scale, protocol, method, refiner, segmenter, changes).
 
-    Columns: `KEYS`; `differs`, see `results.changes`; `title`, `paper`, `supervision`; `status` ("done",
+    Columns: `KEYS`; `data` and `differs`, see `results.changes`; `title`, `paper`, `supervision`; `status` ("done",
     "incomplete": some seeds missing, "failed", "not run", "reference"), `reason`, `seeds` (number done); `notes`, a
     line each, "score (split): what to know of it"; for each of `SCORES` mean, std and n (fractions);
     `segmentation_gap`: mean difference to the best mask-supervised entry of the leaderboard
@@ -81,7 +103,7 @@ def leaderboard(records: pd.DataFrame, runs: Sequence[dict[str, Any]]) -> pd.Dat
     Order within a leaderboard: methods by segmentation mIoU, mask-supervised entries, reference rows, those without
     a score.
     """
-    board = _entries(records, runs)
+    board = with_data(_entries(records, runs))
     for score in SCORES:
         board = _join(board, summarise(_select(records, score), KEYS), score.name)
     confusion = _at_fixed(records, "confusion_ratio")
@@ -184,9 +206,8 @@ def _entries(records: pd.DataFrame, runs: Sequence[dict[str, Any]]) -> pd.DataFr
 
 def _notes(runs: Sequence[dict[str, Any]]) -> str:
     """Notes of the scores of an entry's stages and of their provenance, each once; runs of former versions have none."""
-    titles = {score.stage: score.title.split()[0] for score in SCORES}
     found = [
-        f"{titles.get(stage['score']['stage'], stage['score']['stage'])} ({stage['score']['split']}): {note}"
+        f"{stage_title(stage['score']['stage'])} ({stage['score']['split']}): {note}"
         for run in runs
         for stage in run["stages"]
         for note in stage.get("notes", [])
@@ -212,14 +233,28 @@ def _status(method: str, runs: Sequence[dict[str, Any]]) -> tuple[str, str]:
     return "incomplete", f"{seeds}: {reasons}" if reasons else seeds
 
 
-def with_data(board: pd.DataFrame) -> pd.DataFrame:
-    """With a column `data`: what of the data's settings is not the default. Entries that differ in it do not compare."""
-    return board.assign(data=[data_changes(row["changes"], row["dataset"]) for row in as_rows(board)])
+def with_data(table: pd.DataFrame) -> pd.DataFrame:
+    """A table that has `KEYS` with a column `data`: what of the data's settings is not the default."""
+    of = {
+        (changes, dataset): data_changes(changes, dataset)
+        for changes, dataset in table[["changes", "dataset"]].drop_duplicates().itertuples(index=False)
+    }
+    return table.assign(data=[of[key] for key in zip(table["changes"], table["dataset"])])
+
+
+def board_name(part: pd.DataFrame) -> str:
+    """What one leaderboard's data are called, see `data_title`."""
+    return data_title(str(part["dataset"].iloc[0]), str(part["data"].iloc[0]))
+
+
+def board_names(part: pd.DataFrame) -> tuple[str, str, str]:
+    """What one leaderboard is called: its data, scale and protocol."""
+    first = part.iloc[0]
+    return board_name(part), str(first["scale"]), str(first["protocol"])
 
 
 def _gap(board: pd.DataFrame) -> pd.Series[float]:
-    where = ["dataset", "scale", "protocol", "segmenter", "data"]
-    board = with_data(board)
+    where = [*BOARD, "segmenter"]
     bound = board[board["mask_supervised"]].groupby(where)["segmentation_mean"].max().rename("bound")
     joined = board.merge(bound.reset_index(), on=where, how="left")
     gap = joined["segmentation_mean"] - joined["bound"]
@@ -232,7 +267,7 @@ def _ordered(board: pd.DataFrame) -> pd.DataFrame:
     group[board["mask_supervised"]] = 1
     group[board["status"] == "reference"] = 2
     group[~scored & (board["status"] != "reference")] = 3
-    columns = ["dataset", "scale", "protocol", "_group", *(f"{name}_mean" for name in _RANKED_BY), "method"]
-    ascending = [True] * 4 + [False] * len(_RANKED_BY) + [True]
+    columns = [*BOARD, "_group", *(f"{name}_mean" for name in _RANKED_BY), "method"]
+    ascending = [True] * 5 + [False] * len(_RANKED_BY) + [True]
     ordered = board.assign(_group=group).sort_values(columns, ascending=ascending, na_position="last")
     return ordered.drop(columns="_group").reset_index(drop=True)

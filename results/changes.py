@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from results.schema import CHANGES_SEPARATOR
@@ -10,11 +11,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NAMED = 2
-"""Changed settings named beside an entry that needs none to be told apart."""
+"""How many changed settings are named beside an entry, even if fewer tell it from the others."""
 PLACES = ("dataset.root=", "dataset.sbd_root=", "dataset.context_root=")
 """Where data lie is no setting that scores depend on, see `is_place`."""
+BOARD = ["dataset", "scale", "protocol", "data"]
+"""What tells leaderboards apart; `data` is `data_changes`, so that no leaderboard mixes data."""
 USERS_OWN = "folder"
-"""The data set that is whatever lies at its root."""
+"""The data set of a user's own images: only its root says which images they are."""
 _OF_THE_RUN = ("dataset.", "evaluation.", "protocol.", "runtime.", "processes=")
 
 
@@ -34,9 +37,23 @@ def is_place(part: str, dataset: str) -> bool:
 
 
 def data_changes(text: str, dataset: str) -> str:
-    """Those of `changes` by which scores on a data set are of other data, or made in another way."""
+    """Those of `changes` that change the data of a score, or how it is computed."""
     concerned = (p for p in changes_of(text) if p.startswith(("dataset.", "evaluation.")))
     return CHANGES_SEPARATOR.join(p for p in concerned if not is_place(p, dataset))
+
+
+def data_title(dataset: str, data: str) -> str:
+    """What a leaderboard's data are called: by their name, a user's own by their folder's, with settings that differ.
+
+    data: `data_changes`
+    """
+    parts = changes_of(data)
+    name = dataset
+    if dataset == USERS_OWN:
+        roots = [part.partition("=")[2] for part in parts if part.startswith("dataset.root=")]
+        name = next((PurePath(root).name for root in roots), "") or dataset
+        parts = [part for part in parts if not part.startswith("dataset.root=")]
+    return f"{name} ({', '.join(part.removeprefix('dataset.') for part in parts)})" if parts else name
 
 
 def shared_changes(board: pd.DataFrame) -> list[str]:
@@ -53,7 +70,7 @@ def differences_named(board: pd.DataFrame) -> list[str]:
     many more there are. What all methods of the leaderboard share is left out.
     """
     named: dict[object, str] = {}
-    for _, part in board.groupby(["dataset", "scale", "protocol"], sort=False):
+    for _, part in board.groupby(BOARD, sort=False):
         shared = shared_changes(part)
         for _, entries in part.groupby("method", sort=False):
             parts = [[p for p in changes_of(text) if p not in shared] for text in entries["changes"]]

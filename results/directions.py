@@ -22,7 +22,7 @@ import numpy as np
 from datasets.base import DataError
 from results.aggregate import as_rows
 from results.csv_cells import read_csv, to_csv
-from results.significance import LEVEL, Sampled, SeedNoise, estimate, holm, image_variance
+from results.intervals import LEVEL, Sampled, SeedNoise, estimate, holm, image_variance
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,21 +1,24 @@
 """Tables of ablations in a run folder: `experiments/<method>-<experiment>-<data set>-<scale>.csv`, long format.
 
 What was run with other settings than the table's own is kept apart, under names that end in a digest of them. All
-records of rows are in `experiments/records/`, likewise named: by class, by threshold, seconds of stages. A table is of
-the seeds of the command that wrote it.
+records of rows are in `experiments/records/`, likewise named: by class, by threshold, seconds of stages. Pictures of rows
+are in `experiments/panels/`, listed in a JSON file that is named so too. A table is of the seeds of the command that
+wrote it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from datasets.base import DataError
 from results.csv_cells import read_csv, to_csv
+from results.io import RECORDS_FILE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +27,7 @@ EXPERIMENTS_FOLDER = "experiments"
 SUMMARY = "summary"
 """Name of the file, beside the tables, of what all of them say together."""
 RECORDS_FOLDER = "records"
+PANELS_FOLDER = "panels"
 COMPARED = ("oracle", "", "fixed")
 """Threshold rules; the first of them that a score has stands beside the paper's. For CAMs that is the oracle, which
 papers print; confusion ratios and boundaries of CAMs are of the fixed threshold alone."""
@@ -53,6 +57,26 @@ def seeds_written(folder: Path, name: str) -> int:
         return 0
 
 
+def experiments_alone(folder: Path) -> Path | None:
+    """The folder of tables where `folder` is one, or is that of a run that has nothing else; None of other folders."""
+    if (folder / RECORDS_FILE).exists():
+        return None
+    return next((f for f in (folder, folder / EXPERIMENTS_FOLDER) if (f / f"{SUMMARY}.csv").exists()), None)
+
+
+@dataclass(frozen=True)
+class RowPanels:
+    """Pictures of what an ablation's rows made of a few images.
+
+    classes: of the data, in the order of label-map values from 1 on
+    images:  {"id", "split", "labels", "image", "truth", "rows": [{"label", "pictures": {score's stage: picture}}]};
+             pictures are paths relative to the experiments' folder, truth may be None
+    """
+
+    classes: Sequence[str]
+    images: Sequence[dict[str, Any]]
+
+
 @dataclass(frozen=True)
 class Experiment:
     """An ablation's table.
@@ -65,6 +89,7 @@ class Experiment:
     title: str
     conditions: str
     table: pd.DataFrame
+    panels: RowPanels | None = None
 
 
 def write_experiment(folder: Path, experiment: Experiment) -> Path:
@@ -90,6 +115,32 @@ def write_row_records(folder: Path, name: str, records: Mapping[str, pd.DataFram
     return path
 
 
+def write_row_panels(folder: Path, name: str, panels: RowPanels) -> None:
+    """List the pictures of an experiment's rows, and delete those that no list in the folder names any more."""
+    path = folder / PANELS_FOLDER / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(asdict(panels), ensure_ascii=False), encoding="utf-8")
+    temporary.replace(path)
+    images = [image for file in path.parent.glob("*.json") for image in _read_panels(file).images]
+    named = {folder / picture for image in images
+             for picture in (image["image"], image["truth"],
+                             *(p for row in image["rows"] for p in row["pictures"].values())) if picture}  # fmt: skip
+    for picture in path.parent.glob("*.webp"):
+        if picture not in named:
+            picture.unlink()
+
+
+def _read_panels(path: Path) -> RowPanels:
+    """Raises DataError."""
+    try:
+        return RowPanels(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"{path}: no list of pictures ({error}); delete it and run the experiment again"
+        ) from error
+
+
 def read_experiments(run_dir: Path) -> list[Experiment]:
     """The ablations of a run folder whose values stand beside a paper's, by name. Raises DataError."""
 
@@ -109,7 +160,9 @@ def read_experiments(run_dir: Path) -> list[Experiment]:
             raise DataError(
                 f"{path}: no table of an experiment ({error}); delete it and run it again"
             ) from error
-        found.append(Experiment(path.stem, title, conditions, compared))
+        panels = path.parent / PANELS_FOLDER / f"{path.stem}.json"
+        shown = _read_panels(panels) if panels.is_file() else None
+        found.append(Experiment(path.stem, title, conditions, compared, shown))
     return found
 
 

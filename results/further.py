@@ -20,6 +20,7 @@ COLUMNS = {
     ("miou_by_class_count", "1"): "1 class",
     ("miou_by_class_count", "2"): "2",
     ("miou_by_class_count", "3+"): "3 or more",
+    ("false_alarms", ""): "Absent classes",
 }
 """(metric, class_name) -> heading, in the order in which they are shown."""
 

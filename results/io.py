@@ -84,7 +84,7 @@ def read_run(run_dir: Path) -> StoredRuns:
         document = read_sealed(runs_path)
         records = pd.read_parquet(records_path, page_checksum_verification=True)
         version, runs = document["schema_version"], document["cells"]
-        _check_types(runs)
+        check_types(runs)
     except (ValueError, KeyError, TypeError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise DataError(f"{run_dir}: the run's files are damaged ({reason}); {REMEDY}") from error
@@ -97,7 +97,7 @@ def read_run(run_dir: Path) -> StoredRuns:
     return StoredRuns(records[list(COLUMNS)], runs, run_dir)
 
 
-def _check_types(runs: Any) -> None:
+def check_types(runs: Any) -> None:
     """ValueError, TypeError or KeyError unless they are `RunRecord`s as plain data; later fields may be absent."""
     kinds = {"str": str, "int": int, "dict": dict, "list": list}
     for run in runs:

@@ -1,7 +1,7 @@
 """Bootstrap samples of scores in a run folder: `resamples/<artifact key>-<variant>.npz`, written once.
 
-Records find theirs by `key`, `variant` and those of their `changes` that concern the data: the same maps scored
-against another ground truth have other resamples, in a file whose name ends in a digest of these changes. Files of
+A record's file follows from its `key`, its `variant` and those of its `changes` that concern the data. The same maps
+scored against another ground truth have other resamples, in a file whose name ends in a digest of these changes. Files of
 several commands stand side by side and need no merging.
 """
 
@@ -83,7 +83,8 @@ def is_resampled(path: Path, score_key: str) -> bool:
 
 
 def store_resamples(path: Path, resamples: Resamples, score_key: str = "") -> None:
-    """Write a file, whole or not at all. Classes are kept in half precision, 1/50 of what a bootstrap resolves."""
+    """Write a file, whole or not at all. Classes are kept in half precision: its error is 1/50 of a
+    bootstrap's."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from results.aggregate import KEYS, SCORES, as_rows, leaderboard
+from results.intervals import Sampled, compare, seed_noise
 from results.io import StoredRuns
-from results.significance import Sampled, compare, sampled_entries, seed_noise
+from results.significance import sampled_entries
 
 _UNINFORMATIVE = ("started", "finished", "seconds")
 """Provenance that differs between any two runs."""

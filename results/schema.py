@@ -32,6 +32,7 @@ COLUMNS = (
     "variant",      # for CAMs the threshold rule: fixed, tuned, oracle, curve; else ""
     "split",        # scored split
     "metric",       # miou, iou, precision, recall, pixel_accuracy, confusion_ratio, threshold, seconds;
+                    # false_alarms: share of pixels predicted as a class that the masks lack, where they lack one;
                     # boundary_recall, boundary_precision, boundary_f1, miou_by_size, miou_by_class_count;
                     # mean_average_precision, average_precision (of the stage classifier); and
                     # host_memory_mb, device_memory_mb: peaks of a stage, 10^6 bytes; of a profile, see complexity;

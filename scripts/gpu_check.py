@@ -24,14 +24,10 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from datasets.base import Dataset
-    from methods.base import Artifact, Method, Stage
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 SECONDS = {"tests": 60, "check": 60, "loader": 40, "methods": 300}
@@ -47,12 +43,6 @@ PACKAGES = (
     "segment-anything",
 )
 DONE, FAILED, CUT, LEFT_OUT = "done", "failed", "cut", "left out"
-WARM_UP = 5
-"""Steps of a training before its time is taken: libraries choose their kernels in them."""
-TRAINING_SHARE = 0.6
-"""Of the time that is left, for the trainings that are left; the other stages take the rest."""
-RESERVE = 15
-"""Seconds before the end of a part's time from which on no stage is begun."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,7 +164,7 @@ def _do(given: argparse.Namespace) -> int:
         try:
             PARTS[given.part](options, note, given.output)
         except Exception as error:
-            note(**_failure(error))
+            note(**failure(error))
     return int(failed)
 
 
@@ -184,7 +174,7 @@ def _without_gpu() -> str:
     return "" if torch.cuda.is_available() else "torch sees no CUDA device"
 
 
-def _failure(error: Exception) -> dict[str, Any]:
+def failure(error: Exception) -> dict[str, Any]:
     """A missing package is no fault of what needs it."""
     from methods.base import MethodError
 
@@ -264,8 +254,11 @@ def _check(options: Options, note: Note, output: Path) -> None:
 def _loader(options: Options, note: Note, output: Path) -> None:
     from datasets.files.cores import usable_cores
     from datasets.loading.loader import IMAGENET, Recipe, TrainLoader
+    from scripts.gpu_pictures import open_pictures
 
-    samples = _dataset(options).training_view().samples("train")
+    samples = (
+        open_pictures(options.voc, Path(options.folder), options.images).training_view().samples("train")
+    )
     crop = 448 if options.scale == "paper" else 64
     recipe = Recipe(crop, resize_long=(crop, 768), brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1)
     size, warm_up = 8, 2
@@ -287,267 +280,9 @@ def _loader(options: Options, note: Note, output: Path) -> None:
 
 
 def _methods(options: Options, note: Note, output: Path) -> None:
-    from methods.base import Kind
-    from methods.registry import all_methods, find_method
+    from scripts.gpu_methods import measure_methods
 
-    chosen = (
-        list(all_methods().values()) if options.methods == ("all",) else map(find_method, options.methods)
-    )
-    methods = [m for m in chosen if options.scale in m.presets]
-    dataset = _dataset(options)
-    plans: list[tuple[Method, Sequence[Stage]]] = []
-    for method in methods:
-        try:
-            plans.append((method, _stages(method, dataset, options)))
-        except Exception as error:
-            note(method=method.name, **_failure(error))
-    ends = time.monotonic() + options.seconds - RESERVE
-    trainings = {_key(stage) for _, stages in plans for stage in stages if stage.yields == Kind.WEIGHTS}
-    made: dict[str, str] = {}
-    for method, stages in plans:
-        artifacts: dict[str, Artifact] = {}
-        for stage in stages:
-            row: dict[str, Any] = {"method": method.name, "stage": stage.name}
-            key = _key(stage)
-            left = ends - time.monotonic()
-            lacking = [name for name in stage.inputs.values() if name not in artifacts]
-            needed = any(stage.name in later.inputs.values() for later in stages)
-            if lacking:
-                note(**row, status=LEFT_OUT, reason=f"needs {lacking[0]}")
-            elif key in made and not needed:
-                note(**row, status=LEFT_OUT, reason=f"measured as {made[key]}")
-            elif left < 0:
-                note(**row, status=LEFT_OUT, reason="no time was left")
-            else:
-                share = left * TRAINING_SHARE / max(1, len(trainings - set(made)))
-                try:
-                    artifacts[stage.name], found = _measured(
-                        stage, method, artifacts, dataset, options, share
-                    )
-                    note(**row, status=DONE, **found)
-                    made.setdefault(key, f"{method.name}/{stage.name}")
-                except Exception as error:
-                    note(**row, **_failure(error))
-
-
-def _key(stage: Stage) -> str:
-    """Equal for stages that do the same work, whichever method they are of."""
-    return f"{stage.run} {stage.settings!r}"
-
-
-def _stages(method: Method, dataset: Dataset, options: Options) -> Sequence[Stage]:
-    """The method's stages with its preset, and random weights where there is no file."""
-    from methods.base import Shared
-
-    settings = method.preset(options.scale, "paper", dataset.name)
-    saliency = getattr(settings, "saliency", None)
-    if (
-        getattr(saliency, "source", "") == "folder"
-    ):  # of which there are none: noise of the images' size will do
-        folder = _noise_maps(dataset, Path(options.folder) / "saliency")
-        settings = dataclasses.replace(settings, saliency=dataclasses.replace(saliency, folder=str(folder)))
-    return method.stages(settings, dataset.training_view(), Shared())
-
-
-def _measured(
-    stage: Stage,
-    method: Method,
-    made: Mapping[str, Artifact],
-    dataset: Dataset,
-    options: Options,
-    seconds: float,
-) -> tuple[Artifact, dict[str, Any]]:
-    """Run a stage; a training ends after `seconds`. Returns its artifact and what it took."""
-    from benchmark.config import RuntimeConfig
-    from benchmark.execution.context import mask_dense_map
-    from benchmark.execution.distributed import make_fabric
-    from benchmark.execution.memory import PeakMemory, release_unused
-    from benchmark.execution.training import seed_everything
-    from benchmark.store import SCRATCH
-    from methods.base import Artifact, Supervision
-
-    release_unused()
-    runtime = RuntimeConfig(device=options.device, checkpoint_every=10**9, cache_mb=0)
-    output = Path(tempfile.mkdtemp(dir=options.folder))
-    (output / SCRATCH).mkdir()
-    masks = mask_dense_map(dataset) if Supervision.MASKS in method.supervision else None
-    inputs = {role: made[name] for role, name in stage.inputs.items()}
-    context = _context_type()(
-        make_fabric(runtime), runtime, dataset.training_view(), inputs, output, 0, _Silent(), masks
-    )
-    context.most, context.seconds = options.iterations, seconds
-    module, _, function = stage.run.partition(":")
-    seed_everything(0)
-    began = time.monotonic()
-    with PeakMemory() as memory:
-        getattr(importlib.import_module(module), function)(context, stage.settings)
-    took = time.monotonic() - began
-    found: dict[str, Any] = {
-        "seconds": round(took, 2),
-        "device_memory_mb": memory.device_mb and round(memory.device_mb),
-        "host_memory_mb": round(memory.host_mb),
-        "random_weights": context.random_weights or None,
-    }
-    if context.trainings:
-        found["trainings"] = context.trainings
-    else:
-        images = sum(len(dataset.training_view().samples(split)) for split in stage.splits)
-        found |= {"images": images, "images_per_second": round(images / took, 3)}
-    return Artifact(output, "", stage.yields), found
-
-
-def _context_type() -> Any:
-    """A context whose trainings end early and are measured. A function, as torch takes seconds to import."""
-    import torch
-
-    from benchmark.execution.context import RunContext
-    from methods.base import MethodError
-    from methods.layers.weights.files import locate
-
-    class Context(RunContext):
-        most: int
-        seconds: float
-
-        def __init__(self, *arguments: Any) -> None:
-            super().__init__(*arguments)
-            self.trainings: list[dict[str, Any]] = []
-            self.random_weights: list[str] = []
-
-        def weights_path(self, reference: str) -> Path | None:
-            try:
-                found = locate(reference)
-            except MethodError:
-                found = None
-            if found is None and reference != "none":
-                self.random_weights.append(reference)
-            return found
-
-        def train(
-            self,
-            network: Any,
-            optimizer: Any,
-            losses: Any,
-            batches: Callable[[int, int], Iterator[Any]],
-            iterations: int,
-            learning_rate: Callable[[int], float],
-        ) -> None:
-            totals: list[torch.Tensor] = []
-            times: list[float] = []
-            waited = 0.0
-
-            def measured(network: Any, batch: Any) -> Mapping[str, torch.Tensor]:
-                terms: Mapping[str, torch.Tensor] = losses(network, batch)
-                totals.append(torch.stack([value.detach() for value in terms.values()]).sum())
-                return terms
-
-            def until_time_is_up(start: int, stop: int) -> Iterator[Any]:
-                nonlocal waited
-                ends = time.monotonic() + self.seconds
-                source = batches(start, stop)
-                for _ in range(start, stop):
-                    if len(times) == WARM_UP:
-                        waited = 0.0
-                    asked = time.monotonic()
-                    batch = next(source)
-                    waited += time.monotonic() - asked
-                    yield batch
-                    if self.device.type == "cuda":
-                        torch.cuda.synchronize(self.device)
-                    times.append(time.monotonic())
-                    if time.monotonic() > ends:
-                        break
-                source.close()  # type: ignore[attr-defined]
-
-            steps = min(iterations, self.most)
-            super().train(network, optimizer, measured, until_time_is_up, steps, learning_rate)
-            history = torch.stack(totals).tolist()
-            tenth = max(1, len(history) // 10)
-            first, last = (sum(part) / len(part) for part in (history[:tenth], history[-tenth:]))
-            row: dict[str, Any] = {
-                "steps": len(history),
-                "loss_first": first,
-                "loss_last": last,
-                "falls": last < first,
-            }
-            if len(times) > WARM_UP:
-                took = times[-1] - times[WARM_UP - 1]
-                row["step_seconds"] = round(took / (len(times) - WARM_UP), 5)
-                row["wait_share"] = round(min(1.0, waited / took), 4)
-            self.trainings.append(row)
-
-    return Context
-
-
-class _Silent:
-    def start(self, total: int, unit: str, done: int = 0) -> None: ...
-    def advance(self, count: int) -> None: ...
-    def note(self, text: str) -> None: ...
-    def stop(self) -> None: ...
-
-
-# ---------------------------------------------------------------- images
-
-
-def _dataset(options: Options) -> Dataset:
-    """VOC, or pictures that are drawn in its layout and at its size; as many as asked for."""
-    from datasets import open_dataset
-    from datasets.voc.reader import VocConfig
-
-    root = Path(options.voc) if options.voc else _drawn(Path(options.folder) / "VOCdevkit", options.images)
-    dataset = open_dataset(VocConfig(root=str(root), train="train", subset=options.images))
-    dataset.prepare()
-    return dataset
-
-
-def _drawn(devkit: Path, count: int) -> Path:
-    """The pictures of `shapes`, enlarged to 500x375 with some noise, with classes of VOC."""
-    import numpy as np
-    from PIL import Image
-
-    from datasets.files.images import write_labels
-    from datasets.shapes.dataset import draw
-    from datasets.shapes.scene import NAMES
-    from datasets.voc.reader import CLASSES
-
-    if devkit.exists():
-        return devkit
-    folder = devkit / "VOC2012"
-    other = iter(name for name in CLASSES if name not in NAMES)
-    classes = [CLASSES.index(name if name in CLASSES else next(other)) for name in NAMES]
-    values = np.array([0, *(i + 1 for i in classes), *[255] * (255 - len(classes))], np.uint8)
-    for part in ("JPEGImages", "Annotations", "ImageSets/Segmentation"):
-        (folder / part).mkdir(parents=True)
-    noise = np.random.default_rng(0)
-    for split in ("train", "val"):
-        ids = [f"{split}_{index:04d}" for index in range(count if split == "train" else max(2, count // 8))]
-        (folder / "ImageSets" / "Segmentation" / f"{split}.txt").write_text("\n".join(ids) + "\n")
-        for index, name in enumerate(ids):
-            picture = draw(0, split, index)
-            image = np.asarray(
-                Image.fromarray(picture.image).resize((500, 375), Image.Resampling.BICUBIC), np.int16
-            )
-            image = np.clip(image + noise.integers(-12, 13, image.shape), 0, 255).astype(np.uint8)
-            Image.fromarray(image).save(folder / "JPEGImages" / f"{name}.jpg", quality=92)
-            mask = Image.fromarray(values[picture.mask]).resize((500, 375), Image.Resampling.NEAREST)
-            write_labels(folder / "SegmentationClass" / f"{name}.png", np.asarray(mask))
-            objects = "".join(f"<object><name>{CLASSES[classes[i]]}</name></object>" for i in picture.labels)
-            (folder / "Annotations" / f"{name}.xml").write_text(f"<annotation>{objects}</annotation>")
-    return devkit
-
-
-def _noise_maps(dataset: Dataset, folder: Path) -> Path:
-    import numpy as np
-    from PIL import Image
-
-    from datasets.files.images import image_size
-
-    noise = np.random.default_rng(0)
-    folder.mkdir(exist_ok=True)
-    for sample in dataset.training_view().samples("train"):
-        height, width = image_size(sample.image)
-        coarse = Image.fromarray(noise.integers(0, 256, (6, 8), dtype=np.uint8))
-        coarse.resize((width, height), Image.Resampling.BICUBIC).save(folder / f"{sample.id}.png")
-    return folder
+    measure_methods(options, note, output)
 
 
 PARTS: dict[str, Callable[[Options, Note, Path], None]] = {

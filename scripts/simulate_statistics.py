@@ -20,8 +20,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmark.evaluation.bootstrap import effective_images, widened
 from results.directions import REPRODUCED, VERDICTS, Scored, directions, judged
-from results.significance import LEVEL, Sampled, compare, holm, maybe_best, score_of, seed_noise
+from results.intervals import LEVEL, Sampled, compare, holm, maybe_best, score_of, seed_noise
 
 CLASSES, RESAMPLES = 20, 200
 HIT = 0.6
@@ -61,8 +62,10 @@ class World:
                 hits = pixels * (own + shift + self.rng.normal(0, OF_SEED, pixels.shape))
                 counts = np.concatenate([hits.sum(0)[None], self.weights @ hits])
                 with np.errstate(invalid="ignore"):
-                    scores = 100 * np.nanmean(counts / sizes, axis=1)
-                values[seed], resamples[seed] = scores[:1], scores[1:, None]
+                    iou = 100 * counts / sizes
+                drawn = widened(iou[1:], iou[0], effective_images(pixels.T))
+                values[seed] = iou[0].mean(keepdims=True)
+                resamples[seed] = np.nanmean(drawn, axis=1)[:, None]
             found.append(Sampled(values, resamples, "same"))
         return found
 

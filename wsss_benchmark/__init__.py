@@ -33,9 +33,9 @@ def _put_first() -> None:
 
 def main() -> None:
     """The command line, `wsss`."""
-    from benchmark.cli import main as run
+    from benchmark.__main__ import program
 
-    run()
+    program()
 
 
 _put_first()

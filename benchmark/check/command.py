@@ -44,13 +44,16 @@ def check(
     ] = None,
     junit: Annotated[Path | None, typer.Option(help="Write the outcome there as JUnit XML too.")] = None,
     update: Annotated[
-        bool, typer.Option("--update", help="Record the numbers of now; says what changed.")
+        bool,
+        typer.Option(
+            "--update", help="Record today's numbers in place of the old ones, and say what changed."
+        ),
     ] = False,
     refresh: Annotated[
         bool,
         typer.Option(
             "--refresh",
-            help="Where every number agrees, record today's settings beside them: of a setting that is new.",
+            help="After a setting was added: record today's settings where every number agrees, and keep the numbers.",
         ),
     ] = False,
     train: Annotated[
@@ -64,10 +67,10 @@ def check(
         ),
     ] = False,
     seeds: Annotated[
-        str, typer.Option(help="Of tier 2's runs that --update and --measure-spread record.")
+        str, typer.Option(help="Seeds of tier 2's runs that --update and --measure-spread record.")
     ] = "0,1,2",
 ) -> None:
-    """Compare today's numbers with the recorded ones: what changed by more than chance, and exit code 1."""
+    """Compare today's numbers with the recorded ones; exit code 1 if one changed by more than chance."""
     from benchmark.check import reference as stored
     from benchmark.check.compare import SPREAD_TIER
     from benchmark.check.tiers import SEED
@@ -86,7 +89,7 @@ def check(
         raise ConfigError("--junit reports a comparison; leave it out where numbers are recorded")
     if reference is not None and reference.suffix != ".json":
         raise ConfigError(
-            f"--reference {reference}: the name must end in .json; weights go to the folder of that name without it"
+            f"--reference {reference}: the name must end in .json; weights go to a folder of that name without .json"
         )
     recording = update or measure_spread
     numbers = parse_seeds(seeds)

@@ -61,7 +61,7 @@ def print_recorded(section: Section) -> None:
 
 
 def print_spread(baselines: dict[str, Baseline]) -> None:
-    """Mean, spread and number of runs of what tier 2 compares, but for the losses; of the seed that is compared."""
+    """Mean, tolerance and number of runs of each number that tier 2 compares, losses left out."""
     for method, baseline in baselines.items():
         seeds = len({run.seed for run in baseline.runs})
         for d in compare(baseline.runs, baseline.runs[0].values, SPREAD_TIER, SEED):
@@ -94,7 +94,7 @@ def _as_other_seeds(section: Section) -> list[str]:
 
 
 def write_junit(sections: Sequence[Section], file: Path) -> None:
-    """One test suite a device and tier, one test case a method and stage."""
+    """One test suite for each device and tier, one test case for each method and stage."""
     root = ElementTree.Element("testsuites", name="benchmark check")
     for section in sections:
         suite = ElementTree.SubElement(

@@ -13,8 +13,11 @@ import typer
 from benchmark.config import PROTOCOLS, SCALES, run_name
 from benchmark.console import console
 from benchmark.failures import ConfigError
+from datasets.base import DatasetConfig
 
-Methods = Annotated[str, typer.Option(help="Comma-separated names, `all` among them or alone; see `list`.")]
+Methods = Annotated[
+    str, typer.Option(help="Comma-separated names; `all` stands for the default set. See `list`.")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
@@ -81,11 +84,13 @@ def parse_seeds(text: str) -> list[int]:
     except ValueError:
         seeds = []
     if not seeds or not all(0 <= seed < 2**32 for seed in seeds):
-        raise ConfigError(f"--seeds {text!r}: write whole numbers from 0 separated by commas, e.g. 0,1,2")
+        raise ConfigError(
+            f"--seeds {text!r}: write whole numbers from 0 to {2**32 - 1} separated by commas, e.g. 0,1,2"
+        )
     return seeds
 
 
-def run_folder(dataset: str, scale: str, protocol: str) -> Path:
+def run_folder(dataset: DatasetConfig, scale: str, protocol: str) -> Path:
     """Where a run's records and reports go by default."""
     return Path("results/runs") / run_name(dataset, scale, protocol)
 

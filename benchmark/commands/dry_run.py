@@ -17,24 +17,24 @@ from methods.base import Kind
 from methods.layers.config import BackboneConfig, CamInferenceConfig, VitConfig
 
 LABEL_BYTES_PER_PIXEL = 0.06
-"""Palette PNGs of label maps compress to a few hundredths of a byte a pixel, ragged ones to more."""
+"""Palette PNGs of label maps take a few hundredths of a byte for each pixel, and more where regions are ragged."""
 PICTURE_BYTES = 1000
-"""A file's own: the palette is 768 of them."""
+"""What each PNG takes besides its pixels; 768 bytes are the palette."""
 SALIENCY_BYTES_PER_PIXEL = 0.35
 CAM_STRIDE = 8
-"""Pixels a cell of networks that do not say it in their settings."""
+"""Image pixels for each cell of a map, where a network's settings do not say it."""
 CAM_BYTES_PER_IMAGE = 300
 """Index and header of a CAM in its file."""
 WEIGHTS_BYTES = {"nano": 3e6, "small": 25e6, "paper": 420e6}
 CHECKPOINTS = 6
-"""Times the weights that a training holds at most: network and two moments of the optimiser, the newest state and the
-one that is being written. They go when it ends."""
+"""Sizes of the weights that a training takes on disk at most: two states, the newest and the one that is being written,
+each of the network and two moments of the optimiser. They are deleted when it ends."""
 
 
 def print_plan(plan: Plan) -> bool:
     """Print every run's stages, marked stored or to do, what would be fetched, and the disk needed.
 
-    Returns whether all runs can begin or are not meant to ("not run"); says so where not.
+    Returns whether every run can begin, or is not meant to ("not run"). Runs that cannot are named.
     """
     needed = 0.0
     trainings = []
@@ -132,7 +132,7 @@ def _cells(planned: PlannedStage, height: int, width: int) -> int:
 
 
 def _cuts(planned: PlannedStage) -> bool:
-    """Whether the stage is a CAM's that is cut from another's, without a network."""
+    """Whether the stage takes its CAM out of another stage's, without a network."""
     stage = planned.stage
     return (
         stage.yields == Kind.CAM

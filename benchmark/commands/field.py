@@ -23,13 +23,15 @@ SORTS = ("year", "name", "cam", "pseudo_label", "voc_val", "voc_test", "coco_val
 
 
 def field(
-    supervision: Annotated[str, typer.Option(help="Only of these, comma-separated, such as I,I+S.")] = "",
+    supervision: Annotated[
+        str, typer.Option(help="Only methods with one of these, comma-separated, such as I,I+S.")
+    ] = "",
     since: Annotated[int, typer.Option(help="Only from this year on.")] = 0,
     stages: Annotated[str, typer.Option(help="Only single or multi.")] = "",
     sort: Annotated[str, typer.Option(help=f"One of {', '.join(SORTS)}.")] = "year",
     like: Annotated[
         Path | None,
-        typer.Option(help="A run's folder: what was reported under its conditions, and what differs."),
+        typer.Option(help="A run's folder: show what was reported under its conditions, and what differs."),
     ] = None,
     latex: Annotated[
         str, typer.Option(help="A related-work table of these methods (keys of their files), or `all`.")
@@ -41,7 +43,10 @@ def field(
         bool, typer.Option("--html", help="Write the page with the table and the chart.")
     ] = False,
     pairs: Annotated[
-        bool, typer.Option("--pairs", help="What conditions are worth within one paper.")
+        bool,
+        typer.Option(
+            "--pairs", help="Show how much conditions such as the backbone change a score within one paper."
+        ),
     ] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Check the files: schema, sources, duplicates, range.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import stat
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from benchmark.config import RuntimeConfig
 from benchmark.console import console, size
@@ -71,24 +72,26 @@ def leftovers(store: Store, runs: Path, days: float) -> list[Leftover]:
     Raises ConfigError if there is no run at all, DataError if one, or a manifest, cannot be read.
     """
     needed = _with_inputs(store, set(_named(runs)))
-    before = time.time() - days * 86400
-    return [
-        Leftover(folder, folder.name, held)
+    found = [
+        (Leftover(folder, folder.name, held), used)
         for part in ("artifacts", "work", "damaged")
         for folder in sorted(store.root.glob(f"{part}/*/*"))
         if part != "artifacts" or (folder.name not in needed and folder.parent.name not in OF_NO_RUN)
         for held, used in [_size_and_age(folder)]
-        if used < before
     ]
+    before = time.time() - days * 86400
+    return [leftover for leftover, used in found if used <= before]
 
 
 def _size_and_age(folder: Path) -> tuple[int, float]:
-    """Bytes, and when it was last written or used; now, where a run is moving its files this moment."""
+    """Bytes, and when it was last written or used: now at the latest, though a clock may have run ahead, and never
+    where a run is moving its files this moment."""
+    now = time.time()
     try:
         found = [path.stat() for path in (folder, *folder.rglob("*"))]
     except FileNotFoundError:
-        return 0, time.time()
-    return sum(s.st_size for s in found if stat.S_ISREG(s.st_mode)), max(s.st_mtime for s in found)
+        return 0, math.inf
+    return sum(s.st_size for s in found if stat.S_ISREG(s.st_mode)), min(now, max(s.st_mtime for s in found))
 
 
 def _named(runs: Path) -> Iterator[str]:
@@ -139,7 +142,9 @@ def _with_inputs(store: Store, keys: set[str]) -> set[str]:
 def _remove(leftover: Leftover, store: Path) -> bool:
     """Delete a folder unless a run holds its key; the manifest first, so that no half of it is taken for whole."""
     try:
-        with FileLock(store / "locks" / f"{leftover.key}.lock", timeout=0):
+        with Store(store).lock(leftover.key).acquire(timeout=0):
+            if not leftover.path.exists():  # somebody else prunes, too
+                return False
             (leftover.path / "manifest.json").unlink(missing_ok=True)
             shutil.rmtree(leftover.path)
     except Timeout:

@@ -24,12 +24,12 @@ from benchmark.timing.reference_times import FILE, write_times
 
 def record_times(
     overrides: Overrides = None,
-    methods: Annotated[str, typer.Option(help="As those of the run.")] = "all",
+    methods: Annotated[str, typer.Option(help="The methods that were run.")] = "all",
     dataset: DatasetName = None,
     scale: Scale = "nano",
-    seed: Annotated[int, typer.Option(help="Whose times are kept.")] = 0,
+    seed: Annotated[int, typer.Option(help="The seed whose times are kept.")] = 0,
 ) -> None:
-    """Keep the times of one finished run (of a seed), which the store has, as those of reference of its scale."""
+    """Keep the times of a finished and stored run, of one seed, as the reference for its scale."""
     plan = make_plan(compose(method_names(methods), dataset, scale, "paper", overrides or []), [seed])
     estimates = Estimates(plan)
     seconds: dict[tuple[str, float, tuple[str, ...]], list[float]] = {}

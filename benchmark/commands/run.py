@@ -83,7 +83,7 @@ def run(
     if dry_run:
         _print_plan(jobs)
     else:
-        _run_board(jobs, output or run_folder(configs[0].dataset.name, scale, protocol))
+        _run_board(jobs, output or run_folder(configs[0].dataset, scale, protocol))
 
 
 def grid(
@@ -132,7 +132,8 @@ def _run_experiments(
         if jobs := all_jobs(tables):
             _print_plan(jobs)
         return
-    run_dir = output or run_folder(dataset, scale, protocol)
+    of_data = [setting for setting in settings if setting.startswith("dataset.")]
+    run_dir = output or run_folder(compose([], dataset, scale, protocol, of_data).dataset, scale, protocol)
     failures = run_experiments(tables, options, run_dir / EXPERIMENTS_FOLDER)
     if failures is not None:
         write_summary(run_dir, [table.name for table in tables])
@@ -158,10 +159,14 @@ def _run_board(jobs: list[Job], run_dir: Path) -> None:
     team = form_team(runtime)
     if team is None or team.leads:  # said now, not after hours
         check_writable(run_dir, "--output")
-        check_writable(Path(runtime.store), "runtime.store")
+        refused = _not_writable(Path(runtime.store))
+        if refused and (team or not (Path(runtime.store) / "artifacts").is_dir()):
+            raise refused
         earlier_run(run_dir)
     if (plan := plan_in_team(jobs, team)) is None:
         return
+    if refused and any(artifact is None for _, artifact in plan.artifacts()):
+        raise refused
     runner = Runner(plan, team, run_dir)
     runner.follow_pace()
     with GrowingBoard(runner, run_dir) as board:
@@ -171,6 +176,15 @@ def _run_board(jobs: list[Job], run_dir: Path) -> None:
     announce(results, run_dir)
     failures = [f"{r.run.title.replace(' · ', ' ')}: {r.reason}" for r in results if r.status == "failed"]
     end(failures + runner.reference_failures)
+
+
+def _not_writable(store: Path) -> ConfigError | None:
+    """Why nothing can be stored. A store that holds everything may be read-only."""
+    try:
+        check_writable(store, "runtime.store")
+    except ConfigError as error:
+        return error
+    return None
 
 
 def end(failures: list[str]) -> None:

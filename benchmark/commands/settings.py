@@ -11,11 +11,15 @@ from methods.setting_rows import setting_rows
 
 
 def print_settings(name: str) -> None:
-    """Print key, type, range, defaults, meaning and source of each setting. MethodError if there is no such method."""
+    """Print key, type, range, defaults, meaning and sources of each setting. MethodError if there is no such method."""
     method = find_method(name)
     for row in setting_rows(method):
         kind = f"{row.type}, {row.limits}" if row.limits else row.type
         console.print(Text.assemble((f"method.{name}.{row.key}", "bold"), (f"  {kind}", "dim")))
-        texts = [f"default {row.default}", row.meaning, row.source and f"source: {row.source}"]
+        sources = [
+            f"{value}: {source}" if len(row.sources) > 1 else f"source: {source}"
+            for value, source in row.sources.items()
+        ]
+        texts = [f"default {row.default}", row.meaning, *sources]
         for text in filter(None, texts):
             console.print(Padding(Text(text), (0, 0, 0, 4)), soft_wrap=False)

@@ -2,7 +2,8 @@
 
 A resample draws as many images as there are, with replacement, and every image counts as often as it was drawn.
 The draws depend on the image ids alone, so that resample b is the same set of images for every method and seed:
-differences between methods are paired.
+differences between methods are paired. A score that rests on few images varies too little among resamples of them, so
+that resamples are moved away from it (`widened`).
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ def write_resamples(
 
     key, score_key: of the artifact and of its scores; rows: its metric rows; held_out: `evaluation.held_out`
     data: `results.changes.data_changes` of its records
-    The tuned variant is resampled from the images its threshold was not tuned on. A threshold stays as it was
-    chosen, the oracle too: choosing it again would compare other CAMs. Confusion with context is resampled where all
-    images have context labels; the counts do not say which of them have.
+    The tuned variant is resampled from the images its threshold was not tuned on. No threshold is
+    chosen again, not even the oracle's: other CAMs would be compared. Confusion with context is resampled only where
+    all images have context labels, since the counts do not say which images have them.
     """
     chosen = {r["variant"]: r["threshold"] for r in rows if r["metric"] == "miou" and r["variant"] != "curve"}
     paths = {variant: resamples_path(run_dir, key, variant, data) for variant in chosen}
@@ -70,8 +71,8 @@ def resample(
     """Scores of `RESAMPLES` bootstrap samples of the images not in `left_out`.
 
     threshold: of CAM counts, one of the stored ones; None for label maps
-    ratios: confusion ratios of the scores; those that are not the counts' (of other images) are not resampled.
-            None: all are
+    ratios: confusion ratios among the scores. One that these counts do not give was made of other images, and is
+            not resampled. None: all are resampled
     """
     ids = sorted(set(counts.images) - left_out)
     position = {image: i for i, image in enumerate(ids)}
@@ -110,28 +111,55 @@ def resample(
         kept = [j for j in kept if np.isclose(own[j], ratios.get(pairs[j], np.nan), rtol=1e-9)]
     digest = hashlib.sha256("\n".join(ids).encode()).hexdigest()
     generator = np.random.default_rng(int(digest[:16], 16))
-    iou, accuracy, ratio = [], [], []
-    for _ in range(RESAMPLES // _CHUNK):
-        weights = draw(generator, len(ids), _CHUNK)
-        intersection, true, found = (
-            of @ weights for of in (hits, truths, predictions)
-        )  # (C + 1, chunk) each
+
+    def scores(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """IoU by class, accuracy and confusion ratios, (R, ...) each; weights: (images, R)"""
+        intersection, true, found = (of @ weights for of in (hits, truths, predictions))  # (C + 1, R) each
         union = true + found - intersection
-        iou.append(np.divide(intersection, union, out=np.full_like(union, np.nan), where=union > 0).T)
+        iou = np.divide(intersection, union, out=np.full_like(union, np.nan), where=true > 0)
         pixels = true.sum(0)
         right = intersection.sum(0)
-        accuracy.append(np.divide(right, pixels, out=np.full_like(right, np.nan), where=pixels > 0))
-        ratio.append(confusion(weights, intersection)[kept].T if kept else np.empty((_CHUNK, 0)))
-    by_class = np.concatenate(iou)
+        accuracy = np.divide(right, pixels, out=np.full_like(right, np.nan), where=pixels > 0)
+        ratio = confusion(weights, intersection)[kept].T if kept else np.empty((weights.shape[1], 0))
+        return iou.T, accuracy[:, None], ratio
+
+    drawn = [scores(draw(generator, len(ids), _CHUNK)) for _ in range(RESAMPLES // _CHUNK)]
+    whole = scores(np.ones((len(ids), 1)))
+    rests_on = (truths + predictions - hits, truths.sum(axis=0)[None], hits[[objects[j] for j in kept]])
+    by_class, accuracies, ratios_drawn = (
+        widened(np.concatenate(made), own[0], effective_images(pixels))
+        for made, own, pixels in zip(zip(*drawn), whole, rests_on)
+    )
     return Resamples(
         np.nanmean(by_class, axis=1),
         by_class,
         naming.labels,
         digest[:24],
-        np.concatenate(accuracy),
-        np.concatenate(ratio),
+        accuracies[:, 0],
+        ratios_drawn,
         tuple(pairs[j] for j in kept),
     )
+
+
+def effective_images(pixels: Any) -> np.ndarray:
+    """How many images a sum over images rests on, by row: Kish's effective sample size (Survey Sampling, 1965).
+
+    pixels: (M, images), an array or sparse; returns (M,) from 1 to the number of images, 0 where there are no pixels
+    """
+    weights = scipy.sparse.csr_array(pixels)
+    total, squares = weights.sum(axis=1), weights.power(2).sum(axis=1)
+    return np.divide(total**2, squares, out=np.zeros(len(total)), where=squares > 0)
+
+
+def widened(drawn: np.ndarray, value: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Resamples (B, M) of scores (M,) that rest on so many images (M,), with n/(n - 1) times their variance.
+
+    A bootstrap draws from the n images that there are, whose variance is that of ddof 0: (n - 1)/n of what is meant.
+    For all images together that is nothing, but of 100 images a class may be on ten, as few as nine of which count
+    where some of its regions are large. A class of one image counts as one of two: its variance stays unknown.
+    """
+    rests_on = np.maximum(images, 2)
+    return value + np.sqrt(rests_on / (rests_on - 1)) * (drawn - value)  # type: ignore[no-any-return]
 
 
 def draw(generator: np.random.Generator, images: int, resamples: int) -> np.ndarray:

@@ -48,7 +48,7 @@ def score_classifications(artifact_dir: Path, dataset: Dataset, split: str, *, s
 def average_precisions(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Average precision of each class: precision at the rank of each image that has it, averaged; not interpolated.
 
-    Images of equal score share a rank, the last of theirs.
+    Images of equal score share a rank, the last that any of them would have.
     scores: (N, C), the higher the likelier; labels: (N, C) bool; returns (C,), NaN for a class in no image
     """
     return np.array(

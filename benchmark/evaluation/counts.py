@@ -14,6 +14,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -119,7 +120,7 @@ class Counts:
     count: np.ndarray
 
     @staticmethod
-    def read(path: Path) -> Counts:
+    def read(path: Path | BinaryIO) -> Counts:
         table = pq.read_table(path).unify_dictionaries().combine_chunks()
         column = {name: table[name].combine_chunks() for name in table.column_names if name != "image"}
         image = table["image"].combine_chunks()

@@ -26,7 +26,7 @@ from benchmark.evaluation.curves import (
 )
 from benchmark.evaluation.ground_truth import GroundTruth, read_label_map
 from benchmark.evaluation.parallel import map_in_order
-from benchmark.evaluation.scores import MetricRow, absent_classes, mean_iou, metric_rows
+from benchmark.evaluation.scores import MetricRow, absent_classes, false_alarms, mean_iou, metric_rows
 from benchmark.evaluation.tallies import Tally
 from datasets.base import DataError, Dataset
 from methods.artifacts import Cam, CamReader, label_map_path
@@ -110,7 +110,7 @@ def score_label_maps(
     rows.append(row("ignored_predictions", float(ignored)))
     notes += _uncovered(truth, scored)
     if ignored:
-        notes.append(f"{ignored} scored pixels were predicted 255 and count as background")
+        notes.append(f"{ignored:,} scored pixels were predicted 255 and count as background")
     notes += _absence(matrix, truth)
     return Scores(rows, notes, len(scored), counts_path)
 
@@ -194,7 +194,7 @@ def score_cams(
         size = float(len(held_out))
         rows.append(MetricRow(stage, "tuned", split, "held_out_images", size, threshold=best, images=images))
         notes.append(
-            f"tuned uses masks: its threshold is chosen on {len(held_out)} held-out images, scored are {images}"
+            f"tuned uses masks: its threshold is chosen on {len(held_out):,} held-out images, scored are {images:,}"
         )
     else:
         notes.append("no tuned threshold: a single image leaves none to hold out")
@@ -293,7 +293,7 @@ def _flatness(maps: np.ndarray) -> list[str]:
         f"nearly constant (their values differ by less than {FLAT:g})": constant,
     }
     return [
-        f"{count} of {total} maps are {what}, so they locate nothing"
+        f"{count:,} of {total:,} maps are {what}, so they locate nothing"
         for what, count in found.items()
         if total and count >= NOTED * total
     ]
@@ -326,7 +326,7 @@ def scored_ids(
     if not scored:
         return (), [NO_MASKS]
     if len(scored) < len(wanted):
-        return scored, [f"scored on {len(scored)} of {len(wanted)} images: the others have no mask"]
+        return scored, [f"scored on {len(scored):,} of {len(wanted):,} images: the others have no mask"]
     return scored, []
 
 
@@ -360,19 +360,20 @@ def _uncovered(truth: GroundTruth, ids: Sequence[str]) -> list[str]:
     covered = sum(truth.has_context(i) for i in ids) if truth.dataset.contexts else len(ids)
     if covered == len(ids):
         return []
-    return [f"confusion with context over {covered} of {len(ids)} images: the others have no context labels"]
+    return [
+        f"confusion with context over {covered:,} of {len(ids):,} images: the others have no context labels"
+    ]
 
 
 def _absence(matrix: np.ndarray, truth: GroundTruth) -> list[str]:
-    """Notes on classes that the scored masks lack: left out of the mean, or in it with an IoU of 0."""
-    merged, labels = merge_context(matrix, len(truth.dataset.classes)), truth.naming.labels
-    absent = absent_classes(merged, labels)
-    invented = [
-        label for label, true, found in zip(labels, merged.sum(1), merged.sum(0)) if found and not true
-    ]
-    notes = []
-    if absent:
-        notes.append(f"in neither ground truth nor prediction, left out of the mean: {', '.join(absent)}")
-    if invented:
-        notes.append(f"predicted but not in the ground truth, IoU 0: {', '.join(invented)}")
+    """Notes on classes that the scored masks lack, and so on the mean and the false alarms."""
+    merged = merge_context(matrix, len(truth.dataset.classes))
+    absent = absent_classes(merged, truth.naming.labels)
+    if not absent:
+        return []
+    notes = [f"not in the ground truth, left out of the mean: {', '.join(absent)}"]
+    if alarms := float(false_alarms(merged)):
+        notes.append(
+            f"{100 * alarms:.2g} % of the scored pixels were predicted as classes not in the ground truth"
+        )
     return notes

@@ -9,7 +9,7 @@ from datasets.base import IGNORE
 
 
 def image_mean_iou(counts: Counts) -> dict[str, float]:
-    """Mean IoU of each image by id, over the classes (with the background) in its truth or its prediction.
+    """Mean IoU of each image by id, over the classes (with the background) in its truth.
 
     counts: of label maps; NaN for an image without a scored pixel. These do not average to the board's mIoU, which
     sums all images' counts first; they say which images are easy, hard or disputed.
@@ -24,9 +24,8 @@ def image_mean_iou(counts: Counts) -> dict[str, float]:
         index = counts.image.astype(np.intp) * classes + class_of
         return np.bincount(index, weights, images * classes).reshape(images, classes)
 
-    both = pixels(truth, counts.count * (truth == predicted))
-    union = pixels(truth, counts.count) + pixels(predicted, counts.count) - both
-    present = (union > 0).sum(1)
+    both, true = pixels(truth, counts.count * (truth == predicted)), pixels(truth, counts.count)
+    union = true + pixels(predicted, counts.count) - both
     with np.errstate(invalid="ignore"):
-        iou = np.divide(both, union, out=np.zeros_like(both), where=union > 0).sum(1) / present
+        iou = np.divide(both, union, out=np.zeros_like(both), where=true > 0).sum(1) / (true > 0).sum(1)
     return dict(zip(counts.images, iou.tolist()))

@@ -54,17 +54,17 @@ def _diagonal(matrix: np.ndarray) -> np.ndarray:
 
 
 def class_iou(matrix: np.ndarray) -> np.ndarray:
-    """Intersection over union per class: (..., C, C) -> (..., C); NaN for a class absent from both sides.
+    """Intersection over union per class: (..., C, C) -> (..., C); NaN for a class absent from the ground truth.
 
-    Published code mostly drops a class that is absent from the ground truth even where it is predicted; here
-    such a class counts with 0.
+    Such a class cannot be found. As 0, a single pixel that is wrongly predicted as it would cost as much as a whole
+    class that is missed; `false_alarms` counts these pixels, and they cost the classes that they are taken from.
     """
-    intersection = _diagonal(matrix)
-    return _ratio(intersection, matrix.sum(-1) + matrix.sum(-2) - intersection)
+    intersection, truth = _diagonal(matrix), matrix.sum(-1)
+    return _ratio(intersection, np.where(truth > 0, truth + matrix.sum(-2) - intersection, 0))
 
 
 def mean_iou(matrix: np.ndarray) -> np.ndarray:
-    """Mean of `class_iou` over the classes present in ground truth or prediction: (..., C, C) -> (...)."""
+    """Mean of `class_iou` over the classes of the ground truth, the same for all predictions: (..., C, C) -> (...)."""
     iou = class_iou(matrix)
     return _ratio(np.nansum(iou, -1), np.sum(~np.isnan(iou), -1))
 
@@ -101,8 +101,14 @@ def confusion_ratios(
 
 
 def absent_classes(matrix: np.ndarray, labels: Sequence[str]) -> tuple[str, ...]:
-    """Classes in neither ground truth nor prediction of a (C, C) matrix, which the mIoU leaves out."""
-    return tuple(label for label, iou in zip(labels, class_iou(matrix)) if np.isnan(iou))
+    """Classes that the ground truth of a (C, C) matrix lacks, which the mIoU leaves out."""
+    return tuple(label for label, pixels in zip(labels, matrix.sum(-1)) if not pixels)
+
+
+def false_alarms(matrix: np.ndarray) -> np.ndarray:
+    """Share of pixels that are predicted as classes absent from the ground truth: (..., C, C) -> (...)."""
+    absent = np.where(matrix.sum(-1) > 0, 0, matrix.sum(-2))
+    return _ratio(absent.sum(-1), matrix.sum((-2, -1)))
 
 
 def metric_rows(
@@ -119,6 +125,8 @@ def metric_rows(
         rows += [
             row(metric, float(value), class_name=label) for label, value in zip(naming.labels, score(matrix))
         ]
+    if absent_classes(matrix, naming.labels):
+        rows.append(row("false_alarms", float(false_alarms(matrix))))
     ratios = confusion_ratios(extended, naming.contexts, len(naming.classes), found)
     rows += [
         row(

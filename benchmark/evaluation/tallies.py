@@ -15,7 +15,7 @@ from benchmark.evaluation.scores import MetricRow
 
 SIZES = ("small", "medium", "large")
 SIZE_LIMITS = (0.1, 0.25)
-"""Shares of an image's scored pixels from which a class's region in it is medium, large."""
+"""The region of a class in an image is medium, or large, from these shares of the image's scored pixels on."""
 
 CLASS_COUNTS = ("0", "1", "2", "3+")
 """Numbers of object classes in an image's ground truth."""
@@ -25,9 +25,9 @@ class Tally:
     """What the pass over label maps adds up for the metrics that the confusion matrix does not give.
 
     boundary: (4,) sums of `boundary_counts`
-    by_size:  (3, C + 1, 3) pixels of intersection, ground truth and prediction by size of the class's region in the
-              image and class, over the images that have the class; `size_images` (3,): with such a region
-    by_count: (4, C + 1, 3) the same by number of object classes in the image, over all classes; `count_images` (4,)
+    by_size:  (3, C + 1, 3) by size and class: pixels of intersection, ground truth and prediction, over the images in
+              which the class has a region of that size; `size_images` (3,): images that have any region of the size
+    by_count: (4, C + 1, 3) the same by number of object classes in the image, and class; `count_images` (4,)
     """
 
     def __init__(self, classes: int) -> None:
@@ -60,7 +60,7 @@ class Tally:
         return self
 
     def rows(self, row: Callable[..., MetricRow]) -> Iterator[MetricRow]:
-        """All its scores, of subsets those that have images; row: as of `metric_rows`."""
+        """All its scores, without those of subsets that have no images; row: makes one, as in `metric_rows`."""
         for metric, value in zip(("recall", "precision", "f1"), boundary_scores(self.boundary)):
             yield row(f"boundary_{metric}", value)
         yield from _subset_rows("miou_by_size", SIZES, self.by_size, self.size_images, row)
@@ -76,9 +76,7 @@ def _subset_rows(
 
 
 def mean_iou_of_sums(sums: np.ndarray) -> float:
-    """mIoU from pixels of intersection, ground truth and prediction by class, (C, 3); classes without any are left
-    out, as in `scores.mean_iou`."""
-    both, truth, predicted = sums.T
-    union = truth + predicted - both
-    present = union > 0
-    return float(np.mean(both[present] / union[present])) if present.any() else float("nan")
+    """mIoU from pixels of intersection, ground truth and prediction by class, (C, 3), over the classes of the ground
+    truth as in `scores.mean_iou`."""
+    both, truth, predicted = sums[sums[:, 1] > 0].T
+    return float(np.mean(both / (truth + predicted - both))) if len(truth) else float("nan")

@@ -15,7 +15,7 @@ from benchmark.execution import training
 from benchmark.store import SCRATCH
 from datasets.base import DataError, Dataset, DenseMap, Sample, TrainingView
 from datasets.loading.loader import Batch, ImageBatch, TrainLoader, image_batches
-from datasets.recipe import Normalisation, Recipe
+from datasets.recipe import Normalisation, Recipe, View
 from methods.base import Artifact, Supervision
 from methods.layers.weights.files import fetch
 
@@ -71,6 +71,7 @@ class RunContext:
         normalisation: Normalisation,
         batch_size: int,
         dense_maps: Mapping[str, DenseMap] | None = None,
+        views: Sequence[View] = (),
     ) -> Callable[[int, int], Iterator[Batch]]:
         loader = TrainLoader(
             samples,
@@ -85,6 +86,7 @@ class RunContext:
             cache_bytes=self._runtime.cache_mb << 20,
             rank=self._fabric.global_rank,
             world_size=self._fabric.world_size,
+            views=views,
         )
         self._loaders.append(loader)
         return loader.batches
@@ -134,7 +136,7 @@ class RunContext:
         self._training_seconds += time.perf_counter() - began
 
     def training_costs(self) -> dict[str, float]:
-        """Of the stage's trainings, where a step was taken: seconds a step, and the share of waiting for data."""
+        """Seconds for each step of the stage's trainings, and the share spent waiting for data; empty without a step."""
         if not self._steps:
             return {}
         waited = sum(loader.wait_seconds for loader in self._loaders)

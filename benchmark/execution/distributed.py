@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
+
+import psutil
 
 from benchmark.console import console
 from benchmark.provenance import world_size
@@ -59,7 +63,7 @@ class Team:
         return None if (run, stage) == _DONE else (run, stage)
 
     def agree(self, error: str | None) -> str | None:
-        """After a stage: this process's failure in, the first failure of any process out.
+        """After a stage, exchange failures: takes this process's, returns the first of any process.
 
         Where some processes are still training with one that has failed, none could go on: then the run ends,
         and the same command resumes it.
@@ -90,7 +94,17 @@ class Team:
 
 def form_team(runtime: RuntimeConfig) -> Team | None:
     """The processes of this run under torchrun; None without it."""
-    return Team(make_fabric(runtime)) if world_size() > 1 else None
+    if world_size() <= 1:
+        return None
+    threading.Thread(target=_end_with, args=(os.getppid(),), name="launcher watch", daemon=True).start()
+    return Team(make_fabric(runtime))
+
+
+def _end_with(launcher: int) -> None:
+    """torchrun that is killed tells its processes nothing: they would train on, or wait for each other for ever."""
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(launcher).wait()
+    os._exit(1)
 
 
 def make_fabric(runtime: RuntimeConfig) -> Fabric:

@@ -21,7 +21,7 @@ class FinishedRuns:
         self._title = max(len(run.title) for run in runs)
 
     def show(self, result: RunResult, left: str = "") -> None:
-        """Print what a run has scored and taken; nothing of one that has no result, whose reason has been said.
+        """Print the scores and costs of a run. One without a result has no line: its reason was printed before.
 
         left: how long the others will take
         """
@@ -33,7 +33,7 @@ class FinishedRuns:
             heading = "".join(f"{name:>{WIDTH}}" for name in COLUMNS)
             console.print(f"{'mIoU in %':<{self._title}}{heading}", style="bold", markup=False)
         scores = "".join(f"{_miou(result, *where):>{WIDTH}}" for where in COLUMNS.values())
-        progress = f" · {self._done} of {self._total} through" if self._total > 1 else ""
+        progress = f" · {self._done} of {self._total} done" if self._total > 1 else ""
         if left and self._done < self._total:
             progress += f", {left}"
         console.print(

@@ -54,7 +54,7 @@ class Pace:
         if outcome.failure:
             self._remaining.dropped(task.key)
         else:
-            known = outcome.cached or outcome.resumed  # which tells nothing of how long others take
+            known = outcome.cached or outcome.resumed  # its time does not show how long others take
             self._remaining.finished(task.key, now - self._begun[task.name], known)
 
     def drop(self, tasks: Iterable[Task]) -> None:

@@ -22,11 +22,11 @@ from benchmark.store import StoredArtifact
 from datasets.base import DataError
 
 TRACEBACKS = "tracebacks"
-"""Folder in a run's, with a file for each failure."""
+"""Subfolder of the run's folder, with a file for each failure."""
 MEMORY = ("host_memory_mb", "device_memory_mb")
-"""What a stage's manifest says of its peaks; see `PeakMemory`."""
+"""Keys of the peaks of memory in a stage's manifest; see `PeakMemory`."""
 COSTS = (*MEMORY, "step_seconds", "wait_share")
-"""What it says of its costs beside its seconds, where it can; the last two of trainings, see `RunContext`."""
+"""Keys of all costs there besides seconds, where known; trainings alone have the last two, see `RunContext`."""
 
 
 @dataclass
@@ -51,7 +51,7 @@ class RunResult:
 
     @property
     def seconds(self) -> float:
-        """Of all stages and their scoring; stored ones took them when they were made."""
+        """Seconds of all stages and their scoring; for stored ones, those that making them took."""
         return sum(cost["seconds"] for cost in self.costs())
 
     def costs_said(self) -> str:
@@ -79,17 +79,17 @@ class Runner:
         self._processes = 1 if team else process_count(plan)
         self._logs: dict[int, RunLog] = {}
         self._logged: dict[int, list[int]] = {}
-        """Runs that want what is being trained, by the one that its task names."""
+        """For the run that a running task names: all runs that want the result."""
         self.pace: Pace | None = None
 
     def follow_pace(self) -> None:
-        """Say how long it will take, and go on saying what is left; where there is something to do."""
+        """If anything is to be done, say how long it will take, and from time to time what is left."""
         if any(artifact is None for _, artifact in self.plan.artifacts()):
             self.pace = Pace(self.plan, self._processes)
             self.pace.announce()
 
     def run(self, finished: Callable[[RunResult], None] = lambda result: None) -> list[RunResult]:
-        """Execute every run; the results are in the order of the plan. What is finished is stored, also when Ctrl-C comes.
+        """Execute every run; the results are in the order of the plan. What is finished is stored, even after Ctrl-C.
 
         finished: told each result as soon as it is there
         Raises DataError before anything is computed if a mask that will be opened is faulty.
@@ -234,7 +234,7 @@ class Runner:
             path.unlink(missing_ok=True)
 
     def _open_logs(self, task: Task, agenda: Agenda) -> None:
-        """For all runs that want the task, whose losses are theirs."""
+        """Open the logs of all runs that want the task: each logs its losses."""
         self._logged[task.run] = agenda.wanting(task)
         for number in self._logged[task.run]:
             self._open_log(number)

@@ -12,8 +12,8 @@ from benchmark.planning.plan import Plan, PlannedStage
 class Task:
     """An artifact to be made, or its scores.
 
-    name: stage (or scoring) and key, which runs that share an artifact share, too: stages of two names may do the
-          same and have equal keys, and the store keeps an artifact for each
+    name: stage (or scoring) and key. Runs that share an artifact share the task. The key alone is not enough: two
+          stages that do the same have equal keys, and the store keeps an artifact for each name
     run, stage: indices into the plan, of the first run that wants it
     scoring: whether the scores are meant
     needs: names of the tasks that have to be done before
@@ -41,8 +41,8 @@ class Outcome:
     """What became of a task.
 
     cached: it was stored before; resumed: a part of it was
-    failure: why there is nothing, one line, "" otherwise
-    traceback: in full, where an exception was why
+    failure: one line that says why there is no result; "" where there is one
+    traceback: the whole of it, where an exception was the reason
     """
 
     cached: bool = False
@@ -60,9 +60,10 @@ def scores_name(planned: PlannedStage) -> str:
 
 
 def run_tasks(plan: Plan, run: int) -> list[Task]:
-    """The tasks of a run, what comes first first: each artifact, then its scores.
+    """The tasks of a run in order: each artifact, then its scores.
 
-    What is not among the run's stages is stored: `check` leaves out what recorded weights were learnt from.
+    An input that is not among the run's stages is stored already: `check` starts from recorded weights and leaves
+    out the stages before them.
     """
     found = []
     own = {artifact_name(planned) for planned in plan.runs[run].stages}
@@ -80,7 +81,7 @@ class Agenda:
     """The tasks of all runs: which is next, and which runs are through.
 
     Of those that can begin, the one of the largest `urgency` comes first, and among equals the first in the plan.
-    A failed task fails the runs that want it; what they alone want is not begun any more.
+    A failed task fails the runs that want it; tasks that only these runs want are not begun any more.
     """
 
     def __init__(self, runs: Sequence[list[Task]], urgency: Callable[[Task], float] | None = None) -> None:
@@ -139,7 +140,7 @@ class Agenda:
 
     @property
     def running(self) -> bool:
-        """Whether a task has begun and not ended. Raises RuntimeError where none has and one can never begin."""
+        """Whether any task is under way. Raises RuntimeError where none is, and one that is left can never begin."""
         if not self._running and any(
             name not in self.outcomes
             for run, names in self._wanted.items()

@@ -15,9 +15,9 @@ from benchmark.planning.changes import data_of
 from methods.experiment import ExperimentRow
 from results.directions import Scored, smallest_effect
 from results.experiments import compared_rule
+from results.intervals import Sampled
 from results.reported import ReportedNumber, find_reported
 from results.resamples import load_resamples, resamples_path
-from results.significance import Sampled
 
 if TYPE_CHECKING:
     from benchmark.execution.runner import RunResult

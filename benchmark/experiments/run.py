@@ -91,6 +91,7 @@ def _write(
     table: Table, done: tuple[Runner, list[RunResult]] | None, options: Options, folder: Path
 ) -> tuple[list[Direction], list[str]]:
     """Table and comparisons of an experiment that has run, and why scores are missing where something failed."""
+    from benchmark.experiments.row_panels import illustrate_rows
     from benchmark.run_folder.leaderboard import records_of_run, resample_run
     from results.io import records_frame
 
@@ -112,6 +113,8 @@ def _write(
     if done:
         for result in results:
             resample_run(done[0].plan, result, folder)
+        rows = list(zip(table.experiment.rows, by_row, strict=True))
+        illustrate_rows(done[0].plan, table.file_name, rows, folder)
     measured, found = [], []
     cells: dict[tuple[str, str], Scored] = {}
     for column in table.columns:

@@ -59,7 +59,7 @@ def evaluate(
     given = {Kind.CAM: cams, Kind.PSEUDO_LABEL: pseudo_labels, Kind.PREDICTION: predictions}
     folders = {kind: folder for kind, folder in given.items() if folder is not None}
     config.method = {method.name: external_config(config, folders, split, background_threshold)}
-    run_dir = output or run_folder(config.dataset.name, scale, protocol)
+    run_dir = output or run_folder(config.dataset, scale, protocol)
     check_writable(run_dir, "--output")
     check_writable(Path(config.runtime.store), "runtime.store")
     earlier_run(run_dir)

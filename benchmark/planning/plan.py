@@ -233,7 +233,10 @@ def _plan_run(job: Job, method: Method, seed: int, view: TrainingView, keys: _Ke
 def _own_stages(job: Job, method: Method, view: TrainingView) -> list[Stage]:
     """What the method declares; MethodError where it raises anything else, and where stages do not follow each other."""
     try:
-        stages = list(method.stages(job.config.method[method.name], view, job.config.shared))
+        declared = method.stages(job.config.method[method.name], view, job.config.shared)
+        if declared is None:
+            raise MethodError(f"method {method.name}: stages() returns None; return the list of stages")
+        stages = list(declared)
         _ = (
             method.deviations
         )  # the leaderboard reads them, and a faulty file is to fail before hours of training

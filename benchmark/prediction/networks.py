@@ -6,6 +6,7 @@ says which stage it was: nothing is imported or called but stages of registered 
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Iterator, Sequence
@@ -111,7 +112,7 @@ def of_run(run_dir: Path, method: str | None, seed: int | None) -> Path:
 
 def load(folder: Path) -> Predictor:
     """The predictor of a finished artifact: predictions, or the network that predictions were made with."""
-    folder = folder.resolve()
+    folder = Path(os.path.realpath(folder))  # `resolve` raises for links in a circle
     store = Store(folder.parents[2] if len(folder.parents) > 2 else folder)
     damaged = (folder / "manifest.json").exists()
     artifact = store.intact(folder.parent.name, folder.name)

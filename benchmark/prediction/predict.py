@@ -135,7 +135,7 @@ def segment(predictor: Predictor, samples: Sequence[Sample], work: Path, device:
     run = function_of(predictor.function)
     try:
         run(context, predictor.settings)
-    except (DataError, MethodError):
+    except (DataError, MethodError, OSError):
         raise
     except Exception as error:  # of safetensors and torch, which share no base
         if disk_is_full(error):

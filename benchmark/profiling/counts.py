@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.config import plain
 from benchmark.console import console
-from benchmark.failures import one_line
+from benchmark.failures import one_line, package_of
 from benchmark.planning.code_version import code_version
 from benchmark.provenance import machine, packages
 from benchmark.store import StoredArtifact, content_key
@@ -87,7 +87,7 @@ class Costs:
         except Exception as error:  # the leaderboard is wanted without it, too
             if key not in _said:
                 _said.add(key)
-                reason = one_line(error, Path(store.root))
+                reason = one_line(error, Path(store.root), [package_of(stage.profile)])
                 console.print(f"{stage.name}: its network is not counted: {reason}", markup=False)
             return None
         with store.building(NAME, key) as work:

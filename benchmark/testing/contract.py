@@ -39,6 +39,7 @@ from datasets.files.images import image_size
 from methods.artifacts import CamReader
 from methods.base import Inputs, Kind, Method, NotRunnable, Stage, settings_of_inputs
 from methods.registry import find_method
+from methods.setting_rows import setting_rows
 
 STEPS = 2
 SCALE = "nano"
@@ -60,19 +61,23 @@ class MethodContract:
     settings: ClassVar[Sequence[str]] = ()
 
     @pytest.fixture(scope="class")
-    def name(self) -> str:
-        return self.method
+    @classmethod
+    def name(cls) -> str:
+        return cls.method
 
     @pytest.fixture(scope="class")
-    def overrides(self) -> Sequence[str]:
-        return self.settings
+    @classmethod
+    def overrides(cls) -> Sequence[str]:
+        return cls.settings
 
     @pytest.fixture(scope="class")
-    def trial(self, name: str, overrides: Sequence[str], tmp_path_factory: pytest.TempPathFactory) -> Trial:
-        return Trial(name, self.until, overrides, tmp_path_factory.mktemp(name))
+    @classmethod
+    def trial(cls, name: str, overrides: Sequence[str], tmp_path_factory: pytest.TempPathFactory) -> Trial:
+        return Trial(name, cls.until, overrides, tmp_path_factory.mktemp(name))
 
     @pytest.fixture(scope="class")
-    def done(self, trial: Trial) -> RunResult:
+    @classmethod
+    def done(cls, trial: Trial) -> RunResult:
         """The trial run without an interruption."""
         result = trial.run("whole")
         assert result.status == "done", result.reason
@@ -92,6 +97,10 @@ class MethodContract:
                     assert fault == "", f"{preset}, stage {stage.name}: {fault}"
             keys = [[content_key(plain(s.settings)) for s in each] for each in (stages, again)]
             assert keys[0] == keys[1], f"{preset}: settings differ from one call of stages() to the next"
+
+    def test_its_sources_are_of_its_settings(self, name: str) -> None:
+        """`sources.yaml`, where there is one, can be read and names settings that there are. A value may have none."""
+        assert setting_rows(find_method(name))
 
     def test_its_networks_are_counted(self, name: str) -> None:
         """Each stage with a network says which; all are counted on the meta device."""

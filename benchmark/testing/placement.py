@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from benchmark.execution import training
 from benchmark.execution.context import RunContext, mask_dense_map
 from benchmark.execution.training import seed_everything
 from benchmark.planning.plan import Plan, PlannedRun
 from benchmark.store import SCRATCH
 from benchmark.testing.simulated_cuda import simulated_cuda
-from datasets.base import DenseMap, Sample
-from datasets.loading.loader import Batch
-from datasets.recipe import Normalisation, Recipe
 from methods.base import Artifact, Supervision, function_of
 
 STEPS, BATCH = 2, 4
@@ -37,7 +33,7 @@ def run_on_simulated_cuda(plan: Plan, run: PlannedRun, folder: Path) -> None:
             (output / SCRATCH).mkdir(parents=True)
             context = _Context(
                 _Fabric(device),  # type: ignore[arg-type]
-                plan.config.runtime,
+                replace(plan.config.runtime, max_iterations=STEPS),
                 plan.dataset.training_view(),
                 {role: made[up.stage.name] for role, up in planned.inputs.items()},
                 output,
@@ -53,24 +49,15 @@ def run_on_simulated_cuda(plan: Plan, run: PlannedRun, folder: Path) -> None:
 class _Context(RunContext):
     def train_batches(
         self,
-        samples: Sequence[Sample],
-        recipe: Recipe,
-        normalisation: Normalisation,
+        samples: Any,
+        recipe: Any,
+        normalisation: Any,
         batch_size: int,
-        dense_maps: Mapping[str, DenseMap] | None = None,
-    ) -> Callable[[int, int], Iterator[Batch]]:
-        return super().train_batches(samples, recipe, normalisation, min(batch_size, BATCH), dense_maps)
-
-    def train(
-        self,
-        network: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        losses: training.Losses,
-        batches: Callable[[int, int], Iterator[Batch]],
-        iterations: int,
-        learning_rate: Callable[[int], float],
-    ) -> None:
-        super().train(network, optimizer, losses, batches, min(iterations, STEPS), learning_rate)
+        dense_maps: Any = None,
+        views: Any = (),
+    ) -> Any:
+        fewer = min(batch_size, BATCH)
+        return super().train_batches(samples, recipe, normalisation, fewer, dense_maps, views)
 
 
 class _Fabric:

@@ -16,8 +16,8 @@ from datasets.bluefilm import defects as bluefilm_defects
 from datasets.bluefilm import scene as bluefilm_scene
 from datasets.bluefilm import surface as bluefilm_surface
 from datasets.drawing import primitives as drawing
-from datasets.drawing.generated import IMAGES, MASKS, SPLITS, Drawn, GeneratedDataset
-from datasets.limits import Count, Natural, Share, Within
+from datasets.drawing.generated import IMAGES, MASKS, SPLITS, Drawn, GeneratedDataset, Pictures
+from datasets.limits import Natural, Share, Within
 
 FROZEN = {
     "images/train": "672ef132b1eeb43600ee1ea7995e5b1f95b7e60f4e2d49f2edc05eaa6194450d",
@@ -41,8 +41,8 @@ class BlueFilmConfig(DatasetConfig):
     """
 
     name: str = "bluefilm"
-    train: Count = 960
-    val: Count = 240
+    train: Pictures = 960
+    val: Pictures = 240
     good: Share = 0.1
     size: Annotated[int, Within(48, 2048)] = 96
     seed: Natural = 0

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from datasets.base import DataError
 from datasets.files.fingerprints import cache_file, file_digests
+from datasets.files.listing import open_regular
 
 # fmt: off
 CLASSES = (
@@ -98,7 +99,7 @@ def read_annotations(
         return entry
 
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = json.load(file, object_hook=take)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); {GET_AGAIN}") from None

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from filelock import FileLock
@@ -23,8 +23,10 @@ from platformdirs import user_cache_path
 
 from datasets.base import DataError, Dataset, DatasetConfig, Fingerprint, Problem, Sample
 from datasets.files.cores import usable_cores
-from datasets.limits import first_fault
+from datasets.limits import Within, first_fault
 
+Pictures = Annotated[int, Within(1, 1_000_000)]
+"""Of a split: a million take hours to draw."""
 SPLITS = ("train", "val")
 IMAGES, MASKS = "images", "masks"
 

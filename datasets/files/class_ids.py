@@ -8,6 +8,7 @@ the first is id 0); greyscale images of 8 and 16 bits keep their values.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from datasets.base import IGNORE, DataError
+from datasets.files.decoding import opened
 from datasets.files.palette import VOC_COLOURS, VOC_PALETTE, Colour
 
 
@@ -25,7 +27,7 @@ def convert_folder(source: Path, target: Path, colours: Sequence[Colour], keep: 
     colours: of the ids from 0 on; keep: the values of indexed images are ids, whatever their palettes show
     Raises DataError for a colour that no id has, or where there is no PNG.
     """
-    if source.resolve() == target.resolve():
+    if os.path.realpath(source) == os.path.realpath(target):
         raise DataError(f"{target}: would overwrite what it is made from; name another folder")
     paths = [
         p for p in sorted(source.rglob("*")) if p.suffix.lower() == ".png" and not p.name.startswith(".")
@@ -44,17 +46,14 @@ def convert_folder(source: Path, target: Path, colours: Sequence[Colour], keep: 
 
 def class_ids(path: Path, ids: dict[Colour, int], keep: bool) -> np.ndarray:
     """Class ids (H, W) uint8 of one image. Raises DataError."""
-    try:
-        with Image.open(path) as image:
-            if image.mode in ("RGB", "RGBA") or (image.mode == "P" and not keep):
-                pixels = np.asarray(image.convert("RGB")).astype(np.uint32)
-            else:
-                values = np.asarray(image.getchannel(0) if image.mode == "LA" else image)
-                if values.max(initial=0) > IGNORE:
-                    raise DataError(f"{path}: holds {values.max()}, and ids are at most {IGNORE}")
-                return values.astype(np.uint8)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path}: cannot be decoded; save it again") from error
+    with opened(path) as image:
+        if image.mode in ("RGB", "RGBA") or (image.mode == "P" and not keep):
+            pixels = np.asarray(image.convert("RGB")).astype(np.uint32)
+        else:
+            values = np.asarray(image.getchannel(0) if image.mode == "LA" else image)
+            if values.max(initial=0) > IGNORE:
+                raise DataError(f"{path}: holds {values.max()}, and ids are at most {IGNORE}")
+            return values.astype(np.uint8)
     coded = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
     found = np.zeros(coded.shape, np.uint8)
     for code in np.unique(coded):

@@ -6,12 +6,10 @@ Every file is read through Python's `open`, so that `datasets.files.guard` sees 
 from __future__ import annotations
 
 import io
-import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from PIL import Image
@@ -19,6 +17,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from datasets.base import DataError
 from datasets.files.broken_files import too_large, undecodable
+from datasets.files.listing import open_regular
 
 PHOTOS = ("JPEG", "PNG", "WEBP", "GIF")
 """Pillow's formats of images; of GIF, to name animations."""
@@ -45,7 +44,7 @@ def opened(path: Path, formats: tuple[str, ...] = MAPS) -> Iterator[Image.Image]
 
     Raises DataError for what is missing, no regular file, too large, or cannot be decoded.
     """
-    with _failures_named(path), _regular(path) as file, Image.open(file, formats=formats) as image:
+    with _failures_named(path), open_regular(path) as file, Image.open(file, formats=formats) as image:
         yield image
 
 
@@ -54,7 +53,7 @@ def opened_whole(path: Path, formats: tuple[str, ...] = MAPS) -> Iterator[Image.
     """As `opened`, of a file that is decoded in the body. A PNG's checksums hold and its pixels are complete, too:
     Pillow ignores both."""
     with _failures_named(path):
-        with _regular(path) as file:
+        with open_regular(path) as file:
             content = file.read()
         stream = _png_stream(content) if content.startswith(_PNG) else b""
         with Image.open(io.BytesIO(content), formats=formats) as image:
@@ -73,11 +72,16 @@ def rgb(path: Path) -> np.ndarray:
     Greyscale is expanded, alpha is dropped. Raises DataError as `opened`, and for an animation.
     """
     with opened_whole(path, PHOTOS) as image:
-        if image.format != "MPO" and (frames := getattr(image, "n_frames", 1)) > 1:
-            raise DataError(f"{path}: an animation of {frames} frames; keep one frame, as PNG")
+        require_still(path, image)
         turn = orientation(image)
         pixels = _deep_rgb(image) if is_deep(image) else np.array(image.convert("RGB"))
     return np.ascontiguousarray(_upright(pixels, turn))
+
+
+def require_still(path: Path, image: Image.Image) -> None:
+    """DataError for an animation."""
+    if image.format != "MPO" and (frames := getattr(image, "n_frames", 1)) > 1:
+        raise DataError(f"{path}: an animation of {frames} frames; keep one frame, as PNG")
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -149,15 +153,6 @@ def _failures_named(path: Path) -> Iterator[None]:
         if isinstance(error, PermissionError) and error.errno is None:  # the guard's: it is about the caller
             raise
         raise undecodable(path) from error
-
-
-def _regular(path: Path) -> IO[bytes]:
-    """The file, open; DataError for a pipe, socket or device, which may never give an end."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise DataError(
-            f"{path}: no regular file but a folder, pipe or device; put the image there, or remove it"
-        )
-    return path.open("rb")
 
 
 def _png_stream(content: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,6 @@ def write_labels(path: Path, labels: torch.Tensor | np.ndarray, palette: bytes |
     image = Image.fromarray(pixels)
     if palette is not None:
         image.putpalette(palette)
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f".{threading.get_ident()}.tmp")  # the name may be as long as names can be
     image.save(temporary, format="PNG")
     temporary.replace(path)

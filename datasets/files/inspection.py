@@ -55,10 +55,12 @@ def _sampled_labels(dataset: Dataset, split: str) -> list[Problem]:
 
 
 def _image_problems(dataset: Dataset, sample_id: str) -> list[Problem]:
-    from datasets.files.decoding import PHOTOS, opened_whole, upright_size
+    from datasets.files.decoding import PHOTOS, opened_whole, require_still, upright_size
 
     try:
-        with opened_whole(dataset.sample(sample_id).image, PHOTOS) as image:
+        path = dataset.sample(sample_id).image
+        with opened_whole(path, PHOTOS) as image:
+            require_still(path, image)
             size = upright_size(image)
             image.load()
     except DataError as error:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from datasets.base import IGNORE, Dataset, Problem
+from datasets.base import IGNORE, DataError, Dataset, Problem
 from datasets.files.listing import first_names
 
 TOLERATED = 0.1
@@ -53,15 +53,15 @@ def label_problems(dataset: Dataset, held: Mapping[str, Collection[int]], where:
 
 def mask_values(path: Path) -> frozenset[int]:
     """Values in a mask, none where it cannot be read or is no single-channel image, which others say."""
-    from PIL import Image
+    from datasets.files.decoding import opened
 
     try:
-        with Image.open(path) as mask:
+        with opened(path) as mask:
             if mask.mode not in ("L", "P", "1"):
                 return frozenset()
             counts = mask.histogram()[:256]
             return frozenset(min(v, 1) if mask.mode == "1" else v for v, n in enumerate(counts) if n)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except DataError:
         return frozenset()
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
+
+from datasets.base import DataError
 
 PICTURES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".png", ".webp"))
 """Endings, in lower case, of pictures that are read; JFIF is JPEG's own name."""
@@ -53,6 +57,16 @@ def _walk(folder: Path) -> Iterator[tuple[Path, bool]]:
         here = Path(place)
         hidden = any(map(is_litter, here.relative_to(folder).parts))
         yield from ((here / name, hidden or is_litter(name)) for name in names)
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """The file, open to be read. Raises DataError for a pipe, socket or device, which may never come to an end; OSError
+    as `open`."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise DataError(
+            f"{path}: no regular file but a folder, pipe or device; put the file there, or remove it"
+        )
+    return path.open("rb")
 
 
 def names_in(folder: Path) -> frozenset[str]:

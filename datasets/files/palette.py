@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from datasets.base import IGNORE, Problem
+from datasets.base import IGNORE, DataError, Problem
+from datasets.files.decoding import opened
 from datasets.files.listing import first_names
 
 Colour = tuple[int, int, int]
@@ -46,9 +46,9 @@ VOC_COLOURS = colours_of(VOC_PALETTE)
 def palette_of(path: Path) -> tuple[Colour, ...] | None:
     """The palette of an indexed image, from its header; None for any other file."""
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             return colours_of(image.getpalette()) if image.mode == "P" else None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except DataError:
         return None
 
 

@@ -18,9 +18,9 @@ def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
-    """The document in a file, without its hash, which older ones lack.
+    """The document in a file, without its hash. Files of older versions have none.
 
-    Raises ValueError if it is no JSON object or not what was written; OSError as `open`.
+    Raises ValueError if the file is not a JSON object or was changed since; OSError as `open`.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -30,7 +30,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
         raise ValueError("no JSON object")
     seal = document.pop(_SEAL, None)
     if seal is not None and seal != _digest(document):
-        raise ValueError("not what was written there: its checksum does not fit")
+        raise ValueError("damaged: the content does not match its checksum")
     return document
 
 

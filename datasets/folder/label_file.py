@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -64,7 +65,9 @@ def read_label_file(
     label_column = _column(path, header, LABEL_COLUMNS)
     split_column = next((c for c in SPLIT_COLUMNS if c in header), None)
 
-    known = classes or _names_set_apart(line[label_column] for _, line in lines)
+    written = {line[label_column] for _, line in lines}  # a few, however many rows there are
+    known = classes or _names_set_apart(written)
+    names_in = {cell: _names(cell, known) for cell in written}
     cells = []
     left_out = 0
     for number, line in lines:
@@ -78,14 +81,19 @@ def read_label_file(
             if value not in _SPLITS:
                 raise DataError(f"{where}: {split_column} is {value!r}; write train or val")
             split = _SPLITS[value]
-        cells.append((number, _image_id(where, line[id_column]), _names(line[label_column], known), split))
+        cells.append((number, _image_id(where, line[id_column]), names_in[line[label_column]], split))
     if not cells:
         raise DataError(f"{path}: no images listed; add a row for each image")
     good = good or GoodNames()
     used = {name for _, _, names, _ in cells for name in names}
     good.require_sure(used, path)
-    without = {number for number, _, names, _ in cells if any(name in good for name in names)}
-    cells = [(n, i, tuple(name for name in names if name not in good), s) for n, i, names, s in cells]
+    if no_defect := {name for name in used if name in good}:
+        without = {number for number, _, names, _ in cells if no_defect.intersection(names)}
+        cells = [
+            (n, i, tuple(name for name in names if name not in no_defect), s) for n, i, names, s in cells
+        ]
+    else:
+        without = set()
     if (pair := same_names(sorted(used))) and not any(name in good for name in pair):
         raise DataError(
             f"{path}: labels {pair[0]!r} and {pair[1]!r} are one name but for case, spaces, hyphens or Unicode form;"
@@ -98,6 +106,7 @@ def read_label_file(
         _require_one_word_names(path, [names for _, _, names, _ in cells], known)
 
     rows = []
+    index = {name: place for place, name in enumerate(classes)}
     for number, image_id, names, split in cells:
         where = f"{path} row {number}"
         if not names and not allow_empty and number not in without:
@@ -105,8 +114,8 @@ def read_label_file(
                 f"{where}: image {image_id!r} has no labels; add one, or set dataset.allow_empty=true to"
                 " keep it as background only"
             )
-        labels = tuple(sorted({class_index(where, name, classes) for name in names}))
-        rows.append(LabelRow(number, image_id, labels, split))
+        labels = {index[name] if name in index else class_index(where, name, classes) for name in names}
+        rows.append(LabelRow(number, image_id, tuple(sorted(labels)), split))
     return LabelFile(path, classes, tuple(rows), split_column, left_out)
 
 
@@ -192,7 +201,7 @@ def object_classes(names: Sequence[str], source: Path | str) -> ClassList:
             )
     if not classes:
         raise DataError(f"{source}: no class names; give at least one that is not {BACKGROUND}")
-    repeated = sorted({n for n in classes if classes.count(n) > 1})
+    repeated = sorted(name for name, count in Counter(classes).items() if count > 1)
     if repeated:
         raise DataError(f"{source}: class {repeated[0]!r} appears twice; remove one")
     if pair := same_names(classes):

@@ -56,11 +56,24 @@ class Listing:
     remarks: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
+        for sample in self.samples.values():
+            if not _is_text(str(sample.image)):
+                raise DataError(
+                    f"{str(sample.image)!r}: a name that is not UTF-8; rename it, with convmv for example, or remove it"
+                )
         if len(self.classes) > MOST_CLASSES:
             raise DataError(
                 f"{self.source}: {len(self.classes)} classes, but label maps of 8 bits tell apart {MOST_CLASSES};"
                 " merge some, or list fewer in dataset.classes"
             )
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def declared_classes(root: Path, given: str) -> ClassList | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from datasets.base import DataError
+from datasets.files.decoding import opened
 from datasets.folder.spellings import folded
 
 _WORDS = """
@@ -98,11 +99,11 @@ def _in_folders(by_folder: dict[Path, dict[str, Path]]) -> Iterable[_Group]:
 def _is_mask(mask: Path, picture: Path, known: bool) -> bool:
     """Whether a file has two values (a few, if its name calls it a mask) and its picture's size, which has more."""
     try:
-        with Image.open(mask) as image, Image.open(picture) as whole:
+        with opened(mask) as image, opened(picture) as whole:
             if image.size != whole.size and not known:
                 return False
             return _two_valued(image, _FEW if known else 2) and not _two_valued(whole, 2)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except DataError:
         return False  # said where images are read
 
 

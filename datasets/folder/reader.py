@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -295,9 +296,9 @@ class Folder(Dataset):
 
     def _require_mask_folder(self) -> None:
         """What was set as the folder of masks has to be one."""
-        name = self.settings.masks
+        real, name = os.path.realpath, self.settings.masks  # `resolve` raises for links in a circle
         folder = self.root / name
-        if folder.resolve() in ((self.root / self.settings.images).resolve(), self.root.resolve()):
+        if real(folder) in (real(self.root / self.settings.images), real(self.root)):
             raise DataError(
                 f"folder: dataset.masks={name} is the folder of the images; set it to a folder that holds masks"
                 " only, named as their images are, or leave it out if there are none"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 
 BACKGROUND = "background"
 
@@ -31,6 +32,7 @@ _PERHAPS_IGNORED = {"void", "ambiguous"}
 """Names that VOC has for 255, and foundries for a cavity: `__void__` is the former, a plain one may be a class."""
 
 
+@lru_cache(10_000)  # label files repeat a few names in every row
 def folded(name: str) -> str:
     """A name without what is easily spelled two ways: case, Unicode form, spaces, hyphens, underscores."""
     text = unicodedata.normalize("NFKC", name).casefold()

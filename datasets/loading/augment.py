@@ -8,13 +8,15 @@ few non-zero entries (two when enlarging), so they are kept as taps (indices and
 Colour jitter is one affine map per sample. It differs from torchvision's ColorJitter in three ways: hue turns
 the chroma plane of YIQ (torchvision shifts H of HSV); values are clamped to [0, 1] once, at the end
 (torchvision clamps after each operation); contrast pivots on the mean grey of the crop's pixels inside the
-image (torchvision's includes padding). There is no random order of the four: but for clamping, they commute.
+image (torchvision's includes padding). There is no random order of the four: but for clamping, they commute. Grey is
+a saturation of 0. A blur's taps reach three standard deviations, into the padding too, which has the mean's colour.
 
 Random numbers come from a counter-based generator over (seed, epoch, sample index): no state to store.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +24,7 @@ import torch
 from torch.nn import functional
 
 from datasets.base import IGNORE
-from datasets.recipe import Normalisation, Recipe
+from datasets.recipe import ColoursOnly, Normalisation, Recipe, View
 
 _CROP_ATTEMPTS = 10  # of resize_crop, as in torchvision
 _ASPECT = (3 / 4, 4 / 3)
@@ -30,6 +32,8 @@ _CHUNK = (
     4  # images processed at a time on CPU, so that buffers stay in the allocator's reach and near the cache
 )
 
+_HALF = 0.5
+"""From which on solarising inverts: Pillow does from 128 of 255 on."""
 _LUMA = np.array([0.299, 0.587, 0.114])
 _RGB_TO_YIQ = np.array([_LUMA, [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
 _YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ)
@@ -64,7 +68,10 @@ def permutation(seed: int, epoch: int, size: int) -> np.ndarray:
 # Columns of `uniforms`: fixed places, so that a recipe's settings do not shift another parameter's numbers.
 _FLIP, _SIZE, _ROW, _COLUMN, _COLOUR, _ORDER = 0, 1, 2, 3, slice(4, 8), 8
 _AREA, _SHAPE = slice(9, 9 + _CROP_ATTEMPTS), slice(9 + _CROP_ATTEMPTS, 9 + 2 * _CROP_ATTEMPTS)
-_COLUMNS = 9 + 2 * _CROP_ATTEMPTS
+_JITTER, _GREY, _BLUR, _SIGMA, _SOLARISE = range(9 + 2 * _CROP_ATTEMPTS, 14 + 2 * _CROP_ATTEMPTS)
+_COLUMNS = 14 + 2 * _CROP_ATTEMPTS
+_VIEW_SEEDS = 1 << 32  # apart from the seeds that users choose
+_REACH = 3  # of a blur's taps, standard deviations
 
 
 class Axis(NamedTuple):
@@ -79,11 +86,18 @@ class Axis(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """Random parameters. colour: (B, 4), factors of brightness, contrast and saturation; hue in turns."""
+    """Random parameters.
+
+    colour: (B, 4), factors of brightness, contrast and saturation; hue in turns
+    sigma:  (B,), standard deviation of the blur, pixels, 0 for none; None where the recipe has none
+    solarised: (B,) bool, likewise
+    """
 
     rows: Axis
     columns: Axis
     colour: np.ndarray
+    sigma: np.ndarray | None = None
+    solarised: np.ndarray | None = None
 
 
 def draw(recipe: Recipe, seed: int, epochs: np.ndarray, indices: np.ndarray, sizes: np.ndarray) -> Draw:
@@ -108,10 +122,41 @@ def draw(recipe: Recipe, seed: int, epochs: np.ndarray, indices: np.ndarray, siz
         slack = resized - crop
         offset = np.minimum(slack, 0) + np.floor(position * (np.abs(slack) + 1)).astype(np.int64)
     flip = u[:, _FLIP] < recipe.flip
-    ranges = np.array([recipe.brightness, recipe.contrast, recipe.saturation, recipe.hue])
-    colour = np.array([1.0, 1.0, 1.0, 0.0]) + (2 * u[:, _COLOUR] - 1) * ranges
     axes = [Axis(start[:, a], length[:, a], resized[:, a], offset[:, a], flip & (a == 1)) for a in (0, 1)]
-    return Draw(axes[0], axes[1], colour)
+    return Draw(axes[0], axes[1], *_colours(recipe, u))
+
+
+def _colours(recipe: Recipe, u: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """`Draw`'s colour, sigma and solarised."""
+    ranges = np.array([recipe.brightness, recipe.contrast, recipe.saturation, recipe.hue])
+    ranges = ranges * (u[:, _JITTER, None] < recipe.jitter)
+    colour = np.array([1.0, 1.0, 1.0, 0.0]) + (2 * u[:, _COLOUR] - 1) * ranges
+    colour[u[:, _GREY] < recipe.grey, 2] = 0
+    low, high = recipe.blur_sigma
+    sigma = np.where(u[:, _BLUR] < recipe.blur, low + u[:, _SIGMA] * (high - low), 0.0)
+    return (
+        colour,
+        sigma if recipe.blur else None,
+        u[:, _SOLARISE] < recipe.solarise if recipe.solarise else None,
+    )
+
+
+def draw_views(
+    views: Sequence[View], first: Draw, seed: int, epochs: np.ndarray, indices: np.ndarray, sizes: np.ndarray
+) -> list[Draw]:
+    """The parameters of each image's further views; arguments as `draw`'s, first: the images' own.
+
+    A view's random numbers are those of another seed.
+    """
+    found = []
+    for number, view in enumerate(views, 1):
+        other = seed + number * _VIEW_SEEDS
+        if isinstance(view, ColoursOnly):
+            u = uniforms(other, epochs, indices, _COLUMNS)
+            found.append(Draw(first.rows, first.columns, *_colours(view.recipe, u)))
+        else:
+            found.append(draw(view, other, epochs, indices, sizes))
+    return found
 
 
 def _boxes(area: tuple[float, float], u: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -135,6 +180,8 @@ class Plan(NamedTuple):
     {row,column}_inside:  (B, crop) bool: the output's pixels that lie inside the image
     Colour jitter and normalisation of values in 0..255 are ``linear · pixel + pivot · mean pixel + shift``:
     linear, pivot: (B, 3, 3) float32; shift: (B, 3) float32
+    blur:      (B, K) float32, odd K, what a pixel's neighbours along either axis weigh; (B, 0) for no blur
+    solarised: (B, 1) bool; (B, 0) for none
     """
 
     row_taps: torch.Tensor
@@ -148,6 +195,8 @@ class Plan(NamedTuple):
     linear: torch.Tensor
     pivot: torch.Tensor
     shift: torch.Tensor
+    blur: torch.Tensor
+    solarised: torch.Tensor
 
 
 def plan(parameters: Draw, crop: int, normalisation: Normalisation) -> tuple[Plan, np.ndarray]:
@@ -158,7 +207,11 @@ def plan(parameters: Draw, crop: int, normalisation: Normalisation) -> tuple[Pla
     *rows, row_window = _taps(parameters.rows, crop)
     *columns, column_window = _taps(parameters.columns, crop)
     colour = (a.astype(np.float32) for a in _colour_maps(parameters.colour, normalisation))
-    steps = Plan(*map(torch.from_numpy, (*rows, *columns, *colour)))
+    none = np.zeros((len(parameters.colour), 0))
+    blur = none if parameters.sigma is None else _blur_taps(parameters.sigma)
+    solarised = none if parameters.solarised is None else parameters.solarised[:, None]
+    last = (blur.astype(np.float32), solarised.astype(bool))
+    steps = Plan(*map(torch.from_numpy, (*rows, *columns, *colour, *last)))
     return steps, np.concatenate([row_window, column_window], 1)
 
 
@@ -184,6 +237,14 @@ def _taps(axis: Axis, crop: int) -> tuple[np.ndarray, ...]:
     nearest = np.clip(np.floor(centre[:, :, 0]).astype(np.int64) - low[:, None], 0, last)
     window = np.stack([low, high], 1)
     return local.astype(np.int32), weights.astype(np.float32), nearest, inside[:, :, 0], window
+
+
+def _blur_taps(sigma: np.ndarray) -> np.ndarray:
+    """Weights (B, K) of a pixel's neighbours, as many as the widest of the blurs needs."""
+    reach = int(np.ceil(_REACH * sigma.max()))
+    distance = np.arange(-reach, reach + 1)
+    weights = np.exp(-0.5 * (distance / np.maximum(sigma, 1e-3)[:, None]) ** 2)  # 0: the pixel itself alone
+    return weights / weights.sum(1, keepdims=True)
 
 
 def _colour_maps(colour: np.ndarray, normalisation: Normalisation) -> tuple[np.ndarray, ...]:
@@ -271,6 +332,18 @@ def _weighted_rows(table: torch.Tensor, taps: torch.Tensor, weights: torch.Tenso
     )
 
 
+def _blur(out: torch.Tensor, steps: Plan) -> None:
+    """Blur `out` (B, 3, crop, crop) in place: every image by its own taps, columns, then rows."""
+    out *= steps.row_inside.float()[:, None, :, None]
+    out *= steps.column_inside.float()[:, None, None, :]
+    taps = steps.blur.repeat_interleave(3, 0)[:, None]  # (B 3, 1, K): a channel is a group
+    reach = taps.shape[-1] // 2
+    flat = functional.pad(out.flatten(0, 1)[None], (reach, reach, reach, reach), mode="replicate")
+    flat = functional.conv2d(flat, taps[:, :, :, None], groups=len(taps))
+    flat = functional.conv2d(flat, taps[:, :, None], groups=len(taps))
+    out.copy_(flat[0].unflatten(0, out.shape[:2]))
+
+
 def _nearest(canvas: torch.Tensor, steps: Plan) -> torch.Tensor:
     """uint8 (B, W, C, H) -> int64 (B, C, crop, crop) by one gather."""
     batch, _, channels, _ = canvas.shape
@@ -289,5 +362,13 @@ def _colour(pixels: torch.Tensor, steps: Plan, normalisation: Normalisation, out
     out += offset[:, :, None, None]
     for channel, (m, s) in enumerate(zip(*normalisation, strict=True)):
         out[:, channel].clamp_((0 - m) / s, (1 - m) / s)
+    if steps.blur.shape[1]:
+        _blur(out, steps)
+    if steps.solarised.shape[1]:
+        for channel, (m, s) in enumerate(zip(*normalisation, strict=True)):
+            values = out[:, channel]
+            inverted = (1 - 2 * m) / s - values
+            bright = steps.solarised[:, :, None] & (values >= (_HALF - m) / s)
+            out[:, channel] = torch.where(bright, inverted, values)
     out *= steps.row_inside.float()[:, None, :, None]
     out *= steps.column_inside.float()[:, None, None, :]

@@ -16,11 +16,14 @@ import torch
 
 from datasets.base import DataError, DenseMap, Sample
 from datasets.files.images import image_size, read_image, read_labels, read_map
-from datasets.loading.augment import Plan, augment, draw, permutation, plan
+from datasets.loading.augment import Draw, Plan, augment, draw, draw_views, permutation, plan
 from datasets.loading.prefetch import InFlight, Stopped, Transfer, default_workers, prefetched
-from datasets.recipe import IMAGENET, Normalisation, Recipe
+from datasets.recipe import IMAGENET, ColoursOnly, Normalisation, Recipe, View
 
 __all__ = ["IMAGENET", "Batch", "ImageBatch", "Normalisation", "Recipe", "TrainLoader", "image_batches"]
+
+_PARTS = 1 + len(Plan._fields)
+"""Tensors of a view: its canvas and its plan."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Batch:
     labels:     (B, C) float32 multi-hot
     dense_maps: name -> (B, 1, crop, crop) float32 in [0, 1] if continuous, (B, crop, crop) int64 if labels
     valid:      (B, 1, crop, crop) bool, False outside the image
+    views:      further views of the images, each (B, 3, crop, crop) as `images`
     """
 
     ids: tuple[str, ...]
@@ -38,6 +42,7 @@ class Batch:
     labels: torch.Tensor
     dense_maps: dict[str, torch.Tensor]
     valid: torch.Tensor
+    views: tuple[torch.Tensor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ class TrainLoader:
 
     batch_size: of all ranks together; each of `world_size` ranks is given its slice
     dense_maps: name -> dense maps that move along with the images
+    views:      of each image besides the one that `recipe` gives
     workers:    decoding threads; None for one per usable core, at most 8
     cache_bytes: decoded images and dense maps kept in memory
     wait_seconds: how long the consumer has waited for data so far
@@ -76,6 +82,7 @@ class TrainLoader:
         cache_bytes: int = 512 * 2**20,
         rank: int = 0,
         world_size: int = 1,
+        views: Sequence[View] = (),
     ) -> None:
         if not samples:
             raise DataError("the list of images to train on is empty; check the split's list")
@@ -88,6 +95,7 @@ class TrainLoader:
         self._samples = samples
         self._classes = classes
         self._recipe = recipe
+        self._views = views
         self._normalisation = normalisation
         self._batch_size = batch_size
         self._seed = seed
@@ -115,11 +123,16 @@ class TrainLoader:
         return self._augmented(self._stage(iteration, stopped))
 
     def _augmented(self, staged: _Staged) -> Batch:
-        canvas, labels, *steps = self._device.arrived(staged.tensors)
-        result = augment(canvas, Plan(*steps), self._normalisation, len(self._maps))
+        labels, *rest = self._device.arrived(staged.tensors)
+        views = [rest[k : k + _PARTS] for k in range(0, len(rest), _PARTS)]
+        result, *others = (
+            augment(canvas, Plan(*steps), self._normalisation, 0 if number else len(self._maps))
+            for number, (canvas, *steps) in enumerate(views)
+        )
         dense = {name: result.maps[:, k : k + 1] for k, (name, _) in enumerate(self._maps)}
         dense |= {name: result.labels[:, k] for k, (name, _) in enumerate(self._label_maps)}
-        return Batch(staged.ids, result.images, labels, dense, result.valid)
+        further = tuple(other.images for other in others)
+        return Batch(staged.ids, result.images, labels, dense, result.valid, further)
 
     def _waited(self, seconds: float) -> None:
         self.wait_seconds += seconds
@@ -134,7 +147,19 @@ class TrainLoader:
         sources = [self._source(int(i), stopped) for i in indices]
         sizes = np.array([(s.shape[2], s.shape[0]) for s in sources])
         parameters = draw(self._recipe, self._seed, epochs, indices, sizes)
-        steps, windows = plan(parameters, self._recipe.crop, self._normalisation)
+        chosen = [self._samples[i] for i in indices]
+        tensors = [_multi_hot(chosen, self._classes), *self._planned(parameters, self._recipe.crop, sources)]
+        others = draw_views(self._views, parameters, self._seed, epochs, indices, sizes)
+        for view, drawn in zip(self._views, others):
+            crop = self._recipe.crop if isinstance(view, ColoursOnly) else view.crop
+            tensors += self._planned(drawn, crop, [source[:, :3] for source in sources])
+        return _Staged(tuple(s.id for s in chosen), self._device.send(tuple(tensors)))
+
+    def _planned(
+        self, parameters: Draw, crop: int, sources: Sequence[np.ndarray]
+    ) -> tuple[torch.Tensor, ...]:
+        """What `augment` reads: the parts of the sources, uint8 (W, channels, H) each, in one canvas, and the plan."""
+        steps, windows = plan(parameters, crop, self._normalisation)
         top, bottom, left, right = windows.T
         shape = (len(sources), (right - left).max(), sources[0].shape[1], (bottom - top).max())
         canvas = self._device.empty(shape)
@@ -144,9 +169,7 @@ class TrainLoader:
             pixels[j, :width, :, :height] = source[left[j] : right[j], :, top[j] : bottom[j]]
             pixels[j, width:] = 0
             pixels[j, :width, :, height:] = 0
-        chosen = [self._samples[i] for i in indices]
-        tensors = self._device.send((canvas, _multi_hot(chosen, self._classes), *steps))
-        return _Staged(tuple(s.id for s in chosen), tensors)
+        return canvas, *steps
 
     def _source(self, index: int, stopped: threading.Event) -> np.ndarray:
         """Image and dense maps of one sample, uint8 (W, 3 + dense maps, H): the layout `augment` reads."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from datasets.base import ContextClass, DatasetConfig
 from datasets.drawing import primitives as drawing
-from datasets.drawing.generated import IMAGES, MASKS, SPLITS, Drawn, GeneratedDataset
-from datasets.limits import Count, Natural
+from datasets.drawing.generated import IMAGES, MASKS, SPLITS, Drawn, GeneratedDataset, Pictures
+from datasets.limits import Natural
 from datasets.shapes import objects as shapes_objects
 from datasets.shapes import scene as shapes_scene
 from datasets.shapes.scene import BOAT, NAMES, RAILS, TRAIN, WATER, Picture, render
@@ -33,8 +33,8 @@ class ShapesConfig(DatasetConfig):
     """
 
     name: str = "shapes"
-    train: Count = 768
-    val: Count = 256
+    train: Pictures = 768
+    val: Pictures = 256
     seed: Natural = 0
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.base import ContextClass, DataError
-from datasets.files.listing import names_in
+from datasets.files.listing import names_in, open_regular
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +54,9 @@ class PascalContext:
 def _label_ids(file: Path) -> dict[str, int]:
     """Ids by name, from lines like ``59: water``."""
     ids = {}
-    for line in file.read_text(encoding="utf-8").splitlines():
+    with open_regular(file) as opened:
+        lines = opened.read().decode().splitlines()
+    for line in lines:
         number, _, name = line.partition(":")
         if number.strip().isdigit():
             ids[name.strip()] = int(number)
@@ -71,9 +73,9 @@ def read_context_map(path: Path) -> np.ndarray:
     if path.suffix != ".mat":
         return np.asarray(read_labels(path))
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             labels = loadmat(file, variable_names=["LabelMap"])["LabelMap"]
-    except PermissionError:  # the guard's
+    except (PermissionError, DataError):  # the guard's; what is no file
         raise
     except KeyError:
         raise DataError(f"{path}: no LabelMap in it; {REMEDY}") from None

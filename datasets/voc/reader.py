@@ -15,7 +15,7 @@ from datasets.base import DataError, Dataset, DatasetConfig, Problem, Sample
 from datasets.files.duplicates import duplicate_problems
 from datasets.files.fingerprints import dataset_fingerprint
 from datasets.files.inspection import as_problem, first_names, sampled_problems
-from datasets.files.listing import litter_notes, names_in
+from datasets.files.listing import litter_notes, names_in, open_regular
 from datasets.limits import OneOf, first_fault
 from datasets.voc.pascal_context import PascalContext
 
@@ -276,7 +276,8 @@ def read_labels(annotation: Path) -> tuple[int, ...]:
     entity attacks live), or has no known object.
     """
     try:
-        text = annotation.read_bytes()
+        with open_regular(annotation) as file:
+            text = file.read()
         if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
             raise DataError(f"{annotation}: declares a document type, annotations do not; replace the file")
         objects = ElementTree.fromstring(text).findall("object")
@@ -300,9 +301,12 @@ def read_labels(annotation: Path) -> tuple[int, ...]:
 def read_list(file: Path) -> tuple[str, ...]:
     """Ids of a list, in its order. Lines are ids, or ``/JPEGImages/x.jpg /SegmentationClassAug/x.png``."""
     try:
-        lines = file.read_text().splitlines()
+        with open_regular(file) as opened:
+            lines = opened.read().decode().splitlines()
     except OSError as error:
         raise DataError(f"voc2012: list {file} cannot be read ({error.strerror}); restore it") from None
+    except UnicodeDecodeError:
+        raise DataError(f"voc2012: list {file} is no text; restore it") from None
     ids = [PurePosixPath(line.split()[0]).stem for line in lines if line.strip()]
     if not ids:
         raise DataError(f"voc2012: list {file} is empty; restore it")

@@ -1,7 +1,7 @@
 """Writes the pages of methods and refiners from their declarations when a build starts.
 
-A method's page has, in this order: what its README says, its stages, its settings, its deviations, its experiments with
-the rows of `results/measured`, and the numbers that papers report (`results/reported`).
+A method's page has, in this order: what its README says, its stages, its settings, the sources of their values, its
+deviations, its experiments with the rows of `results/measured`, and the numbers that papers report (`results/reported`).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from methods.experiment import Experiment
 from methods.refiners.config import REFINER_SUMMARIES, RefinerConfig
 from methods.registry import all_methods, find_method
 from methods.setting_rows import SettingRow, setting_rows
+from methods.sources import CHOSEN_BY, counted, is_paper, paper_sources, repository
 from results.directions import MISSED, VERDICTS
 from results.reported import reported_of
 
@@ -97,6 +98,7 @@ def method_page(method: Method) -> str:
         sections,
         stages_section(method),
         settings_section(method),
+        sources_section(method),
         deviations_section(method),
         experiments_section(method),
         reported_section(method),
@@ -167,27 +169,67 @@ def settings_section(method: Method) -> str:
 
 
 def settings_table(rows: Sequence[SettingRow]) -> str:
-    heads = ["setting", "default", "meaning"]
     cells = [
         [
             f"`{row.key}`<br>{text(', '.join(filter(None, [row.type, row.limits])))}",
             "<br>".join(f"`{v}`{of}" for v, of in map(split_default, row.default.split("; "))),
             text(row.meaning),
-            text(row.source),
         ]
         for row in rows
     ]
-    if any(cell[-1] for cell in cells):
-        found = table([*heads, "source"], cells)
-    else:
-        found = table(heads, [cell[:-1] for cell in cells])
-    return f":::{{container}} settings\n{found}\n:::"
+    return f":::{{container}} settings\n{table(['setting', 'default', 'meaning'], cells)}\n:::"
 
 
 def split_default(said: str) -> tuple[str, str]:
     """The value and the presets of one part of `SettingRow.default`: ("0.4", " (nano)")."""
     value, bracket, presets = said.partition(" (")
     return value.replace("`", "'"), text(bracket + presets)
+
+
+def sources_section(method: Method) -> str:
+    """Every value of paper scale with who chose it and where that is said; the number of values by who chose them."""
+    rows = setting_rows(method)
+    parts: dict[str, list[SettingRow]] = {part: [] for part in ("", *SHARED_PARTS)}
+    for row in rows:
+        first = row.key.partition(".")[0]
+        parts[first if first in SHARED_PARTS else ""].append(row)
+    parts = {part: of_part for part, of_part in parts.items() if of_part}
+    counts = {part: counted(of_part) for part, of_part in parts.items()}
+    order = list(CHOSEN_BY)
+    chosen = sorted(
+        {by for count in counts.values() for by in count}, key=lambda by: (order.index(by.split()[0]), by)
+    )
+    numbers = [
+        [f"`{part}.*`" if part else "the method's own", *(str(count[by] or "–") for by in chosen)]
+        for part, count in counts.items()
+    ]
+    numbers.append(["all", *(str(sum(count[by] for count in counts.values())) for by in chosen)])
+    code = repository(method)
+    meanings = "; ".join(f"**{by}**: {text(what)}" for by, what in CHOSEN_BY.items())
+    found = [
+        "## Sources of the values",
+        f"Who chose each value of paper scale, and where that is said. {meanings}. A setting counts once for each value "
+        "that its presets of VOC, of COCO and of the protocol `unified` have."
+        + (f" Files are those of {text(code)}, unless another repository is named." if code else ""),
+        table(["number of values", *chosen], numbers),
+    ]
+    for part, of_part in parts.items():
+        if part:
+            found.append(f"### Sources of `{part}.*`")
+        found.append(sources_table(of_part))
+    return "\n\n".join(found)
+
+
+def sources_table(rows: Sequence[SettingRow]) -> str:
+    cells = []
+    for row in rows:
+        found = paper_sources(row)
+        for value, source in found.items():
+            presets = [preset for preset, v in row.defaults.items() if v == value and is_paper(preset)]
+            of = f" ({', '.join(presets)})" if len(found) > 1 else ""
+            shown = f"`{value.replace('`', chr(39))}`{text(of)}"
+            cells.append([f"`{row.key}`", shown, source.chosen_by, text(source.text)])
+    return f":::{{container}} sources\n{table(['setting', 'value', 'chosen by', 'source'], cells)}\n:::"
 
 
 def deviations_section(method: Method) -> str:

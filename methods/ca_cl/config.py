@@ -57,6 +57,7 @@ class SuppressionConfig:
 
     initial:       θ at the start, a similarity in [-1, 1] (the paper gives none; CLIMS's fixed one is .26)
     learned:       whether θ follows the gradient (Eq. 11)
+    per_class:     whether every class has a θ of its own, which learns from its words alone
     learning_rate: η of Eq. 11, under the training's schedule. AdamW moves θ by at most about this times the schedule's
                    factor an iteration, whatever the gradient; SGD by that times the gradient (README)
     lower, upper:  bounds that θ is kept in: the loss falls as θ rises, so nothing else ends its rise
@@ -66,6 +67,7 @@ class SuppressionConfig:
 
     initial: Similarity = 0.26
     learned: bool = True
+    per_class: bool = False
     learning_rate: NotNegative = 1e-8
     lower: Similarity = 0.2
     upper: Similarity = 0.3
@@ -102,7 +104,7 @@ class CaClTrainingConfig(GuidedTrainingConfig):
     suppression: SuppressionConfig
 
 
-CA_CL_TRAIN = replace(CLIMS_TRAIN, iterations=20 * VOC_IMAGES // 16, schedule="cosine")
+CA_CL_TRAIN = replace(CLIMS_TRAIN, iterations=20 * (VOC_IMAGES // 16), schedule="cosine")
 
 
 def _cosine(train: TrainConfig) -> TrainConfig:
@@ -146,8 +148,8 @@ PRESETS = {
 }
 PRESETS[COCO] = replace(
     PRESETS["paper"],
-    classifier=replace(RESNET50_CLASSIFIER, iterations=5 * COCO_IMAGES // 16),
-    train=replace(CA_CL_TRAIN, iterations=20 * COCO_IMAGES // 16),
+    classifier=replace(RESNET50_CLASSIFIER, iterations=5 * (COCO_IMAGES // 16)),
+    train=replace(CA_CL_TRAIN, iterations=20 * (COCO_IMAGES // 16)),
     # Eight times the iterations, each with twice the pairs of an image and a class.
     suppression=SuppressionConfig(learning_rate=1e-9),
     refiner=refiner_at(COCO, "irn"),

@@ -49,7 +49,8 @@ def background_suppression(
     """L_BGS (Eq. 9 to 12): -log(1 - similarity t) of background texts of at least the threshold.
 
     similarity: (N, L) of N foregrounds and the L = m n background texts of their classes, in [-1, 1]
-    threshold:  scalar θ. Eq. 11 learns it from ∂L/∂θ, which the printed 0/1 gate t of Eq. 10 does not have:
+    threshold:  scalar θ, or (N, 1) of the foregrounds' classes. Eq. 11 learns it from ∂L/∂θ, which the printed 0/1 gate t
+                of Eq. 10 does not have:
     gate:       "straight_through": t is 0 or 1, and θ, only θ, is given the gradient of a sigmoid in its place;
                 "sigmoid": t = σ(steepness (similarity - θ)) itself, with its gradient to both
     steepness:  of the sigmoid; per unit of similarity

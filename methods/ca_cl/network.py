@@ -12,7 +12,7 @@ from methods.cam.network import PlainCam
 
 
 class Guided(NamedTuple):
-    """maps: (B, C, h, w) in [0, 1] (Eq. 1); threshold: θ, scalar."""
+    """maps: (B, C, h, w) in [0, 1] (Eq. 1); threshold: θ, scalar or (C,)."""
 
     maps: torch.Tensor
     threshold: torch.Tensor
@@ -22,7 +22,8 @@ class GuidedNetwork(nn.Module):
     """Images (B, 3, H, W) -> `Guided`.
 
     The record lies in buffers, so that it is in checkpoints:
-    thresholds, selected: (iterations,) θ, and background texts suppressed per pair of an image and a class
+    thresholds:           (iterations,) θ, of all classes (iterations, C) where each has its own
+    selected:             (iterations,) background texts suppressed per pair of an image and a class
     prompt_choices:       (C, m) how often DCPS chose each prompt
     Under torchrun it is that of the first process's share of the images.
     """
@@ -34,13 +35,14 @@ class GuidedNetwork(nn.Module):
         super().__init__()
         self.cam = cam
         self.bounds = (settings.lower, settings.upper)
-        self.threshold = nn.Parameter(torch.tensor(settings.initial), requires_grad=learned)
+        shape = (cam.classifier.out_channels,) if settings.per_class else ()
+        self.threshold = nn.Parameter(torch.full(shape, settings.initial), requires_grad=learned)
         self.iteration: torch.Tensor
         self.thresholds: torch.Tensor
         self.selected: torch.Tensor
         self.prompt_choices: torch.Tensor
         self.register_buffer("iteration", torch.zeros(1, dtype=torch.int64))
-        self.register_buffer("thresholds", torch.zeros(iterations))
+        self.register_buffer("thresholds", torch.zeros(iterations, *shape))
         self.register_buffer("selected", torch.zeros(iterations))
         self.register_buffer("prompt_choices", torch.zeros(cam.classifier.out_channels, prompts))
 

@@ -19,7 +19,7 @@ from methods.ca_cl.network import Guided, GuidedNetwork
 from methods.clims.losses import area_regularisation
 from methods.clims.regions import Regions, encode_regions
 from methods.clims.stages import guiding_clip, initial_network, text_features
-from methods.layers.optim import build_optimiser, schedule
+from methods.layers.optim import build_optimiser, fit
 
 
 def guide(context: StageContext, settings: CaClTrainingConfig) -> None:
@@ -31,9 +31,6 @@ def guide(context: StageContext, settings: CaClTrainingConfig) -> None:
         text_features(clip, settings.texts.of_backgrounds()) if settings.weights.suppression > 0 else None
     )
     normalisation = network.cam.normalisation
-    batches = context.train_batches(
-        context.view.samples("train"), settings.train.recipe, normalisation, settings.train.batch_size
-    )
 
     def losses(wrapped: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
         network.project_threshold()
@@ -45,14 +42,7 @@ def guide(context: StageContext, settings: CaClTrainingConfig) -> None:
             network, guided, regions, class_texts, background_texts, settings, context.processes
         )
 
-    context.train(
-        network,
-        build_guided_optimiser(network, settings),
-        losses,
-        batches,
-        settings.train.iterations,
-        schedule(settings.train),
-    )
+    fit(context, network, build_guided_optimiser(network, settings), settings.train, normalisation, losses)
     network.project_threshold()
     save_file(network.cam.state_dict(), context.output / "network.safetensors")
     write_guidance(context.output / "guidance.json", network, context.view.classes, settings)
@@ -107,7 +97,7 @@ def weighted_losses(
     if background_texts is not None:
         loss, selected = background_suppression(
             _similarity(regions.foreground, background_texts[regions.classes]),
-            guided.threshold,
+            guided.threshold[regions.classes][:, None] if suppression.per_class else guided.threshold,
             suppression.gate,
             suppression.steepness,
             len(guided.maps),
@@ -133,7 +123,8 @@ def write_guidance(
 
     prompt_choices: class -> how often each prompt was chosen
     With suppression, final_threshold: θ after training; threshold, selected: by iteration, θ and the background
-    texts suppressed per image and class; at_bound: the first iteration that found θ at one of its bounds, null: none
+    texts suppressed per image and class; at_bound: the first iteration that found θ at one of its bounds, null: none.
+    Of a θ of each class, those are the mean's, and final_thresholds, at_bounds: class -> as final_threshold, at_bound
     """
     content: dict[str, Any] = {
         "prompts": list(settings.texts.prompts),
@@ -143,12 +134,24 @@ def write_guidance(
         },
     }
     if settings.weights.suppression > 0:
-        low, high = network.bounds
-        at_bound = ((network.thresholds <= low) | (network.thresholds >= high)).nonzero()
+        course = network.thresholds[:, None] if network.threshold.ndim == 0 else network.thresholds
         content |= {
-            "at_bound": int(at_bound[0]) if len(at_bound) else None,
-            "final_threshold": round(network.threshold.item(), 6),
-            "threshold": [round(value, 6) for value in network.thresholds.tolist()],
+            "at_bound": _at_bound(course.mean(1), network.bounds),
+            "final_threshold": round(network.threshold.mean().item(), 6),
+            "threshold": [round(value, 6) for value in course.mean(1).tolist()],
             "selected": [round(value, 4) for value in network.selected.tolist()],
         }
+        if settings.suppression.per_class:
+            content["final_thresholds"] = {
+                name: round(value, 6) for name, value in zip(classes, network.threshold.tolist())
+            }
+            content["at_bounds"] = {
+                name: _at_bound(of_class, network.bounds) for name, of_class in zip(classes, course.T)
+            }
     path.write_text(json.dumps(content))
+
+
+def _at_bound(course: torch.Tensor, bounds: tuple[float, float]) -> int | None:
+    """The first of the (iterations,) values of θ at one of its bounds; None: none."""
+    found = ((course <= bounds[0]) | (course >= bounds[1])).nonzero()
+    return int(found[0]) if len(found) else None

@@ -138,7 +138,7 @@ IRN_FROZEN_STAGES = 3
 """IRNet's classifier detaches the features after layer2, so nothing up to there learns."""
 _IRN_RECIPE = Recipe(crop=512, resize_long=(320, 640))
 RESNET50_CLASSIFIER = TrainConfig(
-    iterations=5 * VOC_IMAGES // 16,
+    iterations=5 * (VOC_IMAGES // 16),
     batch_size=16,
     learning_rate=0.1,
     momentum=1e-4,
@@ -148,7 +148,7 @@ RESNET50_CLASSIFIER = TrainConfig(
 )
 """IRNet's CAM classifier, which CLIMS starts from."""
 CLIMS_TRAIN = TrainConfig(
-    iterations=15 * VOC_IMAGES // 16,
+    iterations=15 * (VOC_IMAGES // 16),
     batch_size=16,
     learning_rate=2.5e-4,
     momentum=1e-4,
@@ -194,7 +194,7 @@ PRESETS = {
 }
 PRESETS[COCO] = replace(
     PRESETS["paper"],
-    classifier=replace(RESNET50_CLASSIFIER, iterations=5 * COCO_IMAGES // 16),
+    classifier=replace(RESNET50_CLASSIFIER, iterations=5 * (COCO_IMAGES // 16)),
     # On two devices, 16 images each, whose gradients are averaged: of the suppression, a sum, half counts.
     train=replace(CLIMS_TRAIN, iterations=8 * (COCO_IMAGES // 32), batch_size=32, learning_rate=5e-4),
     weights=LossWeights(2.0, 14.0, 1.25 / 2, 0.2),

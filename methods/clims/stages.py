@@ -20,7 +20,7 @@ from methods.clims.losses import (
 )
 from methods.clims.regions import Regions, encode_regions
 from methods.layers.clip.model import ClipModel, load_clip
-from methods.layers.optim import build_optimiser, schedule
+from methods.layers.optim import build_optimiser, fit
 from methods.layers.weights.files import load_trained
 
 
@@ -32,16 +32,13 @@ def guide(context: StageContext, settings: ClimsTrainingConfig) -> None:
     common = clip.encode_texts(settings.texts.of_common_background())
     optimiser = build_optimiser(network, [network.classifier], settings.train)
     normalisation = network.normalisation
-    batches = context.train_batches(
-        context.view.samples("train"), settings.train.recipe, normalisation, settings.train.batch_size
-    )
 
     def losses(wrapped: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
         maps = wrapped(batch.images).sigmoid()
         regions = encode_regions(clip, batch.images, maps, batch.labels, normalisation, settings.composition)
         return weighted_losses(maps, regions, class_text, common, settings, context.processes)
 
-    context.train(network, optimiser, losses, batches, settings.train.iterations, schedule(settings.train))
+    fit(context, network, optimiser, settings.train, normalisation, losses)
     save_file(network.state_dict(), context.output / "network.safetensors")
 
 

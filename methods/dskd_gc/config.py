@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from methods.toco.config import SINGLE_STAGE, SingleStageConfig
+from methods.toco.config import SingleStageConfig
+from methods.toco.presets import SINGLE_STAGE
 
 DskdConfig = SingleStageConfig
 PRESETS = SINGLE_STAGE

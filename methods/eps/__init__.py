@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from datasets.base import TrainingView
 from methods.base import Method, NotRunnable, Shared, Stage, Supervision, part
@@ -31,6 +32,7 @@ class Eps(Method):
     def stages(self, config: EpsConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
         before, classify = self._training(config, view)
         cam, scores = cam_stages(NETWORK, classify, config, shared)
+        cam = replace(cam, inputs={**cam.inputs, **{stage.name: stage.name for stage in before}})
         after = stages_after_cam(cam, config.refiner, config.segmenter, shared)
         return [*before, classify, cam, scores, *after]
 

@@ -9,13 +9,17 @@ import torch
 from torch import nn
 
 from datasets.base import DenseMap
-from datasets.loading.loader import Batch
+from datasets.files.images import read_map
+from datasets.loading.loader import Batch, image_batches
 from methods.base import StageContext
 from methods.cam.network import PlainCam
 from methods.eps.config import JointTrainingConfig
-from methods.eps.losses import classification_loss, saliency_loss
+from methods.eps.losses import SaliencyLoss, classification_loss, saliency_loss
+from methods.layers.cam import resize
+from methods.layers.config import CamStageConfig
 from methods.layers.networks.backbones import Backbone
 from methods.layers.saliency.stage import saliency_dense_map
+from methods.pictures import write_picture
 
 
 class EpsNetwork(PlainCam):
@@ -33,16 +37,39 @@ class EpsNetwork(PlainCam):
     ) -> Mapping[str, torch.Tensor]:
         """The joint training on image labels and saliency (Sec. 3.3)."""
         logits = forward(batch.images)
-        saliency = saliency_loss(
-            logits,
-            batch.dense_maps["saliency"],
-            batch.labels,
-            settings.overlap_threshold,
-            settings.foreground_weight,
-            settings.map_selection,
-            settings.predefined_background,
-        )
+        saliency = estimate(logits, batch.dense_maps["saliency"], batch.labels, settings)
         return {"classification": classification_loss(logits, batch.labels), "saliency": saliency.loss}
+
+    @classmethod
+    def cam(cls, context: StageContext, settings: CamStageConfig) -> None:
+        """Stage: multi-scale CAMs; of the images that reports show also the saliency that they are trained to (Eq. 1).
+
+        With a stage `saliency` among the inputs: a released network was not trained here.
+        """
+        super().cam(context, settings)
+        if "saliency" in context.inputs:
+            cls._show_saliency(context, context.inputs["weights"].settings)
+
+    @classmethod
+    @torch.inference_mode()
+    def _show_saliency(cls, context: StageContext, training: JointTrainingConfig) -> None:
+        """Leave the saliency that is given and the one that the localisation maps estimate as pictures."""
+        network = cls.trained(context)
+        given = cls.dense_maps(context, training)["saliency"]
+        shown = image_batches(
+            context.view.examples(),
+            len(context.view.classes),
+            network.normalisation,
+            1,
+            device=context.device,
+        )
+        for batch in shown:
+            (sample_id,) = batch.ids
+            saliency = read_map(given.path_of(sample_id)).to(context.device) / 255
+            estimated = estimate(network(batch.images), saliency[None, None], batch.labels, training)
+            whole = resize(estimated.estimated_saliency, batch.size)[0, 0]
+            write_picture(context.output, "estimated saliency", sample_id, whole)
+            write_picture(context.output, "given saliency", sample_id, saliency)
 
     def maps(self, images: torch.Tensor, settings: Any) -> torch.Tensor:
         """Softmax over C + 1, of the object classes."""
@@ -51,3 +78,18 @@ class EpsNetwork(PlainCam):
     def scores(self, images: torch.Tensor) -> torch.Tensor:
         """Globally averaged object maps, as in L_cls."""
         return self(images)[:, :-1].mean((2, 3))  # type: ignore[no-any-return]
+
+
+def estimate(
+    logits: torch.Tensor, saliency: torch.Tensor, labels: torch.Tensor, settings: JointTrainingConfig
+) -> SaliencyLoss:
+    """`saliency_loss` by the training's settings."""
+    return saliency_loss(
+        logits,
+        saliency,
+        labels,
+        settings.overlap_threshold,
+        settings.foreground_weight,
+        settings.map_selection,
+        settings.predefined_background,
+    )

@@ -55,6 +55,12 @@ def normalise(maps: torch.Tensor) -> torch.Tensor:
     return maps / (maps.amax(dim=(-2, -1), keepdim=True) + 1e-5)
 
 
+def min_max(maps: torch.Tensor) -> torch.Tensor:
+    """Each map of (..., h, w) brought to [0, 1] by its minimum and maximum; a constant map becomes 0."""
+    low, high = torch.aminmax(maps.flatten(-2), dim=-1, keepdim=True)
+    return ((maps.flatten(-2) - low) / (high - low).clamp_min(1e-8)).view_as(maps)
+
+
 def only_present(maps: torch.Tensor, labels: Sequence[Sequence[int]]) -> list[torch.Tensor]:
     """From maps (B, C, h, w), per image those of its present classes: (K, h, w), ordered as its labels."""
     return [image_maps[list(present)] for image_maps, present in zip(maps, labels, strict=True)]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
+from datasets.loading.loader import ImageBatch
 from datasets.recipe import Normalisation
 from methods.artifacts import Cam, write_cams
 from methods.base import StageContext
@@ -22,6 +23,7 @@ def write_multi_scale_cams(
     settings: CamInferenceConfig,
     folders: Sequence[str] = ("",),
     normalised: Callable[[torch.Tensor], torch.Tensor] = normalise,
+    also: Callable[[ImageBatch], None] = lambda batch: None,
 ) -> None:
     """Write the CAMs of the training images' present classes, each map divided by its maximum.
 
@@ -29,6 +31,7 @@ def write_multi_scale_cams(
              them one after the other, (B, F * C, h, w)
     folders: folders of the output that are written, "" being the output itself
     normalised: summed maps (..., h, w) -> maps in [0, 1]
+    also: called with every batch of images
     """
     for folder in folders:
         (context.output / folder).mkdir(exist_ok=True)
@@ -37,6 +40,7 @@ def write_multi_scale_cams(
         cams: dict[str, dict[str, Cam]] = {folder: {} for folder in folders}
         for batch in context.images(samples, normalisation, settings.batch_size):
             maps = normalised(multi_scale_cam(forward, batch.images, settings.scales, settings.flip))
+            also(batch)
             present = [labels[i] for i in batch.ids]
             for folder, part in zip(folders, maps.chunk(len(folders), dim=1)):
                 for sample_id, kept in zip(batch.ids, only_present(part, present)):

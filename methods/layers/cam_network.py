@@ -7,7 +7,7 @@ A method's network says what is its own (`build`, `heads`, `losses`, `maps`, `sc
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -17,17 +17,18 @@ from safetensors.torch import save_file
 from torch import nn
 
 from datasets.base import DenseMap
-from datasets.loading.loader import Batch
+from datasets.loading.loader import Batch, ImageBatch
 from datasets.recipe import Normalisation
 from methods.base import ForwardPass, Inputs, StageContext
-from methods.layers.cam import normalise
+from methods.layers.cam import min_max, normalise, resize
 from methods.layers.cam_inference import write_multi_scale_cams
 from methods.layers.config import CamStageConfig, ReleasedConfig, ScoresConfig, TrainingConfig
 from methods.layers.forward_passes import alone, multi_scale_cams
 from methods.layers.image_scores import write_classifications
-from methods.layers.optim import build_optimiser, schedule
+from methods.layers.optim import build_optimiser, fit
 from methods.layers.weights.files import load_trained
 from methods.layers.weights.released import write_released
+from methods.pictures import contact_sheet, write_picture
 
 
 class CamNetwork(nn.Module, ABC):
@@ -76,6 +77,10 @@ class CamNetwork(nn.Module, ABC):
         """Maps (..., h, w), summed over scales -> [0, 1]."""
         return normalise(maps)
 
+    def attention(self, images: torch.Tensor, settings: Any) -> Mapping[str, torch.Tensor]:
+        """Maps (B, C, h, w) by title that reports show beside the CAMs, of images (B, 3, H, W); none by default."""
+        return {}
+
     @classmethod
     def trained(cls, context: StageContext, file: str = "network", config: Any = None) -> Self:
         """The network of the stage's input `weights`, by its settings or by `config`, ready for inference."""
@@ -98,8 +103,9 @@ class CamNetwork(nn.Module, ABC):
 
     @classmethod
     def cam(cls, context: StageContext, settings: CamStageConfig) -> None:
-        """Stage: multi-scale CAMs of the training images."""
+        """Stage: multi-scale CAMs of the training images, and what else reports show of their examples."""
         network = cls.trained(context, settings.trained)
+        shown = {sample.id for sample in context.view.examples()}
         write_multi_scale_cams(
             context,
             lambda images: network.maps(images, settings),
@@ -107,7 +113,20 @@ class CamNetwork(nn.Module, ABC):
             settings.inference,
             cls.folders(settings),
             cls.to_unit,
+            lambda batch: network._picture(context, batch, shown, settings),
         )
+
+    def _picture(self, context: StageContext, batch: ImageBatch, shown: Set[str], settings: Any) -> None:
+        """Keep `attention` of the images that are shown: their present classes beside each other, as CAMs are."""
+        chosen = [n for n, sample_id in enumerate(batch.ids) if sample_id in shown and batch.labels[n].any()]
+        if not chosen:
+            return
+        for title, maps in self.attention(batch.images[chosen], settings).items():
+            enlarged = resize(min_max(maps), batch.size).cpu()
+            for n, of_image in zip(chosen, enlarged):
+                write_picture(
+                    context.output, title, batch.ids[n], contact_sheet(of_image[batch.labels[n].cpu() > 0])
+                )
 
     @classmethod
     def image_scores(cls, context: StageContext, settings: ScoresConfig) -> None:
@@ -153,20 +172,14 @@ class CamClassifier(CamNetwork):
         """Stage: the training. Writes network.safetensors."""
         weights = context.weights_path(settings.network.weights)
         network = cls.build_for_training(settings, len(context.view.classes), weights)
-        batches = context.train_batches(
-            context.view.samples("train"),
-            settings.train.recipe,
-            network.normalisation,
-            settings.train.batch_size,
-            cls.dense_maps(context, settings),
-        )
-        context.train(
+        fit(
+            context,
             network,
             build_optimiser(network, network.heads(), settings.train),
+            settings.train,
+            network.normalisation,
             lambda forward, batch: network.losses(forward, batch, settings),
-            batches,
-            settings.train.iterations,
-            schedule(settings.train),
+            cls.dense_maps(context, settings),
         )
         kept = {
             name: value

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from methods.base import MethodError
+from datasets.base import DenseMap
+from datasets.recipe import Normalisation
+from methods.base import MethodError, StageContext
 from methods.layers.config import TrainConfig
 
 
@@ -85,3 +87,23 @@ def poly(config: TrainConfig) -> Callable[[int], float]:
         return (1.0 - iteration / config.iterations) ** config.power
 
     return factor
+
+
+def fit(
+    context: StageContext,
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    config: TrainConfig,
+    normalisation: Normalisation,
+    losses: Callable[[nn.Module, Any], Mapping[str, torch.Tensor]],
+    dense_maps: Mapping[str, DenseMap] | None = None,
+) -> None:
+    """Train on augmented batches of the training images as the configuration says, see `StageContext.train`.
+
+    losses: (network as it is to be called, `datasets.loading.loader.Batch`) -> named scalar terms
+    dense_maps: what comes with the batches, by name
+    """
+    batches = context.train_batches(
+        context.view.samples("train"), config.recipe, normalisation, config.batch_size, dense_maps
+    )
+    context.train(network, optimiser, losses, batches, config.iterations, schedule(config))

@@ -50,18 +50,7 @@ NANO_TRAIN = TrainConfig(
     recipe=NANO_RECIPE,
 )
 """Of the miniature backbone as a classifier."""
-NANO_VIT_TRAIN = TrainConfig(
-    iterations=300,
-    batch_size=16,
-    optimiser="adamw",
-    learning_rate=3e-3,
-    weight_decay=0.05,
-    head_multiplier=5.0,
-    bias_multiplier=1.0,
-    schedule="cosine",
-    warmup=20,
-    recipe=NANO_RECIPE,
-)
+NANO_VIT_TRAIN = replace(NANO_TRAIN, iterations=300, learning_rate=3e-3, weight_decay=0.05, schedule="cosine")
 """Of the miniature transformer."""
 SMALL_TRAIN = TrainConfig(
     iterations=200,

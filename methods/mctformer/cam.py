@@ -29,12 +29,14 @@ class CamStages(NamedTuple):
     affinity:  the original refined by patch-to-patch attention alone (Tab. 4)
     modulated: the original times class-to-patch attention (Eq. 5), which MCTformer leaves unmodulated
     final:     the latter refined by patch-to-patch attention (Eq. 6)
+    class_to_patch: the attention that the CAM was multiplied with
     """
 
     original: torch.Tensor
     affinity: torch.Tensor
     modulated: torch.Tensor
     final: torch.Tensor
+    class_to_patch: torch.Tensor
 
 
 class AttentionSums:
@@ -102,10 +104,4 @@ def cam_stages(
     # Query i gathers from keys j (MCTformer's code), or row vector times matrix (as Eq. 6 is printed).
     right = patch_to_patch.transpose(1, 2) if settings.patch_to_patch_side == "left" else patch_to_patch
     affinity, final = (torch.cat([flat, modulated], 1) @ right).chunk(2, 1)  # Eq. 6
-    return CamStages(original, *(maps.unflatten(2, size) for maps in (affinity, modulated, final)))
-
-
-def min_max(maps: torch.Tensor) -> torch.Tensor:
-    """Each map of (..., h, w) brought to [0, 1] by its minimum and maximum; a constant map becomes 0."""
-    low, high = torch.aminmax(maps.flatten(-2), dim=-1, keepdim=True)
-    return ((maps.flatten(-2) - low) / (high - low).clamp_min(1e-8)).view_as(maps)
+    return CamStages(original, *(m.unflatten(2, size) for m in (affinity, modulated, final, class_to_patch)))

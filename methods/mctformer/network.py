@@ -12,11 +12,12 @@ from torch.nn.functional import multilabel_soft_margin_loss
 
 from datasets.loading.loader import Batch
 from datasets.recipe import Normalisation
+from methods.layers.cam import min_max
 from methods.layers.cam_network import CamClassifier
 from methods.layers.config import VitConfig
 from methods.layers.networks.vit import MultiClassTokenViT, Observer, build_vit, whole_patches
 from methods.layers.weights.released import Rule, renamed
-from methods.mctformer.cam import CamStages, cam_stages, min_max
+from methods.mctformer.cam import CamStages, cam_stages
 from methods.mctformer.config import AttendedCamConfig
 
 _RELEASED: tuple[Rule, ...] = (
@@ -70,6 +71,9 @@ class MctformerNetwork(CamClassifier):
     def refined(self, images: torch.Tensor, settings: Any) -> CamStages:
         """The CAMs refined by class-to-patch and patch-to-patch attention, and those before; from one forward pass."""
         return cam_stages(self, images, settings.attention, per_patch=self.per_patch(settings))
+
+    def attention(self, images: torch.Tensor, settings: Any) -> Mapping[str, torch.Tensor]:
+        return {"class-to-patch attention": self.refined(images, settings).class_to_patch}
 
     @staticmethod
     def per_patch(settings: AttendedCamConfig) -> bool:

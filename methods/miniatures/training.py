@@ -12,13 +12,24 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from datasets.pretraining.captions import captioned_pictures
+from datasets.pretraining.clicks import clicked_pictures
+from datasets.pretraining.forms import PRETRAINING_CLASSES, pretraining_batch
+from methods.layers.config import BackboneConfig, VitConfig
+from methods.layers.networks.backbones import build_backbone
+from methods.layers.networks.vit import build_trunk
+from methods.layers.saliency import nano as saliency
+from methods.layers.sam import nano as sam_nano
 from methods.layers.weights.files import SHIPPED
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
+from methods.miniatures import clip, sam, vit
+from methods.miniatures.views import normalised, object_centred, plainer
 
 
 @dataclass(frozen=True)
@@ -39,205 +50,82 @@ class PretrainSettings:
     seed: int = 1
 
 
-def _abstract_pictures(settings: PretrainSettings, start: int, count: int) -> tuple[Any, Any, Any]:
-    import torch
-
-    from datasets.pretraining.forms import pretraining_batch
-
-    batch = pretraining_batch(settings.seed, start, count, settings.size)
-    return torch.from_numpy(batch.images), torch.from_numpy(batch.labels), torch.from_numpy(batch.masks)
-
-
-def _normalised(images: torch.Tensor) -> torch.Tensor:
-    from methods.miniatures.views import normalised
-
-    return normalised(images)
-
-
 @dataclass(frozen=True)
 class Miniature:
     """A miniature: how to build it, its loss, its score on held-out pictures and what of it is shipped.
 
     build:   () -> network
-    loss:    (network, settings, images (B, 3, S, S), labels (B,), masks (B, S, S), progress in [0, 1])
-             -> scalar
-    score:   (network, settings, images, labels, masks) -> score of each picture summed, in [0, B]
+    loss:    (network, settings, images (B, 3, S, S), *truth (B, ...), progress in [0, 1]) -> scalar
+    score:   (network, settings, images, *truth) -> score of each picture summed, in [0, B]
     shipped: network -> the state dict that is kept
-    pictures: (settings, start, count) -> images (B, 3, S, S) uint8, labels (B,), masks (B, S, S)
+    pictures: (seed, start, count, size) -> the generated world's pictures, with `images` (B, 3, S, S) uint8
+    truth:   names of the two fields of `pictures` that loss and score are given: labels (B,) and masks (B, S, S),
+             or what stands for them
     scaled:  images uint8 -> what loss and score are given: with ImageNet's statistics, unless said otherwise
     """
 
     summary: str
     metric: str
     settings: PretrainSettings
-    build: Callable[[], nn.Module]
-    loss: Callable[..., torch.Tensor]
+    build: Callable[[], Any]
+    loss: Callable[..., Tensor]
     score: Callable[..., float]
-    shipped: Callable[[nn.Module], dict[str, torch.Tensor]]
-    pictures: Callable[[PretrainSettings, int, int], tuple[Any, Any, Any]] = _abstract_pictures
-    scaled: Callable[[torch.Tensor], torch.Tensor] = _normalised
+    shipped: Callable[[Any], dict[str, Tensor]]
+    pictures: Callable[..., Any] = pretraining_batch
+    truth: tuple[str, str] = ("labels", "masks")
+    scaled: Callable[[Tensor], Tensor] = normalised
+
+    def draw(self, start: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Images (B, 3, S, S) uint8 and their truth, from number `start` of the endless list on."""
+        drawn = self.pictures(self.settings.seed, start, count, self.settings.size)
+        images, first, second = (torch.from_numpy(getattr(drawn, name)) for name in ("images", *self.truth))
+        return images, first, second
 
 
 def _classifier() -> nn.Module:
-    from torch import nn
-
-    from datasets.pretraining.forms import PRETRAINING_CLASSES
-    from methods.layers.config import BackboneConfig
-    from methods.layers.networks.backbones import build_backbone
-
     backbone = build_backbone(BackboneConfig("resnet38d_nano", "none", 4))
-    return nn.Sequential(
-        backbone,
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(backbone.channels, len(PRETRAINING_CLASSES)),
-    )
+    head = nn.Linear(backbone.channels, len(PRETRAINING_CLASSES))
+    return nn.Sequential(backbone, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
 
 
 def _classification_loss(
-    network: nn.Module, settings: PretrainSettings, images: Any, labels: Any, masks: Any, progress: float
-) -> torch.Tensor:
-    from torch.nn.functional import cross_entropy
-
-    from methods.miniatures.views import object_centred, plainer
-
+    network: nn.Module,
+    settings: PretrainSettings,
+    images: Tensor,
+    labels: Tensor,
+    masks: Tensor,
+    progress: float,
+) -> Tensor:
     pictures = plainer(images, masks, min(1.0, 1.15 - 1.15 * progress / settings.plain))
     return cross_entropy(network(object_centred(pictures, masks, settings.crop, jitter=True)), labels)
 
 
-def _accuracy(network: nn.Module, settings: PretrainSettings, images: Any, labels: Any, masks: Any) -> float:
-    from methods.miniatures.views import object_centred
-
-    views = object_centred(images, masks, settings.crop, jitter=False)
-    return float((network(views).argmax(1) == labels).sum())
+def _hits(
+    network: nn.Module, settings: PretrainSettings, images: Tensor, labels: Tensor, masks: Tensor
+) -> float:
+    """Number of pictures whose object-centred view is classified rightly."""
+    found = network(object_centred(images, masks, settings.crop, jitter=False))
+    logits = found.image if isinstance(found, vit.Answers) else found
+    return float((logits.argmax(1) == labels).sum())
 
 
 def _vit() -> nn.Module:
-    from datasets.pretraining.forms import PRETRAINING_CLASSES
-    from methods.layers.config import BackboneConfig, VitConfig
-    from methods.layers.networks.backbones import build_backbone
-    from methods.layers.networks.vit import build_trunk
-    from methods.miniatures.vit import TaughtViT
-
     trunk, _ = build_trunk(VitConfig("vit_nano"))
     teacher = BackboneConfig("resnet38d_nano", "nano/resnet38d_nano", 4, freeze_bn=True)
     path = SHIPPED / "resnet38d_nano.safetensors"
-    return TaughtViT(trunk, len(PRETRAINING_CLASSES), build_backbone(teacher, path))
-
-
-def _vit_loss(
-    network: nn.Module, settings: PretrainSettings, images: Any, labels: Any, masks: Any, progress: float
-) -> torch.Tensor:
-    from methods.miniatures.views import object_centred
-    from methods.miniatures.vit import pretraining_loss
-
-    return pretraining_loss(network, object_centred(images, masks, settings.crop, jitter=True), labels)
-
-
-def _vit_accuracy(
-    network: nn.Module, settings: PretrainSettings, images: Any, labels: Any, masks: Any
-) -> float:
-    from methods.miniatures.views import object_centred
-
-    views = object_centred(images, masks, settings.crop, jitter=False)
-    return float((network(views).image.argmax(1) == labels).sum())
-
-
-def _saliency() -> nn.Module:
-    from methods.layers.saliency.nano import SaliencyNet
-
-    return SaliencyNet()
-
-
-def _saliency_loss(
-    network: nn.Module, settings: PretrainSettings, images: Any, labels: Any, masks: Any, progress: float
-) -> torch.Tensor:
-    from methods.layers.saliency.nano import pretraining_loss
-
-    return pretraining_loss(network, images, masks)
+    return vit.TaughtViT(trunk, len(PRETRAINING_CLASSES), build_backbone(teacher, path))
 
 
 def _saliency_iou(
-    network: nn.Module, settings: PretrainSettings, images: Any, labels: Any, masks: Any
+    network: nn.Module, settings: PretrainSettings, images: Tensor, labels: Tensor, masks: Tensor
 ) -> float:
-    predicted = network(images)[:, 0] > 0
-    truth = masks > 0
-    union = (predicted | truth).sum((1, 2)).clamp_min(1)
-    return float(((predicted & truth).sum((1, 2)) / union).sum())
-
-
-def _captioned_pictures(settings: PretrainSettings, start: int, count: int) -> tuple[Any, Any, Any]:
-    """Images, their styles, and the noun of each pixel."""
-    import torch
-
-    from datasets.pretraining.captions import captioned_pictures
-
-    batch = captioned_pictures(settings.seed, start, count, settings.size)
-    return torch.from_numpy(batch.images), torch.from_numpy(batch.styles), torch.from_numpy(batch.nouns)
-
-
-def _clip() -> nn.Module:
-    from methods.miniatures.clip import ClipPretraining
-
-    return ClipPretraining()
-
-
-def _clip_loss(
-    network: nn.Module, settings: PretrainSettings, images: Any, styles: Any, nouns: Any, progress: float
-) -> torch.Tensor:
-    from methods.miniatures.clip import ClipPretraining, pretraining_loss
-
-    assert isinstance(network, ClipPretraining)
-    return pretraining_loss(network, images, styles, nouns, progress)
-
-
-def _clip_accuracy(
-    network: nn.Module, settings: PretrainSettings, images: Any, styles: Any, nouns: Any
-) -> float:
-    from methods.miniatures.clip import ClipPretraining, zero_shot_score
-
-    assert isinstance(network, ClipPretraining)
-    return zero_shot_score(network, images, nouns)
-
-
-def _clicked_pictures(settings: PretrainSettings, start: int, count: int) -> tuple[Any, Any, Any]:
-    """Images, the thing of each that the score clicks on, and the number of the thing at each pixel."""
-    import torch
-
-    from datasets.pretraining.clicks import clicked_pictures
-
-    batch = clicked_pictures(settings.seed, start, count, settings.size)
-    return torch.from_numpy(batch.images), torch.from_numpy(batch.clicked), torch.from_numpy(batch.things)
+    return float(sam.mask_iou(network(images)[:, 0] > 0, masks > 0).sum())
 
 
 def _sam() -> nn.Module:
-    from methods.layers.sam.nano import build_sam_nano, start_from_vit
-
-    model = build_sam_nano()
-    start_from_vit(model, SHIPPED / "vit_nano.safetensors")
+    model = sam_nano.build_sam_nano()
+    sam_nano.start_from_vit(model, SHIPPED / "vit_nano.safetensors")
     return model
-
-
-def _sam_loss(
-    network: nn.Module, settings: PretrainSettings, images: Any, clicked: Any, things: Any, progress: float
-) -> torch.Tensor:
-    from methods.miniatures.sam import pretraining_loss
-
-    return pretraining_loss(network, images, things)
-
-
-def _one_click_iou(
-    network: nn.Module, settings: PretrainSettings, images: Any, clicked: Any, things: Any
-) -> float:
-    from methods.miniatures.sam import one_click_score
-
-    return one_click_score(network, images, clicked, things)
-
-
-def _sam_state(network: nn.Module) -> dict[str, torch.Tensor]:
-    from methods.layers.sam.nano import shipped_state
-
-    return shipped_state(network)
 
 
 MINIATURES: dict[str, Miniature] = {
@@ -249,8 +137,8 @@ MINIATURES: dict[str, Miniature] = {
         ),
         _classifier,
         _classification_loss,
-        _accuracy,
-        lambda network: network[0].trunk.state_dict(),  # type: ignore[index,union-attr]
+        _hits,
+        lambda network: network[0].trunk.state_dict(),
     ),
     "vit_nano": Miniature(
         "small vision transformer, taught by resnet38d_nano: the nano scale's DeiT",
@@ -259,16 +147,20 @@ MINIATURES: dict[str, Miniature] = {
             images=16384, iterations=14000, batch_size=32, learning_rate=5e-3, weight_decay=0.05, crop=48
         ),
         _vit,
-        _vit_loss,
-        _vit_accuracy,
-        lambda network: network.trunk.state_dict(),  # type: ignore[union-attr,operator]
+        lambda network, settings, images, labels, masks, progress: vit.pretraining_loss(
+            network, object_centred(images, masks, settings.crop, jitter=True), labels
+        ),
+        _hits,
+        lambda network: network.trunk.state_dict(),
     ),
     "saliency": Miniature(
         "small U-Net: the nano scale's class-agnostic saliency detector",
         "mean IoU",
         PretrainSettings(images=12288, iterations=5000, batch_size=16, learning_rate=3e-3),
-        _saliency,
-        _saliency_loss,
+        saliency.SaliencyNet,
+        lambda network, settings, images, labels, masks, progress: saliency.pretraining_loss(
+            network, images, masks
+        ),
         _saliency_iou,
         lambda network: network.state_dict(),
     ),
@@ -276,11 +168,12 @@ MINIATURES: dict[str, Miniature] = {
         "narrow open_clip model with CLIP's tokenizer: the nano scale's CLIP",
         "zero-shot accuracy",
         PretrainSettings(images=12288, iterations=4400, batch_size=32, learning_rate=2e-3, size=72),
-        _clip,
-        _clip_loss,
-        _clip_accuracy,
-        lambda network: network.shipped(),  # type: ignore[union-attr,operator]
-        _captioned_pictures,
+        clip.ClipPretraining,
+        lambda network, settings, *batch: clip.pretraining_loss(network, *batch),
+        lambda network, settings, images, styles, nouns: clip.zero_shot_score(network, images, nouns),
+        lambda network: network.shipped(),
+        captioned_pictures,
+        ("styles", "nouns"),
         lambda images: images.float() / 255,
     ),
     "sam": Miniature(
@@ -288,10 +181,13 @@ MINIATURES: dict[str, Miniature] = {
         "mask IoU from one click",
         PretrainSettings(images=8192, iterations=2400, batch_size=16, learning_rate=1e-3, size=128),
         _sam,
-        _sam_loss,
-        _one_click_iou,
-        _sam_state,
-        _clicked_pictures,
+        lambda network, settings, images, clicked, things, progress: sam.pretraining_loss(
+            network, images, things
+        ),
+        lambda network, settings, *batch: sam.one_click_score(network, *batch),
+        sam_nano.shipped_state,
+        clicked_pictures,
+        ("clicked", "things"),
     ),
 }
 
@@ -301,9 +197,6 @@ def pretrain(name: str, output: Path = SHIPPED, report: Callable[[str], None] = 
 
     Returns what the JSON holds.
     """
-    import torch
-    from safetensors.torch import save_file
-
     miniature, settings = MINIATURES[name], MINIATURES[name].settings
     torch.manual_seed(settings.seed)
     network = miniature.build()
@@ -313,7 +206,7 @@ def pretrain(name: str, output: Path = SHIPPED, report: Callable[[str], None] = 
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, settings.learning_rate, total_steps=settings.iterations, pct_start=0.15
     )
-    images, labels, masks = miniature.pictures(settings, 0, settings.images)
+    images, labels, masks = miniature.draw(0, settings.images)
     network.train()
     total, every = 0.0, max(1, settings.iterations // 10)
     for iteration in range(settings.iterations):
@@ -352,10 +245,8 @@ def shipped_card(name: str) -> dict[str, Any] | None:
 
 def _score(miniature: Miniature, network: nn.Module) -> float:
     """Score on pictures that training has not seen."""
-    import torch
-
     settings = miniature.settings
-    images, labels, masks = miniature.pictures(settings, settings.images, settings.held_out)
+    images, labels, masks = miniature.draw(settings.images, settings.held_out)
     network.eval()
     with torch.inference_mode():
         return (

@@ -10,7 +10,7 @@ from datasets.recipe import Recipe
 from methods.base import Kind, MethodError, Stage, part
 from methods.declared import deviations_of_parts
 from methods.layers.config import BackboneConfig, CrfConfig, TrainConfig
-from methods.layers.presets import COCO, COCO_IMAGES, NANO_BACKBONE, NANO_RECIPE, SMALL_BACKBONE
+from methods.layers.presets import COCO, COCO_IMAGES, NANO_BACKBONE, NANO_RECIPE, NANO_TRAIN, SMALL_BACKBONE
 from methods.layers.weights.released import released_stage
 from methods.refiners.config import REFINERS, ParStageConfig, PseudoLabelConfig, RefinerConfig
 from methods.refiners.gc.config import GcStageConfig
@@ -30,17 +30,7 @@ PSA: Mapping[str, PsaConfig] = {
     "nano": PsaConfig(
         NANO_BACKBONE,
         init="the miniature's own world",
-        train=TrainConfig(
-            iterations=60,
-            batch_size=16,
-            optimiser="adamw",
-            learning_rate=1e-3,
-            weight_decay=0.01,
-            head_multiplier=5.0,
-            bias_multiplier=1.0,
-            warmup=10,
-            recipe=replace(NANO_RECIPE, scale=(1.0, 1.0)),
-        ),
+        train=replace(NANO_TRAIN, iterations=60, warmup=10, recipe=replace(NANO_RECIPE, scale=(1.0, 1.0))),
         crf=CrfConfig(5, 3.0, 3.0, 20.0, 13.0, 10.0),
         crf_stride=2,
         logt=3,  # as far across its grid of 24 x 18 cells as 2^6 steps across 47 x 63
@@ -72,17 +62,7 @@ IRN: Mapping[str, IrnConfig] = {
     "nano": IrnConfig(  # 24 x 18 cells
         NANO_BACKBONE,
         init="the miniature's own world",
-        train=TrainConfig(
-            iterations=60,
-            batch_size=16,
-            optimiser="adamw",
-            learning_rate=2e-3,
-            weight_decay=0.01,
-            head_multiplier=5.0,
-            bias_multiplier=1.0,
-            warmup=10,
-            recipe=NANO_RECIPE,
-        ),
+        train=replace(NANO_TRAIN, iterations=60, learning_rate=2e-3, warmup=10),
         confident_foreground=0.45,
         confident_background=0.15,
         background_threshold=0.35,
@@ -123,16 +103,14 @@ def refiner_at(key: str, name: str = "none") -> RefinerConfig:
 
 
 def mctformer_psa(psa: PsaConfig, irn: IrnConfig = IRN["paper"]) -> RefinerConfig:
-    """PSA as MCTformer runs it: other powers and CRF under the labels, and a constant background that walks.
+    """PSA as MCTformer runs it: other powers under the labels, and a constant background that walks.
 
     irn: for those who choose that refiner instead
     """
-    size = psa.crf.bilateral_sxy * 83 / 80  # miniature pictures have smaller kernels
-    crf = replace(psa.crf, gaussian_sxy=4.0, bilateral_sxy=size, bilateral_srgb=5.0, bilateral_compat=3.0)
     return RefinerConfig(
         "psa",
         background_threshold=0.39,
-        psa=replace(psa, crf=crf, label_powers=(1.0, 12.0), background_power=None, logt=min(psa.logt, 6)),
+        psa=replace(psa, label_powers=(1.0, 12.0), background_power=None, logt=min(psa.logt, 6)),
         irn=irn,
     )
 

@@ -26,7 +26,9 @@ def pseudo_label(context: StageContext, settings: PseudoLabelConfig) -> None:
             def jobs(samples=samples):  # type: ignore[no-untyped-def]
                 for sample in samples:
                     cam = cams[sample.id]
-                    maps = resized_maps(cam, cam.size)  # of no class: there is the background alone
+                    maps = resized_maps(
+                        cam, cam.size
+                    )  # none where an image has no class: only the background is left
                     constant = torch.full((1, *cam.size), threshold)
                     background = constant if power is None else background_score(maps, power)
                     scores = torch.cat([background, maps]).clamp_min(1e-5)

@@ -15,6 +15,7 @@ from methods.sam_fused.config import (
     ContrastedTrainingConfig,
     FusionStageConfig,
     MaskStageConfig,
+    RuleConfig,
     SamFusedConfig,
 )
 from methods.segmenters import segmentation_stages
@@ -71,8 +72,21 @@ def _fused(config: SamFusedConfig, cam: Stage) -> list[Stage]:
         scored_as="cam_sam",
         profile="methods.sam_fused.profile:masks",
     )
-    settings = FusionStageConfig(config.fusion, config.background_threshold, config.mask_threshold)
+    first = _thresholded("pseudo_label_vit", cam, config.background_threshold)
+    second = _thresholded("pseudo_label_sam", masks, config.mask_threshold)
     inputs = {"cam": cam.name, "masks": masks.name}
+    thresholds = (config.background_threshold, config.mask_threshold)
+    if config.fusion.by != "network":
+        by_rule = Stage(
+            "pseudo_label",
+            "methods.sam_fused.stages:pseudo_label_by_rule",
+            RuleConfig(config.fusion.by, *thresholds),
+            Kind.PSEUDO_LABEL,
+            inputs=inputs,
+            seeded=False,
+        )
+        return [first, masks, second, by_rule]
+    settings = FusionStageConfig(config.fusion, *thresholds)
     fusion = Stage(
         "fusion",
         "methods.sam_fused.stages:fuse",
@@ -90,8 +104,6 @@ def _fused(config: SamFusedConfig, cam: Stage) -> list[Stage]:
         seeded=False,
         profile="methods.sam_fused.profile:pseudo_label",
     )
-    first = _thresholded("pseudo_label_vit", cam, config.background_threshold)
-    second = _thresholded("pseudo_label_sam", masks, config.mask_threshold)
     return [first, masks, second, fusion, fused]
 
 

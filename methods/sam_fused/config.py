@@ -35,6 +35,8 @@ from methods.layers.sam.config import NANO, SamConfig
 from methods.segmenters import SEGMENTERS
 
 TOKENS = ("present", "all")
+FUSED_BY = ("network", "intersection", "union", "mean", "segments")
+LEARNED = ("agreement", "sam", "reliable", "both")
 
 
 @dataclass(frozen=True)
@@ -124,12 +126,24 @@ class ViewConfig:
 
 @dataclass(frozen=True)
 class FusionConfig:
-    """The network that fuses P1 and P2.
+    """How P1 and P2 are fused (Sec. 2.4; README, "Readings of the fusion").
 
+    by:     "network", or a rule without one: "intersection", where both have the class; "union", where either has it,
+            P2's first; "mean", where CAM and mean mask together exceed both their thresholds; "segments", P2's
+            connected regions of which half lies in P1, and P1 of a class that has none
+    learns: the network's labels. "agreement": the one that P1 and P2 both give, none where they differ; "sam": P2's;
+            "reliable": P2's where SAM's views agree, P1's where they do not, in shares; "both": each counts
+    weighted: whether P2's labels are weighted by 1 - Ẽ / log 2 (Eq. 4)
+    sees:   "maps", CAMs and mean masks; "labels", those of P1 and P2. picture: whether it sees the image too
     width, layers: of its 3x3 convolutions before the last, which is 1x1
     train:  `recipe.crop` is the side of the squares it learns from; of the recipe nothing else applies
     """
 
+    by: Annotated[str, OneOf(FUSED_BY)] = "network"
+    learns: Annotated[str, OneOf(LEARNED)] = "agreement"
+    weighted: bool = True
+    sees: Annotated[str, OneOf(("maps", "labels"))] = "maps"
+    picture: bool = False
     width: Count = 32
     layers: Count = 3
     train: TrainConfig = field(
@@ -169,6 +183,15 @@ class FusionStageConfig:
     """What the fusion depends on, besides P1's CAMs and SAM's masks; thresholds as in `SamFusedConfig`."""
 
     fusion: FusionConfig
+    background_threshold: float
+    mask_threshold: float
+
+
+@dataclass(frozen=True)
+class RuleConfig:
+    """What a fusion by rule depends on; by: as in `FusionConfig`, thresholds as in `SamFusedConfig`."""
+
+    by: str
     background_threshold: float
     mask_threshold: float
 

@@ -11,7 +11,7 @@ from methods.base import ForwardPass, Inputs
 from methods.layers.forward_passes import ALONE
 from methods.layers.sam.model import decode_prompts, encode, load_sam
 from methods.sam_fused.config import FusionStageConfig, MaskStageConfig
-from methods.sam_fused.fusion import FusionNetwork
+from methods.sam_fused.fusion import FusionNetwork, inputs_seen
 from methods.sam_fused.stages import views_of
 
 SAM = "SAM"
@@ -64,6 +64,7 @@ def _fusion(settings: FusionStageConfig, classes: int) -> tuple[nn.Module, Any]:
     """The network, and its pass of maps as large as the images."""
 
     def run(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
-        return network(images.new_zeros(len(images), 2 * classes + 1, *images.shape[-2:]))  # type: ignore[no-any-return]
+        seen = inputs_seen(classes, settings.fusion)
+        return network(images.new_zeros(len(images), seen, *images.shape[-2:]))  # type: ignore[no-any-return]
 
     return FusionNetwork(classes, settings.fusion).eval(), run

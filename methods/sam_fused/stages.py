@@ -23,6 +23,7 @@ from methods.sam_fused.config import (
     FusionStageConfig,
     MaskStageConfig,
     PromptConfig,
+    RuleConfig,
     ViewConfig,
 )
 from methods.sam_fused.fusion import (
@@ -34,6 +35,7 @@ from methods.sam_fused.fusion import (
 )
 from methods.sam_fused.prompts import Prompts, cam_prompts, padded
 from methods.sam_fused.reliability import mean_mask, reliability
+from methods.sam_fused.rules import fused_by_rule
 
 
 def views_of(config: ViewConfig) -> list[View]:
@@ -98,7 +100,7 @@ def prompts_of(sample_id: str, cam: Cam, config: PromptConfig) -> Prompts:
 
 
 def fuse(context: StageContext, settings: FusionStageConfig) -> None:
-    """Train the network that fuses P1 and P2 on the pixels where they agree."""
+    """Train the network that fuses P1 and P2."""
     network = FusionNetwork(len(context.view.classes), settings.fusion)
     train = settings.fusion.train
     batches = fusion_batches(
@@ -110,7 +112,8 @@ def fuse(context: StageContext, settings: FusionStageConfig) -> None:
     )
 
     def losses(network: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
-        return {"fusion": fusion_loss(network(batch.images), batch.images, batch.dense_maps["labels"])}
+        dense = batch.dense_maps
+        return {"fusion": fusion_loss(network(batch.images), dense["labels"], dense["weights"])}
 
     optimiser = build_optimiser(network, [], train)
     context.train(network, optimiser, losses, batches, train.iterations, schedule(train))
@@ -132,6 +135,19 @@ def pseudo_label(context: StageContext, settings: FusionStageConfig) -> None:
             context.advance(1)
 
 
+def pseudo_label_by_rule(context: StageContext, settings: RuleConfig) -> None:
+    """P: P1 and P2 of every training image, fused by a rule."""
+    cams, means = (CamReader(context.inputs[role].path) for role in ("cam", "masks"))
+    for _, samples in context.shards(context.view.samples("train")):
+        for sample in samples:
+            cam = cams[sample.id]
+            first, second = (torch.from_numpy(maps) for maps in (cam.maps, means[sample.id].maps))
+            labels = fused_by_rule(first, second, cam.classes, cam.size, settings)
+            write_labels(label_map_path(context.output, sample.id), labels)
+            context.advance(1)
+
+
 def _evidence(context: StageContext, settings: FusionStageConfig) -> EvidenceReader:
     cams, means = (CamReader(context.inputs[role].path) for role in ("cam", "masks"))
-    return EvidenceReader(cams, means, len(context.view.classes), settings)
+    images = {sample.id: sample.image for sample in context.view.samples("train")}
+    return EvidenceReader(cams, means, len(context.view.classes), settings, images)

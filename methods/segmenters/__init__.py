@@ -8,8 +8,18 @@ from pathlib import Path
 from datasets.recipe import Recipe
 from methods.base import Kind, MethodError, Stage
 from methods.declared import deviations_of_parts
+from methods.deviation import Deviation
 from methods.layers.config import BackboneConfig, SegmenterConfig, TrainConfig
-from methods.layers.presets import COCO, DEEPLAB_CRF, NANO_BACKBONE, NANO_RECIPE, RESNET101, SMALL_BACKBONE
+from methods.layers.presets import (
+    COCO,
+    DEEPLAB_CRF,
+    NANO_BACKBONE,
+    NANO_RECIPE,
+    NANO_TRAIN,
+    RESNET101,
+    SMALL_BACKBONE,
+    SMALL_TRAIN,
+)
 from methods.layers.weights.released import released_stage
 
 SEGMENTERS: dict[str, SegmenterConfig] = {
@@ -18,15 +28,11 @@ SEGMENTERS: dict[str, SegmenterConfig] = {
         head="largefov",
         head_dilation=2,
         head_norm=True,
-        train=TrainConfig(
+        train=replace(
+            NANO_TRAIN,
             iterations=500,
-            batch_size=16,
-            optimiser="adamw",
             learning_rate=8e-3,
-            weight_decay=0.01,
             head_multiplier=1.0,
-            bias_multiplier=1.0,
-            warmup=20,
             recipe=replace(NANO_RECIPE, scale=(0.9, 1.1)),
         ),
         test_flip=True,
@@ -35,14 +41,11 @@ SEGMENTERS: dict[str, SegmenterConfig] = {
     "small": SegmenterConfig(
         SMALL_BACKBONE,
         head="aspp",
-        train=TrainConfig(
+        train=replace(
+            SMALL_TRAIN,
             iterations=250,
             batch_size=8,
-            optimiser="adamw",
             learning_rate=5e-4,
-            weight_decay=0.01,
-            bias_multiplier=1.0,
-            warmup=10,
             recipe=Recipe(crop=224, scale=(0.5, 1.0), brightness=0.2, contrast=0.2, saturation=0.2),
         ),
         test_batch_size=8,
@@ -106,18 +109,10 @@ def deeplab_v2(backbone: BackboneConfig, init: str, iterations: int) -> Segmente
 
 RESNET101_COCO = BackboneConfig("resnet101_caffe", "deeplab/deeplabv1_resnet101-coco", 8, freeze_bn=True)
 
-DEEPLAB_V2_COCO = deeplab_v2(
-    RESNET101_COCO,
-    init=COCO_MASKS,
-    iterations=40000,
-)
+DEEPLAB_V2_COCO = deeplab_v2(RESNET101_COCO, init=COCO_MASKS, iterations=40000)
 """CA-CL's on VOC. The weights were trained on COCO's pixel masks; by path: segmenter.backbone.weights=FILE."""
 
-DEEPLAB_V2_IMAGENET = deeplab_v2(
-    RESNET101,
-    init="imagenet",
-    iterations=100000,
-)
+DEEPLAB_V2_IMAGENET = deeplab_v2(RESNET101, init="imagenet", iterations=100000)
 """CA-CL's on COCO."""
 
 
@@ -149,8 +144,14 @@ def segmentation_stages(config: SegmenterConfig, labels: str = "pseudo_label") -
         pretrained=(config.backbone.weights,),
         seen_masks=masks_seen(config),
         profile="methods.segmenters.profile:segment",
+        deviations=training_deviations(config),
     )
     return [segment, predict_stage(config)]
+
+
+def training_deviations(config: SegmenterConfig) -> tuple[Deviation, ...]:
+    """Of the training as deeplab-pytorch's, which is the one with losses at several scales."""
+    return deviations_of_parts(Path(__file__).parent)["loss_scales"] if config.loss_scales else ()
 
 
 def checkpoint_stage(config: SegmenterConfig, trained_with: str) -> Stage:

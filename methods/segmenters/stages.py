@@ -16,12 +16,12 @@ from torch.nn.functional import cross_entropy, interpolate
 from datasets.base import IGNORE, DenseMap
 from datasets.files.images import read_image, write_labels
 from datasets.loading.loader import Batch, ImageBatch
-from methods.artifacts import label_map_path
+from methods.artifacts import label_dense_map, label_map_path
 from methods.base import StageContext
 from methods.layers.config import SegmenterConfig
 from methods.layers.crf import CrfPool
 from methods.layers.networks.deeplab import DeepLab, build_segmenter
-from methods.layers.optim import build_optimiser, schedule
+from methods.layers.optim import build_optimiser, fit
 from methods.layers.upsampling import enlarged
 from methods.layers.weights.files import load_trained
 from methods.layers.weights.released import ReleasedConfig, write_released
@@ -31,8 +31,7 @@ from methods.segmenters.released import network_names
 
 def segment(context: StageContext, settings: SegmenterConfig) -> None:
     """Train on the pseudo-labels of the training images."""
-    directory = context.inputs["labels"].path
-    train_segmentation(context, settings, DenseMap(lambda i: label_map_path(directory, i), "labels"))
+    train_segmentation(context, settings, label_dense_map(context.inputs["labels"].path))
 
 
 def train_segmentation(context: StageContext, settings: SegmenterConfig, labels: DenseMap) -> None:
@@ -43,20 +42,21 @@ def train_segmentation(context: StageContext, settings: SegmenterConfig, labels:
     weights = context.weights_path(settings.backbone.weights)
     network = build_segmenter(settings, len(context.view.classes), weights)
     optimiser = build_optimiser(network, network.new_layers, settings.train)
-    batches = context.train_batches(
-        context.view.samples("train"),
-        settings.train.recipe,
-        network.backbone.normalisation,
-        settings.train.batch_size,
-        {"labels": labels},
-    )
     learner: nn.Module = network
     losses: Callable[[nn.Module, Batch], Mapping[str, torch.Tensor]] = segmentation_losses
     if settings.loss_scales:
         learner, losses = MultiScale(network, settings.loss_scales), multi_scale_losses
     if settings.padding_is_background:
         losses = with_background_around(losses)
-    context.train(learner, optimiser, losses, batches, settings.train.iterations, schedule(settings.train))
+    fit(
+        context,
+        learner,
+        optimiser,
+        settings.train,
+        network.backbone.normalisation,
+        losses,
+        {"labels": labels},
+    )
     save_file(network.state_dict(), context.output / "network.safetensors")
 
 

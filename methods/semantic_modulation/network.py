@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import torch
@@ -21,6 +22,12 @@ class ModulatedNetwork(MctformerNetwork):
     def refined(self, images: torch.Tensor, settings: ModulatedCamConfig) -> CamStages:
         per_patch = self.per_patch(settings)
         return modulated_cams(self, images, settings.attention, settings.modulation, per_patch)
+
+    def attention(self, images: torch.Tensor, settings: ModulatedCamConfig) -> Mapping[str, torch.Tensor]:
+        """Before and after the modulation, as Fig. 1 shows it; alike without one."""
+        before, after = super().refined(images, settings), self.refined(images, settings)
+        title = "class-to-patch attention"
+        return {f"{title}, as it is": before.class_to_patch, f"{title}, modulated": after.class_to_patch}
 
 
 def modulated_cams(

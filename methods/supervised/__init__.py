@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 from datasets.base import TrainingView
 from methods.base import Kind, Method, MethodConfig, Shared, Stage, Supervision
 from methods.layers.config import SegmenterConfig
-from methods.segmenters import MASKS, SEGMENTERS, check_init, checkpoint_stage, masks_seen, predict_stage
+from methods.segmenters import (
+    MASKS,
+    SEGMENTERS,
+    check_init,
+    checkpoint_stage,
+    masks_seen,
+    predict_stage,
+    training_deviations,
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,7 @@ class Supervised(Method):
             pretrained=(segmenter.backbone.weights,),
             seen_masks=masks_seen(segmenter),
             profile="methods.segmenters.profile:segment",
+            deviations=training_deviations(segmenter),
         )
         return [segment, predict_stage(segmenter)]
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from datasets.base import TrainingView
 from methods.base import Method, Shared, Stage, Supervision
-from methods.toco.config import PRESETS, TocoConfig
+from methods.toco.config import TocoConfig
 from methods.toco.graph import single_stage
+from methods.toco.presets import PRESETS
 from methods.unified import from_imagenet
 
 

@@ -14,7 +14,8 @@ from datasets.recipe import IMAGENET, Normalisation
 from methods.base import MethodError
 from methods.layers.cam_network import CamNetwork
 from methods.layers.networks.vit import MultiClassTokenViT, build_vit, whole_patches
-from methods.toco.config import DecoderConfig, DistillationConfig, NetworkConfig
+from methods.toco.config import NetworkConfig
+from methods.toco.parts import DecoderConfig, DistillationConfig
 from methods.toco.released_names import network_names
 
 
@@ -163,6 +164,12 @@ class Branch(CamNetwork):
         """Rectified class maps of images of any size: (B, 3, H, W) -> (B, C, h, w), Eq. 1 but for the maximum."""
         patches = self.encode(whole_patches(images, self.encoder.patch_size)).patches
         return self.classifier(patches).relu()  # type: ignore[no-any-return]
+
+    def both_activations(self, images: torch.Tensor) -> torch.Tensor:
+        """`activations` and those of the auxiliary layer, one after the other: (B, 2 C, h, w)."""
+        encoded = self.encode(whole_patches(images, self.encoder.patch_size))
+        maps = self.classifier(encoded.patches), self.auxiliary_classifier(encoded.middle)
+        return torch.cat(maps, 1).relu()
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Patch tokens of the last layer of images of any size: (B, D, h, w)."""

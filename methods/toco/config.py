@@ -1,181 +1,36 @@
-"""Settings of single-stage methods, ToCo and what builds on it: one network, one training; ToCo's presets by scale."""
+"""Settings of single-stage methods, ToCo and what builds on it: one network, one training."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
-from datasets.limits import (
-    Batch,
-    Conflicts,
-    Count,
-    Factor,
-    Factors,
-    NotNegative,
-    OneOf,
-    Positive,
-    Share,
-    out_of_order,
-)
-from datasets.recipe import Recipe
+from datasets.limits import Conflicts, Count, OneOf, Share, out_of_order
+from datasets.recipe import ColoursOnly, View
 from methods.base import MethodConfig, part
 from methods.layers.config import (
     CamInferenceConfig,
-    CrfConfig,
     TrainConfig,
     TrainingConfig,
     VitConfig,
     crops_without_room,
 )
-from methods.layers.presets import COCO, NANO_VIT, NANO_VIT_TRAIN, SMALL_VIT, VIT_BASE
-from methods.refiners import refiner_at
+from methods.layers.presets import VIT_BASE
 from methods.refiners.config import RefinerConfig
 from methods.refiners.gc.config import CorrectionConfig
+from methods.toco.parts import (
+    ClassContrastConfig,
+    ContrastConfig,
+    DecoderConfig,
+    DistillationConfig,
+    LabelConfig,
+    LossWeights,
+    PhaseConfig,
+    TestConfig,
+)
 
-REFINEMENTS = ("none", "par", "gc")
 NETWORKS = ("teacher", "student")
-AVERAGES = ("conventional", "literal")
-AXES = ("channels", "tokens")
 POOLINGS = ("max", "mean")
-SEGMENTATION_LOSSES = ("mean", "balanced")
-
-
-@dataclass(frozen=True)
-class LossWeights:
-    """Factors of the terms (Eq. 23). Zero leaves a term out, and the parts of the network that only it needs; what
-    gives maps all the same (auxiliary classifier, decoder) stays as it starts.
-
-    classification:       L_cls, of the class token
-    patch_classification: of the pooled patch tokens (ToCo's L_cls), by the weights that make the CAM
-    auxiliary:            of the pooled tokens of the intermediate layer, whose CAM labels the tokens
-    patch_contrast:       λ1, L_PTC
-    similarity:           λ2, L_sim, in the warm-up
-    uncertain:            λ3, L_PUNC, after the warm-up
-    segmentation:         λ4, L_seg
-    class_contrast:       L_CTC of ToCo
-    """
-
-    classification: NotNegative = 1.0
-    patch_classification: NotNegative = 1.0
-    auxiliary: NotNegative = 1.0
-    patch_contrast: NotNegative = 0.2
-    similarity: NotNegative = 0.5
-    uncertain: NotNegative = 0.1
-    segmentation: NotNegative = 0.1
-    class_contrast: NotNegative = 0.0
-
-    @property
-    def distils(self) -> bool:
-        """Whether there is a student."""
-        return self.similarity > 0 or self.uncertain > 0
-
-
-@dataclass(frozen=True)
-class PhaseConfig:
-    """Shares of the iterations, in [0, 1].
-
-    warm_up:      both networks learn by gradient; afterwards the student is the teacher's moving average
-    segmentation: from here on the decoder learns from pseudo-labels
-    """
-
-    warm_up: Share = 0.1
-    segmentation: Share = 0.1
-
-
-@dataclass(frozen=True)
-class ContrastConfig:
-    """Labels of patch tokens and their contrast.
-
-    low, high: β_l and β_h, CAM below which a token is background and above which it is foreground
-    absolute:  |cos| (ToCo's code) instead of cos (as printed)
-    """
-
-    low: Share = 0.25
-    high: Share = 0.70
-    absolute: bool = True
-
-
-@dataclass(frozen=True)
-class DistillationConfig:
-    """Teacher and student.
-
-    student_rate: of the student's learning rate to the teacher's
-    similarity:   "channels": one cosine a channel's map, as Eq. 7 is printed; "tokens": one a token
-    average:      "conventional": student = m * student + (1 - m) * teacher; "literal": as Eq. 6 is printed,
-                  student = m * teacher + (1 - m) * student
-    momentum:     m after the warm-up and at the end, with a cosine between (DINO)
-    low, high:    of the region of interest, the CAM between them
-    hidden, bottleneck, outputs: widths of the projector; temperatures: of teacher's and student's softmax.
-                  Its outputs are cosines: without temperatures, their softmax over thousands is all but even
-    centring: momentum of the student's mean projection, which is taken off; null: as printed, where the loss soon
-              fell to almost nothing at nano
-    """
-
-    student_rate: Positive = 0.1
-    similarity: Annotated[str, OneOf(AXES)] = "channels"
-    average: Annotated[str, OneOf(AVERAGES)] = "conventional"
-    momentum: tuple[Share, Share] = (0.996, 1.0)
-    low: Share = 0.2
-    high: Share = 0.7
-    hidden: Count = 2048
-    bottleneck: Count = 256
-    outputs: Count = 8192
-    temperatures: tuple[Positive, Positive] = (0.1, 0.04)
-    centring: Share | None = 0.9
-
-
-@dataclass(frozen=True)
-class ClassContrastConfig:
-    """ToCo's class token contrast.
-
-    crops, size: number and side of the local crops; negative_below: region score up to which one is negative
-    temperature: of the similarities in the contrastive loss
-    momentum:    of the head that sees whole images; hidden, bottleneck, outputs: widths of the heads
-    unit_length: divide the heads' outputs by their length. ToCo's code does not: at its widths their dot products
-                 are about four times the cosines
-    """
-
-    crops: Count = 8
-    size: Count = 64
-    negative_below: Share = 0.2
-    temperature: Positive = 0.5
-    momentum: Share = 0.9
-    hidden: Count = 2048
-    bottleneck: Count = 256
-    outputs: Count = 1024
-    unit_length: bool = False
-
-
-@dataclass(frozen=True)
-class LabelConfig:
-    """Pseudo-labels that the decoder learns from.
-
-    refinement: "none": the CAM against the background threshold; "gc": those, corrected; "par": ToCo's, refined
-                by PAR, foreground above `high`, background below `low`, the rest ignored
-    background_threshold: of none and gc, in [0, 1]; low, high: of par
-    scales:     of the images whose CAMs are added; empty: the CAM of the training step's own tokens
-    loss:       "mean" over labelled pixels; "balanced": half for the background, half for the objects (ToCo)
-    """
-
-    refinement: Annotated[str, OneOf(REFINEMENTS)] = "gc"
-    background_threshold: Share = 0.5
-    low: Share = 0.25
-    high: Share = 0.70
-    scales: tuple[Factor, ...] = ()
-    loss: Annotated[str, OneOf(SEGMENTATION_LOSSES)] = "mean"
-
-
-@dataclass(frozen=True)
-class DecoderConfig:
-    """LargeFOV as ToCo has it: two 3x3 convolutions and the classifier.
-
-    width: channels of the convolutions; dilation: of the convolutions, in patches
-    norm: batch normalisation after either convolution, for short schedules
-    """
-
-    width: Count = 512
-    dilation: Count = 5
-    norm: bool = False
 
 
 @dataclass(frozen=True)
@@ -214,30 +69,29 @@ class SingleStageTrainingConfig(TrainingConfig):
         """What the projectors are made by; None where their loss is off."""
         return self.distillation if self.weights.uncertain > 0 else None
 
+    def views(self) -> tuple[View, ...]:
+        """Of the training images for class token contrast: the second whole image, then the local crops' image."""
+        config = self.class_contrast
+        if config is None:
+            return ()
+        own = () if config.second_view is None else (config.second_view,)
+        if config.local_blur is None:
+            return own
+        return *own, ColoursOnly(replace(self.train.recipe, blur=config.local_blur))
+
 
 @dataclass(frozen=True)
 class CorrectedLabelConfig:
-    """What the corrected labels depend on, besides CAM and weights; trained: teacher or student."""
+    """What the corrected labels depend on, besides CAM and weights.
+
+    trained: teacher or student; par: thresholds of the labels that PAR refines first, None: it does not
+    """
 
     trained: str
     correction: CorrectionConfig
     background_threshold: float
     batch_size: int
-
-
-@dataclass(frozen=True)
-class TestConfig:
-    """Inference of the decoder.
-
-    scales: factors on the image's size; flip: add the mirrored image
-    crf: dense CRF on the scores; null: none
-    batch_size: images of equal size at once
-    """
-
-    scales: Factors = (1.0, 1.25, 1.5)
-    flip: bool = True
-    crf: CrfConfig | None = field(default_factory=lambda: CrfConfig(10, 1.0, 1.0, 121.0, 5.0, 4.0))
-    batch_size: Batch = 4
+    par: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -260,7 +114,7 @@ class SingleStageConfig(MethodConfig):
     pooling:              of the patch tokens for classification: max, or mean for schedules too short for max
     which:                network that gives CAM, features and predictions: teacher or student
     background_threshold: constant background score of the pseudo-labels, in [0, 1]
-    refiner:              of the pseudo-labels where `labels.refinement` is not gc
+    refiner:              of the pseudo-labels where `labels.refinement` is neither gc nor par_gc
     """
 
     vit: VitConfig = VIT_BASE
@@ -319,10 +173,26 @@ class SingleStageConfig(MethodConfig):
                 f"segmentation={phases.segmentation} is before the end of warm_up={phases.warm_up}, whose CAMs are not "
                 "to be corrected yet; give at least that",
             )
+        if phases.contrast == 1 and (weights.patch_contrast > 0 or weights.class_contrast > 0):
+            yield (
+                "phases.contrast=1",
+                "no iteration is left for weights.patch_contrast and weights.class_contrast; set these to 0, or another "
+                "share",
+            )
+        if (
+            weights.segmentation > 0
+            and weights.auxiliary == 0
+            and phases.auxiliary_labels > phases.segmentation
+        ):
+            yield (
+                "phases",
+                "auxiliary_labels would be of a classifier that weights.auxiliary=0 leaves untrained; set "
+                "phases.auxiliary_labels=0",
+            )
         ranges = {
             "contrast": weights.patch_contrast > 0 or weights.class_contrast > 0,
             "distillation": weights.uncertain > 0,
-            "labels": self.labels.refinement == "par",
+            "labels": self.labels.refines,
         }
         for name in (name for name, acts in ranges.items() if acts):
             for why in out_of_order(getattr(self, name)):
@@ -340,82 +210,8 @@ class SingleStageConfig(MethodConfig):
             self,
             distillation=self.distillation if weights.distils else None,
             class_contrast=self.class_contrast if weights.class_contrast > 0 else None,
-            correction=self.correction if labels.refinement == "gc" else None,
+            correction=self.correction if labels.corrects else None,
         )
-
-
-SINGLE_STAGE = {
-    "nano": SingleStageConfig(
-        NANO_VIT,
-        pooling="mean",
-        decoder=DecoderConfig(width=64, dilation=2, norm=True),
-        train=NANO_VIT_TRAIN,
-        phases=PhaseConfig(0.35, 0.35),
-        weights=LossWeights(segmentation=1.0),
-        distillation=DistillationConfig(
-            momentum=(0.95, 1.0), hidden=192, bottleneck=48, outputs=256, temperatures=(0.1, 0.04)
-        ),
-        class_contrast=ClassContrastConfig(
-            crops=4, size=32, hidden=192, bottleneck=48, outputs=96, unit_length=True
-        ),
-        labels=LabelConfig(loss="balanced"),
-        inference=CamInferenceConfig(scales=(1.25,), batch_size=32),
-        refiner=refiner_at("nano"),
-        test=TestConfig(scales=(1.0,), crf=None, batch_size=32),
-    ),
-    "small": SingleStageConfig(
-        SMALL_VIT,
-        pooling="mean",
-        decoder=DecoderConfig(width=256, dilation=2, norm=True),
-        # At the paper's rates, made for 20 000 iterations, the classifiers are still at the classes' shares when the
-        # transformer's tokens have become alike. On features that stand still they need 6e-3 for a few hundred.
-        train=TrainConfig(
-            iterations=300,
-            batch_size=12,
-            optimiser="adamw",
-            learning_rate=1e-5,
-            weight_decay=0.01,
-            head_multiplier=600.0,
-            bias_multiplier=1.0,
-            schedule="cosine",
-            warmup=40,
-            recipe=Recipe(crop=168, resize_crop=(0.32, 1.0)),
-        ),
-        phases=PhaseConfig(0.25, 0.25),
-        weights=LossWeights(segmentation=1.0),
-        distillation=DistillationConfig(
-            momentum=(0.98, 1.0), hidden=1024, bottleneck=128, outputs=1024, temperatures=(0.1, 0.04)
-        ),
-        class_contrast=ClassContrastConfig(
-            crops=4, size=56, hidden=1024, bottleneck=128, outputs=512, unit_length=True
-        ),
-        labels=LabelConfig(loss="balanced"),
-        inference=CamInferenceConfig(scales=(1.0,), batch_size=4),
-        refiner=refiner_at("small"),
-        test=TestConfig(scales=(1.0,), flip=False, crf=None, batch_size=4),
-    ),
-    "paper": SingleStageConfig(
-        train=TrainConfig(
-            iterations=20000,
-            batch_size=4,
-            optimiser="adamw",
-            learning_rate=6e-5,
-            weight_decay=0.01,
-            head_multiplier=10.0,
-            bias_multiplier=1.0,
-            schedule="cosine",
-            warmup=1500,
-            recipe=Recipe(crop=448, resize_crop=(0.32, 1.0)),
-        ),
-    ),
-}
-SINGLE_STAGE[COCO] = replace(
-    SINGLE_STAGE["paper"],
-    train=replace(SINGLE_STAGE["paper"].train, iterations=80000),
-    phases=PhaseConfig(5000 / 80000, 5000 / 80000),
-    refiner=refiner_at(COCO),
-)
-"""What both single-stage methods share, by scale; either sets its losses, labels and schedule."""
 
 
 @dataclass(frozen=True)
@@ -426,44 +222,3 @@ class TocoConfig(SingleStageConfig):
     """
 
     network_checkpoint: str | None = None
-
-
-def _toco(config: SingleStageConfig) -> TocoConfig:
-    own = TocoConfig(**{f.name: getattr(config, f.name) for f in fields(config)})
-    weights = replace(own.weights, classification=0.0, similarity=0.0, uncertain=0.0, class_contrast=0.5)
-    labels = replace(own.labels, refinement="par", loss="balanced")
-    return replace(own, weights=weights, labels=labels)
-
-
-def _nano(config: TocoConfig) -> TocoConfig:
-    """CAMs of short trainings are lower."""
-    return replace(config, labels=replace(config.labels, high=0.55), background_threshold=0.25)
-
-
-def _paper(config: TocoConfig) -> TocoConfig:
-    """As the reference code trains."""
-    recipe = Recipe(crop=448, scale=(0.5, 2.0))
-    return replace(
-        config,
-        train=replace(config.train, schedule="poly", recipe=recipe),
-        class_contrast=replace(config.class_contrast, crops=8, size=96),
-        labels=replace(config.labels, scales=(1.0, 0.5, 1.5)),
-    )
-
-
-def _coco(config: TocoConfig) -> TocoConfig:
-    """The reference code's thresholds on COCO."""
-    return replace(
-        config,
-        contrast=replace(config.contrast, low=0.25, high=0.65),
-        labels=replace(config.labels, low=0.25, high=0.65),
-        background_threshold=0.45,
-    )
-
-
-PRESETS = {
-    "nano": _nano(_toco(SINGLE_STAGE["nano"])),
-    "small": _toco(SINGLE_STAGE["small"]),
-    "paper": _paper(_toco(SINGLE_STAGE["paper"])),
-    COCO: _coco(_paper(_toco(SINGLE_STAGE[COCO]))),
-}

@@ -20,9 +20,10 @@ def single_stage(
     Under a protocol with a segmentation network for all, the pseudo-labels train that one. Raises MethodError for
     a setting that is none of its options.
     """
-    if shared.refiner is None and config.labels.refinement == "gc" and config.refiner.name != "none":
+    if shared.refiner is None and config.labels.corrects and config.refiner.name != "none":
         raise MethodError(
-            f"method.{name}.refiner.name={config.refiner.name} does nothing where labels.refinement=gc makes the "
+            f"method.{name}.refiner.name={config.refiner.name} does nothing where labels.refinement="
+            f"{config.labels.refinement} makes the "
             f"pseudo-labels; set method.{name}.labels.refinement=none, too, or use --refiners {config.refiner.name}"
         )
     if shared.segmenter is None and (config.weights.segmentation == 0 or config.phases.segmentation == 1):
@@ -43,7 +44,7 @@ def single_stage(
         train = released_stage(train.name, "methods.toco.branch:Branch.released", checkpoint, config.network)
     settings = CamStageConfig(inference=config.inference, trained=config.which)
     cam, scores = cam_stages("methods.toco.branch:Branch", train, config, shared, settings)
-    if shared.refiner is not None or config.labels.refinement != "gc":
+    if shared.refiner is not None or not config.labels.corrects:
         refined = refiner_stages(shared.refiner or config.refiner, cam)
     else:
         refined = _corrected(config, cam, train)
@@ -71,6 +72,7 @@ def _corrected(config: SingleStageConfig, cam: Stage, train: Stage) -> list[Stag
             config.correction,
             config.background_threshold,
             config.inference.batch_size,
+            (config.labels.low, config.labels.high) if config.labels.refines else None,
         ),
         Kind.PSEUDO_LABEL,
         inputs={"cam": cam.name, "weights": train.name},

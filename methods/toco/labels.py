@@ -11,7 +11,7 @@ from methods.layers.par import pixel_adaptive_refinement
 from methods.refiners.affinity_labels import confident_labels
 from methods.refiners.gc.config import CorrectionConfig
 from methods.refiners.gc.correction import gaussian_correction
-from methods.toco.config import LabelConfig
+from methods.toco.parts import LabelConfig
 
 PAR_STRIDE = 2
 """PAR runs at half the images' size, as in ToCo's code."""
@@ -32,12 +32,12 @@ def training_labels(
     valid:  (B, H, W) bool, False in the padding around an image, which is ignored
     """
     cams = resize(cam, (images.shape[-2], images.shape[-1]))
-    if settings.refinement == "par":
+    if settings.refines:
         labels = par_labels(images, cams, settings.low, settings.high)
     else:
         labels = threshold_labels(cams, settings.background_threshold)
-        if correction is not None:
-            labels = gaussian_correction(labels, cams, features.float(), correction, valid)
+    if correction is not None:
+        labels = gaussian_correction(labels, cams, features.float(), correction, valid)
     return torch.where(valid, labels, IGNORE)
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from methods.layers.cam import multi_scale_cam, normalise
+from methods.layers.cam import multi_scale_cam, normalise, resize
 from methods.layers.local_crops import uncertain_crops
 from methods.layers.moving_average import average
-from methods.toco.branch import Branch, Projector
-from methods.toco.config import ClassContrastConfig, SingleStageTrainingConfig
+from methods.toco.branch import Branch, Encoded, Projector
+from methods.toco.config import SingleStageTrainingConfig
+from methods.toco.parts import ClassContrastConfig
 from methods.toco.phases import Phase, momentum_at, phase_borders, phases
 
 
@@ -31,8 +33,9 @@ class Output(NamedTuple):
     images:        (B, 3, H, W)
     valid, inside: (B, H, W) and (B, h, w) bool, False for pixels and tokens of the padding around an image
     class_scores, patch_scores, auxiliary_scores: (B, C), logits
-    cam, auxiliary_cam: (B, C, h, w) in [0, 1], zero for absent classes, without gradient
-    label_cam:     likewise, of the pseudo-labels that the decoder learns from; of `labels.scales`, else `cam`
+    cam:           (B, C, h, w) in [0, 1], zero for absent classes, without gradient
+    auxiliary_cam: likewise, which labels the tokens, of `contrast.scales`; None where no tokens are contrasted
+    label_cam:     likewise, of the pseudo-labels that the decoder learns from, of `labels.scales`, at any resolution
     patches, middle: teacher's tokens (B, D, h, w); student_middle: the student's, in the warm-up
     projected, student_projected: (B, K, h, w), after the warm-up; None, as `student_middle`, where their loss is off
     logits:        (B, C + 1, h, w), where the decoder learns
@@ -46,7 +49,7 @@ class Output(NamedTuple):
     patch_scores: torch.Tensor
     auxiliary_scores: torch.Tensor
     cam: torch.Tensor
-    auxiliary_cam: torch.Tensor
+    auxiliary_cam: torch.Tensor | None
     label_cam: torch.Tensor
     patches: torch.Tensor
     middle: torch.Tensor
@@ -109,6 +112,8 @@ class SingleStageNetwork(nn.Module):
         self.teacher.requires_grad_(True)
         self.teacher.decoder.requires_grad_(phase.segmentation)
         self.teacher.auxiliary_classifier.requires_grad_(self._settings.weights.auxiliary > 0)
+        if self.class_contrast is not None:
+            self.class_contrast.head.requires_grad_(phase.contrast)
         if self.teacher.projector is not None:
             self.teacher.projector.requires_grad_(not phase.warm_up)
         if self.student is not None:
@@ -117,24 +122,21 @@ class SingleStageNetwork(nn.Module):
                 for parameter in self.student.early_parameters():
                     parameter.requires_grad_(True)
 
-    def forward(self, images: torch.Tensor, labels: torch.Tensor, valid: torch.Tensor) -> Output:
+    def forward(
+        self, images: torch.Tensor, labels: torch.Tensor, valid: torch.Tensor, *views: torch.Tensor
+    ) -> Output:
         """A training step's outputs. images: (B, 3, H, W); labels: (B, C), 0 or 1; valid: (B, 1, H, W) bool.
 
-        With a student, the teacher sees the mirror image (Sec. 1.2); the student's tokens are mirrored to match.
+        views: those of `SingleStageTrainingConfig.views`, each (B, 3, H, W)
+        With a student, the teacher sees mirror images (Sec. 1.2); the student's tokens are mirrored to match.
         """
-        view, valid = (images, valid) if self.student is None else (images.flip(-1), valid.flip(-1))
+        view = images
+        if self.student is not None:
+            view, valid, views = images.flip(-1), valid.flip(-1), tuple(other.flip(-1) for other in views)
         teacher = self.teacher
         encoded = teacher.encode(view)
         inside = F.interpolate(valid.float(), encoded.patches.shape[-2:], mode="area")[:, 0] > 0.5
-        with torch.no_grad():
-            present = labels[:, :, None, None]
-            cam = normalise(teacher.classifier(encoded.patches).relu()) * present
-            auxiliary_cam = normalise(teacher.auxiliary_classifier(encoded.middle).relu()) * present
-            label_cam, scales = cam, self._settings.labels.scales
-            if self.phase.segmentation and scales:
-                # Images that mixed precision has rounded are shrunk in float32: torch cannot in bfloat16 on a CPU.
-                maps = multi_scale_cam(teacher.activations, view.float(), scales, flip=True)
-                label_cam = normalise(maps) * present
+        cam, auxiliary_cam, label_cam = self._cams(encoded, view, labels[:, :, None, None])
         student_middle, projected, student_projected = None, None, None
         if self.student is not None and self.phase.warm_up:
             if self._settings.weights.similarity > 0:
@@ -154,7 +156,7 @@ class SingleStageNetwork(nn.Module):
             teacher.classified(encoded.patches, teacher.classifier),
             teacher.classified(encoded.middle, teacher.auxiliary_classifier),
             cam,
-            auxiliary_cam,
+            resize(auxiliary_cam, (inside.shape[-2], inside.shape[-1])) if self.phase.contrast else None,
             label_cam,
             encoded.patches,
             encoded.middle,
@@ -162,8 +164,28 @@ class SingleStageNetwork(nn.Module):
             projected,
             student_projected,
             teacher.decoder(encoded.patches) if self.phase.segmentation else None,
-            self._contrasted(view, encoded.class_token, auxiliary_cam),
+            self._contrasted(view, encoded.class_token, auxiliary_cam, views)
+            if self.phase.contrast
+            else None,
         )
+
+    @torch.no_grad()
+    def _cams(
+        self, encoded: Encoded, view: torch.Tensor, present: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """`Output.cam`; the auxiliary CAM of `contrast.scales`; `Output.label_cam`. present: (B, C, 1, 1), 0 or 1."""
+        teacher, settings = self.teacher, self._settings
+        found: dict[tuple[float, ...], tuple[torch.Tensor, ...]] = {}
+        maps = teacher.classifier(encoded.patches), teacher.auxiliary_classifier(encoded.middle)
+        found[()] = tuple(normalise(m.relu()) * present for m in maps)
+        contrast_scales = settings.contrast.scales if self.phase.contrast else ()
+        label_scales = settings.labels.scales if self.phase.segmentation else ()
+        for scales in {contrast_scales, label_scales} - {()}:
+            # Images that mixed precision has rounded are shrunk in float32: torch cannot in bfloat16 on a CPU.
+            several = multi_scale_cam(teacher.both_activations, view.float(), scales, flip=True)
+            found[scales] = tuple(normalise(m) * present for m in several.chunk(2, 1))
+        label_cam = found[label_scales][1 if self.phase.auxiliary_labels else 0]
+        return found[()][0], found[contrast_scales][1], label_cam
 
     def _average(self) -> None:
         assert self.student is not None
@@ -190,16 +212,22 @@ class SingleStageNetwork(nn.Module):
         return centred
 
     def _contrasted(
-        self, images: torch.Tensor, class_token: torch.Tensor, auxiliary_cam: torch.Tensor
+        self,
+        images: torch.Tensor,
+        class_token: torch.Tensor,
+        auxiliary_cam: torch.Tensor,
+        further: Sequence[torch.Tensor],
     ) -> Contrasted | None:
         if self.class_contrast is None:
             return None
         config, contrast = self.class_contrast.config, self._settings.contrast
+        second = images.flip(-1) if config.second_view is None else further[0]
+        local_images = images if config.local_blur is None else further[-1]
         confidence = F.interpolate(
             auxiliary_cam.amax(1, keepdim=True), images.shape[-2:], mode="bilinear", align_corners=False
         )[:, 0]
         crops, positive = uncertain_crops(
-            images,
+            local_images,
             confidence,
             config.crops,
             config.size,
@@ -207,8 +235,7 @@ class SingleStageNetwork(nn.Module):
             contrast.high,
             config.negative_below,
         )
-        mirrored = self.teacher.encode(images.flip(-1)).class_token
-        whole = torch.cat([class_token, mirrored])
+        whole = torch.cat([class_token, self.teacher.encode(second).class_token])
         local, fixed = self.class_contrast(whole, self.teacher.encode(crops).class_token)
         views = torch.ones(len(images), 2, dtype=torch.bool, device=images.device)
         return Contrasted(local, fixed, torch.cat([views, positive], 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 
 import torch
 from safetensors.torch import save_file
@@ -26,7 +27,7 @@ from methods.toco.config import (
     PredictConfig,
     SingleStageTrainingConfig,
 )
-from methods.toco.labels import training_labels
+from methods.toco.labels import par_labels, training_labels
 from methods.toco.losses import (
     balanced_segmentation_loss,
     classification_loss,
@@ -54,6 +55,7 @@ def train(context: StageContext, settings: SingleStageTrainingConfig) -> None:
         settings.train.recipe,
         teacher.encoder.normalisation,
         settings.train.batch_size,
+        views=settings.views(),
     )
     rate = schedule(settings.train)
     for phase in phases(settings):
@@ -61,7 +63,9 @@ def train(context: StageContext, settings: SingleStageTrainingConfig) -> None:
         context.train(
             network,
             optimiser,
-            lambda wrapped, batch: losses(wrapped(batch.images, batch.labels, batch.valid), batch, settings),
+            lambda wrapped, batch: losses(
+                wrapped(batch.images, batch.labels, batch.valid, *batch.views), batch, settings
+            ),
             _batches_from(phase.start, batches),
             phase.stop - phase.start,
             _rate_from(phase.start, rate),
@@ -110,7 +114,7 @@ def losses(output: Output, batch: Batch, settings: SingleStageTrainingConfig) ->
         for name, (scores, weight) in classified.items()
         if weight > 0
     }
-    if weights.patch_contrast > 0:
+    if weights.patch_contrast > 0 and output.auxiliary_cam is not None:
         labels = token_labels(output.auxiliary_cam, contrast.low, contrast.high)
         labels = torch.where(output.inside, labels, IGNORE)
         terms["patch_contrast"] = weights.patch_contrast * patch_token_contrast(
@@ -154,6 +158,9 @@ def _segmentation(logits: torch.Tensor, output: Output, settings: SingleStageTra
 def pseudo_label(context: StageContext, settings: CorrectedLabelConfig) -> None:
     """Pseudo-labels corrected by the network's own patch tokens (Sec. 1.3)."""
     branch = Branch.trained(context, settings.trained)
+    refined = None
+    if settings.par is not None:
+        refined = partial(par_labels, low=settings.par[0], high=settings.par[1])
     write_corrected(
         context,
         branch.features,
@@ -161,6 +168,7 @@ def pseudo_label(context: StageContext, settings: CorrectedLabelConfig) -> None:
         settings.correction,
         settings.background_threshold,
         settings.batch_size,
+        refined,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from reports.tables import complexity_tables
 from reports.view import Board
-from results.aggregate import KEYS, as_rows, summarise
+from results.aggregate import KEYS, as_rows, stage_title, summarise
 
 TITLE = "Complexity"
 _MEMORY = ("device_memory_mb", "host_memory_mb")
@@ -46,5 +46,8 @@ def _times(board: Board) -> list[dict[str, Any]]:
             )
     longest = max((row["total"] for row in rows), default=0.0) or 1.0
     for row in rows:
-        row["stages"] = [stage | {"width": 100 * stage["seconds"] / longest} for stage in row["stages"]]
+        row["stages"] = [
+            stage | {"name": stage_title(stage["name"]), "width": 100 * stage["seconds"] / longest}
+            for stage in row["stages"]
+        ]
     return rows

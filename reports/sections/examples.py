@@ -20,10 +20,10 @@ TITLE = "Examples"
 
 VIEWS = {"cam": "CAM", "pseudo_label": "Pseudo-label", "prediction": "Prediction"}
 
-_PIXELS = 240
+PIXELS = 240
 """Longest side of an embedded picture (shown at half of it, so that it is sharp on dense screens)."""
 
-_PICTURES = 800
+PICTURES = 800
 """Number of pictures from which they are made smaller, so that the page's size stays bounded."""
 
 _SORTS = {
@@ -44,7 +44,7 @@ def build(board: Board) -> dict[str, Any] | None:
         for _, panels in shown
         for panel in panels
     )
-    longest = round(_PIXELS * min(1.0, math.sqrt(_PICTURES / max(pictures, 1))))
+    longest = round(PIXELS * min(1.0, math.sqrt(PICTURES / max(pictures, 1))))
     colours = class_colours(board)
     images: dict[str, dict[str, Any]] = {}
     for entry, panels in shown:
@@ -52,7 +52,7 @@ def build(board: Board) -> dict[str, Any] | None:
             image = images.setdefault(panel["id"], {})
             if not image:
                 image |= _given(panel, colours, board.path, longest)
-            views = {view: _picture(board.path, panel[view], longest) for view in VIEWS}
+            views = {view: embedded(board.path, panel[view], longest) for view in VIEWS}
             if any(views.values()):
                 steps = _steps(board.path, panel, longest)
                 image["entries"].append({"label": entry.label, "views": views, "steps": steps})
@@ -72,8 +72,8 @@ def _steps(folder: Path, panel: Mapping[str, Any], longest: int) -> list[dict[st
     """What an entry made on the way to what the leaderboard scores, under its stages' names."""
     made = [
         {
-            "title": _step_title(step["name"]),
-            "picture": _picture(folder, step["picture"], longest),
+            "title": step_title(step["name"]),
+            "picture": embedded(folder, step["picture"], longest),
             "legend": [
                 {"name": kind["name"], "share": percent(kind["share"]), "colour": kind_colour(number)}
                 for number, kind in enumerate(step.get("legend", []), start=1)
@@ -84,9 +84,11 @@ def _steps(folder: Path, panel: Mapping[str, Any], longest: int) -> list[dict[st
     return [step for step in made if step["picture"]]
 
 
-def _step_title(name: str) -> str:
+def step_title(name: str) -> str:
     """`pseudo_label_vit` -> "Pseudo-label: vit"; what is no variant of a view keeps its words."""
     for view, title in VIEWS.items():
+        if name == view:
+            return title
         if name.startswith(f"{view}_"):
             return f"{title}: {name.removeprefix(f'{view}_').replace('_', ' ')}"
     words = name.replace("_", " ")
@@ -100,15 +102,24 @@ def _panels(runs: tuple[dict[str, Any], ...]) -> list[dict[str, Any]]:
 def _given(panel: dict[str, Any], colours: Mapping[str, str], folder: Path, longest: int) -> dict[str, Any]:
     """What is the same for all entries."""
     reasons = panel.get("reasons") or []
+    return labelled(panel, colours, folder, longest) | {
+        "reasons": [_reason(reason) for reason in reasons if reason["value"] is not None],
+        "sort": reasons[-1]["sort"] if reasons else "sample",
+        "entries": [],
+    }
+
+
+def labelled(
+    panel: Mapping[str, Any], colours: Mapping[str, str], folder: Path, longest: int
+) -> dict[str, Any]:
+    """An image with its classes and true mask, whatever was made of it."""
     return {
         "id": panel["id"],
         "labels": [{"name": name, "colour": colours.get(name)} for name in panel["labels"]],
-        "reasons": [_reason(reason) for reason in reasons if reason["value"] is not None],
-        "sort": reasons[-1]["sort"] if reasons else "sample",
+        "reasons": [],
         "split": panel.get("split", ""),
-        "image": _picture(folder, panel["image"], longest),
-        "truth": _picture(folder, panel["truth"], longest),
-        "entries": [],
+        "image": embedded(folder, panel["image"], longest),
+        "truth": embedded(folder, panel["truth"], longest),
     }
 
 
@@ -133,7 +144,7 @@ def _sorts(images: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _picture(folder: Path, relative: str | None, longest: int) -> dict[str, Any] | None:
+def embedded(folder: Path, relative: str | None, longest: int) -> dict[str, Any] | None:
     """An image of the run folder, embedded; None where there is none or it lies outside the folder."""
     if not relative:
         return None

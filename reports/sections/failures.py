@@ -23,7 +23,7 @@ def build(boards: Sequence[Board]) -> dict[str, Any] | None:
                         "status": run["status"],
                         "reason": run["reason"],
                     }
-                    row |= {"dataset": board.dataset, "scale": board.scale, "protocol": board.protocol}
+                    row |= {"dataset": board.name, "scale": board.scale, "protocol": board.protocol}
                     key = (*entry.key, run["status"], run["reason"])
                     rows.setdefault(key, row)["seeds"].append(run["seed"])
     return {"rows": list(rows.values())} if rows else None

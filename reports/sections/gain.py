@@ -11,7 +11,7 @@ import pandas as pd
 from reports.charts import Axis, Line, line_chart
 from reports.text import deviation_text, percent, points
 from reports.view import Board, LeaderboardEntry
-from results.aggregate import KEYS, SCORES, as_rows, summarise
+from results.aggregate import KEYS, SCORES, as_rows, stage_title, summarise
 
 TITLE = "Gain of each stage"
 
@@ -19,7 +19,8 @@ _STEPS = [score for score in SCORES if score.name in ("cam_fixed", "pseudo_label
 
 
 def build(board: Board) -> dict[str, Any] | None:
-    """The chart has the board's three stages; the table also what a method scores on the way to one."""
+    """The chart has the board's three stages, lines from one to the next on the same split; the table also what a
+    method scores on the way to one."""
     means = _step_means(board.records)
     lines, rows = [], []
     for entry in board.methods:
@@ -29,10 +30,9 @@ def build(board: Board) -> dict[str, Any] | None:
         values = np.array([100 * entry.value(score) for score in _STEPS])
         shown = np.isfinite(values)
         note = " → ".join(f"{step['title']} {step['mean']}" for step in steps)
-        if shown.sum() > 1:
-            lines.append(
-                Line(entry.label, entry.series, np.flatnonzero(shown).astype(float), values[shown], note=note)
-            )
+        for split in dict.fromkeys(score.split for score in _STEPS if shown.sum() > 1):
+            at = np.flatnonzero(shown & [score.split == split for score in _STEPS])
+            lines.append(Line(entry.label, entry.series, at.astype(float), values[at], note=note))
         rows.append({"label": entry.label, "series": entry.series, "steps": steps})
     if not rows:
         return None
@@ -56,7 +56,6 @@ def _step_means(records: pd.DataFrame) -> dict[tuple[str, ...], dict[str, dict[s
 def _steps(entry: LeaderboardEntry, means: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
     """The entry's scored stages in the order of its graph, each with what it adds to the one before; nothing can be
     said to be added where the two are scored on different splits."""
-    titles = {score.stage: score.title.removesuffix(" fixed") for score in _STEPS}
     steps: list[dict[str, Any]] = []
     last: float = math.nan
     split = ""
@@ -64,7 +63,7 @@ def _steps(entry: LeaderboardEntry, means: dict[str, dict[str, float]]) -> list[
         if not math.isfinite(item["mean"]):
             continue
         steps.append(
-            {"title": titles.get(name, name.replace("_", " ")), "mean": percent(item["mean"])}
+            {"title": stage_title(name), "mean": percent(item["mean"])}
             | {
                 "std": deviation_text(item["std"], ""),
                 "gain": points(item["mean"] - last) if item["split"] == split else "",

@@ -17,7 +17,7 @@ def build(boards: Sequence[Board]) -> dict[str, Any] | None:
     for board in boards:
         entries = [_entry(entry) for entry in board.methods if entry.runs]
         if entries:
-            title = f"{board.dataset}, {board.scale}, {board.protocol} protocol"
+            title = f"{board.name}, {board.scale}, {board.protocol} protocol"
             groups.append({"title": title if len(boards) > 1 else "", "entries": entries})
     return {"groups": groups} if groups else None
 

@@ -6,31 +6,33 @@ from typing import Any
 
 from reports.text import deviation_text, percent, points
 from reports.view import Board
-from results.aggregate import SCORES, as_rows
+from results.aggregate import as_rows, stage_title
 from results.comparison import compare_with_papers
 
 TITLE = "Reported and measured"
 
 
 def build(board: Board) -> dict[str, Any] | None:
-    """Rows by entry, those that can be compared first; measured scores that no paper prints are left out."""
+    """Rows by entry, those that can be compared and the others; measured scores that no paper prints are left out."""
     table = compare_with_papers(board.records, board.runs)
     found = board.of_each(table[table["reported"].notna()])
-    titles = {score.stage: score.title.split()[0] for score in SCORES}
-    groups: list[dict[str, Any]] = []
+    tables: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
     for entry in board.methods:
-        if entry.key not in found:
-            continue
-        rows = sorted(as_rows(found[entry.key]), key=lambda row: not row["comparable"])
-        groups.append({"label": entry.label, "rows": [_row(row, titles) for row in rows]})
-    compared = sum(bool(row["difference"]) for group in groups for row in group["rows"])
-    total = sum(len(group["rows"]) for group in groups)
-    return {"groups": groups, "compared": compared, "total": total} if groups else None
+        if entry.key in found:
+            for comparable, groups in tables.items():
+                rows = [
+                    _row(row) for row in as_rows(found[entry.key]) if bool(row["comparable"]) is comparable
+                ]
+                groups += [{"label": entry.label, "rows": rows}] if rows else []
+    compared, others = (sum(len(group["rows"]) for group in groups) for groups in tables.values())
+    if not compared + others:
+        return None
+    return {"groups": tables[True], "others": tables[False], "compared": compared, "total": compared + others}
 
 
-def _row(row: dict[str, Any], titles: dict[str, str]) -> dict[str, Any]:
+def _row(row: dict[str, Any]) -> dict[str, Any]:
     return {
-        "stage": titles.get(row["stage"], row["stage"].replace("_", " ")),
+        "stage": stage_title(row["stage"]),
         "split": row["split"],
         "reported": percent(row["reported"]),
         "measured": percent(row["measured"]),

@@ -9,6 +9,7 @@ import numpy as np
 
 from reports.charts import Axis, Line, line_chart
 from reports.view import Board, LeaderboardEntry
+from results.aggregate import stage_title
 
 TITLE = "Training curves"
 
@@ -29,7 +30,8 @@ def _charts(entry: LeaderboardEntry) -> list[dict[str, Any]]:
     for run in entry.runs:
         for stage in run["stages"]:
             for number, history in enumerate(stage.get("losses") or (), 1):
-                name = stage["name"] if len(stage["losses"]) == 1 else f"{stage['name']} ({number})"
+                title = stage_title(stage["name"])
+                name = title if len(stage["losses"]) == 1 else f"{title} ({number})"
                 histories.setdefault(name, []).append(history)
     return [_chart(entry, name, seeds) for name, seeds in histories.items() if any(seeds)]
 

@@ -17,11 +17,13 @@ from tests.helpers.tiny import sizes
 
 class TestEveryMethod(MethodContract):
     @pytest.fixture(scope="class", params=list(all_methods()))
-    def name(self, request: pytest.FixtureRequest) -> str:
+    @classmethod
+    def name(cls, request: pytest.FixtureRequest) -> str:
         return str(request.param)
 
     @pytest.fixture(scope="class")
-    def overrides(self, name: str) -> Sequence[str]:
+    @classmethod
+    def overrides(cls, name: str) -> Sequence[str]:
         return sizes([name])
 
 

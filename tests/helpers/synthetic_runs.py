@@ -272,5 +272,8 @@ def _info(title: str, supervision: str, hostile: str) -> dict[str, Any]:
         "paper": "A. Author et al., A paper, 2021" + hostile,
         "supervision": supervision,
         "deviations": [deviation],
+        "sources": [
+            {"chosen_by": "code", "source": "main.py" + hostile, "values": ["crop=96", "rate=0.1" + hostile]}
+        ],
         "reported_as": "EPS",
     }

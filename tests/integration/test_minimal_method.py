@@ -47,4 +47,4 @@ def test_the_example_passes_its_own_test(environment: dict[str, str], tmp_path: 
     said = ran(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(test)], environment, tmp_path
     )
-    assert "8 passed" in said
+    assert "9 passed" in said

@@ -334,3 +334,11 @@ def test_faulty_annotations(command_line, tmp_path, change, words):
     zip_of(archives["annotations"], {**files, name: json.dumps(content).encode()})
     done = prepare(command_line, "coco2014", list(archives.values()), tmp_path / "data", "--partial")
     check_one_line(done, words)
+
+
+def test_drawn_pictures_are_written_where_they_can_be_looked_at(command_line, tmp_path):
+    done = command_line("prepare", "shapes", "--to", str(tmp_path / "out"))
+    assert done.code == 0, done.err
+    (folder,) = (path for path in (tmp_path / "out").iterdir() if path.is_dir())
+    assert f"Images and masks: {folder}" in done.out.replace("\n", "")
+    assert len(list((folder / "images").iterdir())) == len(list((folder / "masks").iterdir())) > 100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -197,3 +198,48 @@ def test_hostile_names_run_nothing(browser: Any, tmp_path: Path) -> None:
         assert titles(page)[0] == "EPS" + HOSTILE
         page.locator("th[data-column=segmentation] button").click()
         assert titles(page)[0] == "Supervised" + HOSTILE
+
+
+def test_a_picture_is_enlarged_and_closed_by_pointer_and_keyboard(page: Any) -> None:
+    panel, large = page.locator("details.example").first, page.locator("dialog.enlarged")
+    panel.locator("summary").click()
+    picture = panel.locator(".sides img").nth(1)
+    before = picture.bounding_box()["width"]
+    picture.click()
+    assert large.locator("img").bounding_box()["width"] > 2.5 * before
+    assert large.locator("figcaption").inner_text() == picture.get_attribute("alt")
+    page.keyboard.press("Escape")
+    assert large.is_hidden()
+    picture.focus()
+    page.keyboard.press("Enter")
+    assert large.is_visible()
+    large.locator("button").click()
+    assert large.is_hidden()
+
+
+def test_the_ranking_column_and_whole_charts_are_seen_first(page: Any) -> None:
+    """Without scrolling sideways, on a phone too."""
+    width = page.viewport_size["width"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    shown = page.locator("th[data-column=segmentation]").bounding_box()
+    assert 0 <= shown["x"] <= shown["x"] + shown["width"] <= width
+    assert page.locator("table.scores td.rank").first.bounding_box()["x"] >= 0
+    for chart in page.locator(".canvas svg.chart:visible").all():
+        inside = chart.evaluate(
+            "svg => [...svg.querySelectorAll('text')].filter(t => getComputedStyle(t).display !== 'none')"
+            ".map(t => t.getBoundingClientRect()).every(b => b.left >= 0 && b.right <= innerWidth)"
+        )
+        box = chart.bounding_box()
+        assert inside
+        assert box["x"] + box["width"] <= width
+
+
+def test_headings_shrink_with_their_level(page: Any) -> None:
+    found = page.locator("h1:visible, h2:visible, h3:visible, h4:visible").evaluate_all(
+        "all => all.map(h => [Number(h.tagName[1]), parseFloat(getComputedStyle(h).fontSize)])"
+    )
+    by_level = {level: {size for other, size in found if other == level} for level, _ in found}
+    assert [min(by_level[level]) for level in sorted(by_level)] == sorted(
+        (max(sizes) for sizes in by_level.values()), reverse=True
+    )
+    assert all(after - before <= 1 for (before, _), (after, _) in itertools.pairwise(found))

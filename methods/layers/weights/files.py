@@ -61,7 +61,9 @@ def locate(reference: str, root: str | Path | None = None) -> Path | None:
     if as_path.suffix in FILE_SUFFIXES:
         if as_path.is_file():
             return as_path
-        what = "is a folder; name the file in it" if as_path.is_dir() else "does not exist; correct the path"
+        what = "does not exist; correct the path"
+        if os.path.lexists(as_path):
+            what = "is a folder; name the file in it" if as_path.is_dir() else "is no regular file; name one"
         raise MethodError(f"weight file {reference} {what} in the setting that names it")
     if as_path.is_file():
         raise MethodError(

@@ -123,7 +123,7 @@ def neighbour_similarities(features: torch.Tensor) -> torch.Tensor:
     """Cosine of each cell with those above, below, left and right of it (Eq. 18, 20): (B, D, h, w) -> (B, 4, h, w).
 
     Where features are coarser than the labels, neighbours are one cell apart: two pixels inside one cell have the
-    same feature. At the border the missing one's place is taken by that of the cell before.
+    same feature. At the border, the similarity with the opposite neighbour stands in for the missing one.
     """
     unit = F.normalize(features, dim=1)
     vertical = (unit[:, :, 1:] * unit[:, :, :-1]).sum(1)  # (B, h - 1, w)

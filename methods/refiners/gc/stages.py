@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from datasets.base import IGNORE
 from datasets.files.images import write_labels
 from datasets.recipe import Normalisation
 from methods.artifacts import CamReader, label_map_path
@@ -40,12 +41,15 @@ def write_corrected(
     correction: CorrectionConfig,
     background_threshold: float,
     batch_size: int,
+    refined: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
 ) -> None:
     """Write a label map of every training image: CAM (input `cam`) against a constant background, corrected.
 
     Of the images that reports show, what the correction changed is kept as a picture.
 
     features: images (B, 3, H, W) -> (B, D, h, w)
+    refined: images and maps (B, K, H, W) -> labels (B, H, W) to correct in place of the thresholded ones: 0, the
+             map's number + 1, or 255
     """
     cams = CamReader(context.inputs["cam"].path)
     shown = {sample.id for sample in context.view.examples()}
@@ -54,13 +58,16 @@ def write_corrected(
             found = [cams[i] for i in batch.ids]
             maps = pad_sequence([resized_maps(cam, batch.size, least=1) for cam in found], batch_first=True)
             maps = maps.to(context.device)
-            confidence, winner = maps.max(1)
-            values = torch.zeros(maps.shape[:2], dtype=torch.int64)
+            if refined is None:
+                confidence, winner = maps.max(1)
+                numbers = torch.where(confidence > background_threshold, winner + 1, 0)
+            else:
+                numbers = refined(batch.images, maps)
+            values = torch.zeros(len(found), IGNORE + 1, dtype=torch.int64)
+            values[:, IGNORE] = IGNORE
             for row, cam in zip(values, found):
-                row[: len(cam.classes)] = torch.tensor(cam.classes, dtype=torch.int64) + 1
-            values = values.to(context.device)
-            labels = values.gather(1, winner.flatten(1)).view_as(winner)
-            labels = torch.where(confidence > background_threshold, labels, 0)
+                row[1 : 1 + len(cam.classes)] = torch.tensor(cam.classes, dtype=torch.int64) + 1
+            labels = values.to(context.device).gather(1, numbers.flatten(1)).view_as(numbers)
             corrected = gaussian_correction(labels, maps, features(batch.images).float(), correction)
             before, after = (of_images.to(torch.uint8).cpu() for of_images in (labels, corrected))
             for sample_id, old, new in zip(batch.ids, before, after):

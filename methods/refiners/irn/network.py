@@ -11,9 +11,11 @@ from torch import nn
 
 from methods.base import MethodError
 from methods.layers.networks.backbones import Backbone
+from methods.layers.networks.levels import Levels
 from methods.layers.networks.resnet38d import ResNet38d
 from methods.refiners.affinity_labels import affinity_labels
 from methods.refiners.irn.paths import pair_displacements, path_affinities, path_offsets
+from methods.refiners.pair_losses import EPSILON, pair_mean
 
 EDGE_WIDTH = 32
 """Channels that the boundary branch reduces each level to."""
@@ -23,7 +25,6 @@ COARSE_WIDTH = 256
 """And each of the last three, what they are joined to, and all of them."""
 LEAST_WIDTH = 8
 """Miniatures' branches are narrower, but a group to normalise has so many channels."""
-EPSILON = 1e-5
 
 
 class InterPixelNetwork(nn.Module):
@@ -42,9 +43,7 @@ class InterPixelNetwork(nn.Module):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone.requires_grad_(False)
-        self._levels: list[torch.Tensor] = []
-        for module, of_input in _taps(backbone):
-            module.register_forward_hook(self._keep_input if of_input else self._keep_output)
+        self._levels = Levels(_taps(backbone))
         self._rounds_down = False
         self.stride, channels, self._enlarged, self._rounds_down = self._structure()
         divisor = backbone.head_divisor
@@ -116,10 +115,7 @@ class InterPixelNetwork(nn.Module):
         if self._rounds_down:
             side = self.backbone.output_stride
             images = F.pad(images, (0, -width % side, 0, -height % side), mode="replicate")
-        self._levels.clear()
-        last = self.backbone(images)
-        levels = [*self._levels, last]
-        self._levels.clear()
+        levels = self._levels.of(self.backbone, images)
         if self._rounds_down:
             strides = [self.stride * factor for factor in self._enlarged]
             levels = [x[..., : -(-height // s), : -(-width // s)] for x, s in zip(levels, strides)]
@@ -141,12 +137,6 @@ class InterPixelNetwork(nn.Module):
         enlarged = [sides[0] // s for s in sides]
         rounds_down = [level.shape[-1] for level in less] != sides
         return side // sides[0], [level.shape[1] for level in whole], enlarged, rounds_down
-
-    def _keep_input(self, module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        self._levels.append(inputs[0])
-
-    def _keep_output(self, module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        self._levels.append(output)
 
 
 def _taps(backbone: Backbone) -> list[tuple[nn.Module, bool]]:
@@ -213,20 +203,12 @@ def inter_pixel_losses(
     differences = pair_displacements(displacements, radius)
     target = torch.tensor(offsets, dtype=differences.dtype, device=differences.device).T[..., None, None]
     return {
-        "affinity_background": _mean(alike, pairs.background_positive) / 4,
-        "affinity_foreground": _mean(alike, pairs.foreground_positive) / 4,
-        "affinity_negative": _mean(unlike, pairs.negative) / 2,
-        "displacement_foreground": _mean((differences - target).abs(), pairs.foreground_positive) / 2,
-        "displacement_background": _mean(differences.abs(), pairs.background_positive) / 2,
+        "affinity_background": pair_mean(alike, pairs.background_positive) / 4,
+        "affinity_foreground": pair_mean(alike, pairs.foreground_positive) / 4,
+        "affinity_negative": pair_mean(unlike, pairs.negative) / 2,
+        "displacement_foreground": pair_mean((differences - target).abs(), pairs.foreground_positive) / 2,
+        "displacement_background": pair_mean(differences.abs(), pairs.background_positive) / 2,
     }
-
-
-def _mean(values: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
-    """Over the pairs `where` (B, P, h, w); of values (B, P, h, w) or (B, 2, P, h, w)."""
-    components = 1
-    if values.ndim > where.ndim:
-        components, where = values.shape[1], where.unsqueeze(1)
-    return (values * where).sum() / (components * where.sum() + EPSILON)
 
 
 def smallest_crop(stride: int, radius: int) -> int:

@@ -11,15 +11,15 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
-from datasets.base import IGNORE, DenseMap, Sample
+from datasets.base import IGNORE, Sample
 from datasets.files.images import write_labels
 from datasets.loading.loader import Batch
-from methods.artifacts import CamReader, label_map_path
+from methods.artifacts import CamReader, label_dense_map, label_map_path
 from methods.base import MethodError, StageContext
 from methods.layers.cam import resize
 from methods.layers.crf import CrfPool
 from methods.layers.networks.backbones import build_backbone
-from methods.layers.optim import build_optimiser, schedule
+from methods.layers.optim import build_optimiser, fit
 from methods.layers.weights.files import load_trained
 from methods.layers.weights.released import (
     RESNET50,
@@ -114,14 +114,6 @@ def train(context: StageContext, settings: InterPixelTrainingConfig) -> None:
             f"refiner.irn.train.recipe.crop={crop} has no pairs of cells at "
             f"refiner.irn.training_radius={settings.radius}; choose {least} or more, or a smaller radius"
         )
-    directory = context.inputs["labels"].path
-    batches = context.train_batches(
-        context.view.samples("train"),
-        settings.train.recipe,
-        backbone.normalisation,
-        settings.train.batch_size,
-        {"labels": DenseMap(lambda i: label_map_path(directory, i), "labels")},
-    )
     stride, radius = network.stride, settings.radius
 
     def losses(network: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
@@ -129,14 +121,9 @@ def train(context: StageContext, settings: InterPixelTrainingConfig) -> None:
         labels = batch.dense_maps["labels"]
         return inter_pixel_losses(edges.sigmoid(), displacements, labels, stride, radius)
 
-    context.train(
-        network,
-        build_optimiser(network, network.displacement_branch, settings.train),
-        losses,
-        batches,
-        settings.train.iterations,
-        schedule(settings.train),
-    )
+    optimiser = build_optimiser(network, network.displacement_branch, settings.train)
+    made = {"labels": label_dense_map(context.inputs["labels"].path)}
+    fit(context, network, optimiser, settings.train, backbone.normalisation, losses, made)
     network.mean_displacement.copy_(mean_displacement(context, network, settings.train.batch_size))
     save_file(network.state_dict(), context.output / "network.safetensors")
 

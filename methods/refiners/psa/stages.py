@@ -11,15 +11,15 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
-from datasets.base import DenseMap, Sample
+from datasets.base import Sample
 from datasets.files.images import write_labels
 from datasets.loading.loader import Batch
-from methods.artifacts import CamReader, label_map_path
+from methods.artifacts import CamReader, label_dense_map, label_map_path
 from methods.base import MethodError, StageContext
 from methods.layers.cam import resize
 from methods.layers.crf import CrfPool
 from methods.layers.networks.backbones import build_backbone
-from methods.layers.optim import build_optimiser, schedule
+from methods.layers.optim import build_optimiser, fit
 from methods.layers.weights.files import load_trained
 from methods.layers.weights.released import RESNET38D, ReleasedConfig, Rule, renamed, write_released
 from methods.refiners.affinity_labels import confident_labels
@@ -87,27 +87,14 @@ def train(context: StageContext, settings: AffinityTrainingConfig) -> None:
         )
     network = AffinityNetwork(backbone)
     offsets = disc_offsets(settings.radius)
-    directory = context.inputs["labels"].path
-    batches = context.train_batches(
-        context.view.samples("train"),
-        settings.train.recipe,
-        backbone.normalisation,
-        settings.train.batch_size,
-        {"labels": DenseMap(lambda i: label_map_path(directory, i), "labels")},
-    )
 
     def losses(network: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
         affinities = pair_affinities(network(batch.images), offsets)
         return affinity_losses(affinities, batch.dense_maps["labels"], stride, offsets)
 
-    context.train(
-        network,
-        build_optimiser(network, network.head, settings.train),
-        losses,
-        batches,
-        settings.train.iterations,
-        schedule(settings.train),
-    )
+    optimiser = build_optimiser(network, network.head, settings.train)
+    labels = {"labels": label_dense_map(context.inputs["labels"].path)}
+    fit(context, network, optimiser, settings.train, backbone.normalisation, losses, labels)
     save_file(network.state_dict(), context.output / "network.safetensors")
 
 

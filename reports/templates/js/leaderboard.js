@@ -71,4 +71,10 @@ for (const table of document.querySelectorAll("table.board")) {
   form.addEventListener("input", filter);
   form.addEventListener("submit", (event) => event.preventDefault());
   filter();  // a browser may have kept what was chosen before a reload
+  // On a narrow screen the column that ranks is the one that stands beside the names.
+  const main = heads.find((head) => head.dataset.column === table.dataset.main);
+  if (main && matchMedia("(max-width: 760px)").matches) {
+    const names = table.querySelector("thead th.method").getBoundingClientRect();
+    table.closest(".scroll").scrollLeft += main.getBoundingClientRect().left - names.right;
+  }
 }

@@ -18,3 +18,21 @@ for (const button of document.querySelectorAll(".all-panels")) {
     for (const panel of button.closest("section").querySelectorAll("details.example")) panel.open = open;
   });
 }
+// An example's picture, large.
+const enlarged = document.querySelector("dialog.enlarged");
+const large = new Image();
+enlarged.querySelector("figure").prepend(large);
+const enlarge = (picture) => {
+  large.src = picture.src;
+  large.alt = enlarged.querySelector("figcaption").textContent = picture.alt;
+  enlarged.showModal();
+};
+for (const picture of document.querySelectorAll(".sides figure img")) {
+  picture.tabIndex = 0;
+  picture.setAttribute("role", "button");
+  picture.addEventListener("click", () => enlarge(picture));
+  picture.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" || event.key === " ") { event.preventDefault(); enlarge(picture); }
+  });
+}
+enlarged.addEventListener("click", (event) => { if (event.target === enlarged) enlarged.close(); });

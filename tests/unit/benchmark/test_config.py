@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import datasets
-from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, RuntimeConfig, compose, plain
+from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES, RuntimeConfig, compose, plain, run_name
 from benchmark.failures import ConfigError
 from benchmark.planning.changes import run_changes
 from benchmark.planning.graph import check_masks_unseen
@@ -16,6 +16,7 @@ from benchmark.planning.method_info import schedule_of
 from datasets.base import TrainingView
 from datasets.coco.annotations import CLASSES as COCO_CLASSES
 from datasets.coco.reader import OFFICIAL
+from datasets.folder.reader import FolderConfig
 from datasets.loading.augment import draw
 from datasets.shapes.dataset import ShapesConfig
 from methods.base import MethodError, Shared
@@ -222,8 +223,8 @@ def test_cocos_recipes():
     assert dskd.train.iterations == toco.train.iterations == 80000
     assert dskd.phases.warm_up * dskd.train.iterations == 5000
     assert (toco.labels.high, toco.contrast.high, toco.background_threshold) == (0.65, 0.65, 0.45)
-    assert mctformer.train.iterations == 60 * images // 64
-    assert method["semantic_modulation"].segmenter.train.iterations == 30 * images // 4
+    assert mctformer.train.iterations == 60 * (images // 64)
+    assert method["semantic_modulation"].segmenter.train.iterations == 30 * (images // 4)
     for name, config in method.items():
         if hasattr(config, "refiner"):
             assert config.refiner.irn.train.iterations == 3 * (images // 32)
@@ -286,3 +287,16 @@ def test_settings_that_no_machine_can_do_are_refused_at_once(override: str, word
         compose(["cam"], overrides=[override])
     assert words in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("root", "name"),
+    [
+        ("/data/my leaves", "my-leaves-small-paper"),
+        ("/data/steel/", "steel-small-paper"),
+        (None, "folder-small-paper"),
+    ],
+)
+def test_runs_of_own_data_are_called_by_their_folder(root: str | None, name: str) -> None:
+    assert run_name(FolderConfig(root=root), "small", "paper") == name
+    assert run_name(ShapesConfig(root=root), "small", "paper") == "shapes-small-paper"

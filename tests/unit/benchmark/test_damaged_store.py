@@ -85,7 +85,7 @@ def test_what_was_set_aside_before_stays(stored):
 
 def test_what_another_run_is_making_again_is_left_to_it(stored):
     flip(stored.path("cam", "k") / "a.bin")
-    with stored._lock("k"):
+    with stored.lock("k"):
         assert Store(stored.root).intact("cam", "k") is None
     assert stored.path("cam", "k").exists()
 

@@ -63,7 +63,7 @@ def scores_loop(counts: Counts, classes: int) -> dict[str, list[float]]:
         of_class = sum(n for (t, _), n in counts.items() if t == c)
         predicted = sum(n for (_, p), n in counts.items() if p == c)
         union = of_class + predicted - hit
-        out["iou"].append(hit / union if union else math.nan)
+        out["iou"].append(hit / union if of_class else math.nan)
         out["precision"].append(hit / predicted if predicted else math.nan)
         out["recall"].append(hit / of_class if of_class else math.nan)
     kept = [v for v in out["iou"] if not math.isnan(v)]
@@ -133,12 +133,12 @@ def test_scores(seed: int, truth_ids: tuple[int, ...], prediction_ids: tuple[int
 
 
 def test_mean_iou_of_absent_classes() -> None:
-    """By hand: a class that is only predicted counts with 0, one in neither is left out."""
+    """By hand: a class that the truth lacks is left out, predicted or not."""
     truth = np.array([[[0, 0, 1, 1]]], np.uint8)
     prediction = np.array([[[0, 2, 1, 1]]], np.uint8)
     matrix = fold_ignored(pair_counts(truth, prediction, 4, 4))[0]
-    close(class_iou(matrix), [0.5, 1.0, 0.0, math.nan])
-    close(mean_iou(matrix), 0.5)
+    close(class_iou(matrix), [0.5, 1.0, math.nan, math.nan])
+    close(mean_iou(matrix), 0.75)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import nn
 
-from datasets.base import IGNORE
 from methods.artifacts import Cam, CamReader, write_cams
 from methods.layers.config import VitConfig
 from methods.layers.local_crops import uncertain_crops
@@ -294,18 +293,19 @@ def test_fusion_learns_the_agreeing_pixels_by_their_weights(seed: int, tmp_path:
         write_cams(tmp_path / name / "s.safetensors", {"one": Cam(maps, present, size)})
     settings = FusionStageConfig(FusionConfig(), background_threshold=0.45, mask_threshold=0.5)
     reader = EvidenceReader(CamReader(tmp_path / "p1"), CamReader(tmp_path / "p2"), classes, settings)
-    maps, labels = reader["one"]
+    maps, labels, learned = reader["one"]
 
     first = pseudo_labels_loop(cams, present, size, 0.45)
     second = pseudo_labels_loop(means, present, size, 0.5)
     agrees = np.array(reference.agreement_loop(first, second))
     assert 0 < agrees.sum() < agrees.size
-    assert np.array_equal(labels.numpy(), np.where(agrees, first, IGNORE))
+    assert np.array_equal(labels.numpy(), [first, second])
 
     entropies = [reference.entropy_loop(m.astype(float).tolist()) for m in means]
     weights = np.min([reference.weights_loop(e) for e in entropies], axis=0)
     close(maps[-1], weights)
+    close(learned, [np.zeros(size), weights * agrees])
 
     logits = rng.normal(0, 2, (classes + 1, *size))
     expected = reference.fusion_loss_loop(logits.tolist(), first, second, weights.tolist())
-    close(fusion_loss(torch.tensor(logits)[None], maps[None].double(), labels[None]), expected)
+    close(fusion_loss(torch.tensor(logits)[None], labels[None], learned[None].double()), expected)

@@ -11,8 +11,9 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
+from methods.layers.cam import min_max
 from methods.layers.networks.vit import MultiClassTokenViT
-from methods.mctformer.cam import cam_stages, min_max
+from methods.mctformer.cam import cam_stages
 from methods.mctformer.config import AttentionConfig
 from methods.mctformer.network import MctformerNetwork
 from methods.semantic_modulation.modulation import modulate

@@ -11,7 +11,7 @@ from datasets.loading.loader import Batch
 from methods.base import Shared
 from methods.cam.config import CamTrainingConfig
 from methods.cam.network import PlainCam
-from methods.layers.config import BackboneConfig, SegmenterConfig, TrainConfig
+from methods.layers.config import BackboneConfig, CrfConfig, SegmenterConfig, TrainConfig
 from methods.layers.networks.backbones import build_backbone
 from methods.layers.networks.deeplab import build_segmenter
 from methods.refiners import PSA
@@ -76,8 +76,13 @@ def test_mctformer_trains_psas_network_for_five_epochs_at_a_tenth_of_psas_rate(n
     for preset, images in (("paper", 10582), ("paper/coco2014", 82081)):
         train = presets[preset].refiner.psa.train
         assert (train.iterations, train.batch_size, train.learning_rate) == (5 * (images // 8), 8, 0.01)
+        assert presets[preset].refiner.psa.crf == PSA["paper"].crf, (
+            "psa/tool/imutils.py, which engine.py imports"
+        )
     own = PSA["paper"].train
     assert (own.iterations, own.learning_rate) == (8 * (10582 // 8), 0.1), "PSA's own are as they were"
+    assert presets["nano"].refiner.psa.crf == CrfConfig(5, 4.0, 3.0, 20.0 * 83 / 80, 5.0, 3.0)
+    assert presets["small"].refiner.psa.crf == CrfConfig(10, 4.0, 3.0, 83.0, 5.0, 3.0)
     assert presets["nano"].refiner.psa.train == PSA["nano"].train
     assert presets["small"].refiner.psa.train == PSA["small"].train
 

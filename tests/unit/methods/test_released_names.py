@@ -30,8 +30,9 @@ from methods.refiners.psa.stages import RELEASED as PSA
 from methods.segmenters import DEEPLAB_V2_COCO
 from methods.segmenters.released import network_names as segmenter_names
 from methods.toco.branch import build_branch
-from methods.toco.config import PRESETS as TOCO
-from methods.toco.config import DecoderConfig, NetworkConfig
+from methods.toco.config import NetworkConfig
+from methods.toco.parts import DecoderConfig
+from methods.toco.presets import PRESETS as TOCO
 from methods.toco.released_names import network_names as toco_names
 from tests.helpers.released_states import (
     CLASSES,

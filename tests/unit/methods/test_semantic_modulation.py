@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,15 +15,19 @@ from timm.models.vision_transformer import VisionTransformer
 from torch.testing import assert_close
 
 from datasets.base import TrainingView
+from datasets.files.images import read_map
 from datasets.limits import first_fault
+from datasets.loading.loader import ImageBatch
 from methods.base import Kind, MethodError, Shared, part
+from methods.layers.cam import min_max, resize
 from methods.layers.config import CamInferenceConfig, TrainConfig
 from methods.layers.networks.vit import Attention, MultiClassTokenViT, Observer
 from methods.layers.optim import parameter_groups
 from methods.mctformer import METHOD as MCTFORMER
-from methods.mctformer.cam import cam_stages, min_max
+from methods.mctformer.cam import cam_stages
 from methods.mctformer.config import AttentionConfig
 from methods.mctformer.network import MctformerNetwork, Output, classification_losses
+from methods.pictures import contact_sheet, pictures
 from methods.semantic_modulation import METHOD
 from methods.semantic_modulation.config import ModulatedCamConfig, ModulationConfig
 from methods.semantic_modulation.modulation import modulate
@@ -264,3 +270,30 @@ def test_scales_count_alike_and_one_scale_is_left_as_it_is(
     whole = ours.refined(sizes[1], several)
     for name in ("original", "affinity"):
         assert torch.equal(getattr(whole, name), getattr(ours.refined(sizes[1], base), name))
+
+
+def test_attention_before_and_after_modulation_is_kept_of_the_images_that_reports_show(
+    network: MctformerNetwork, tmp_path: Path
+) -> None:
+    """Fig. 1: of each, the present classes beside each other, every map from 0 to 1."""
+    settings = part(ModulatedCamConfig, replace(METHOD.presets["nano"], attention=ATTENTION))
+    modulated = ModulatedNetwork(network.vit)
+    modulated.load_state_dict(network.state_dict())
+    modulated.eval()
+    labels = torch.tensor([[1.0, 0, 1], [1, 1, 1], [0, 0, 0]])
+    batch = ImageBatch(("a", "hidden", "empty"), torch.randn(3, 3, 32, 48), labels, (32, 48))
+    context = SimpleNamespace(output=tmp_path)
+    with torch.inference_mode():
+        modulated._picture(context, batch, {"a", "empty"}, settings)  # type: ignore[arg-type]
+        before = cam_stages(network, batch.images[:1], ATTENTION).class_to_patch
+        after = modulated.refined(batch.images[:1], settings).class_to_patch
+    assert not torch.allclose(min_max(before), min_max(after))
+    found = pictures(tmp_path, "a")
+    titles = ("class-to-patch attention, as it is", "class-to-patch attention, modulated")
+    assert tuple(found) == titles
+    assert not pictures(tmp_path, "hidden")
+    assert not pictures(tmp_path, "empty")
+    for title, maps in zip(titles, (before, after)):
+        sheet = contact_sheet(resize(min_max(maps), (32, 48))[0, [0, 2]])
+        assert_close(read_map(found[title].path), (sheet * 255).round().to(torch.uint8))
+    assert not network.attention(batch.images[:1], settings).keys() & set(titles)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any, ClassVar
 
 import pytest
@@ -14,7 +11,7 @@ from omegaconf import OmegaConf
 
 from benchmark.config import plain
 from datasets.limits import Count, NotEmpty, OneOf, Rising, Share, Within
-from methods.base import Method, MethodConfig, MethodError
+from methods.base import Method, MethodConfig
 from methods.registry import all_methods
 from methods.setting_rows import PART, setting_rows, written
 
@@ -108,40 +105,3 @@ def test_defaults_are_written_as_overrides_are() -> None:
     assert texts == [*("null", "true", "1e-05", "3", "[a,2]", "[]", "''", "nano/sam", "['a photo of {}.',b]")]
     read = OmegaConf.to_object(OmegaConf.from_dotlist([f"x{i}={text}" for i, text in enumerate(texts)]))
     assert read == {f"x{i}": list(v) if isinstance(v, tuple) else v for i, v in enumerate(values)}
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a method's module."""
-    module = ModuleType("example_module")
-    module.__file__ = str(tmp_path / "__init__.py")
-    monkeypatch.setitem(sys.modules, "example_module", module)
-    monkeypatch.setattr(Example, "__module__", "example_module")
-    return tmp_path
-
-
-def test_sources_are_those_of_the_methods_file_and_a_key_goes_before_patterns(folder: Path) -> None:
-    (folder / "sources.yaml").write_text("last.*: Sec. 4\nlevel: τ = .5\nlast.steps: Tab. 2\n")
-    sources = {row.key: row.source for row in setting_rows(Example())}
-    assert [sources[key] for key in ("level", "last.steps", "last.names", "kind")] == [
-        *("τ = .5", "Tab. 2", "Sec. 4", "")
-    ]
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("levle: Sec. 4", "levle: no setting of example; see `python -m benchmark list --settings example`"),
-        ("last.stpes*: Sec. 4", "no setting of example"),
-        ("level: .5", "should map settings, or patterns such as train.*, to text in quotes"),
-        ("- level", "should map settings"),
-        ("level: [", "not YAML"),
-    ],
-)
-def test_a_wrong_file_of_sources_is_one_line(folder: Path, text: str, said: str) -> None:
-    (folder / "sources.yaml").write_text(text)
-    with pytest.raises(MethodError) as error:
-        setting_rows(Example())
-    assert said in str(error.value)
-    assert str(folder / "sources.yaml") in str(error.value)
-    assert "\n" not in str(error.value)

@@ -9,8 +9,12 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+import torch
 
+from methods.layers.presets import NANO_BACKBONE
 from methods.registry import all_methods
+from methods.setting_rows import setting_rows
+from methods.sources import paper_sources
 from tests.conftest import ROOT
 
 
@@ -25,11 +29,24 @@ def test_a_methods_page_has_what_it_declares(method_pages: ModuleType, name: str
     method = all_methods()[name]
     page = method_pages.method_page(method)
     lines = page.splitlines()
-    for heading in ("From the paper to the code", "Stages", "Settings", "Deviations"):
+    for heading in (
+        "From the paper to the code",
+        "Stages",
+        "Settings",
+        "Sources of the values",
+        "Deviations",
+    ):
         assert lines.count(f"## {heading}") == 1, heading
     assert "## More" not in page
     for deviation in method.deviations:
         assert method_pages.text(deviation.topic) in page
+    for row in setting_rows(method):
+        for value, source in paper_sources(row).items():
+            shown = value.replace("`", "'")
+            line = next(
+                each for each in lines if each.startswith(f"| `{row.key}` | `{shown}`") and source.by in each
+            )
+            assert method_pages.text(source.text) in line
     for experiment in method.experiments:
         assert f"### `{name}/{experiment.name}`" in page
     measured = list(ROOT.glob(f"results/measured/*/tables/{name}-*.csv"))
@@ -92,3 +109,21 @@ def test_the_example_of_a_method_runs_and_is_listed(command_line, third_party, m
     assert done.code == 0, done.err
     assert "Centre prior" in done.out
     sys.modules.pop("centre_prior")
+
+
+def test_the_example_of_maps_with_gradients_is_grad_cam_plus_plus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of mean and linear layer the gradient of a score is w / hw everywhere, so that Eq. 19 is a formula of w."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "develop"))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = importlib.import_module("grad_cam_pp").GradCamPlusPlus.build(NANO_BACKBONE, 3).eval()
+        images = torch.rand(2, 3, 24, 32)
+    with torch.inference_mode():
+        images = images.clone()  # of that mode, as those of a run
+        maps, features = network.maps(images, None), network.backbone(images)
+        gradients = network.classifier.weight[None, :, :, 0, 0] / features[0, 0].numel()  # (1, C, K)
+        alpha = 1 / (2 + features.sum((2, 3))[:, None] * gradients)
+        weights = alpha * gradients.relu() * features[0, 0].numel()
+        expected = torch.einsum("bck,bkhw->bchw", weights, features).relu()
+    assert expected.std() > 0
+    torch.testing.assert_close(maps, expected, rtol=1e-3, atol=1e-6)

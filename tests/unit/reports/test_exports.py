@@ -13,10 +13,12 @@ import pytest
 from datasets.base import DataError
 from datasets.files.sealed import sealed
 from reports import FORMATS, build_reports
+from reports.experiments_summary import write_summary
 from reports.run_comparison import change_tables
 from results.aggregate import leaderboard
 from results.complexity import complexity_table, read_profiles
 from results.costs import costs
+from results.directions import Direction, write_directions
 from results.experiments import Experiment, read_experiments, write_experiment
 from results.io import read_run
 from results.run_comparison import compare_runs
@@ -82,8 +84,8 @@ def test_markdown_has_ranks_papers_complexity_and_ablations(run_dir: Path, tmp_p
     assert "not comparable: voc2012 in the paper, shapes here" in text
     assert "MACs (G)" in text
     # confusion is of the fixed threshold alone
-    assert "| α = 1 | 63.40 | 40.1 ± 0.5 | 70.00 | 55.6 ± 1.0 | 2 |" in text
-    assert "| maps | 60.00 | – | – | – | – | needs" in text
+    assert "| α = 1 | 63.4 | 40.1 ± 0.5 | 70.0 | 55.6 ± 1.0 | 2 |" in text
+    assert "| maps | 60.0 | – | – | – | – | needs" in text
     assert "<td>needs &lt;maps&gt;</td>" in page
     assert '<td class="number">55.6 ± 1.0</td><td class="number">2</td>' in page
     assert "12.3" not in text  # the fixed threshold is not what papers print
@@ -183,3 +185,20 @@ def test_the_command_line_writes_formats_and_compares(
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "unknown report format 'pdf'" in done.err
     assert set(FORMATS) >= {"html", "latex"}
+
+
+def test_a_folder_of_experiments_has_its_summary_made_anew(command_line: CommandLine, tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "experiments"
+    write_directions(
+        folder, "it-t-shapes-nano", [Direction("it/t", "CAM", "all", "none", 6.0, 4.0, 0.5, 0.5, 3)]
+    )
+    before = {path: path.read_bytes() for path in write_summary(folder)}
+    for given in (folder, folder.parent):
+        for path in before:
+            path.write_text("old")
+        done = command_line("report", str(given))
+        assert done.code == 0, done.err
+        assert str(folder / "summary.html") in done.out.replace("\n", "")
+        assert {path: path.read_bytes() for path in before} == before
+    done = command_line("report", str(folder), "--baseline", "cam")
+    assert "--output and --baseline are of a leaderboard" in done.err

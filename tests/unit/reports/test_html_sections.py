@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reports import html, view
+from reports import html, templating, view
 from reports.sections import (
     board_sections,
     classes,
@@ -34,6 +34,7 @@ from reports.sections import (
     leaderboard,
     methods,
     provenance,
+    reported,
     thresholds,
     training,
 )
@@ -130,8 +131,8 @@ def test_stages_of_a_methods_own_stand_where_its_graph_has_them(board: view.Boar
     steps = gain._steps(entry, means)
     assert [step["title"] for step in steps] == [
         "CAM",
-        "pseudo label vit",
-        "cam sam",
+        "Pseudo-label: ViT",
+        "CAM: SAM",
         "Pseudo-label",
         "Segmentation",
     ]
@@ -147,6 +148,28 @@ def test_gain_is_the_difference_of_consecutive_stages(board: view.Board) -> None
     assert steps[1]["gain"] == f"+{expected:.1f}"
     assert steps[2]["gain"] == ""  # of other images
     assert "Supervised" not in rows  # a single stage gains nothing
+
+
+def test_no_line_leads_from_train_to_val(board: view.Board) -> None:
+    """The chart's paths end with the pseudo-labels; the segmentation, of other images, is a dot."""
+    svg = str(gain.build(board)["svg"])
+    segmentation = {float(x) for x in re.findall(r'<circle cx="([\d.]+)"', svg)}
+    assert len(segmentation) == 1
+    paths = re.findall(r'class="line[^"]*" d="M([^"]+)"', svg)
+    assert len(paths) == 4
+    assert all(float(point.split()[0]) < min(segmentation) for path in paths for point in path.split("L"))
+
+
+def test_what_cannot_be_compared_is_folded(board: view.Board) -> None:
+    """The made-up run is of shapes; no paper's number is of them."""
+    data = reported.build(board)
+    assert data["groups"] == []
+    assert data["others"]
+    shown = templating.environment().get_template("sections/reported.html").render(s=data)
+    before, folded = shown.split("<details>")
+    assert "<td" not in before
+    assert folded.count("in the paper, shapes here") == data["total"]
+    assert f"{data['total']} printed numbers that cannot be compared" in folded
 
 
 def test_confusion_tables_name_object_and_context(board: view.Board) -> None:
@@ -259,7 +282,7 @@ def test_training_curves_of_every_stage_and_their_spread_over_seeds(board: view.
     entries = training.build(board)["entries"]
     assert [entry["label"] for entry in entries] == [e.label for e in board.methods if e.runs[0]["stages"]]
     chart = entries[0]["charts"][0]
-    assert (chart["stage"], chart["seeds"]) == ("classify", 3)
+    assert (chart["stage"], chart["seeds"]) == ("Classify", 3)
     assert 'class="band"' in chart["svg"]
     assert [item["label"] for item in chart["legend"]] == ["classification"]
 
@@ -302,6 +325,7 @@ def test_details_are_shown_whatever_they_are() -> None:
 def test_page_wide_sections(board: view.Board) -> None:
     shown = {m["name"]: m for m in methods.build([board])["methods"]}
     assert len(shown["eps"]["deviations"]) == 1
+    assert [source["values"] for source in shown["eps"]["sources"]] == [["crop=96", "rate=0.1"]]
     assert [file["title"] for file in shown["eps"]["details"]] == ["classify/guidance.json"]
     failed = failures.build([board])["rows"]
     assert [(row["label"], row["seeds"], row["status"]) for row in failed] == [

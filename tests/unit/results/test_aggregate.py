@@ -15,10 +15,12 @@ from results.aggregate import (
     fixed_thresholds,
     leaderboard,
     per_class_iou,
+    stage_title,
     summarise,
     threshold_curves,
     varying,
 )
+from results.changes import data_title
 from results.io import records_frame
 from results.schema import Record, RunRecord
 
@@ -187,3 +189,28 @@ def test_varying_tells_entries_apart() -> None:
 
 def test_no_records_give_an_empty_board() -> None:
     assert leaderboard(records_frame([]), []).empty
+
+
+def test_own_data_are_called_by_their_folder_and_settings_stand_beside_a_name() -> None:
+    own = "dataset.root=/home/me/leaves/"
+    assert data_title("folder", own) == "leaves"
+    assert data_title("folder", f"{own}; dataset.seed=1") == "leaves (seed=1)"
+    assert data_title("folder", "") == "folder"
+    assert data_title("shapes", "dataset.train=24; dataset.seed=1") == "shapes (train=24, seed=1)"
+    assert data_title("shapes", "") == "shapes"
+
+
+def test_stages_are_called_in_words() -> None:
+    names = (
+        "cam",
+        "cam_sam",
+        "cam_original",
+        "pseudo_label_vit",
+        "segmentation",
+        "score-image_scores",
+        "score-cam",
+    )
+    assert [stage_title(name) for name in names] == [
+        "CAM", "CAM: SAM", "CAM: original", "Pseudo-label: ViT", "Segmentation", "Scoring of image scores",
+        "Scoring of CAM",
+    ]  # fmt: skip

@@ -32,7 +32,7 @@ from results.directions import (
     write_directions,
 )
 from results.experiments import file_name
-from results.significance import Sampled
+from results.intervals import Sampled
 
 
 def row(

@@ -37,13 +37,14 @@ def read(folder: Path, text: str):
 def test_every_table_of_the_five_papers_is_there() -> None:
     numbers = load_reported()
     tables = {(n.paper, n.table) for n in numbers}
-    assert {paper: sum(p == paper for p, _ in tables) for paper, _ in tables} == {
+    papers = {
         "ca_cl": 8,
         "dskd_gc": 6,
         "eps": 8,  # seven, and the sentence on saliency models
         "sam_fused": 3,
         "semantic_modulation": 9,  # eight, and the figure's one number
     }
+    assert {paper: sum(p == paper for p, _ in tables) for paper in papers} == papers
     assert len(numbers) > 500
     for number in numbers:
         assert number.ours == (number.method == {n.paper: n.method for n in numbers if n.ours}[number.paper])
@@ -143,6 +144,15 @@ def test_the_table_has_the_numbers_fields() -> None:
     frame = reported_frame()
     assert len(frame) == len(load_reported())
     assert frame["value"].map(math.isfinite).all()
+
+
+def test_eps_says_nothing_of_the_initial_weights_of_other_papers_methods() -> None:
+    of_eps = [n for n in load_reported() if n.paper == "eps"]
+    assert {n.initialisation for n in of_eps if not n.ours} == {""}
+    own = {
+        (n.stage, n.segmenter_backbone): n.initialisation for n in of_eps if n.ours and n.table != "Tab. 1"
+    }
+    assert own["segmentation", "VGG16"] == own["cam", ""] == "ImageNet"
 
 
 def test_epss_numbers_on_resnet_101_are_marked_as_started_from_cocos_masks() -> None:

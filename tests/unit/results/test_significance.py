@@ -15,10 +15,7 @@ from hypothesis import strategies as st
 
 from results.aggregate import leaderboard
 from results.changes import data_changes
-from results.io import StoredRuns, records_frame
-from results.resamples import Resamples, resamples_path, store_resamples
-from results.schema import Record, RunRecord
-from results.significance import (
+from results.intervals import (
     IMAGES_AND_SEEDS,
     IMAGES_ONLY,
     Sampled,
@@ -32,8 +29,11 @@ from results.significance import (
     resolution,
     score_of,
     seed_noise,
-    significance,
 )
+from results.io import StoredRuns, records_frame
+from results.resamples import Resamples, resamples_path, store_resamples
+from results.schema import Record, RunRecord
+from results.significance import significance
 
 LABELS = ("background", "boat")
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from benchmark.store import SCRATCH
+from benchmark.commands.prune import leftovers
+from benchmark.store import SCRATCH, Store
 from datasets.files.sealed import read_sealed, sealed
-from tests.helpers.toys import CommandLine, Toy, registered
+from tests.helpers.toys import CommandLine, Toy, fill, registered
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,68 @@ def test_what_a_run_uses_is_young_again(used):
 
 def test_what_is_young_stays(used):
     assert "0 folders" in prune(used).out
+
+
+def test_a_clock_that_ran_ahead_keeps_nothing_for_ever(used):
+    later = time.time() + 30 * 86400
+    for path in used.store.rglob("*"):
+        os.utime(path, (later, later))
+    assert "0 folders" in prune(used).out
+    assert "3 folders" in prune(used, "--days", "0").out
+
+
+def test_places_may_be_links_and_have_any_name(used):
+    place = used.folder / "a store, мой 名"
+    used.store.rename(place)
+    (used.folder / "link to it").symlink_to(place)
+    done = used(
+        "prune",
+        "--runs",
+        str(used.folder),
+        "--store",
+        str(used.folder / "link to it"),
+        "--days",
+        "0",
+        "--yes",
+    )
+    assert done.code == 0, done.err
+    assert "deleted 3 folders" in done.out
+
+
+def test_what_somebody_else_has_pruned_meanwhile_is_left_out(used, monkeypatch):
+    found = leftovers(Store(used.store), used.folder, 0)
+    monkeypatch.setattr("benchmark.commands.prune.leftovers", lambda *given: found)
+    shutil.rmtree(found[0].path)
+    done = prune(used, "--days", "0", "--yes")
+    assert done.code == 0, done.err
+    assert "deleted 2 folders" in done.out
+
+
+def test_a_run_that_loses_its_artifacts_meanwhile_says_so(used, third_party):
+    """`--days 0` takes what no leaderboard names yet, inputs of a run at work among them."""
+    third_party(Toy("sound", "tests.unit.benchmark.commands.test_prune:fill_and_lose"))
+    done = used.run("sound", "method.sound.value=2", f"method.sound.note={used.store}")
+    assert done.code == 1
+    assert "run the same command again" in done.out
+    assert "Traceback" not in done.out + done.err
+    third_party(Toy("sound"))
+    assert used.run("sound", "method.sound.value=2").code == 0
+
+
+def fill_and_lose(context, settings):
+    """As `fill`, and the artifact is pruned as soon as it is there."""
+    fill(context, settings)
+    commit = Store.commit
+
+    def lost(store, stage, key, work, manifest):
+        done = commit(store, stage, key, work, manifest)
+        if stage == "labels":
+            Store.commit = commit
+            store._verified.discard(done.path)
+            shutil.rmtree(done.path)
+        return done
+
+    Store.commit = lost
 
 
 def test_what_a_run_holds_stays(used):

@@ -39,8 +39,26 @@ if __name__ == "__main__":
     cli.main()
 """
 
+IMPORTING = """
+import signal, sys
+from benchmark.__main__ import program
 
-@pytest.mark.parametrize("code", [ALONE, WITH_WORKERS])
+class Waiting:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "benchmark.cli":
+            print("at work", flush=True)
+            signal.pause()
+
+sys.meta_path.insert(0, Waiting)
+program()
+"""
+THROUGH_EXEC = ALONE.replace(
+    "    signal.pause()", "    exec('signal.pause()')  # as dataclasses do when they are defined"
+)
+
+
+@pytest.mark.parametrize("code", [ALONE, WITH_WORKERS, IMPORTING, THROUGH_EXEC])
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_all_in_one_line(tmp_path, code, number, exit_code):
     script = tmp_path / "script.py"

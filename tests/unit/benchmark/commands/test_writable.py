@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
 
@@ -53,6 +55,29 @@ def test_run(command_line: CommandLine, third_party, below_a_file: Path, option:
         command_line, below_a_file, option, "run", "--methods", "toy", "--device", "cpu",
         "--output", str(output), f"runtime.store={chosen}", f"dataset.root={command_line.folder / 'data'}",
     )  # fmt: skip
+
+
+def test_a_store_that_cannot_be_written_will_do_where_it_holds_everything(
+    command_line: CommandLine, third_party, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    third_party(Toy("toy"))
+    assert command_line.run("toy").code == 0
+
+    def refuse(path: Path, *arguments: object, **options: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    def tried(dir: Path) -> object:
+        return refuse(dir) if dir == command_line.store else TemporaryFile(dir=dir)
+
+    monkeypatch.setattr(folders, "TemporaryFile", tried)
+    monkeypatch.setattr(os, "utime", refuse)
+    done = command_line.run("toy")
+    assert done.code == 0, done.err
+    assert "1 of 1 stages stored before" in done.out
+    done = command_line.run("toy", "method.toy.value=1")
+    assert done.code == 2
+    assert "runtime.store" in done.err
+    assert "cannot be written (Permission denied); choose another folder" in done.err
 
 
 def test_experiment(command_line: CommandLine, below_a_file: Path) -> None:

@@ -27,8 +27,8 @@ def test_arrays_are_scored_in_five_lines(capsys: pytest.CaptureFixture[str]) -> 
     truth = np.array([[0, 1, 1, 255]], np.uint8)
     pairs = [(truth, np.array([[0, 1, 2, 2]], np.uint8)), (truth, np.array([[255, 1, 1, 1]], np.uint8))]
     exec(arrays, {"pairs": pairs})
-    # background 2 of 2, class 1 three of four, class 2 none of one
-    assert capsys.readouterr().out.startswith(f"{(1 + 3 / 4 + 0) / 3} [1.   0.75 0.    nan")
+    # background 2 of 2, class 1 three of four; class 2 is no class of the truth
+    assert capsys.readouterr().out.startswith(f"{(1 + 3 / 4) / 2} [1.   0.75  nan  nan")
 
 
 def test_files_are_scored_against_the_masks_of_a_data_set(

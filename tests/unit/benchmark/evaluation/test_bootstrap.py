@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 
 from benchmark.evaluation import bootstrap
-from benchmark.evaluation.bootstrap import draw, resample, write_resamples
+from benchmark.evaluation.bootstrap import draw, effective_images, resample, widened, write_resamples
 from benchmark.evaluation.confusion import merge_context
 from benchmark.evaluation.counts import Counts, CountsHeader, CountsWriter
 from benchmark.evaluation.scores import Naming, class_iou, mean_iou
@@ -41,7 +41,7 @@ def counts_file(
 
 
 def looped(counts: Counts, threshold: float | None, left_out: frozenset[str] = frozenset()) -> np.ndarray:
-    """IoU by resample and class: matrices of one image at a time, weighted and added up."""
+    """IoU by resample and class: matrices of one image at a time, weighted and added up, then widened."""
     ids = sorted(set(counts.images) - left_out)
     matrices = []
     for name in ids:
@@ -53,7 +53,13 @@ def looped(counts: Counts, threshold: float | None, left_out: frozenset[str] = f
         int(bootstrap.hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16], 16)
     )
     draws = generator.integers(len(ids), size=(100, len(ids)))
-    return np.array([class_iou(sum(matrices[k] for k in chosen)) for chosen in draws])
+    drawn = np.array([class_iou(sum(matrices[k] for k in chosen)) for chosen in draws])
+    own = class_iou(sum(matrices))
+    for c in range(len(own)):
+        unions = [m[c].sum() + m[:, c].sum() - m[c, c] for m in matrices]
+        images = max(2, sum(unions) ** 2 / sum(union**2 for union in unions))
+        drawn[:, c] = own[c] + math.sqrt(images / (images - 1)) * (drawn[:, c] - own[c])
+    return drawn
 
 
 @pytest.fixture
@@ -97,7 +103,8 @@ def test_accuracy_and_confusion_agree_with_a_loop_over_images(
         int(bootstrap.hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16], 16)
     )
     draws = generator.integers(len(ids), size=(100, len(ids)))
-    for b, chosen in enumerate(draws):
+    drawn = []
+    for chosen in draws:
         right = pixels = false = true = 0
         for k in chosen:
             matrix = alone[ids[k]]
@@ -105,9 +112,15 @@ def test_accuracy_and_confusion_agree_with_a_loop_over_images(
             right += int(matrix[4, 0]) + sum(int(matrix[c, c]) for c in range(4))  # water is background
             false += int(matrix[4, 1])
             true += int(matrix[1, 1])
-        assert found.pixel_accuracy[b] == pytest.approx(right / pixels)
-        ratio = false / true if true else math.nan
-        assert found.confusion_ratio[b] == pytest.approx([ratio], nan_ok=True)
+        drawn.append([right / pixels, false / true if true else math.nan])
+    whole = sum(alone.values())
+    right, true = whole[4, 0] + sum(whole[c, c] for c in range(4)), whole[1, 1]
+    own = np.array([right / whole.sum(), whole[4, 1] / true])
+    squares = [sum(m.sum() ** 2 for m in alone.values()), sum(m[1, 1] ** 2 for m in alone.values())]
+    images = np.array([whole.sum() ** 2, true**2]) / squares
+    expected = own + np.sqrt(images / (images - 1)) * (np.array(drawn) - own)
+    np.testing.assert_allclose(found.pixel_accuracy, expected[:, 0])
+    np.testing.assert_allclose(found.confusion_ratio, expected[:, 1:])
     assert found.pairs == ("boat|water",)
 
 
@@ -143,6 +156,40 @@ def test_the_interval_agrees_with_scipys_bootstrap(tmp_path: Path) -> None:
     width = reference.confidence_interval.high - reference.confidence_interval.low
     assert low == pytest.approx(reference.confidence_interval.low, abs=0.1 * width)
     assert high == pytest.approx(reference.confidence_interval.high, abs=0.1 * width)
+
+
+def test_scores_that_rest_on_few_images_are_spread_as_over_new_ones() -> None:
+    """Eight of a hundred images have a class, its regions unlike in size: 3000 times over, its IoU and its resamples."""
+    rng = np.random.default_rng(2)
+    pixels = np.zeros((1, 100))
+    pixels[0, :8] = rng.lognormal(0, 0.7, 8)
+    weights = draw(rng, 100, 1000)
+    hits = pixels * rng.normal(0.5, 0.2, (3000, 100))
+    own = hits.sum(1) / pixels.sum()
+    with np.errstate(invalid="ignore"):  # no image with the class was drawn
+        drawn = (hits @ weights).T / (pixels @ weights).T
+    images = np.full(3000, effective_images(pixels)[0])
+    plain, adjusted = (
+        np.nanvar(made, axis=0, ddof=1).mean() / own.var(ddof=1)
+        for made in (drawn, widened(drawn, own, images))
+    )
+    assert plain < 0.88
+    assert 0.97 < adjusted < 1.12
+
+
+def test_effective_images_are_fewer_where_some_weigh_more() -> None:
+    assert effective_images(np.array([[1, 1, 1, 0], [4, 1, 1, 0], [3, 0, 0, 0], [0, 0, 0, 0]])).tolist() == [
+        3,
+        2,
+        1,
+        0,
+    ]
+
+
+def test_a_class_of_one_image_counts_as_one_of_two_and_a_missing_one_stays_missing() -> None:
+    drawn = np.array([[0.5, np.nan], [0.7, np.nan]])
+    made = widened(drawn, np.array([0.6, np.nan]), np.array([1.0, 0.0]))
+    np.testing.assert_allclose(made, [[0.6 - 0.1 * math.sqrt(2), np.nan], [0.6 + 0.1 * math.sqrt(2), np.nan]])
 
 
 def test_draws_are_multinomial() -> None:

@@ -13,6 +13,7 @@ from scipy.ndimage import maximum_filter
 
 from benchmark.evaluation.boundary import boundaries, boundary_counts, boundary_scores, fill_rims
 from tests.helpers.evaluation_data import blocky
+from tests.unit.loop_references.boundary import boundary_counts_loop
 
 TOLERANCE = 0.2
 """Of the diagonals of pictures of a dozen pixels: a radius of two to three."""
@@ -26,44 +27,10 @@ label_maps = sizes.flatmap(
 )
 
 
-def counts_loop(truth: np.ndarray, prediction: np.ndarray, tolerance: float) -> list[int]:
-    """The definition, pixel by pixel."""
-    height, width = truth.shape
-    radius = max(1.0, tolerance * math.sqrt(height**2 + width**2))
-    pixels = list(np.ndindex(height, width))
-
-    def near(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
-        return (a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2 <= radius**2
-
-    filled = {}
-    for at in pixels:
-        candidates = [other for other in pixels if truth[other] != 255 and near(at, other)]
-        nearest = sorted(
-            candidates,
-            key=lambda p: ((p[0] - at[0]) ** 2 + (p[1] - at[1]) ** 2, p[0] - at[0], p[1] - at[1]),
-        )
-        filled[at] = int(truth[nearest[0]]) if nearest else 255
-
-    def edges(labels: dict[tuple[int, ...], int]) -> list[tuple[int, ...]]:
-        found = []
-        for y, x in pixels:
-            around = [(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)]
-            known = [p for p in around if p in filled and filled[p] != 255]
-            if filled[y, x] != 255 and any(labels[p] != labels[y, x] for p in known):
-                found.append((y, x))
-        return found
-
-    true = edges(filled)
-    predicted = edges({at: 0 if prediction[at] == 255 else int(prediction[at]) for at in pixels})
-    hit = [at for at in true if any(near(at, other) for other in predicted)]
-    right = [at for at in predicted if any(near(at, other) for other in true)]
-    return [len(hit), len(true), len(right), len(predicted)]
-
-
 @given(label_maps)
 def test_counts_are_those_of_the_definition(maps: tuple[np.ndarray, np.ndarray]) -> None:
     truth, prediction = maps
-    assert boundary_counts(truth[None], prediction[None], TOLERANCE)[0].tolist() == counts_loop(
+    assert boundary_counts(truth[None], prediction[None], TOLERANCE)[0].tolist() == boundary_counts_loop(
         truth, prediction, TOLERANCE
     )
 
@@ -77,7 +44,7 @@ def test_rims_of_255_as_voc_draws_them(seed: int) -> None:
     void = np.where(rim, np.uint8(255), truth)
     prediction = np.roll(truth, seed, 1)
     counted = boundary_counts(void[None], prediction[None], 0.12)[0]
-    assert counted.tolist() == counts_loop(void, prediction, 0.12)
+    assert counted.tolist() == boundary_counts_loop(void, prediction, 0.12)
     assert counted[1] > 0
     perfect = boundary_counts(void[None], truth[None], 0.12)[0]
     assert (
@@ -140,9 +107,48 @@ def test_a_shifted_square_by_hand() -> None:
     found, true, right, predicted = boundary_counts(truth[None], far[None], 0.001)[0]
     # inner ring of a square of 10: 36 pixels; outer ring without corners: 40
     assert true == predicted == 76
-    # of each: above and below 2 rows of 8 (7 columns that both have, and their neighbour), and the corner between
-    # the upright sides: 2 x (16 + 4)
-    assert found == right == 40
+    assert found == right == boundary_counts_loop(truth, far, 0.001)[0] == 40
+
+
+def scores_of(truth: np.ndarray, prediction: np.ndarray) -> tuple[float, float, float]:
+    return boundary_scores(boundary_counts(truth[None], prediction[None])[0])
+
+
+def disc() -> tuple[np.ndarray, np.ndarray]:
+    """A disc with a radius of 80 in a picture of VOC's size, and its pixels' distances from the centre."""
+    y, x = np.mgrid[:375, :500]
+    distance = np.hypot(y - 187, x - 250)
+    return (distance < 80).astype(np.uint8), distance
+
+
+def test_a_thin_ring_is_no_disc() -> None:
+    """Of a ring of three pixels along the contour one side is right at most: half of what is drawn."""
+    truth, distance = disc()
+    ring = ((distance < 80) & (distance >= 77)).astype(np.uint8)
+    recall, precision, f1 = scores_of(truth, ring)
+    assert recall == 1
+    assert 0.45 < precision < 0.55
+    assert f1 < 0.72
+
+
+def test_salt_along_a_contour_does_not_find_it() -> None:
+    """Every pixel that is drawn is near the contour, and there are several for each of its pixels."""
+    truth, distance = disc()
+    salt = (np.random.default_rng(0).random(truth.shape) < 0.3) & (np.abs(distance - 80) < 4)
+    recall, precision, _ = scores_of(truth, np.where(salt, 1 - truth, truth).astype(np.uint8))
+    assert recall == 1
+    assert precision < 0.4
+
+
+def test_the_shared_side_of_two_objects_is_matched_once() -> None:
+    """Two contours a pixel apart have one pixel for each of the other map's, not two."""
+    one, two = (np.zeros((40, 60), np.uint8) for _ in range(2))
+    one[:, 30:] = 1
+    two[:, 29:] = 1
+    two[:, 31:] = 0
+    counts = boundary_counts(one[None], two[None], 0.04)[0]
+    assert counts.tolist() == [80, 80, 80, 160]
+    assert counts.tolist() == boundary_counts_loop(one, two, 0.04)
 
 
 @pytest.mark.parametrize(

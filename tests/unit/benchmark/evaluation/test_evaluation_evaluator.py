@@ -80,7 +80,7 @@ def test_label_maps_are_scored_as_by_a_loop(dataset: TinyDataset, tmp_path: Path
 
     masks, regions = read(dataset, "masks"), read(dataset, "contexts")
     iou_parts = {c: [0, 0] for c in range(4)}
-    ignored = boat_pixels = water_as_boat = 0
+    ignored = boat_pixels = water_as_boat = birds = pixels = 0
     for name, predicted in predictions.items():
         for truth, region, p in zip(*(a.ravel().tolist() for a in (masks[name], regions[name], predicted))):
             if truth == 255:
@@ -88,19 +88,25 @@ def test_label_maps_are_scored_as_by_a_loop(dataset: TinyDataset, tmp_path: Path
             ignored += p == 255
             p = 0 if p == 255 else p
             boat_pixels += truth == p == 1
+            birds, pixels = birds + (p == 3), pixels + 1
             water_as_boat += truth == 0 and region == 1 and p == 1
             for c, (intersection, union) in iou_parts.items():
                 iou_parts[c] = [intersection + (truth == p == c), union + (c in (truth, p))]
     iou = {c: intersection / union for c, (intersection, union) in iou_parts.items()}
 
-    assert value(scores, "miou") == pytest.approx(sum(iou.values()) / 4, abs=1e-15)
+    assert value(scores, "miou") == pytest.approx(sum(iou[c] for c in range(3)) / 3, abs=1e-15)
     assert value(scores, "iou", "background") == iou[0]
-    assert value(scores, "iou", "bird") == iou[3] == 0  # predicted, but in no mask
+    assert math.isnan(value(scores, "iou", "bird"))  # predicted, but in no mask
+    assert value(scores, "false_alarms") == birds / pixels > 0
     assert value(scores, "ignored_predictions") == ignored > 0
     assert value(scores, "confusion_ratio", "boat|water") == water_as_boat / boat_pixels
     assert scores.images == 20
     assert any("predicted 255" in note for note in scores.notes)
-    assert "predicted but not in the ground truth, IoU 0: bird" in scores.notes
+    assert "not in the ground truth, left out of the mean: bird" in scores.notes
+    share = (
+        f"{100 * birds / pixels:.2g} % of the scored pixels were predicted as classes not in the ground truth"
+    )
+    assert share in scores.notes
     assert {row.stage for row in scores.rows} == {"segmentation"}
     assert all(math.isnan(row.threshold) for row in scores.rows)
     assert all(row.images == 20 for row in scores.rows if not row.metric.startswith("miou_by"))
@@ -122,12 +128,13 @@ def test_counts_file_gives_the_same_scores_and_those_of_subsets(dataset: TinyDat
     )
 
 
-def test_classes_in_neither_are_named(tmp_path: Path) -> None:
+def test_classes_that_no_mask_has_are_named(tmp_path: Path) -> None:
     masks = {"a": np.array([[0, 1]], np.uint8)}
     scores = score(TinyDataset(tmp_path, masks), write_label_maps(tmp_path / "maps", masks))
     assert value(scores, "miou") == 1
     assert math.isnan(value(scores, "iou", "bird"))
-    assert scores.notes == ["in neither ground truth nor prediction, left out of the mean: train, bird"]
+    assert scores.notes == ["not in the ground truth, left out of the mean: train, bird"]
+    assert value(scores, "false_alarms") == 0
 
 
 def test_an_image_that_is_all_void_is_kept_in_the_counts(tmp_path: Path) -> None:

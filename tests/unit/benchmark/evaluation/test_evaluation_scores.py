@@ -16,6 +16,7 @@ from benchmark.evaluation.scores import (
     absent_classes,
     class_iou,
     confusion_ratios,
+    false_alarms,
     mean_iou,
     metric_rows,
     pixel_accuracy,
@@ -81,13 +82,30 @@ def test_ignored_pixels_do_not_count(truth: np.ndarray, filler: int) -> None:
     np.testing.assert_array_equal(confusion_matrices(ignored, predicted, 4, 4), cropped)
 
 
-def test_a_class_in_neither_is_left_out_and_one_only_predicted_counts_as_zero() -> None:
+def test_a_class_without_truth_is_left_out_and_what_is_predicted_as_it_is_a_false_alarm() -> None:
     matrix = np.array([[6, 2, 0], [0, 0, 0], [0, 0, 0]])
-    np.testing.assert_array_equal(class_iou(matrix), [6 / 8, 0, np.nan])
-    assert mean_iou(matrix) == (6 / 8) / 2
-    assert absent_classes(matrix, ["background", "boat", "train"]) == ("train",)
+    np.testing.assert_array_equal(class_iou(matrix), [6 / 8, np.nan, np.nan])
+    assert mean_iou(matrix) == 6 / 8
+    assert false_alarms(matrix) == 2 / 8
+    assert absent_classes(matrix, ["background", "boat", "train"]) == ("boat", "train")
     np.testing.assert_array_equal(precision(matrix), [1, 0, np.nan])
     np.testing.assert_array_equal(recall(matrix), [6 / 8, np.nan, np.nan])
+
+
+@given(matrix_batches, st.integers(0, CLASSES - 1), st.integers(0, CLASSES - 1))
+def test_a_single_pixel_of_an_absent_class_costs_next_to_nothing(
+    matrices: np.ndarray, absent: int, taken: int
+) -> None:
+    """It costs what it takes from the class that it is of."""
+    matrix = matrices.sum(0)
+    matrix[absent] = matrix[:, absent] = 0
+    if taken == absent or not matrix[taken, taken]:
+        return
+    wrong = matrix.copy()
+    wrong[taken, [taken, absent]] += [-1, 1]
+    assert 0 <= mean_iou(matrix) - mean_iou(wrong) <= 1 / matrix[taken].sum()
+    assert false_alarms(wrong) == pytest.approx(1 / matrix.sum())
+    assert false_alarms(matrix) == 0
 
 
 def test_nothing_scored_is_nan_without_warnings() -> None:

@@ -64,13 +64,14 @@ def subsets_loop(
             subsets.append((("miou_by_size", size), c))
         for name, c in subsets:
             images.setdefault(name, set()).add(number)
-            both, union = iou.setdefault(name, {}).setdefault(c, [0, 0])
+            both, union, true = iou.setdefault(name, {}).setdefault(c, [0, 0, 0])
             both += sum(t == p == c for t, p in pixels)
             union += sum(c in (t, p) for t, p in pixels)
-            iou[name][c] = [both, union]
+            true += sum(t == c for t, _ in pixels)
+            iou[name][c] = [both, union, true]
     found = {}
     for name, classes in iou.items():
-        kept = [both / union for both, union in classes.values() if union]
+        kept = [both / union for both, union, true in classes.values() if true]
         found[name] = (sum(kept) / len(kept), len(images[name]))
     return found
 
@@ -120,7 +121,7 @@ def test_a_picture_by_hand() -> None:
     assert tally["miou_by_size", "medium"] == (pytest.approx(5 / 10), 1)
     assert tally["miou_by_size", "large"] == (pytest.approx(20 / 25), 1)
     background = 56 / (56 + 3 + 5)
-    expected = (background + 6 / 9 + 5 / 10 + 20 / 25 + 0) / 5
+    expected = (background + 6 / 9 + 5 / 10 + 20 / 25) / 4
     assert tally["miou_by_class_count", "3+"] == (pytest.approx(expected), 1)
     assert ("miou_by_class_count", "1") not in tally
     assert len(SIZES) == len(SIZE_LIMITS) + 1
@@ -134,3 +135,9 @@ def test_images_of_background_or_of_nothing_scored() -> None:
     assert all(math.isnan(value) for value, _ in empty.values())
     background = scores(tally_of(np.zeros((1, 4, 4), np.uint8), np.zeros((1, 4, 4), np.uint8)))
     assert background["miou_by_class_count", "0"] == (1.0, 1)
+    false_alarm = np.zeros((1, 4, 4), np.uint8)
+    false_alarm[0, 0, 0] = 3
+    assert scores(tally_of(np.zeros((1, 4, 4), np.uint8), false_alarm))["miou_by_class_count", "0"] == (
+        15 / 16,
+        1,
+    )

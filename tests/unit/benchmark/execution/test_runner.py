@@ -86,8 +86,8 @@ def test_results_can_be_looked_at_while_others_run(command_line, third_party):
     done = command_line.run("first,second", f"method.second.note={report}")
     assert statuses(command_line.output) == {"first": ("done", ""), "second": ("done", "")}
     lines = done.out.splitlines()
-    (first,) = (n for n, line in enumerate(lines) if line.startswith("first · seed 0 ") and "through" in line)
-    assert "1 of 2 through" in lines[first]
+    (first,) = (n for n, line in enumerate(lines) if line.startswith("first · seed 0 ") and " done" in line)
+    assert "1 of 2 done" in lines[first]
     assert lines.index("second · seed 0 · labels: 0 s") > first
     assert lines[0].startswith("2 stages to do: ")
 

@@ -9,7 +9,7 @@ import pytest
 from benchmark.commands.run import grid
 from benchmark.config import compose
 from benchmark.planning.changes import run_identity
-from benchmark.planning.method_info import method_info
+from benchmark.planning.method_info import method_info, value_sources
 from benchmark.planning.plan import Job, Plan, plan_jobs
 from methods import refiners as refiners_package
 from methods.declared import deviations_of_parts
@@ -52,14 +52,37 @@ def test_the_board_lists_the_deviations_of_the_parts_a_run_was_given(plan: Plan)
     assert topics["cam", "irn"][-len(refiners["irn"]) :] == refiners["irn"]
 
 
+def test_the_board_lists_the_sources_of_the_values_that_a_run_was_given() -> None:
+    """Of the refiner that makes the labels, not of others; of the network that takes the place of the method's own."""
+    found = {}
+    for changed in ([], ["method.eps.foreground_weight=0.7"]):
+        for protocol in ("paper", "unified"):
+            config = compose(["eps"], "voc2012", "paper", protocol, changed)
+            sources = value_sources(find_method("eps"), config)
+            assert {source["chosen_by"] for source in sources} == {"paper", "code", "ours"}
+            found[protocol, bool(changed)] = {value: s["source"] for s in sources for value in s["values"]}
+    own = found["paper", False]
+    assert own["foreground_weight=0.5"] == "Sec. 3.2, λ"
+    assert own["segmenter.head=largefov_single"].startswith("DeepLab V1")
+    assert not [value for value in own if value.startswith(("refiner.crf.", "refiner.psa."))]
+    assert "foreground_weight" not in {value.partition("=")[0] for value in found["paper", True]}
+    assert found["unified", False]["segmenter.head=aspp"].startswith("kazuto1011/deeplab-pytorch")
+    assert found["unified", False]["refiner.crf.bilateral_sxy=80"].startswith("jiwoon-ahn/psa")
+    assert "refiner.crf.bilateral_sxy=67" not in found["unified", False]
+
+
 def test_networks_that_are_tested_at_several_scales_carry_their_deviations() -> None:
     config = compose(["eps"], "voc2012", "paper").method["eps"]
-    predict = segmentation_stages(config.segmenter)[-1]
+    segment, predict = segmentation_stages(config.segmenter)
+    assert [d.topic.partition(": ")[2] for d in segment.deviations] == [
+        "factor on the size in training",
+        "steps of the learning rate",
+    ]
     assert [d.topic.partition(": ")[2] for d in predict.deviations] == [
         "scales of the test",
         "CRF of the test",
     ]
-    assert segmentation_stages(compose(["eps"]).method["eps"].segmenter)[-1].deviations == ()
+    assert all(s.deviations == () for s in segmentation_stages(compose(["eps"]).method["eps"].segmenter))
 
 
 def test_runs_share_what_they_have_in_common(plan: Plan) -> None:

@@ -220,16 +220,25 @@ class Misdeclared(Toy):
         return [{}["no such stage"]]
 
 
+class Forgetful(Toy):
+    """A method whose author forgot `return`."""
+
+    def stages(self, *arguments):
+        super().stages(*arguments)
+
+
 def test_a_misspelt_stage_function_or_a_faulty_declaration_fails_while_planning(root, third_party):
     toys = "tests.helpers.toys"
     third_party(
         Toy("misspelt", f"{toys}:fil"),
         Misdeclared("misdeclared"),
+        Forgetful("forgetful"),
         Toy("sound", f"{toys}:fill"),
     )
-    runs = planned(root, methods=("misspelt", "misdeclared", "sound")).runs
-    misspelt, misdeclared, sound = runs
-    assert [run.status for run in runs] == ["failed", "failed", "planned"]
+    runs = planned(root, methods=("misspelt", "misdeclared", "forgetful", "sound")).runs
+    misspelt, misdeclared, forgetful, sound = runs
+    assert [run.status for run in runs] == ["failed", "failed", "failed", "planned"]
+    assert forgetful.reason == "method forgetful: stages() returns None; return the list of stages"
     assert misspelt.reason.startswith(
         f"method misspelt, stage labels: module {toys} has no 'fil'; did you mean 'fill'? it has "
     )

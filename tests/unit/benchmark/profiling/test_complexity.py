@@ -65,6 +65,21 @@ def test_products_of_fused_attention(device: str) -> None:
     assert torch.backends.mha.get_fastpath_enabled()
 
 
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_gradients_for_what_a_layer_is_given(device: str) -> None:
+    """As Grad-CAM asks for: the pass backward through the layer is among the other products."""
+    layer = nn.Conv2d(8, 3, 1, bias=False, device=device)
+
+    def gradient() -> torch.Tensor:
+        with torch.enable_grad():
+            features = torch.zeros(1, 8, 6, 5, device=device, requires_grad=True)
+            return torch.autograd.grad(layer(features).sum(), features)[0]
+
+    counted = complexity(layer, gradient)
+    assert counted.layer_macs == 6 * 5 * 8 * 3
+    assert counted.macs == 2 * counted.layer_macs
+
+
 # --- plain backbones --------------------------------------------------------------------------------------
 
 

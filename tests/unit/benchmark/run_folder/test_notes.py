@@ -48,7 +48,7 @@ def test_absent_classes_and_predicted_255_are_on_the_board(command_line, third_p
     # stripes of 0 and one class in all pixels of two images of 24 x 16
     assert stage["notes"] == [
         "768 scored pixels were predicted 255 and count as background",
-        "in neither ground truth nor prediction, left out of the mean: scratch",
+        "not in the ground truth, left out of the mean: scratch",
     ]
     for name, text in shown(command_line, printed).items():
         for note in stage["notes"]:

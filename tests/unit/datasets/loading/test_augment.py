@@ -11,8 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional as tv
 
-from datasets.loading.augment import Augmented, Axis, Draw, augment, draw, permutation, plan, uniforms
-from datasets.recipe import IMAGENET, Normalisation, Recipe
+from datasets.loading.augment import (
+    Augmented,
+    Axis,
+    Draw,
+    augment,
+    draw,
+    draw_views,
+    permutation,
+    plan,
+    uniforms,
+)
+from datasets.recipe import IMAGENET, ColoursOnly, Normalisation, Recipe
 
 RAW = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 STILL = np.array([[1.0, 1.0, 1.0, 0.0]])
@@ -98,7 +108,7 @@ def test_resize_crop_equals_torchvision() -> None:
 @pytest.mark.parametrize("size", [(30, 40), (10, 200), (200, 10)])
 def test_resize_crop_boxes_stay_inside(size: tuple[int, int]) -> None:
     images = [torch.zeros(3, *size, dtype=torch.uint8)] * 200
-    rows, columns, _ = drawn(Recipe(crop=8, resize_crop=(0.08, 1.0)), images)
+    rows, columns, *_ = drawn(Recipe(crop=8, resize_crop=(0.08, 1.0)), images)
     assert (rows.start >= 0).all()
     assert (rows.start + rows.length <= size[0]).all()
     assert (columns.start + columns.length <= size[1]).all()
@@ -221,6 +231,42 @@ def test_values_are_clamped_before_normalising() -> None:
     torch.testing.assert_close(result, torch.tensor(expected))
 
 
+def test_a_saturation_of_0_is_torchvisions_grey() -> None:
+    image = noise(3, 24, 24)
+    expected = tv.rgb_to_grayscale(image / 255, num_output_channels=3)
+    torch.testing.assert_close(coloured(image, 1, 1, 0, 0.3), expected, atol=2e-3, rtol=0)
+
+
+def repeated(parameters: Draw, count: int) -> Draw:
+    """Those of one sample for several."""
+    axes = [Axis(*(a.repeat(count) for a in axis)) for axis in parameters[:2]]
+    return Draw(axes[0], axes[1], parameters.colour.repeat(count, 0))
+
+
+def test_every_image_is_blurred_by_its_own_sigma() -> None:
+    images = [noise(3, 40, 36, seed=i) for i in range(3)]
+    sigma = np.array([0.0, 0.5, 2.0])
+    still = repeated(fixed((40, 36), (40, 36), (0, 0), False), 3)
+    found = carry_out(still._replace(sigma=sigma), images, 40).images[..., :36]
+    assert torch.equal(found[0], carry_out(still, images, 40).images[0, :, :, :36])
+    for j in (1, 2):
+        expected = tv.gaussian_blur(images[j] / 255, [13, 13], [sigma[j]] * 2)
+        # Near the border torchvision mirrors the image, and the padding has a part in ours.
+        torch.testing.assert_close(found[j, :, 6:-6, 6:-6], expected[:, 6:-6, 6:-6], atol=1e-5, rtol=0)
+    assert found[2].var() < found[1].var() < found[0].var()
+
+
+@pytest.mark.parametrize("normalisation", [RAW, IMAGENET])
+def test_solarising_inverts_the_brighter_half(normalisation: Normalisation) -> None:
+    images = [noise(3, 24, 24, seed=i) for i in range(2)]
+    still = repeated(fixed((24, 24), (24, 24), (0, 0), False), 2)
+    found = carry_out(
+        still._replace(solarised=np.array([True, False])), images, 24, normalisation=normalisation
+    )
+    for image, expected in zip(found.images, (tv.solarize(images[0], 128), images[1])):
+        torch.testing.assert_close(image, tv.normalize(expected / 255, *normalisation), atol=1e-5, rtol=0)
+
+
 # Random parameters
 
 
@@ -255,7 +301,7 @@ def test_ranges_are_covered() -> None:
         crop=32, resize_long=(40, 44), flip=0.3, brightness=0.3, contrast=0.2, saturation=0.1, hue=0.05
     )
     sizes = np.array([[30, 20]] * 4000)
-    rows, columns, colour = draw(recipe, 0, np.zeros(4000, int), np.arange(4000), sizes)
+    rows, columns, colour, *_ = draw(recipe, 0, np.zeros(4000, int), np.arange(4000), sizes)
     assert set(rows.resized) == {40, 41, 42, 43, 44}
     assert set(rows.offset[rows.resized == 44]) == set(range(13))
     assert set(columns.offset[columns.resized == 27]) == set(range(-5, 1))
@@ -263,6 +309,19 @@ def test_ranges_are_covered() -> None:
     assert not rows.flip.any()
     spread = np.abs(colour - [1, 1, 1, 0]).max(0)
     assert np.allclose(spread, [0.3, 0.2, 0.1, 0.05], rtol=0.01)
+
+
+def test_a_view_in_other_colours_shows_the_same_part() -> None:
+    sizes = np.array([[40, 50]] * 500)
+    epochs, indices = np.zeros(500, int), np.arange(500)
+    recipe = Recipe(crop=32, scale=(0.5, 2.0), hue=0.1, blur=0.5)
+    first = draw(recipe, 3, epochs, indices, sizes)
+    colours, crop = draw_views([ColoursOnly(recipe), recipe], first, 3, epochs, indices, sizes)
+    assert colours[:2] == first[:2]
+    for other in (colours, crop):
+        assert abs(np.corrcoef(other.colour[:, 3], first.colour[:, 3])[0, 1]) < 0.15
+        assert abs(np.corrcoef(other.sigma, first.sigma)[0, 1]) < 0.15
+    assert not np.array_equal(crop.rows.resized, first.rows.resized)
 
 
 def test_uniforms_are_uniform_and_independent() -> None:

@@ -21,6 +21,7 @@ from datasets.base import DataError, DenseMap, Sample
 from datasets.files.guard import masks_closed
 from datasets.files.images import read_image
 from datasets.loading.loader import IMAGENET, Batch, Recipe, TrainLoader, image_batches
+from datasets.recipe import ColoursOnly
 from tests.conftest import ROOT
 
 COUNT, CLASSES = 11, 4
@@ -73,6 +74,22 @@ def test_shapes_and_labels(samples: list[Sample]) -> None:
     assert batch.dense_maps["labels"].dtype == torch.int64
     for sample_id, row in zip(batch.ids, batch.labels):
         assert row.nonzero().flatten().tolist() == sorted({int(sample_id) % CLASSES, 3})
+
+
+def test_further_views_leave_the_images_as_they_are(samples: list[Sample]) -> None:
+    """One in other colours, which lies as the image does, and one with a crop of its own size."""
+    dense_maps = {"saliency": dense_map(samples, "continuous")}
+    plain = Recipe(crop=32, resize_long=(30, 60))
+    views = (ColoursOnly(Recipe(crop=8)), Recipe(crop=16, resize_crop=(0.4, 1.0)))
+    alone = next(make_loader(samples, dense_maps=dense_maps).batches(3, 4))
+    batch = next(make_loader(samples, dense_maps=dense_maps, views=views).batches(3, 4))
+    assert_same(batch, alone)
+    assert alone.views == ()
+    recoloured, small = batch.views
+    assert small.shape == (4, 3, 16, 16)
+    without_colours = next(make_loader(samples, recipe=plain).batches(3, 4))
+    assert torch.equal(recoloured, without_colours.images)
+    assert not torch.equal(recoloured, batch.images)
 
 
 def test_every_epoch_sees_every_sample_once(samples: list[Sample]) -> None:

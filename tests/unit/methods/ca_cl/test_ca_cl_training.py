@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -94,6 +96,62 @@ def test_record() -> None:
     other = guided_network()
     other.load_state_dict(network.state_dict())  # as from a checkpoint
     assert other.iteration.item() == 2
+
+
+def test_a_threshold_of_each_class_learns_from_its_pairs_and_is_told_by_class(tmp_path: Path) -> None:
+    """Classes 0 and 2 are there, with similarities of one and two pairs; 1 stays where it was."""
+    config = replace(PRESETS["nano"], suppression=SuppressionConfig(per_class=True, learning_rate=1e-3))
+    settings = training(config)
+    network = GuidedNetwork(guided_network().cam, config.suppression, True, 2, 2)
+    similarity = torch.tensor([[0.25, 0.27], [0.25, 0.27], [0.26, 0.28]], requires_grad=True)
+    classes = torch.tensor([0, 2, 2])
+    for row, present in zip(network.thresholds, (classes, classes)):
+        network.record(present, present * 0)
+        network.zero_grad()
+        background_suppression(similarity, network.threshold[present][:, None]).loss.backward()
+        alone = torch.tensor(network.threshold[0].item(), requires_grad=True)
+        background_suppression(similarity[:1].detach(), alone).loss.backward()
+        assert network.threshold.grad is not None
+        assert alone.grad is not None
+        assert_close(network.threshold.grad[0], alone.grad)
+        assert network.threshold.grad[1] == 0
+        network.threshold.data -= 1e-3 * network.threshold.grad
+        assert row.shape == (3,)
+    stages.write_guidance(tmp_path / "guidance.json", network, ("a", "b", "c"), settings)
+    told = json.loads((tmp_path / "guidance.json").read_text())
+    final = told["final_thresholds"]
+    assert final["c"] > final["a"] > final["b"] == pytest.approx(0.26)
+    assert told["final_threshold"] == pytest.approx(sum(final.values()) / 3, abs=2e-6)
+    assert told["threshold"][0] == pytest.approx(0.26)
+    assert told["threshold"][1] > 0.26
+    assert told["at_bounds"] == {"a": None, "b": None, "c": None}
+    network.thresholds[1, 2] = config.suppression.upper
+    stages.write_guidance(tmp_path / "guidance.json", network, ("a", "b", "c"), settings)
+    told = json.loads((tmp_path / "guidance.json").read_text())
+    assert (told["at_bounds"]["c"], told["at_bound"]) == (1, None)
+
+
+def test_one_threshold_is_the_threshold_of_each_class_where_all_are_alike(clip: ClipModel) -> None:
+    torch.manual_seed(0)
+    found = []
+    images, labels = torch.randn(2, 3, 40, 40) * 0.3, torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
+    cam, words = guided_network().cam, None
+    for per_class in (False, True):
+        config = replace(
+            PRESETS["nano"], suppression=SuppressionConfig(-0.1, per_class=per_class, lower=-1.0)
+        )
+        network = GuidedNetwork(cam, config.suppression, True, 4, 1)
+        guided = network(images)
+        regions = encode_regions(clip, images, guided.maps, labels, IMAGENET, "normalised")
+        if words is None:
+            words = normalize(torch.randn(3, 20, regions.foreground.shape[1]), dim=2)
+            classes = normalize(torch.randn(3, 4, regions.foreground.shape[1]), dim=2)
+        terms = stages.weighted_losses(network, guided, regions, classes, words, training(config))
+        terms["suppression"].backward()
+        assert network.threshold.grad is not None
+        found.append((terms["suppression"].detach(), network.threshold.grad.sum()))
+    assert_close(found[0], found[1])
+    assert found[0][1] != 0
 
 
 def test_the_threshold_has_a_rate_of_its_own_and_stays_in_its_bounds() -> None:

@@ -167,6 +167,18 @@ def test_toco_is_a_setting_of_the_same_training(scale):
             {"class_contrast": {"size": 32}, "weights": {"class_contrast": 0.5}},
             r"class_contrast: \d+ crops of size=32 have 0 places in a training image of train\.recipe\.crop=32",
         ),
+        (
+            {"phases": {"contrast": 1.0}},
+            r"phases\.contrast=1: no iteration is left for weights\.patch_contrast",
+        ),
+        (
+            {"phases": {"auxiliary_labels": 0.9}, "weights": {"auxiliary": 0.0}},
+            r"auxiliary_labels would be of a classifier that weights\.auxiliary=0 leaves untrained",
+        ),
+        (
+            {"labels": {"refinement": "par_gc"}, "refiner": {"name": "crf"}},
+            r"refiner\.name=crf does nothing where labels\.refinement=par_gc makes the",
+        ),
     ],
 )
 def test_settings_that_do_not_go_together(change, message):
@@ -197,7 +209,7 @@ def test_settings_of_a_loss_that_is_off_may_be_anything(change):
     [
         ({"pooling": "sum"}, "pooling=sum: there are max, mean"),
         ({"which": "both"}, "which=both: there are teacher, student"),
-        ({"labels": {"refinement": "crf"}}, "labels.refinement=crf: there are none, par, gc"),
+        ({"labels": {"refinement": "crf"}}, "labels.refinement=crf: there are none, par, gc, par_gc"),
         ({"labels": {"loss": "sum"}}, "labels.loss=sum: there are mean, balanced"),
         (
             {"distillation": {"average": "literaly"}},

@@ -14,10 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.mixture import GaussianMixture
 
-from datasets.base import IGNORE
+from datasets.base import IGNORE, Sample, TrainingView
 from datasets.files.images import read_labels
 from datasets.limits import first_fault
+from datasets.recipe import IMAGENET
 from methods.artifacts import label_map_path
+from methods.base import Artifact, Kind
 from methods.layers.gaussian_mixture import Start, fit_two_gaussians, lower_posterior
 from methods.refiners import PSA, refiner_stages
 from methods.refiners.config import RefinerConfig
@@ -30,7 +32,8 @@ from methods.refiners.gc.correction import (
     neighbour_similarities,
     noise_probability,
 )
-from tests.helpers.refining import CAM, check_label_maps, run_refiner
+from methods.refiners.gc.stages import write_corrected
+from tests.helpers.refining import CAM, LABELS, check_label_maps, context, run_refiner
 
 SETTINGS = CorrectionConfig()
 
@@ -388,6 +391,38 @@ def test_labels_have_their_images_size_and_classes(tmp_path: Path, name: str):
     run = run_refiner(replace(REFINER, name=name), tmp_path)
     check_label_maps(run["pseudo_label"], {IGNORE})
     assert (read_labels(label_map_path(run["pseudo_label"], "3")) == 0).all()  # it has no class
+
+
+def test_labels_to_correct_may_be_made_by_another_refinement(tmp_path: Path):
+    """Numbers of the image's own maps, whose classes they become; no pixel is in a mixture, so nothing is corrected."""
+    run_refiner(REFINER, tmp_path)
+    samples = tuple(
+        Sample(str(i), tmp_path / "images" / f"{i}.png", classes) for i, classes in enumerate(LABELS)
+    )
+    view = TrainingView("test", ("a", "b", "c"), {"train": samples, "val": ()})
+    seen = []
+
+    def refined(images: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+        seen.append((images.shape[-2:], maps.shape[-2:]))
+        numbers = torch.zeros(len(maps), *maps.shape[-2:], dtype=torch.int64)
+        numbers[:, 0], numbers[:, 1] = IGNORE, 1
+        numbers[:, 2] = maps.shape[1]
+        return numbers
+
+    cams = Artifact(tmp_path / "cam", "", Kind.CAM)
+    write_corrected(
+        context(view, {"cam": cams}, tmp_path / "own"),
+        lambda images: torch.ones(len(images), 2, 4, 4),
+        IMAGENET,
+        replace(SETTINGS, min_confidence=1.0),
+        0.3,
+        2,
+        refined,
+    )
+    assert all(image == maps for image, maps in seen)
+    rows = [read_labels(label_map_path(tmp_path / "own", str(i)))[:4, 0].tolist() for i in range(4)]
+    # The first shares its batch with one of two classes.
+    assert rows == [[IGNORE, 2, 0, 0], [IGNORE, 1, 3, 0], [IGNORE, 1, 3, 0], [IGNORE, 0, 0, 0]]
 
 
 def test_changes_say_what_became_of_each_label():

@@ -31,6 +31,7 @@ from methods.miniatures.sam import (
     random_view,
 )
 from methods.miniatures.training import MINIATURES, shipped_card
+from methods.miniatures.views import normalised
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +154,7 @@ def test_a_few_steps_learn(pictures: ClickedPictures) -> None:
     torch.manual_seed(0)
     model = build_sam_nano()
     start_from_vit(model, SHIPPED / "vit_nano.safetensors")
-    images = miniatures._normalised(torch.from_numpy(pictures.images[:3]))
+    images = normalised(torch.from_numpy(pictures.images[:3]))
     things = torch.from_numpy(pictures.things[:3]).long()
     prompts = draw_prompts(things)
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
@@ -174,15 +175,15 @@ def test_pretraining_writes_weights_that_load(tmp_path: Path, monkeypatch: pytes
     assert card["metric"] == "mask IoU from one click"
     assert 0 <= card["score"] <= 1
     model = restore_sam_nano(tmp_path / "sam.safetensors")
-    images, clicked, things = miniatures._clicked_pictures(small, 4, 3)
+    images, clicked, things = MINIATURES["sam"].draw(4, 3)
     with torch.inference_mode():
-        score = one_click_score(model.eval(), miniatures._normalised(images), clicked, things)
+        score = one_click_score(model.eval(), normalised(images), clicked, things)
     assert score / 3 == pytest.approx(card["score"], abs=0.05)
 
 
 def test_the_loss_reaches_every_parameter_that_points_need(pictures: ClickedPictures, sam: Sam) -> None:
     torch.manual_seed(0)
-    images = miniatures._normalised(torch.from_numpy(pictures.images[:2]))
+    images = normalised(torch.from_numpy(pictures.images[:2]))
     loss = pretraining_loss(sam, images, torch.from_numpy(pictures.things[:2]))
     loss.backward()
     silent = {name for name, p in sam.named_parameters() if p.grad is None}
@@ -209,9 +210,9 @@ def test_shipped_weights_are_those_of_the_card_and_find_things_of_one_click() ->
     path = SHIPPED / "sam.safetensors"
     assert hashlib.sha256(path.read_bytes()).hexdigest() == card["sha256"]
     settings = MINIATURES["sam"].settings
-    images, clicked, things = miniatures._clicked_pictures(settings, settings.images, 48)
+    images, clicked, things = MINIATURES["sam"].draw(settings.images, 48)
     model = restore_sam_nano(path).eval()
     with torch.inference_mode():
-        score = one_click_score(model, miniatures._normalised(images), clicked, things) / 48
+        score = one_click_score(model, normalised(images), clicked, things) / 48
     assert score == pytest.approx(card["score"], abs=0.1)
     assert score > 0.4

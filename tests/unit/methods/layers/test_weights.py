@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -253,6 +254,7 @@ def test_offline_rembgs_file_to_provide_is_named(tmp_path: Path, monkeypatch: py
     ("name", "words"),
     [
         ("folder.pth", "folder.pth is a folder; name the file in it"),
+        ("pipe.pth", "pipe.pth is no regular file; name one"),
         ("absent.pth", "absent.pth does not exist; correct the path"),
         ("net.ckpt", "net.ckpt: files ending in .ckpt are not read; convert it, or rename it"),
         ("net", "net: files ending in nothing are not read"),
@@ -260,6 +262,7 @@ def test_offline_rembgs_file_to_provide_is_named(tmp_path: Path, monkeypatch: py
 )
 def test_paths_of_no_weights_file_say_what_they_are(tmp_path: Path, name: str, words: str) -> None:
     (tmp_path / "folder.pth").mkdir()
+    os.mkfifo(tmp_path / "pipe.pth")
     for file in ("net.ckpt", "net"):
         (tmp_path / file).touch()
     with pytest.raises(MethodError, match=re.escape(words)):

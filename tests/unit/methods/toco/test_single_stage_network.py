@@ -9,12 +9,17 @@ import pytest
 import torch
 from torch import nn
 
+from datasets.recipe import ColoursOnly, Recipe
 from methods.base import MethodError
+from methods.layers.cam import multi_scale_cam, normalise, resize
+from methods.layers.local_crops import uncertain_crops
 from methods.layers.moving_average import average
+from methods.layers.networks.vit import whole_patches
 from methods.toco import stages
 from methods.toco.branch import build_branch
-from methods.toco.config import LossWeights, SingleStageTrainingConfig
+from methods.toco.config import SingleStageTrainingConfig
 from methods.toco.network import SingleStageNetwork
+from methods.toco.parts import LossWeights, PhaseConfig
 from methods.toco.phases import Phase, momentum_at, phases
 from methods.toco.profile import train
 from tests.helpers.single_stage import METHODS, batch, network, tiny
@@ -126,15 +131,110 @@ def test_statistics_of_the_students_decoder_follow_the_teachers():
 
 def test_phases_follow_from_the_shares():
     _, settings = network("dskd_gc")
-    assert [tuple(p) for p in phases(settings)] == [
+    assert [tuple(p)[:4] for p in phases(settings)] == [
         (0, 3, True, False),
         (3, 6, False, False),
         (6, 9, False, True),
     ]
     together = replace(settings, phases=replace(settings.phases, segmentation=1 / 3))
-    assert [tuple(p) for p in phases(together)] == [(0, 3, True, False), (3, 9, False, True)]
+    assert [tuple(p)[:4] for p in phases(together)] == [(0, 3, True, False), (3, 9, False, True)]
     _, settings = network("toco")
-    assert [tuple(p) for p in phases(settings)] == [(0, 6, False, False), (6, 9, False, True)]
+    assert [tuple(p)[:4] for p in phases(settings)] == [(0, 6, False, False), (6, 9, False, True)]
+
+
+def test_tokens_are_contrasted_and_labels_change_their_cam_from_their_shares_on():
+    config = tiny("toco")
+    shares = PhaseConfig(0.0, 1 / 3, contrast=2 / 3, auxiliary_labels=2 / 3)
+    both, settings = network("toco", replace(config, phases=shares))
+    assert phases(settings) == [
+        Phase(0, 3, False, False, False, True),
+        Phase(3, 6, False, True, False, True),
+        Phase(6, 9, False, True, True, False),
+    ]
+    found = [set(terms) for _, terms in learning(both, settings)]
+    classified = {"patch_classification", "auxiliary"}
+    assert found == [
+        classified,
+        classified | {"segmentation"},
+        classified | {"segmentation", "patch_contrast", "class_contrast"},
+    ]
+    without = replace(config.weights, patch_contrast=0.0, class_contrast=0.0, segmentation=0.0)
+    settings = replace(config, phases=shares, weights=without).training()
+    assert phases(settings) == [Phase(0, 9, False, False)]
+
+
+@pytest.mark.parametrize("scales", [(), (1.0, 0.5)])
+def test_the_first_labels_are_of_the_auxiliary_cam(scales):
+    config = tiny("toco")
+    config = replace(
+        config,
+        phases=PhaseConfig(0.0, 0.0, auxiliary_labels=0.5),
+        labels=replace(config.labels, scales=scales),
+        contrast=replace(config.contrast, scales=scales),
+    )
+    both, settings = network("toco", config)
+    first, last = phases(settings)
+    step = batch()
+    with torch.no_grad():
+        both.begin(first)
+        before = both(step.images, step.labels, step.valid)
+        both.begin(last)
+        after = both(step.images, step.labels, step.valid)
+    assert torch.equal(before.label_cam, before.auxiliary_cam)
+    assert not torch.equal(after.label_cam, after.auxiliary_cam)
+    assert torch.equal(after.auxiliary_cam, before.auxiliary_cam)
+
+
+def test_the_auxiliary_cam_is_of_its_own_scales():
+    config = tiny("toco")
+    config = replace(
+        config,
+        contrast=replace(config.contrast, scales=(1.0, 0.5, 1.5)),
+        labels=replace(config.labels, scales=(1.0, 0.5)),
+    )
+    both, settings = network("toco", config)
+    both.begin(phases(settings)[-1])
+    step, teacher = batch(), both.teacher
+    seen: list[int] = []
+    teacher.encoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[-1]))
+    with torch.no_grad():
+        found = both(step.images, step.labels, step.valid)
+        sizes = sorted(seen)
+
+        def auxiliary(images: torch.Tensor) -> torch.Tensor:
+            return teacher.auxiliary_classifier(teacher.encode(whole_patches(images, (8, 8))).middle).relu()
+
+        maps = normalise(multi_scale_cam(auxiliary, step.images, (1.0, 0.5, 1.5), flip=True))
+    expected = resize(maps * step.labels[:, :, None, None], found.patches.shape[-2:])
+    torch.testing.assert_close(found.auxiliary_cam, expected)
+    # Two whole images, local crops of 16, and the scales of either CAM.
+    assert sizes == [16, 16, 16, 32, 32, 32, 32, 48]
+    assert found.label_cam.shape[-2:] == (4, 4)
+
+
+def test_class_tokens_are_those_of_the_views(monkeypatch):
+    """The second whole image and the image that local crops are cut from, where the recipe has them."""
+    config = tiny("toco")
+    views = replace(config.class_contrast, second_view=Recipe(crop=32), local_blur=0.5)
+    recipe = replace(config.train.recipe, blur=1.0)
+    config = replace(config, class_contrast=views, train=replace(config.train, recipe=recipe))
+    both, settings = network("toco", config)
+    assert settings.views() == (Recipe(crop=32), ColoursOnly(replace(recipe, blur=0.5)))
+    assert network("toco")[1].views() == network("dskd_gc")[1].views() == ()
+    cut = []
+
+    def crops(images: torch.Tensor, *arguments: object) -> tuple[torch.Tensor, torch.Tensor]:
+        cut.append(images)
+        return uncertain_crops(images, *arguments)
+
+    monkeypatch.setattr("methods.toco.network.uncertain_crops", crops)
+    step, second, local = batch(), batch(1).images, batch(2).images
+    with torch.no_grad():
+        found = both(step.images, step.labels, step.valid, second, local)
+        tokens = torch.cat([both.teacher.encode(images).class_token for images in (step.images, second)])
+        fixed = both.class_contrast.average(tokens)
+    torch.testing.assert_close(found.contrasted.global_tokens, nn.functional.normalize(fixed, dim=-1))
+    assert cut[0] is local
 
 
 def learning(

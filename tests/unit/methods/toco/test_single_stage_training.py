@@ -17,6 +17,7 @@ from benchmark.execution.context import RunContext
 from benchmark.execution.distributed import make_fabric
 from datasets.base import IGNORE, Sample, TrainingView
 from datasets.files.images import read_labels, read_map
+from datasets.recipe import Recipe
 from methods.artifacts import CamReader, label_map_path
 from methods.base import Artifact, Kind, Shared, function_of
 from methods.pictures import pictures
@@ -43,7 +44,7 @@ def test_threshold_and_padding():
     assert labels[0, 0].tolist() == [1, 1, 2, IGNORE]
 
 
-@pytest.mark.parametrize("refinement", ["none", "par", "gc"])
+@pytest.mark.parametrize("refinement", ["none", "par", "gc", "par_gc"])
 def test_the_decoder_learns_from_cams_of_several_scales(refinement):
     config = tiny("dskd_gc")
     settings = replace(
@@ -160,15 +161,21 @@ def test_resuming_in_any_phase_equals_an_uninterrupted_run(tmp_path_factory, run
 @pytest.mark.parametrize("name", METHODS)
 def test_all_phases_train_in_mixed_precision(tmp_path, run: Run, name, scales):
     config = tiny(name)
-    config = replace(config, labels=replace(config.labels, scales=scales))
+    config = replace(
+        config,
+        labels=replace(config.labels, scales=scales),
+        contrast=replace(config.contrast, scales=scales),
+        class_contrast=replace(config.class_contrast, second_view=Recipe(crop=32), local_blur=0.5),
+    )
     folder = run(tmp_path, name, precision="bf16-mixed", config=config)
     assert all(value.isfinite().all() for value in load_file(folder / "teacher.safetensors").values())
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_one_training_gives_cam_labels_and_predictions(tmp_path, run: Run, view, name):
+@pytest.mark.parametrize(("name", "refinement"), [("dskd_gc", "gc"), ("dskd_gc", "par_gc"), ("toco", "par")])
+def test_one_training_gives_cam_labels_and_predictions(tmp_path, run: Run, view, name, refinement):
     config = tiny(name)
-    trained = run(tmp_path / "train", name)
+    config = replace(config, labels=replace(config.labels, refinement=refinement))
+    trained = run(tmp_path / "train", name, config=config)
     done = {"train": Artifact(trained, "", Kind.WEIGHTS, config.training())}
     runtime = RuntimeConfig(device="cpu", workers=1, shard=3)
     for stage in METHODS[name].stages(config, view, Shared())[1:]:
@@ -186,7 +193,11 @@ def test_one_training_gives_cam_labels_and_predictions(tmp_path, run: Run, view,
         labels = read_labels(label_map_path(done["pseudo_label"].path, str(i)))
         assert labels.shape == size
         assert set(labels.unique().tolist()) <= {0, IGNORE, *(c + 1 for c in sample.labels)}
+    made = done["pseudo_label"].settings
+    assert getattr(made, "par", None) == ((0.25, 0.7) if refinement == "par_gc" else None)
     if name == "dskd_gc":
+        assert made.correction == config.correction
+    if refinement == "gc":
         assert view.examples()
         for i in {int(sample.id) for sample in view.examples()}:
             before, after = (

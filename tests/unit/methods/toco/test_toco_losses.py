@@ -10,9 +10,9 @@ from datasets.base import IGNORE
 from methods.layers.local_crops import uncertain_crops
 from methods.layers.token_losses import class_token_contrast, patch_token_contrast, token_labels
 from methods.sam_fused import METHOD as SAM_FUSED
-from methods.toco.config import ClassContrastConfig
 from methods.toco.losses import balanced_segmentation_loss, segmentation_loss
 from methods.toco.network import ClassContrast
+from methods.toco.parts import ClassContrastConfig
 from tests.conftest import golden
 from tests.helpers.single_stage import METHODS
 

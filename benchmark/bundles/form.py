@@ -1,0 +1,89 @@
+"""The form of a submission, `submission.yaml`: who, what, with what."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from datasets.base import DataError
+
+LONGEST = 500
+"""Characters of an answer."""
+TEMPLATE = """\
+# Who made these runs, and with what. Text, on one line each; `paper` and `code` are addresses, "" where there is none.
+submitter: ""
+affiliation: ""
+contact: ""  # shown on the leaderboard
+paper: ""
+code: ""
+hardware: ""  # such as "4 x A100 80 GB"
+hours: 0  # GPU hours of all runs together
+masks_used: ""  # for what pixel masks were used besides scoring; "nothing" where for nothing
+remarks: ""
+"""
+
+
+@dataclass(frozen=True)
+class SubmissionForm:
+    """Answers of a submission; see `TEMPLATE`. hours: GPU hours, 0 where unknown."""
+
+    submitter: str
+    affiliation: str
+    contact: str
+    paper: str
+    code: str
+    hardware: str
+    hours: float
+    masks_used: str
+    remarks: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+REQUIRED = ("submitter", "hardware", "masks_used")
+
+
+def read_form(text: str, source: str) -> SubmissionForm:
+    """The form in a YAML text. Raises DataError in one line: what is missing, unknown or of another type.
+
+    source: where the text is from, for the message
+    """
+    try:
+        document = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{source}: no YAML ({reason:.200})") from None
+    if not isinstance(document, dict):
+        raise DataError(f"{source}: must be keys and values; `bundle --form FILE` writes an empty form")
+    names = [each.name for each in fields(SubmissionForm)]
+    if unknown := [str(key) for key in document if key not in names]:
+        raise DataError(f"{source}: unknown key {unknown[0]!r:.60}; known are {', '.join(names)}")
+    if missing := [name for name in names if name not in document and name != "remarks"]:
+        raise DataError(f'{source}: {missing[0]} is missing; give it, or "" where there is none')
+    for name, value in document.items():
+        if name == "hours":
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e7:
+                raise DataError(f"{source}: hours is {value!r:.60}; give a number of at least 0")
+        elif not isinstance(value, str) or "\n" in value.strip() or len(value) > LONGEST:
+            raise DataError(f"{source}: {name} must be one line of text of at most {LONGEST} characters")
+    if empty := [name for name in REQUIRED if not document[name].strip()]:
+        raise DataError(f"{source}: {empty[0]} is empty; fill it in")
+    for name in ("paper", "code"):
+        if (address := document[name]) and not address.startswith(("https://", "http://")):
+            raise DataError(f"{source}: {name} is {address!r:.80}; give an address that begins with https://")
+    return SubmissionForm(**document)
+
+
+def form_at(path: Path) -> SubmissionForm:
+    """The form in a file. DataError as `read_form`, and where there is no file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path}: cannot be read ({error}); `bundle --form {path}` writes an empty form"
+        ) from None
+    return read_form(text, str(path))

@@ -1,0 +1,404 @@
+"""`verify`: what can be checked of a bundle, without its data, with them, and with its network.
+
+Levels: *claimed*, a bundle that opens; *consistent*, its parts agree with each other; *re-scored*, with the data set at
+hand its label maps and sampled CAMs have the counts that it says; *re-run*, its network gives its label maps.
+"""
+
+from __future__ import annotations
+
+import datetime
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmark.bundles.contents import Bundle, sampled, scored_stages
+from benchmark.config import compose, plain
+from benchmark.evaluation.confusion import pair_counts
+from benchmark.evaluation.counts import Counts
+from benchmark.evaluation.curves import ThresholdBins, cam_counts
+from benchmark.evaluation.evaluator import held_out_ids
+from benchmark.evaluation.ground_truth import GroundTruth
+from benchmark.evaluation.scores import MetricRow, metric_rows
+from benchmark.failures import ConfigError
+from benchmark.provenance import release
+from datasets.base import IGNORE, DataError, Dataset
+from methods.base import MethodError
+from results.changes import changes_of, is_place
+
+LEVELS = ("claimed", "consistent", "re-scored", "re-run")
+EXACT = ("miou", "pixel_accuracy", "iou", "precision", "recall")
+"""Metrics that follow from the counts."""
+TOLERANCE = 1e-9
+ENOUGH_IMAGES = 30
+"""From so many images on, that no image is given a class that it does not have is no coincidence."""
+NAMED = 3
+"""Instances of a fault that are named."""
+
+
+@dataclass
+class Check:
+    """One thing that was looked at. faults: what is wrong, a line each; notes: what could not be looked at."""
+
+    what: str
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        return not self.faults
+
+
+@dataclass(frozen=True)
+class Verification:
+    """level: one of `LEVELS`; checks: in the order they were made; version: of this project; date: ISO, UTC"""
+
+    level: str
+    checks: list[Check]
+    version: str
+    date: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def verify(
+    bundle: Bundle, dataset: Dataset | None = None, rerun: Callable[[Bundle], Check] | None = None
+) -> Verification:
+    """All checks that are possible with what is at hand.
+
+    dataset: what the bundle says it was scored on, with its masks; rerun: applies the network to images (`rerun`)
+    """
+    checks = [
+        _settings(bundle), _code(bundle), _lists(bundle), _scores(bundle), _maps(bundle), _cams(bundle),
+        _labels_at_test(bundle),
+    ]  # fmt: skip
+    level = 1 if all(check.passed for check in checks) else 0
+    if dataset is not None:
+        checks += [_data(bundle, dataset), _rescored_maps(bundle, dataset), _rescored_cams(bundle, dataset)]
+        level = 2 if level == 1 and all(check.passed for check in checks) else min(level, 1)
+    if rerun is not None:
+        checks.append(rerun(bundle))
+        level = 3 if level == 2 and checks[-1].passed else level
+    if not all(check.passed for check in checks):
+        level = 0
+    today = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return Verification(LEVELS[level], checks, release(), today)
+
+
+def _settings(bundle: Bundle) -> Check:
+    """Each run's settings are its preset's and what it says it changed."""
+    check = Check("settings are those of the preset, and what is said to differ")
+    for run in bundle.runs:
+        name = run["method"]
+        changed = [c for c in changes_of(run["changes"]) if not is_place(c, run["dataset"])]
+        try:
+            config = compose([name], run["dataset"], run["scale"], run["protocol"], changed)
+        except (ConfigError, MethodError, DataError) as error:
+            check.notes.append(f"{name}: settings not compared ({error})")
+            continue
+        ours = {"method": plain(config.method[name]), "evaluation": plain(config.evaluation)}
+        for part, expected in ours.items():
+            given = run["settings"].get(part)
+            check.faults += [
+                f"{name} seed {run['seed']}: {part}.{key} is {value!r:.40}, the preset's is {own!r:.40}"
+                for key, value, own in _differences(given, expected)
+            ]
+    return check
+
+
+def _differences(given: Any, expected: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Leaves in which two trees of plain data differ."""
+    if isinstance(given, Mapping) and isinstance(expected, Mapping):
+        for name in sorted({*given, *expected}):
+            yield from _differences(
+                given.get(name), expected.get(name), f"{key}.{name}" if key else str(name)
+            )
+    elif _listed(given) != _listed(expected) and not (isinstance(given, str) and given.startswith("…/")):
+        yield key, given, expected
+
+
+def _listed(value: Any) -> Any:
+    return [_listed(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
+def _code(bundle: Bundle) -> Check:
+    """The commit is one of this project's history."""
+    check = Check("the code is a known version")
+    for commit in sorted({_commit(run) for run in bundle.runs}):
+        if not commit:
+            check.notes.append("made with an installed version, not with a checkout")
+            continue
+        command = ["git", "cat-file", "-e", f"{commit}^{{commit}}"]
+        known = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, check=False)
+        if known.returncode:
+            check.notes.append(
+                f"commit {commit[:12]} is not in the history here; fetch it to compare the code"
+            )
+    if any(run["provenance"].get("git", {}).get("dirty") for run in bundle.runs):
+        check.notes.append("made with changes that were not committed")
+    return check
+
+
+def _commit(run: Mapping[str, Any]) -> str:
+    commit = str(run["provenance"].get("git", {}).get("commit", ""))
+    return commit if all(c in "0123456789abcdef" for c in commit) else ""
+
+
+def _lists(bundle: Bundle) -> Check:
+    """Every score is over images of its split, and over as many as it says."""
+    check = Check("scores are over the images of their split")
+    for key, stage in scored_stages(bundle.runs).items():
+        if key not in bundle.keys("counts"):
+            continue
+        counts, ids = bundle.counts(key), bundle.ids(stage["score"]["split"])
+        if strange := sorted(set(counts.images) - set(ids)):
+            check.faults.append(
+                f"{stage['name']}: scored {strange[0]!r:.60}, which is not in the split's list"
+            )
+        if counts.header.naming.classes != tuple(bundle.manifest["dataset"]["classes"]):
+            check.faults.append(f"{stage['name']}: counts are of other classes")
+        own = bundle.records[(bundle.records["key"] == key) & (bundle.records["metric"] == "miou")]
+        plain_rows = own[own["variant"] != "tuned"]
+        if len(plain_rows) and set(plain_rows["images"]) != {len(counts.images)}:
+            check.faults.append(f"{stage['name']}: counts of {len(counts.images)} images, scores of others")
+    return check
+
+
+def _scores(bundle: Bundle) -> Check:
+    """Every score that the counts decide is what they give."""
+    check = Check("scores follow from the counts")
+    for key, stage in scored_stages(bundle.runs).items():
+        rows = bundle.records[(bundle.records["key"] == key) & bundle.records["metric"].isin(EXACT)]
+        if key not in bundle.keys("counts"):
+            if len(rows):
+                check.faults.append(f"{stage['name']}: has scores and no counts")
+            continue
+        counts = bundle.counts(key)
+        fraction = float(_evaluation(bundle, key).get("held_out", 0.2))
+        groups: Any = rows.groupby(["variant", "threshold"], dropna=False)
+        for (variant, threshold), part in groups:
+            found = _recomputed(counts, variant, threshold, fraction, stage["score"]["split"])
+            if found is None:
+                check.faults.append(f"{stage['name']}: no counts at threshold {threshold:g}")
+                continue
+            check.faults += _unequal(stage["name"], part.to_dict("records"), found)
+    return check
+
+
+def _evaluation(bundle: Bundle, key: str) -> Mapping[str, Any]:
+    for run in bundle.runs:
+        if any(stage["key"] == key for stage in run["stages"]):
+            evaluation = run["settings"].get("evaluation")
+            return evaluation if isinstance(evaluation, Mapping) else {}
+    return {}
+
+
+def _recomputed(
+    counts: Counts, variant: str, threshold: float, fraction: float, split: str
+) -> dict[tuple[str, str], float] | None:
+    """Scores by metric and class at one threshold."""
+    weights = None
+    if variant == "tuned":
+        left_out = held_out_ids(counts.images, fraction)
+        weights = np.array([image not in left_out for image in counts.images], np.int64)
+    matrices = counts.matrices(weights)
+    if counts.header.thresholds is not None:
+        place = np.flatnonzero(np.isclose(counts.header.thresholds, threshold, rtol=0, atol=1e-6))
+        if not len(place):
+            return None
+        matrices = matrices[place[0]]
+    rows: list[MetricRow] = metric_rows(
+        matrices, counts.header.naming, partial(MetricRow, "", variant, split)
+    )
+    return {(row.metric, row.class_name): row.value for row in rows}
+
+
+def _unequal(
+    stage: str, rows: Sequence[Mapping[str, Any]], found: Mapping[tuple[str, str], float]
+) -> list[str]:
+    faults = []
+    for row in rows:
+        said, ours = row["value"], found.get((row["metric"], row["class_name"]), float("nan"))
+        if not (np.isnan(said) and np.isnan(ours)) and not abs(said - ours) <= TOLERANCE:
+            name = " ".join(filter(None, (row["metric"], row["class_name"], row["variant"])))
+            faults.append(f"{stage}: {name} is said to be {said:.6f}, the counts give {ours:.6f}")
+    return faults[:NAMED]
+
+
+def _maps(bundle: Bundle) -> Check:
+    """Label maps have at least the predicted pixels that were counted; the rest lies where the truth is ignored."""
+    check = Check("label maps are those that were counted")
+    for key, stage in scored_stages(bundle.runs).items():
+        if stage["kind"] != "prediction":
+            continue
+        ids = bundle.ids(stage["score"]["split"])
+        counts = bundle.counts(key)
+        predicted = _pixels_by_class(counts)
+        absent, unlike = [], []
+        for number, image in enumerate(ids):
+            if image not in predicted:
+                continue
+            labels = bundle.label_map(key, number)
+            if labels is None:
+                absent.append(image)
+                continue
+            pixels = np.bincount(labels.ravel(), minlength=256)
+            if (predicted[image] > pixels).any():
+                unlike.append(image)
+        check.faults += named(absent, f"{stage['name']}: no label map of")
+        check.faults += named(
+            unlike, f"{stage['name']}: the label map has not the classes that were counted of"
+        )
+    return check
+
+
+def _pixels_by_class(counts: Counts) -> dict[str, np.ndarray]:
+    """Counted pixels by predicted id, (256,), of each image."""
+    code = counts.image.astype(np.int64) * 256 + counts.pred
+    sums = np.bincount(code, counts.count, len(counts.images) * 256).astype(np.int64)
+    return dict(zip(counts.images, sums.reshape(-1, 256)))
+
+
+def named(images: Sequence[str], what: str) -> list[str]:
+    if not images:
+        return []
+    more = f" and {len(images) - NAMED} more" if len(images) > NAMED else ""
+    return [f"{what} {', '.join(images[:NAMED])}{more}"]
+
+
+def _cams(bundle: Bundle) -> Check:
+    """CAMs are of the images that the bundle's content draws, and have the scores that were counted."""
+    check = Check("sampled CAMs are those that were counted")
+    for key, stage in scored_stages(bundle.runs).items():
+        if stage["kind"] != "cam":
+            continue
+        if key not in bundle.keys("cams"):
+            check.faults.append(f"{stage['name']}: no CAMs")
+            continue
+        cams, counts = bundle.cams(key), bundle.counts(key)
+        drawn = sampled(bundle.ids(stage["score"]["split"]), bundle.digest())
+        if sorted(cams) != sorted(drawn):
+            check.faults.append(f"{stage['name']}: its CAMs are not of the images that its content draws")
+        bins = _bins(counts)
+        unlike = []
+        for image in sorted(set(cams) & set(counts.images)):
+            made = cam_counts(cams[image], np.zeros(cams[image].size, np.uint8), bins)
+            ours = _by_score(made.pred, made.bin, made.pixels)
+            said = counts.image == counts.images.index(image)
+            assert counts.bin is not None
+            theirs = _by_score(counts.pred[said], counts.bin[said], counts.count[said])
+            if any(pixels > ours.get(score, 0) for score, pixels in theirs.items()):
+                unlike.append(image)
+        check.faults += named(unlike, f"{stage['name']}: the CAM has not the scores that were counted of")
+    return check
+
+
+def _bins(counts: Counts) -> ThresholdBins:
+    return ThresholdBins(np.asarray(counts.header.thresholds or (), np.float32))
+
+
+def _by_score(pred: np.ndarray, bins: np.ndarray, pixels: np.ndarray) -> dict[tuple[int, int], int]:
+    found: dict[tuple[int, int], int] = {}
+    for score in zip(pred.tolist(), bins.tolist(), pixels.tolist()):
+        found[score[:2]] = found.get(score[:2], 0) + score[2]
+    return found
+
+
+def _labels_at_test(bundle: Bundle) -> Check:
+    """A network that does not know an image's labels gives some image a class that it does not have."""
+    check = Check("predictions were made without the labels of the images")
+    for key, stage in scored_stages(bundle.runs).items():
+        if stage["kind"] != "prediction":
+            continue
+        counts = bundle.counts(key)
+        classes = len(counts.header.naming.classes)
+        code = counts.image.astype(np.int64) * 256
+        true = np.zeros(len(counts.images) * 256, np.bool_)
+        true[(code + counts.gt)[counts.count > 0]] = True
+        objects = (counts.pred > 0) & (counts.pred <= classes) & (counts.count > 0)
+        foreign = objects & ~true[code + counts.pred]
+        if len(counts.images) >= ENOUGH_IMAGES and objects.any() and not foreign.any():
+            check.faults.append(
+                f"{stage['name']}: in none of {len(counts.images)} images a class is found that it does not have, as "
+                "where labels are known at test time"
+            )
+    return check
+
+
+def _data(bundle: Bundle, dataset: Dataset) -> Check:
+    """Lists, images and masks are those of the data set at hand."""
+    check = Check("data set, lists, images and masks are those at hand")
+    said = bundle.manifest["dataset"]
+    if said["name"] != dataset.name or said["classes"] != list(dataset.classes):
+        check.faults.append(
+            f"made on {said['name']} with {len(said['classes'])} classes, here is {dataset.name}"
+        )
+        return check
+    for split, content in said["splits"].items():
+        if content["ids"] != list(dataset.ids(split)):
+            check.faults.append(f"{split}: another list of images than the one at hand")
+            continue
+        for part in ("images", "masks"):
+            if content.get(part) != dataset.fingerprint(part, split):  # type: ignore[arg-type]
+                check.faults.append(f"{split}: other {part} than those at hand")
+    return check
+
+
+def _rescored_maps(bundle: Bundle, dataset: Dataset) -> Check:
+    """Label maps scored again have every count."""
+    check = Check("label maps, scored again, have the counts")
+    truth = GroundTruth(dataset)
+    for key, stage in scored_stages(bundle.runs).items():
+        if stage["kind"] != "prediction":
+            continue
+        counts = bundle.counts(key)
+        numbers = {image: n for n, image in enumerate(bundle.ids(stage["score"]["split"]))}
+        unlike = []
+        for place, image in enumerate(counts.images):
+            labels = bundle.label_map(key, numbers[image]) if image in numbers else None
+            if labels is None:
+                continue
+            mask = truth.read(image)
+            if labels.shape != mask.shape:
+                unlike.append(image)
+                continue
+            ours = pair_counts(mask[None], labels[None], truth.gt_classes, truth.pred_classes)[0]
+            said = counts.image == place
+            theirs = np.zeros_like(ours)
+            column = np.where(counts.pred[said] == IGNORE, truth.pred_classes, counts.pred[said])
+            np.add.at(theirs, (counts.gt[said], column), counts.count[said])
+            if not np.array_equal(ours, theirs):
+                unlike.append(image)
+        check.faults += named(unlike, f"{stage['name']}: other counts of")
+    return check
+
+
+def _rescored_cams(bundle: Bundle, dataset: Dataset) -> Check:
+    """Sampled CAMs scored again have every count."""
+    check = Check("sampled CAMs, scored again, have the counts")
+    truth = GroundTruth(dataset)
+    for key, stage in scored_stages(bundle.runs).items():
+        if stage["kind"] != "cam" or key not in bundle.keys("cams"):
+            continue
+        counts, unlike = bundle.counts(key), []
+        bins = _bins(counts)
+        for image, cam in sorted(bundle.cams(key).items()):
+            if image not in counts.images or dataset.mask_path(image) is None:
+                continue
+            made = cam_counts(cam, truth.read(image), bins)
+            said = (counts.image == counts.images.index(image)) & (counts.count > 0)
+            assert counts.bin is not None
+            theirs = (counts.gt[said], counts.pred[said], counts.bin[said], counts.count[said])
+            if _rows(made) != _rows(theirs):
+                unlike.append(image)
+        check.faults += named(unlike, f"{stage['name']}: other counts of")
+    return check
+
+
+def _rows(columns: Sequence[np.ndarray]) -> set[tuple[int, ...]]:
+    return set(zip(*(column.tolist() for column in columns)))

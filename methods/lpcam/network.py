@@ -1,0 +1,138 @@
+"""LPCAM's maps: similarities of features to prototypes, in place of a classifier's response."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from datasets.base import Sample
+from methods.artifacts import CamReader
+from methods.base import StageContext
+from methods.cam.network import PlainCam
+from methods.layers.cam import resize
+from methods.layers.cam_inference import write_multi_scale_cams
+from methods.layers.networks.backbones import Backbone
+from methods.lpcam.config import LpcamStageConfig
+from methods.lpcam.prototypes import (
+    cluster,
+    confidence,
+    inside_and_outside,
+    mean_direction,
+    prototype_maps,
+)
+
+FOLDER = "prototypes"
+"""In the CAM's artifact: a file a class, with the mean directions of its prototypes and contexts."""
+
+
+class LpcamNetwork(PlainCam):
+    """`cam`'s network, whose maps compare features with prototypes of the classes.
+
+    foreground, context: (C, D), see `prototypes.mean_direction`; zeros until they are found
+    """
+
+    title = "CAM network with prototypes"
+    foreground: torch.Tensor
+    context: torch.Tensor
+
+    def __init__(self, backbone: Backbone, classes: int) -> None:
+        super().__init__(backbone, classes)
+        for name in ("foreground", "context"):
+            self.register_buffer(name, torch.zeros(classes, backbone.channels), persistent=False)
+
+    @classmethod
+    def cam(cls, context: StageContext, settings: LpcamStageConfig) -> None:  # type: ignore[override]
+        """Stage: prototypes of every class, from its images' features and plain CAMs; then the maps of all images."""
+        network = cls.trained(context, settings.trained)
+        network.find_prototypes(context, settings)
+        write_multi_scale_cams(
+            context,
+            lambda images: network.maps(images, settings),
+            network.normalisation,
+            settings.inference,
+            normalised=cls.to_unit,
+        )
+
+    @torch.inference_mode()
+    def find_prototypes(self, context: StageContext, settings: LpcamStageConfig) -> None:
+        """Fill `foreground` and `context`, a class at a time: its features are all that is in memory."""
+        folder = context.output / FOLDER
+        folder.mkdir(exist_ok=True)
+        plain = CamReader(context.inputs["cam"].path)
+        for label, name in enumerate(context.view.classes):
+            path = folder / f"{label}.safetensors"
+            if not path.exists():
+                samples = [s for s in context.view.samples("train") if label in s.labels]
+                found = self._prototypes(context, settings, label, samples, plain)
+                if samples and not bool(found["foreground"].any()):
+                    context.log(f"{name}: no prototype, since no CAM of it is above {settings.threshold}")
+                _write(path, found)
+            kept = load_file(path)
+            self.foreground[label] = kept["foreground"].to(context.device)
+            self.context[label] = kept["context"].to(context.device)
+
+    def _prototypes(
+        self,
+        context: StageContext,
+        settings: LpcamStageConfig,
+        label: int,
+        samples: Sequence[Sample],
+        plain: CamReader,
+    ) -> dict[str, torch.Tensor]:
+        generator = torch.Generator().manual_seed(context.seed * len(context.view.classes) + label)
+        if 0 < settings.images_per_class < len(samples):
+            drawn = (
+                torch.randperm(len(samples), generator=generator)[: settings.images_per_class].sort().values
+            )
+            samples = [samples[i] for i in drawn]
+        sides: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
+        for batch in context.images(samples, self.normalisation, settings.inference.batch_size):
+            cams = torch.stack([_of_class(plain, i, label, batch.size) for i in batch.ids]).to(context.device)
+            parts = inside_and_outside(self.backbone(batch.images), cams, settings.threshold)
+            for side, part in zip(sides, parts):
+                side.append(part)
+        inside, outside = (
+            self._centres(side, settings, generator) if side else self.foreground[:0] for side in sides
+        )
+        weights = self.classifier.weight.flatten(1)
+        sure = confidence(inside, weights, label)
+        kept = sure > settings.foreground_probability
+        if len(sure) and not kept.any():
+            kept[sure.argmax()] = True
+        unsure = confidence(outside, weights, label)
+        contexts = (unsure < settings.context_probability) & (unsure > settings.context_least)
+        return {"foreground": mean_direction(inside, kept), "context": mean_direction(outside, contexts)}
+
+    def _centres(
+        self, parts: Sequence[torch.Tensor], settings: LpcamStageConfig, generator: torch.Generator
+    ) -> torch.Tensor:
+        features = torch.cat(list(parts))
+        start = torch.randperm(len(features), generator=generator)[: settings.clusters]
+        return cluster(features, features[start.to(features.device)], settings.tolerance)[0]
+
+    def maps(self, images: torch.Tensor, settings: LpcamStageConfig) -> torch.Tensor:
+        features = self.backbone(images)
+        if settings.mirrored:
+            features = features + self.backbone(images.flip(-1)).flip(-1)
+        return prototype_maps(features, self.foreground, self.context)
+
+    @staticmethod
+    def to_unit(maps: torch.Tensor) -> torch.Tensor:
+        return maps / maps.amax((-2, -1), keepdim=True).clamp(min=torch.finfo(maps.dtype).tiny)
+
+
+def _of_class(plain: CamReader, sample_id: str, label: int, size: tuple[int, int]) -> torch.Tensor:
+    """The plain CAM of a class, of the image's size."""
+    cam = plain[sample_id]
+    one = torch.from_numpy(cam.maps[cam.classes.index(label)]).float()
+    return resize(one[None, None], size)[0, 0]
+
+
+def _write(path: Path, tensors: dict[str, Any]) -> None:
+    temporary = path.with_suffix(".tmp")
+    save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, temporary)
+    temporary.replace(path)
