@@ -17,6 +17,7 @@ from benchmark.execution.pace import Pace
 from benchmark.execution.processes import Executor, OneByOne, SideBySide, process_count
 from benchmark.execution.tasks import Agenda, Outcome, Task, artifact_name, run_tasks, scores_name
 from benchmark.planning.plan import Job, Plan, PlannedRun, PlannedStage, plan_jobs
+from benchmark.planning.tuning_file import threshold_notes
 from benchmark.store import StoredArtifact
 from datasets.base import DataError
 
@@ -211,7 +212,8 @@ class Runner:
         scores = store.find(planned.score_name, planned.score_key)
         assert scores is not None
         result.scores.append((planned, scores.manifest["rows"]))
-        row["notes"] = scores.manifest["notes"]
+        scale = result.run.config.scale.name
+        row["notes"] = [*scores.manifest["notes"], *threshold_notes(result.run.method, planned.stage, scale)]
         row["scoring"] = {
             "name": planned.score_name,
             "seconds": scores.manifest["seconds"],
