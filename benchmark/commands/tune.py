@@ -107,7 +107,7 @@ def tune(
         text for text in over or [] if text.split(".")[:2] not in [["method", name] for name in names]
     ]:
         raise ConfigError(f"--over {unused[0]!r}: write method.NAME.KEY=..., with one of {', '.join(names)}")
-    folder = output or run_folder(config.dataset.name, scale, protocol) / FOLDER
+    folder = output or run_folder(config.dataset, scale, protocol) / FOLDER
     check_writable(folder, "--output")
     check_writable(Path(config.runtime.store), "runtime.store")
     chosen_on = pictures(on, config.dataset, board.dataset, config.evaluation.held_out)

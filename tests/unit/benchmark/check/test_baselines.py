@@ -12,7 +12,10 @@ from benchmark.planning.changes import differences
 from methods.registry import all_methods
 
 METHODS = [name for name, method in all_methods().items() if method.default]
-REMEDY = "record them: python -m benchmark check --update --train"
+REMEDY = (
+    "record them: python -m benchmark check --refresh where a setting was added and no number changed, else "
+    "python -m benchmark check --update --train"
+)
 
 
 @pytest.fixture(scope="module")
