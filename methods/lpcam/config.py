@@ -87,7 +87,7 @@ def lpcam_irn(irn: IrnConfig) -> RefinerConfig:
 
 
 _TRAIN = TrainConfig(
-    iterations=5 * presets.VOC_IMAGES // 16,
+    iterations=5 * (presets.VOC_IMAGES // 16),
     batch_size=16,
     learning_rate=0.1,
     momentum=1e-4,
@@ -127,7 +127,7 @@ PRESETS = {
 _PAPER = PRESETS["paper"]
 PRESETS[presets.COCO] = replace(
     _PAPER,
-    train=replace(_TRAIN, iterations=5 * presets.COCO_IMAGES // 16),
+    train=replace(_TRAIN, iterations=5 * (presets.COCO_IMAGES // 16)),
     prototypes=PrototypeConfig(0.25, 20, context_probability=0.5, context_least=0.0, images_per_class=100),
     refiner=lpcam_irn(IRN[presets.COCO]),
     segmenter=replace(
