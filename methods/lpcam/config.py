@@ -67,7 +67,7 @@ class LpcamConfig(MethodConfig):
 class LpcamStageConfig(CamStageConfig):
     """What the maps depend on, besides the trained network and its plain CAMs; see `PrototypeConfig`.
 
-    mirrored: add the mirrored image's features before they are compared
+    With `inference.flip` the mirrored image's features are added before they are compared.
     """
 
     threshold: float
@@ -77,7 +77,6 @@ class LpcamStageConfig(CamStageConfig):
     context_probability: float
     context_least: float
     images_per_class: int
-    mirrored: bool
 
 
 def lpcam_irn(irn: IrnConfig) -> RefinerConfig:
