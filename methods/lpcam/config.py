@@ -15,9 +15,8 @@ from methods.layers.config import (
     SegmenterConfig,
     TrainConfig,
 )
-from methods.refiners import IRN
+from methods.refiners import IRN, PSA
 from methods.refiners.config import RefinerConfig
-from methods.refiners.irn.config import IrnConfig
 from methods.segmenters import SEGMENTERS
 
 
@@ -79,10 +78,10 @@ class LpcamStageConfig(CamStageConfig):
     images_per_class: int
 
 
-def lpcam_irn(irn: IrnConfig) -> RefinerConfig:
-    """IRNet with the thresholds of LPCAM's code."""
-    irn = replace(irn, confident_foreground=0.45, confident_background=0.25, background_threshold=0.35)
-    return RefinerConfig("irn", irn=irn)
+def lpcam_irn(key: str) -> RefinerConfig:
+    """IRNet with the thresholds of LPCAM's code; key: of the preset."""
+    irn = replace(IRN[key], confident_foreground=0.45, confident_background=0.25, background_threshold=0.35)
+    return RefinerConfig("irn", psa=PSA[key], irn=irn)
 
 
 _TRAIN = TrainConfig(
@@ -101,7 +100,7 @@ PRESETS = {
         presets.NANO_BACKBONE,
         presets.NANO_TRAIN,
         inference=presets.NANO_INFERENCE,
-        refiner=lpcam_irn(IRN["nano"]),
+        refiner=lpcam_irn("nano"),
         segmenter=SEGMENTERS["nano"],
     ),
     "small": LpcamConfig(
@@ -109,7 +108,7 @@ PRESETS = {
         presets.SMALL_TRAIN,
         PrototypeConfig(images_per_class=100),
         presets.SMALL_INFERENCE,
-        refiner=lpcam_irn(IRN["small"]),
+        refiner=lpcam_irn("small"),
         segmenter=SEGMENTERS["small"],
     ),
     "paper": LpcamConfig(
@@ -119,7 +118,7 @@ PRESETS = {
         _TRAIN,
         PrototypeConfig(images_per_class=100),
         CamInferenceConfig(scales=(1.0, 0.5, 1.5, 2.0)),
-        refiner=lpcam_irn(IRN["paper"]),
+        refiner=lpcam_irn("paper"),
         segmenter=_SEGMENTER,
     ),
 }
@@ -128,7 +127,7 @@ PRESETS[presets.COCO] = replace(
     _PAPER,
     train=replace(_TRAIN, iterations=5 * (presets.COCO_IMAGES // 16)),
     prototypes=PrototypeConfig(0.25, 20, context_probability=0.5, context_least=0.0, images_per_class=100),
-    refiner=lpcam_irn(IRN[presets.COCO]),
+    refiner=lpcam_irn(presets.COCO),
     segmenter=replace(
         SEGMENTERS[presets.COCO],
         train=replace(SEGMENTERS[presets.COCO].train, batch_size=10, learning_rate=2e-4),
