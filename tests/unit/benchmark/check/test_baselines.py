@@ -58,16 +58,18 @@ def test_two_percent_less_of_a_methods_miou_is_found(name: str, reference: Refer
 
 def test_no_environment_is_out_of_the_others_spread(reference: Reference) -> None:
     """The oldest torch that is allowed, left out of what it is compared with: chance lets few numbers fail."""
-    if len({r.torch for b in reference.baselines[section("cpu", SPREAD_TIER)].values() for r in b.runs}) == 1:
+    baselines = reference.baselines[section("cpu", SPREAD_TIER)].values()
+    several = [b for b in baselines if len({run.torch for run in b.runs}) > 1]
+    if not several:
         pytest.skip("recorded with one torch; check --measure-spread with another adds its runs")
     failing = compared = 0
-    for baseline in reference.baselines[section("cpu", SPREAD_TIER)].values():
+    for baseline in several:
         oldest = min(run.torch for run in baseline.runs)
         others = [run for run in baseline.runs if run.torch != oldest]
         for run in (run for run in baseline.runs if run.torch == oldest):
             found = compare(others, run.values, SPREAD_TIER, run.seed)
             failing, compared = failing + sum(d.fails for d in found), compared + len(found)
-    assert compared > 300
+    assert compared > 200
     assert failing <= 0.01 * compared
 
 
