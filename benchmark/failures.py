@@ -52,3 +52,9 @@ def package_of(reference: str) -> str:
     """The package of "package.module" or "package.module:function"; of a method in `methods/`, its folder's."""
     module = reference.split(":")[0]
     return ".".join(module.split(".")[: 2 if module.startswith("methods.") else 1])
+
+
+def printable(text: str, longest: int = 400) -> str:
+    """A stranger's text on one line, whose control characters do nothing to a terminal: they are shown as escapes."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:longest])
+    return shown + ("…" if len(text) > longest else "")

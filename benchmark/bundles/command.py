@@ -12,7 +12,7 @@ import typer
 from benchmark.commands.arguments import Device, Overrides, names_of
 from benchmark.config import DEVICES, choose
 from benchmark.console import console
-from benchmark.failures import ConfigError
+from benchmark.failures import ConfigError, printable
 from benchmark.folders import check_writable
 
 
@@ -81,7 +81,7 @@ def verify(
     for each in result.checks:
         console.print(f"{'ok ' if each.passed else 'BAD'} {each.what}", markup=False)
         for line in (*each.faults, *each.notes):
-            console.print(f"      {line}", markup=False)
+            console.print(f"      {printable(line)}", markup=False)
     console.print(f"{path}: {result.level}", markup=False, style="bold")
     if output is not None:
         check_writable(output.parent, "--output")

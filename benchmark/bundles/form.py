@@ -53,8 +53,10 @@ def read_form(text: str, source: str) -> SubmissionForm:
     source: where the text is from, for the message
     """
     try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise ValueError("an alias, such as *name, may grow beyond all bounds; write the text itself")
         document = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{source}: no YAML ({reason:.200})") from None
     if not isinstance(document, dict):

@@ -98,7 +98,7 @@ def _settings(bundle: Bundle) -> Check:
         changed = [c for c in changes_of(run["changes"]) if not is_place(c, run["dataset"])]
         try:
             config = compose([name], run["dataset"], run["scale"], run["protocol"], changed)
-        except (ConfigError, MethodError, DataError) as error:
+        except (ConfigError, MethodError, DataError, RecursionError) as error:
             check.notes.append(f"{name}: settings not compared ({error})")
             continue
         ours = {"method": plain(config.method[name]), "evaluation": plain(config.evaluation)}
@@ -134,8 +134,13 @@ def _code(bundle: Bundle) -> Check:
             check.notes.append("made with an installed version, not with a checkout")
             continue
         command = ["git", "cat-file", "-e", f"{commit}^{{commit}}"]
-        known = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, check=False)
-        if known.returncode:
+        try:
+            known = not subprocess.run(
+                command, cwd=Path(__file__).parent, capture_output=True, check=False
+            ).returncode
+        except OSError:  # no git here
+            known = False
+        if not known:
             check.notes.append(
                 f"commit {commit[:12]} is not in the history here; fetch it to compare the code"
             )
@@ -172,14 +177,20 @@ def _lists(bundle: Bundle) -> Check:
 def _scores(bundle: Bundle) -> Check:
     """Every score that the counts decide is what they give."""
     check = Check("scores follow from the counts")
+    check.faults += _foreign_scores(bundle)
     for key, stage in scored_stages(bundle.runs).items():
         rows = bundle.records[(bundle.records["key"] == key) & bundle.records["metric"].isin(EXACT)]
         if key not in bundle.keys("counts"):
             if len(rows):
                 check.faults.append(f"{stage['name']}: has scores and no counts")
             continue
+        if not (rows["metric"] == "miou").any():
+            check.faults.append(f"{stage['name']}: has counts and no scores")
         counts = bundle.counts(key)
-        fraction = float(_evaluation(bundle, key).get("held_out", 0.2))
+        fraction = _evaluation(bundle, key).get("held_out", 0.2)
+        if not isinstance(fraction, float) or not 0 < fraction < 1:
+            check.faults.append(f"{stage['name']}: evaluation.held_out is {fraction!r:.40}")
+            continue
         groups: Any = rows.groupby(["variant", "threshold"], dropna=False)
         for (variant, threshold), part in groups:
             found = _recomputed(counts, variant, threshold, fraction, stage["score"]["split"])
@@ -188,6 +199,21 @@ def _scores(bundle: Bundle) -> Check:
                 continue
             check.faults += _unequal(stage["name"], part.to_dict("records"), found)
     return check
+
+
+def _foreign_scores(bundle: Bundle) -> list[str]:
+    """Scores of something that no stage of their run has made; reference rows are of no run."""
+    of_run = ["method", "refiner", "segmenter", "changes", "seed"]
+    made = {
+        (*(run[part] for part in of_run), stage["key"])
+        for run in bundle.runs
+        for stage in run["stages"]
+        if stage.get("score")
+    }
+    rows = bundle.records[bundle.records["metric"].isin(EXACT)]
+    rows = rows[~rows["method"].str.startswith("reference/")][[*of_run, "key"]].drop_duplicates()
+    strange = [row[0] for row in rows.itertuples(index=False, name=None) if row not in made]
+    return [f"{strange[0]:.60}: has scores of what none of its stages made"] if strange else []
 
 
 def _evaluation(bundle: Bundle, key: str) -> Mapping[str, Any]:
@@ -281,6 +307,9 @@ def _cams(bundle: Bundle) -> Check:
             check.faults.append(f"{stage['name']}: no CAMs")
             continue
         cams, counts = bundle.cams(key), bundle.counts(key)
+        if counts.bin is None:
+            check.faults.append(f"{stage['name']}: its counts have no thresholds")
+            continue
         drawn = sampled(bundle.ids(stage["score"]["split"]), bundle.digest())
         if sorted(cams) != sorted(drawn):
             check.faults.append(f"{stage['name']}: its CAMs are not of the images that its content draws")
@@ -290,7 +319,6 @@ def _cams(bundle: Bundle) -> Check:
             made = cam_counts(cams[image], np.zeros(cams[image].size, np.uint8), bins)
             ours = _by_score(made.pred, made.bin, made.pixels)
             said = counts.image == counts.images.index(image)
-            assert counts.bin is not None
             theirs = _by_score(counts.pred[said], counts.bin[said], counts.count[said])
             if any(pixels > ours.get(score, 0) for score, pixels in theirs.items()):
                 unlike.append(image)
@@ -346,6 +374,12 @@ def _data(bundle: Bundle, dataset: Dataset) -> Check:
         for part in ("images", "masks"):
             if content.get(part) != dataset.fingerprint(part, split):  # type: ignore[arg-type]
                 check.faults.append(f"{split}: other {part} than those at hand")
+    for key, stage in scored_stages(bundle.runs).items():
+        if key in bundle.keys("counts"):
+            scored = set(bundle.counts(key).images)
+            ids = dataset.ids(stage["score"]["split"])
+            left_out = [i for i in ids if i not in scored and dataset.mask_path(i) is not None]
+            check.faults += named(left_out, f"{stage['name']}: not scored, though there is a mask, is")
     return check
 
 
@@ -386,6 +420,8 @@ def _rescored_cams(bundle: Bundle, dataset: Dataset) -> Check:
         if stage["kind"] != "cam" or key not in bundle.keys("cams"):
             continue
         counts, unlike = bundle.counts(key), []
+        if counts.bin is None:
+            continue
         bins = _bins(counts)
         for image, cam in sorted(bundle.cams(key).items()):
             if image not in counts.images or dataset.mask_path(image) is None:
@@ -396,7 +432,6 @@ def _rescored_cams(bundle: Bundle, dataset: Dataset) -> Check:
                 continue
             made = cam_counts(cam, mask, bins)
             said = (counts.image == counts.images.index(image)) & (counts.count > 0)
-            assert counts.bin is not None
             theirs = (counts.gt[said], counts.pred[said], counts.bin[said], counts.count[said])
             if _rows(made) != _rows(theirs):
                 unlike.append(image)
