@@ -257,10 +257,10 @@ class Bundle:
         return document
 
     def _runs(self) -> list[dict[str, Any]]:
-        runs = self._json(RUNS).get("runs")
+        given: Any = self._json(RUNS).get("runs")
         try:
-            check_types(runs)
-            runs = [RunRecord(**run).as_dict() for run in runs]  # with the fields that may be absent
+            check_types(given)
+            runs = [RunRecord(**run).as_dict() for run in given]  # with the fields that may be absent
             _check_runs(runs)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(f"{self.path}: {RUNS} is not as a bundle has it ({error!s:.100})") from None
