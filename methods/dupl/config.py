@@ -171,6 +171,11 @@ class DuplConfig(MethodConfig):
         for low, high in (("low", "final"), ("final", "high")):
             for why in out_of_order(self.thresholds, low, high):
                 yield "thresholds", why
+        if self.weights.consistency > 0 and self.weights.segmentation == 0:
+            yield (
+                "weights",
+                "consistency is of the decoders, which segmentation=0 leaves untrained; set weights.consistency=0, too",
+            )
         if self.weights.segmentation > 0 and self.phases.trust < self.phases.segmentation:
             yield (
                 "phases",
@@ -182,10 +187,13 @@ class DuplConfig(MethodConfig):
         return part(DuplTrainingConfig, self)
 
 
-NANO_SHARE = (80 / 448) ** 2
-"""Of the paper's crop that nano's is, by which its number of pixels is less."""
 _VOC_KEPT = ("aeroplane", "bicycle", "bird", "boat", "chair", "train")
 _DEIT = replace(VIT_BASE, name="timm/deit_base_patch16_224", weights="timm/deit_base_patch16_224")
+
+
+def _noise(crop: int) -> NoiseConfig:
+    """As large a part of a smaller crop's pixels as 1 000 are of 448²."""
+    return NoiseConfig(least=round(1000 * (crop / 448) ** 2))
 
 
 def _from_toco(key: str) -> DuplConfig:
@@ -208,12 +216,12 @@ def _nano(config: DuplConfig) -> DuplConfig:
         config,
         phases=replace(config.phases, trust=0.6),
         thresholds=replace(config.thresholds, final=0.45),
-        noise=NoiseConfig(least=round(1000 * NANO_SHARE)),
+        noise=_noise(config.train.recipe.crop),
     )
 
 
 def _small(config: DuplConfig) -> DuplConfig:
-    return replace(config, noise=NoiseConfig(least=round(1000 * (168 / 448) ** 2)))
+    return replace(config, noise=_noise(config.train.recipe.crop))
 
 
 def _paper(config: DuplConfig) -> DuplConfig:

@@ -75,8 +75,8 @@ def losses(
             contrasts.append(patch_token_contrast(student.patches, labels))
         terms["patch_contrast"] = weights.patch_contrast * torch.stack(contrasts).sum()
     if phase.discrepancy:
-        patches = (student.patches for student in students)
-        terms["discrepancy"] = weights.discrepancy * discrepancy_loss(*patches, settings.discrepancy)
+        first, second = (student.patches for student in students)
+        terms["discrepancy"] = weights.discrepancy * discrepancy_loss(first, second, settings.discrepancy)
     if phase.segmentation:
         terms |= _cross_supervision(output, settings, phase)
     return terms

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
 from datasets.base import IGNORE
-from methods.dupl.config import NoiseConfig, ThresholdConfig
+from methods.dupl.config import PRESETS, DuplWeights, NoiseConfig, ThresholdConfig
 from methods.dupl.labels import decoder_labels, falling_threshold, noise_probability, two_means, without_noise
 from methods.dupl.losses import consistency_loss, discrepancy_loss
 from methods.layers.gaussian_mixture import Mixture, fit_two_gaussians, lower_posterior
@@ -192,11 +192,11 @@ def test_consistency_without_sure_pixels_is_zero_and_has_a_gradient() -> None:
     assert strong.grad is not None
 
 
-def test_thresholds_that_are_out_of_order_are_named() -> None:
-    from methods.dupl.config import PRESETS
-
+def test_settings_that_contradict_each_other_are_named() -> None:
     config = replace(PRESETS["nano"], thresholds=ThresholdConfig(low=0.6, final=0.5))
     assert [where for where, _ in config.conflicts()] == ["thresholds"]
     config = replace(PRESETS["nano"], phases=replace(PRESETS["nano"].phases, trust=0.1))
     assert [where for where, _ in config.conflicts()] == ["phases"]
-    assert not list(PRESETS["paper"].conflicts())
+    config = replace(PRESETS["nano"], weights=DuplWeights(segmentation=0.0))
+    assert [where for where, _ in config.conflicts()] == ["weights"]
+    assert not [preset for preset, each in PRESETS.items() if list(each.conflicts())]
