@@ -390,7 +390,11 @@ def _rescored_cams(bundle: Bundle, dataset: Dataset) -> Check:
         for image, cam in sorted(bundle.cams(key).items()):
             if image not in counts.images or dataset.mask_path(image) is None:
                 continue
-            made = cam_counts(cam, truth.read(image), bins)
+            mask = truth.read(image)
+            if mask.shape != cam.size:
+                unlike.append(image)
+                continue
+            made = cam_counts(cam, mask, bins)
             said = (counts.image == counts.images.index(image)) & (counts.count > 0)
             assert counts.bin is not None
             theirs = (counts.gt[said], counts.pred[said], counts.bin[said], counts.count[said])
