@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from datasets.base import IGNORE
 
 
-def token_labels(cam: torch.Tensor, low: float, high: float) -> torch.Tensor:
+def token_labels(cam: torch.Tensor, low: float, high: float | torch.Tensor) -> torch.Tensor:
     """Labels of patch tokens from a CAM: class + 1 above `high`, 0 below `low`, 255 between (Eq. 3 of DSKD-GC).
 
     cam: (B, C, h, w) in [0, 1], absent classes zero -> (B, h, w) int64
+    high: of all images, or of each, (B, 1, 1)
     """
     confidence, winner = cam.max(1)
     labels = torch.where(confidence > high, winner + 1, IGNORE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from methods.base import Kind, MethodError, Shared, Stage
 from methods.layers.config import CamStageConfig
 from methods.layers.weights.released import released_stage
@@ -50,7 +52,15 @@ def single_stage(
         refined = _corrected(config, cam, train)
     if shared.segmenter is not None:
         return [train, cam, scores, *refined, *segmentation_stages(shared.segmenter, refined[-1].name)]
-    predict = Stage(
+    return [train, cam, scores, *refined, predict_stage(train, config)]
+
+
+def predict_stage(train: Stage, config: Any) -> Stage:
+    """Predictions by the decoder of a `Branch` that stage `train` yields.
+
+    config: with `network`, `which` (the branch's file) and `test`
+    """
+    return Stage(
         "predict",
         "methods.toco.stages:predict",
         PredictConfig(config.network, config.which, config.test),
@@ -60,7 +70,6 @@ def single_stage(
         seeded=False,
         profile="methods.toco.profile:predict",
     )
-    return [train, cam, scores, *refined, predict]
 
 
 def _corrected(config: SingleStageConfig, cam: Stage, train: Stage) -> list[Stage]:

@@ -47,11 +47,14 @@ def threshold_labels(cams: torch.Tensor, threshold: float | torch.Tensor) -> tor
     return torch.where(confidence > threshold, winner + 1, 0)
 
 
-def par_labels(images: torch.Tensor, cams: torch.Tensor, low: float, high: float) -> torch.Tensor:
+def par_labels(
+    images: torch.Tensor, cams: torch.Tensor, low: float, high: float | torch.Tensor
+) -> torch.Tensor:
     """ToCo's labels: foreground where PAR says so against a background of `high`, background where it does so
     against `low`, else 255. The softmax is over an image's classes and the background.
 
     images: (B, 3, H, W); cams: (B, C, H, W), zero for absent classes -> (B, H, W) int64
+    high: of all images, or of each, (B,)
     """
     size = (images.shape[-2], images.shape[-1])
     half = (max(1, size[0] // PAR_STRIDE), max(1, size[1] // PAR_STRIDE))
@@ -64,7 +67,8 @@ def par_labels(images: torch.Tensor, cams: torch.Tensor, low: float, high: float
     maps = maps.masked_fill(~present.gather(1, order)[:, :, None, None], -torch.inf)
     found = []
     for threshold in (high, low):
-        scores = F.pad(maps, (0, 0, 0, 0, 1, 0), value=threshold).softmax(1)
+        background = torch.as_tensor(threshold, dtype=maps.dtype, device=maps.device).view(-1, 1, 1, 1)
+        scores = torch.cat([background.expand(len(maps), 1, *half), maps], 1).softmax(1)
         found.append(resize(pixel_adaptive_refinement(images, scores), size).argmax(1))
     winners = confident_labels(*found)
     classes = F.pad(order + 1, (1, 0))  # 0 is the background

@@ -66,22 +66,24 @@ def train(context: StageContext, settings: SingleStageTrainingConfig) -> None:
             lambda wrapped, batch: losses(
                 wrapped(batch.images, batch.labels, batch.valid, *batch.views), batch, settings
             ),
-            _batches_from(phase.start, batches),
+            batches_from(phase.start, batches),
             phase.stop - phase.start,
-            _rate_from(phase.start, rate),
+            rate_from(phase.start, rate),
         )
     save_file(network.teacher.state_dict(), context.output / "teacher.safetensors")
     if network.student is not None:
         save_file(network.student.state_dict(), context.output / "student.safetensors")
 
 
-def _batches_from(
+def batches_from(
     start: int, batches: Callable[[int, int], Iterator[Batch]]
 ) -> Callable[[int, int], Iterator[Batch]]:
+    """Of a phase that begins at iteration `start`, which counts its own iterations from 0."""
     return lambda first, last: batches(start + first, start + last)
 
 
-def _rate_from(start: int, rate: Callable[[int], float]) -> Callable[[int], float]:
+def rate_from(start: int, rate: Callable[[int], float]) -> Callable[[int], float]:
+    """The same of the learning rate."""
     return lambda iteration: rate(start + iteration)
 
 
