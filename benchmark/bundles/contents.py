@@ -224,6 +224,10 @@ class Bundle:
         runs = self._json(RUNS).get("runs")
         try:
             check_types(runs)
+            for stage in (stage for run in runs for stage in run["stages"] if stage.get("score")):  # type: ignore
+                texts = [stage["key"], *(stage["score"][part] for part in ("name", "key", "stage", "split"))]
+                if not all(isinstance(text, str) for text in texts):
+                    raise ValueError(f"a score is {stage['score']!r:.60}")
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{self.path}: {RUNS} is not as a bundle has it ({error!s:.100})") from None
         return list(runs)  # type: ignore[arg-type]
