@@ -1,4 +1,4 @@
-"""The command line: run, profile, list, evaluate, check, prune, doctor, prepare, report, predict, pretrain."""
+"""The command line: run, profile, list, evaluate, check, tune, prune, doctor, prepare, report, predict, pretrain."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from benchmark.commands.field import field
 from benchmark.commands.prune import prune
 from benchmark.commands.record_times import record_times
 from benchmark.commands.run import run
+from benchmark.commands.tune import tune
 from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES
 from benchmark.console import console, duration
 from benchmark.external.command import evaluate
@@ -211,6 +212,7 @@ def doctor(
 
 app.command()(cli_data.prepare)
 app.command()(check)
+app.command()(tune)
 app.command()(prune)
 app.command()(field)
 app.command()(bundle)

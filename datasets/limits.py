@@ -45,7 +45,7 @@ class Within:
         if self.high == math.inf:
             return f"must be {other}{'above' if self.above else 'at least'} {self.low:g}"
         opening, closing = "(" if self.above else "[", ")" if self.below else "]"
-        return f"must be {other}in {opening}{self.low:g}, {self.high:g}{closing}"
+        return f"must be {other}in {opening}{self.low:.10g}, {self.high:.10g}{closing}"
 
 
 @dataclass(frozen=True)

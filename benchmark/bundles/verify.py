@@ -416,7 +416,7 @@ def _rescored_cams(bundle: Bundle, dataset: Dataset) -> Check:
             if image not in counts.images or dataset.mask_path(image) is None:
                 continue
             mask = truth.read(image)
-            if cam.size != mask.shape:
+            if mask.shape != cam.size:
                 unlike.append(image)
                 continue
             made = cam_counts(cam, mask, bins)

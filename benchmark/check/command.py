@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from benchmark.check.reference import Reference
     from benchmark.check.sections import Section
     from benchmark.config import RunConfig
+    from datasets.base import Dataset
 
 SUBSET = "dataset.subset=64"
 TIERS = {"1": (1,), "2": (2,), "all": (1, 2)}
@@ -48,22 +49,31 @@ def check(
             "--update", help="Record today's numbers in place of the old ones, and say what changed."
         ),
     ] = False,
+    refresh: Annotated[
+        bool,
+        typer.Option(
+            "--refresh",
+            help="After a setting was added: record today's settings where every number agrees, and keep the numbers.",
+        ),
+    ] = False,
     train: Annotated[
         bool, typer.Option("--train", help="With --update: train and record tier 1's weights first.")
     ] = False,
     measure_spread: Annotated[
         bool,
         typer.Option(
-            "--measure-spread", help="Add this environment's runs to tier 2's spread: another torch, say."
+            "--measure-spread",
+            help="Add this environment's runs to tier 2's spread: another torch or processor, say.",
         ),
     ] = False,
     seeds: Annotated[
-        str, typer.Option(help="Seeds of tier 2's spread, for --update and --measure-spread.")
-    ] = "0,1,2,3",
+        str, typer.Option(help="Seeds of tier 2's runs that --update and --measure-spread record.")
+    ] = "0,1,2",
 ) -> None:
     """Compare today's numbers with the recorded ones; exit code 1 if one changed by more than chance."""
     from benchmark.check import reference as stored
-    from benchmark.check.compare import FEWEST_SEEDS, SPREAD_TIER
+    from benchmark.check.compare import SPREAD_TIER
+    from benchmark.check.tiers import SEED
     from benchmark.config import compose
     from datasets import open_dataset
 
@@ -71,9 +81,11 @@ def check(
     choose("device", device, DEVICES)
     if train and not update:
         raise ConfigError("--train records new weights, which goes with --update only")
-    if update and measure_spread:
-        raise ConfigError("--update measures the spread anew; --measure-spread adds to it: give one of them")
-    if junit is not None and (update or measure_spread):
+    if update + measure_spread + refresh > 1:
+        raise ConfigError(
+            "--update records all anew, --measure-spread adds runs, --refresh takes settings only: give one of them"
+        )
+    if junit is not None and (update or measure_spread or refresh):
         raise ConfigError("--junit reports a comparison; leave it out where numbers are recorded")
     if reference is not None and reference.suffix != ".json":
         raise ConfigError(
@@ -81,8 +93,8 @@ def check(
         )
     recording = update or measure_spread
     numbers = parse_seeds(seeds)
-    if recording and SPREAD_TIER in tiers and len(numbers) < FEWEST_SEEDS:
-        raise ConfigError(f"--seeds {seeds}: a spread takes at least {FEWEST_SEEDS} seeds")
+    if recording and SPREAD_TIER in tiers and SEED not in numbers and not measure_spread:
+        raise ConfigError(f"--seeds {seeds}: seed {SEED} is what check compares; add it")
     given = list(overrides or [])
     if not any(override.startswith("dataset.subset=") for override in given):
         given.append(SUBSET)
@@ -90,7 +102,7 @@ def check(
     data = open_dataset(config.dataset)
     data.prepare()
     path = reference or stored.default_path(config)
-    if recording:  # said now, not after minutes
+    if recording or refresh:  # said now, not after minutes
         check_writable(path.parent, "--reference")
     if junit is not None:
         check_writable(junit.parent, "--junit")
@@ -116,9 +128,29 @@ def check(
         sys.exit(_record(config, found, devices, chosen, numbers, train, measure_spread))
     if found is None:
         raise ConfigError(f"--reference {path}: no such file; check --update --train makes it")
-    if faults:
+    devices = _devices(device)
+    if refresh:
+        _check_refresh(
+            config, found, data, [stored.section(kind, tier) for kind in devices for tier in tiers]
+        )
+    elif faults:
         raise ConfigError(f"--reference {path}: {faults}; give these settings and data, or check --update")
-    sys.exit(_compare(config, found, _devices(device), tiers, junit))
+    sys.exit(_compare(config, found, devices, tiers, junit, refresh))
+
+
+def _check_refresh(config: RunConfig, reference: Reference, data: Dataset, sections: list[str]) -> None:
+    """ConfigError where settings cannot be taken over without a number made anew, said before minutes are spent."""
+    if content := reference.other_content(data):
+        raise ConfigError(f"--refresh: recorded with another content of {', '.join(content)}; use --update")
+    if other := reference.other_values(config):
+        raise ConfigError(
+            f"--refresh takes new settings; {other[0]} was recorded and is another now: use --update"
+        )
+    if reference.faults(config, data) and (others := reference.others(config.method, sections)):
+        raise ConfigError(
+            f"--refresh: a setting that all methods share is new, so {'; '.join(others)} have to be compared too "
+            "(--methods, --tier, --device)"
+        )
 
 
 def _devices(device: str) -> list[str]:
@@ -130,10 +162,15 @@ def _devices(device: str) -> list[str]:
 
 
 def _compare(
-    config: RunConfig, reference: Reference, devices: list[str], tiers: tuple[int, ...], junit: Path | None
+    config: RunConfig,
+    reference: Reference,
+    devices: list[str],
+    tiers: tuple[int, ...],
+    junit: Path | None,
+    refreshing: bool,
 ) -> int:
     """Exit code: 1 where a number differs, a method fails, or nothing could be compared."""
-    from benchmark.check.sections import compare_section
+    from benchmark.check.sections import compare_section, refresh
     from benchmark.check.show import print_section, write_junit
 
     sections: list[Section] = [
@@ -147,6 +184,11 @@ def _compare(
     if not any(section.compared for section in sections):
         console.print("check: nothing was compared", style="red", markup=False)
         return 1
+    if refreshing:
+        for line in refresh(config, reference, sections) or ["The recorded settings are those of now"]:
+            console.print(line, markup=False)
+        reference.save()
+        console.print(f"Recorded: {reference.path}; no number has changed", markup=False)
     return int(any(section.failing or section.failures for section in sections))
 
 

@@ -14,6 +14,7 @@ from benchmark.config import RunConfig, plain
 from benchmark.failures import ConfigError
 from benchmark.planning.changes import differences
 from datasets.base import Dataset
+from datasets.files.sealed import read_sealed, sealed
 
 SCHEMA = 1
 BASELINES = Path(results.__file__).parent / "baselines"
@@ -24,17 +25,24 @@ Values = dict[str, float | None]
 
 @dataclass(frozen=True)
 class Run:
-    """Numbers of one method, measured once; `hardware` as `provenance.hardware_name` says it."""
+    """Numbers of one method, measured once.
+
+    hardware: as `provenance.hardware_name` says it
+    instructions: that torch uses of the processor ("AVX2"), which an environment variable may limit; "" on a GPU
+    deterministic: whether torch was held to algorithms that give the same numbers every time
+    """
 
     seed: int
     threads: int
     torch: str
     hardware: str
     values: Values
+    instructions: str = ""
+    deterministic: bool = True
 
     @property
-    def identity(self) -> tuple[int, int, str, str]:
-        return self.seed, self.threads, self.torch, self.hardware
+    def identity(self) -> tuple[int, int, str, str, str, bool]:
+        return self.seed, self.threads, self.torch, self.hardware, self.instructions, self.deterministic
 
 
 @dataclass
@@ -45,7 +53,7 @@ class Baseline:
     runs: list[Run]
 
     def add(self, run: Run) -> None:
-        """In place of the run of the same seed, threads, torch and hardware, if there is one."""
+        """In place of the run of the same seed and conditions, if there is one."""
         self.runs = [r for r in self.runs if r.identity != run.identity] + [run]
 
 
@@ -82,8 +90,28 @@ class Reference:
         if found:
             recorded = differences(self.configuration, shared_settings(config))
             return f"recorded with {', '.join(recorded) or 'other settings'}; here {', '.join(found)}"
-        changed = [name for name, content in fingerprints(dataset).items() if self.data.get(name) != content]
+        changed = self.other_content(dataset)
         return f"recorded with another content of {', '.join(changed)}" if changed else ""
+
+    def other_content(self, dataset: Dataset) -> list[str]:
+        """Parts of the data that are not those that were recorded with: "images/train" and so on."""
+        return [name for name, content in fingerprints(dataset).items() if self.data.get(name) != content]
+
+    def other_values(self, config: RunConfig) -> list[str]:
+        """``key=value`` of recorded settings that are there still and have another value now; new ones are none."""
+        pairs = [("", shared_settings(config), self.configuration)]
+        for recorded in self.baselines.values():
+            pairs += [
+                (f"method.{name}.", plain(config.method[name]), baseline.settings)
+                for name, baseline in recorded.items()
+                if name in config.method
+            ]
+        found: dict[str, None] = {}
+        for prefix, now, before in pairs:
+            keys = {change.partition("=")[0] for change in differences(now, before, prefix)}
+            changes = differences(before, now, prefix)
+            found |= dict.fromkeys(change for change in changes if change.partition("=")[0] in keys)
+        return list(found)
 
     def others(self, methods: Collection[str], sections: Collection[str]) -> list[str]:
         """What is recorded of other methods or in other sections, one entry a section: "cuda/tier 1 of a, b"."""
@@ -100,7 +128,7 @@ class Reference:
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(sealed(content), indent=1, sort_keys=True, allow_nan=False) + "\n")
         temporary.replace(self.path)
         unused = self.former_weights.difference(self.weights.values())
         self.former_weights = frozenset(self.weights.values())  # before anything else can be interrupted
@@ -130,11 +158,13 @@ def default_path(config: RunConfig) -> Path:
 def load(path: Path) -> Reference | None:
     """None where there is no file. Raises ConfigError where it is none of ours."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_sealed(path)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise ConfigError(f"--reference {path}: cannot be read ({error}); restore or remove it") from None
+        raise ConfigError(
+            f"--reference {path}: cannot be read ({error}); restore it (git checkout) or remove it"
+        ) from None
     try:
         if content["schema"] != SCHEMA:
             raise ConfigError(

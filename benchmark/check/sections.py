@@ -10,8 +10,15 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from benchmark import provenance
-from benchmark.check.compare import SPREAD_TIER, WEIGHTS_TIER, Difference, compare, unrecorded
-from benchmark.check.reference import Baseline, Reference, Run, Values, section, tier_of
+from benchmark.check.compare import (
+    SPREAD_TIER,
+    WEIGHTS_TIER,
+    Difference,
+    compare,
+    require_spread,
+    unrecorded,
+)
+from benchmark.check.reference import Baseline, Reference, Run, Values, section, shared_settings, tier_of
 from benchmark.check.tiers import NO_REFERENCE, SEED, Outcome, apply_weights, train_briefly
 from benchmark.config import RunConfig, plain
 from benchmark.failures import ConfigError
@@ -70,11 +77,34 @@ def compare_section(config: RunConfig, reference: Reference, device: str, tier: 
             found.notes.append(f"{name}: settings changed since: now {', '.join(changed)}")
         if found.outcomes[name].status == "done":
             values, runs = found.outcomes[name].values, baselines[name].runs
-            found.differences[name] = compare(runs, values, tier)
+            if tier == SPREAD_TIER:
+                require_spread(runs, SEED)
+            found.differences[name] = compare(runs, values, tier, SEED)
             if new := unrecorded(runs, values):
                 found.notes.append(f"{name}: {len(new)} numbers are not recorded, {new[0]} first")
     found.seconds = time.perf_counter() - began
     return found
+
+
+def refresh(config: RunConfig, reference: Reference, sections: Sequence[Section]) -> list[str]:
+    """Record today's settings beside the numbers that were compared, which stay; returns what changed, a line each.
+
+    Raises ConfigError, and changes nothing, where a method did not give its numbers or one differs.
+    """
+    for found in sections:
+        if bad := [*found.failures, *(name for name, _ in found.failing)]:
+            where = section(found.device, found.tier)
+            raise ConfigError(f"{bad[0]} does not give the numbers recorded of {where}; use check --update")
+    said: dict[str, None] = {}
+    for found in sections:
+        for name in found.differences:
+            baseline = reference.baselines[section(found.device, found.tier)][name]
+            now, before = plain(config.method[name]), baseline.settings
+            said |= dict.fromkeys(f"method.{name}.{change} added" for change in differences(now, before))
+            said |= dict.fromkeys(f"method.{name}.{change} removed" for change in differences(before, now))
+            baseline.settings = now
+    reference.configuration = shared_settings(config)
+    return list(said)
 
 
 def record_section(
@@ -82,7 +112,8 @@ def record_section(
 ) -> Section:
     """Measure under every condition of the tier and record: in place of what there is, or adding to it.
 
-    seeds: those of tier 2; it runs each on one thread and on all cores (on a GPU, as it is)
+    seeds: those of tier 2; it runs each on one thread and on several (on a GPU, with algorithms that always give the
+           same numbers and with any)
     Raises ConfigError where runs would be added to those of other settings.
     """
     began = time.perf_counter()
@@ -97,11 +128,11 @@ def record_section(
                     f"{name}: recorded with other settings ({', '.join(changed)} now); use --update"
                 )
             made[name].runs = list(before[name].runs)
-    for seed, threads in _conditions(device, tier, seeds):
-        with _threads(threads):
-            for name, outcome in measure(config, reference, device, tier, seed).items():
+    for each in _conditions(device, tier, seeds):
+        with _under(each):
+            for name, outcome in measure(each.applied(config), reference, device, tier, each.seed).items():
                 if outcome.status == "done":
-                    made[name].add(_run(device, seed, outcome.values))
+                    made[name].add(_run(device, each, outcome.values))
                 if found.outcomes.get(name, outcome).status == "done" or name not in found.outcomes:
                     found.outcomes[name] = outcome
     whole = [name for name, outcome in found.outcomes.items() if outcome.status == "done"]
@@ -109,7 +140,9 @@ def record_section(
         if name in before:
             if not adding:
                 found.notes += _dropped(name, before[name].runs, made[name].runs)
-            found.differences[name] = compare(before[name].runs, _mean(made[name].runs), tier)
+            own = [run for run in made[name].runs if run.seed == SEED]
+            if own and any(run.seed == SEED for run in before[name].runs):
+                found.differences[name] = compare(before[name].runs, _mean(own), tier, SEED)
         reference.baselines.setdefault(section(device, tier), {})[name] = made[name]
     found.seconds = time.perf_counter() - began
     return found
@@ -148,23 +181,41 @@ def _only(config: RunConfig, methods: Sequence[str]) -> RunConfig:
     return replace(config, method={name: config.method[name] for name in methods})
 
 
-def _conditions(device: str, tier: int, seeds: Sequence[int]) -> list[tuple[int, int]]:
-    """(seed, threads) of the runs that are recorded."""
+@dataclass(frozen=True)
+class _Condition:
+    """What a run is recorded under; see `Run`. alone: in one process, whose threads are then known."""
+
+    seed: int
+    threads: int
+    deterministic: bool = True
+    alone: bool = False
+
+    def applied(self, config: RunConfig) -> RunConfig:
+        """A run's configuration under this condition."""
+        runtime = replace(config.runtime, deterministic=self.deterministic)
+        return replace(config, runtime=replace(runtime, processes=1) if self.alone else runtime)
+
+
+def _conditions(device: str, tier: int, seeds: Sequence[int]) -> list[_Condition]:
+    """Those of the runs that are recorded; of tier 2, two a seed at least."""
     here = torch.get_num_threads()
     if tier != SPREAD_TIER:
-        return [(SEED, here)]
-    counts = sorted({1, usable_cores()}) if device == "cpu" else [here]
-    return [(seed, threads) for seed in seeds for threads in counts]
+        return [_Condition(SEED, here)]
+    if device == "cpu":
+        return [_Condition(s, threads, alone=True) for s in seeds for threads in (1, max(2, usable_cores()))]
+    return [_Condition(s, here, deterministic) for s in seeds for deterministic in (True, False)]
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
+def _under(condition: _Condition) -> Iterator[None]:
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(condition.threads)
+    torch.use_deterministic_algorithms(condition.deterministic, warn_only=True)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic, warn_only=True)
 
 
 def _dropped(name: str, former: Sequence[Run], new: Sequence[Run]) -> list[str]:
@@ -179,10 +230,17 @@ def _dropped(name: str, former: Sequence[Run], new: Sequence[Run]) -> list[str]:
     ]
 
 
-def _run(device: str, seed: int, values: Values) -> Run:
+def _run(device: str, condition: _Condition, values: Values) -> Run:
     hardware = provenance.collect(torch.device(device))["hardware"]
-    name = hardware.get("gpu") or hardware["cpu"] or hardware["machine"]
-    return Run(seed, torch.get_num_threads(), torch.__version__, name, values)
+    return Run(
+        condition.seed,
+        condition.threads,
+        torch.__version__,
+        provenance.machine(hardware),
+        values,
+        torch.backends.cpu.get_cpu_capability() if device == "cpu" else "",
+        condition.deterministic,
+    )
 
 
 def _mean(runs: Sequence[Run]) -> Values:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from benchmark.check.compare import SPREAD_TIER, Difference, compare, reproducibility
+from benchmark.check.compare import SPREAD_TIER, Difference, compare
 from benchmark.check.reference import Baseline
 from benchmark.check.sections import Section
-from benchmark.check.tiers import NO_REFERENCE
+from benchmark.check.tiers import NO_REFERENCE, SEED
 from benchmark.console import console, duration
 
 ROWS = 20
@@ -34,7 +34,7 @@ def print_section(section: Section, reference: str) -> None:
     for name, outcome in section.outcomes.items():
         if outcome.status != "done":
             console.print(f"  {name}: {outcome.status}: {outcome.reason}", markup=False)
-    for note in section.notes:
+    for note in [*section.notes, *_as_other_seeds(section)]:
         console.print(f"  {note}", markup=False)
     _print_numbers(section.failing)
 
@@ -55,23 +55,42 @@ def print_recorded(section: Section) -> None:
             beyond = sum(d.fails for d in changed)
             said = f"{len(changed)} of {len(outcome.values)} numbers changed, {beyond} beyond their tolerance"
         console.print(f"  {name}: {said}", markup=False)
-    for note in section.notes:
+    for note in [*section.notes, *_as_other_seeds(section)]:
         console.print(f"  {note}", markup=False)
     _print_numbers(section.failing)
 
 
 def print_spread(baselines: dict[str, Baseline]) -> None:
-    """Mean, spread and number of runs of each number that tier 2 compares, losses left out."""
+    """Mean, tolerance and number of runs of each number that tier 2 compares, losses left out."""
     for method, baseline in baselines.items():
-        seeds = [run.seed for run in baseline.runs]
-        for d in compare(baseline.runs, baseline.runs[0].values, SPREAD_TIER):
-            numbers = [n for run in baseline.runs if (n := run.values[d.name]) is not None]
-            if "/loss " not in d.name and numbers:
+        seeds = len({run.seed for run in baseline.runs})
+        for d in compare(baseline.runs, baseline.runs[0].values, SPREAD_TIER, SEED):
+            if "/loss " not in d.name and d.reference is not None:
                 console.print(
-                    f"  {method} {d.name}: mean {_number(d.reference)}, SD {reproducibility(numbers, seeds):.4f}, "
-                    f"tolerance {d.tolerance:.4f}, {d.runs} runs of {len(set(seeds))} seeds",
+                    f"  {method} {d.name}: mean {_number(d.reference)}, tolerance {d.tolerance:.4f}, another seed's "
+                    f"{d.by_seed:.4f}, {d.runs} of {len(baseline.runs)} runs, {seeds} seeds",
                     markup=False,
                 )
+
+
+def _as_other_seeds(section: Section) -> list[str]:
+    """Of each method with differences: whether a changed random stream may be all there is, a line each."""
+    found: dict[str, list[Difference]] = defaultdict(list)
+    for method, difference in section.failing if section.tier == SPREAD_TIER else ():
+        found[method].append(difference)
+    lines = []
+    for method, differing in found.items():
+        alike = sum(d.is_as_another_seed for d in differing)
+        said = (
+            "as if the order of random draws had changed"
+            if alike == len(differing)
+            else "results have changed"
+        )
+        lines.append(
+            f"{method}: {alike} of {len(differing)} differences are no larger than another seed makes: {said}; if "
+            "that is intended, check --update records it"
+        )
+    return lines
 
 
 def write_junit(sections: Sequence[Section], file: Path) -> None:

@@ -102,7 +102,7 @@ def train_weights(config: RunConfig, reference: Reference) -> set[str]:
         for alike, planned in chosen.items():
             packed = Path(folder) / "packed.safetensors"
             pack(plan.store.path(planned.stage.name, planned.key), packed)
-            files[alike] = f"{planned.stage.name}-{file_hash(packed)[:8]}.safetensors"
+            files[alike] = f"{planned.stage.name}-{_digest(packed)}.safetensors"
             reference.folder.mkdir(parents=True, exist_ok=True)
             shutil.move(packed, reference.folder / files[alike])
     recorded = {name: files[_alike(planned)] for name, planned in sources.items()}
@@ -219,12 +219,19 @@ def _alike(planned: PlannedStage) -> str:
     return content_key({"run": planned.stage.run, "settings": plain(planned.stage.settings)})
 
 
+def _digest(file: Path) -> str:
+    """Of packed weights, in the name of their file."""
+    return file_hash(file)[:8]
+
+
 def _install(store: Store, planned: PlannedStage, file: Path | None) -> None:
     """Put recorded weights where the stage's training would have left its own."""
     from benchmark.check.weights import unpack
 
     if file is None or not file.is_file():
         raise MethodError(f"{file}: recorded weights are missing; restore them with git checkout")
+    if not file.stem.endswith(f"-{_digest(file)}"):
+        raise MethodError(f"{file}: recorded weights are damaged; restore them with git checkout")
     with store.building(planned.stage.name, planned.key) as work:
         if work is not None:  # shared by two methods
             unpack(file, work)

@@ -17,6 +17,7 @@ from benchmark.execution.pace import Pace
 from benchmark.execution.processes import Executor, OneByOne, SideBySide, process_count
 from benchmark.execution.tasks import Agenda, Outcome, Task, artifact_name, run_tasks, scores_name
 from benchmark.planning.plan import Job, Plan, PlannedRun, PlannedStage, plan_jobs
+from benchmark.planning.tuning_file import threshold_notes
 from benchmark.store import StoredArtifact
 from datasets.base import DataError
 
@@ -177,16 +178,20 @@ class Runner:
             made = agenda.outcomes.get(artifact_name(planned))
             if made is not None and not made.failure:
                 own = agenda.tasks[artifact_name(planned)].run == number
-                self._gather(result, planned, made.cached or not own, agenda)
+                try:
+                    self._gather(result, planned, made.cached or not own, agenda)
+                except DataError as error:
+                    result.status, result.reason = "failed", str(error)
+                    console.print(f"{run.title}: FAILED: {error}", style="red", markup=False)
+                    break
         if (log := self._logs.pop(number, None)) is not None:
             log.close(failed=result.status == "failed")
 
     def _gather(self, result: RunResult, planned: PlannedStage, cached: bool, agenda: Agenda) -> None:
         from benchmark.evaluation.evaluator import NO_MASKS
 
-        name, store = planned.stage.name, self.plan.store
-        artifact = store.find(name, planned.key)
-        assert artifact is not None
+        name = planned.stage.name
+        artifact = self._found(name, planned.key)
         result.artifacts[name] = artifact
         row = {
             "name": name,
@@ -208,16 +213,24 @@ class Runner:
             row["notes"] = [NO_MASKS]
         if scored is None or scored.failure:
             return
-        scores = store.find(planned.score_name, planned.score_key)
-        assert scores is not None
+        scores = self._found(planned.score_name, planned.score_key)
         result.scores.append((planned, scores.manifest["rows"]))
-        row["notes"] = scores.manifest["notes"]
+        scale = result.run.config.scale.name
+        row["notes"] = [*scores.manifest["notes"], *threshold_notes(result.run.method, planned.stage, scale)]
         row["scoring"] = {
             "name": planned.score_name,
             "seconds": scores.manifest["seconds"],
             "cached": scored.cached,
             **_costs(scores),
         }
+
+    def _found(self, name: str, key: str) -> StoredArtifact:
+        """What a task has made. Raises DataError where somebody has taken it away since."""
+        if (artifact := self.plan.store.find(name, key)) is None:
+            raise DataError(
+                f"{self.plan.store.path(name, key)}: not there any more; run the same command again: it makes it anew"
+            )
+        return artifact
 
     def _keep_traceback(self, run: PlannedRun, traceback: str) -> None:
         """In the run's folder; "" removes that of an earlier command."""

@@ -8,7 +8,6 @@ from typing import Annotated
 from datasets.limits import Conflicts, NotNegative, OneOf, Positive, Similarity, Within, out_of_order
 from methods.clims.config import (
     CLIMS_TRAIN,
-    IRN_FROZEN_STAGES,
     NANO_CLIP,
     NANO_GUIDED,
     RESNET50,
@@ -139,7 +138,6 @@ PRESETS = {
     "paper": CaClConfig(
         RESNET50,
         classifier=RESNET50_CLASSIFIER,
-        classifier_frozen_stages=IRN_FROZEN_STAGES,
         classifier_fixed_statistics=True,
         train=CA_CL_TRAIN,
         refiner=RefinerConfig("irn", irn=IRN["paper"]),

@@ -47,7 +47,8 @@ class GuidedConfig(MethodConfig):
     initialisation: "classifier", a CAM classifier trained with `classifier` (CLIMS's code), or "backbone", the
                     pretrained backbone and a new classifier
     classifier:     training of that classifier; as `cam`'s, the artifact is shared with it
-    classifier_frozen_stages: first stages of the backbone that this training leaves as they are; null: the backbone's
+    classifier_frozen_stages: first stages of the backbone that this training leaves as they are; null: the backbone's.
+                    3: as in IRNet, which detaches the features after layer2
     classifier_fixed_statistics: whether its batch normalisations keep their statistics (IRNet)
     composition:    what regions are multiplied with, "normalised" or "pixels" (`methods.clims.regions`)
     activation:     of the maps at inference: "relu" (the reference code) or "sigmoid" (as in training)
@@ -134,8 +135,6 @@ class GuidedCamConfig(CamStageConfig):
 
 RESNET50 = BackboneConfig("resnet50", "torchvision/resnet50", 16, frozen_stages=1)
 """First convolution and its normalisation frozen, as in CLIMS's code."""
-IRN_FROZEN_STAGES = 3
-"""IRNet's classifier detaches the features after layer2, so nothing up to there learns."""
 _IRN_RECIPE = Recipe(crop=512, resize_long=(320, 640))
 RESNET50_CLASSIFIER = TrainConfig(
     iterations=5 * (VOC_IMAGES // 16),
@@ -146,7 +145,7 @@ RESNET50_CLASSIFIER = TrainConfig(
     bias_multiplier=1.0,
     recipe=_IRN_RECIPE,
 )
-"""IRNet's CAM classifier, which CLIMS starts from."""
+"""The CAM classifier that CLIMS starts from: IRNet's, of which all but the first convolution learns."""
 CLIMS_TRAIN = TrainConfig(
     iterations=15 * (VOC_IMAGES // 16),
     batch_size=16,
@@ -183,7 +182,6 @@ PRESETS = {
         RESNET50,
         text=replace(CLIMS_TEXT, names=("person=player",)),
         classifier=RESNET50_CLASSIFIER,
-        classifier_frozen_stages=IRN_FROZEN_STAGES,
         classifier_fixed_statistics=True,
         train=CLIMS_TRAIN,
         refiner=RefinerConfig(

@@ -184,7 +184,8 @@ class SegmenterConfig:
           head of that backbone), aspp (V2)
     head_dilation: of V1's heads, in cells (12 as published, at stride 8 and 321 pixels or more)
     head_norm: batch normalisation in V1's head; as published there is none, and a new head then needs
-               thousands of iterations, which the nano scale does not have
+               thousands of iterations, which the nano scale does not have. With largefov_resnet38d: the head of
+               SEAM's code, in place of MCTformer's
     init: what the weights have seen; "coco-masks" is flagged on the leaderboard as having seen pixel masks
     loss_scales: factors on the crop at which the network learns besides 1; with any, at the pixelwise maximum
                over all too (the reference V2 on ResNet-101: 0.75 and 0.5)

@@ -33,11 +33,8 @@ class Lpcam(Method):
         classify = classify_stage(PLAIN, training, config.classifier_checkpoint)
         plain, scores = cam_stages(PLAIN, classify, config, shared)
         plain = replace(plain, name="cam_plain", scored_as="cam_plain", fixed_threshold=config.cam_threshold)
-        # Mirrored features are added before they are compared, where plain maps are added afterwards.
-        inference = shared.inference or config.inference
-        straight = replace(shared, inference=replace(inference, flip=False))
-        settings = LpcamStageConfig(inference=inference, mirrored=inference.flip, **asdict(config.prototypes))
-        cam, _ = cam_stages(NETWORK, classify, config, straight, settings)
+        settings = LpcamStageConfig(inference=config.inference, **asdict(config.prototypes))
+        cam, _ = cam_stages(NETWORK, classify, config, shared, settings)
         cam = replace(cam, inputs={**cam.inputs, "cam": plain.name}, seeded=True)
         after = stages_after_cam(cam, config.refiner, config.segmenter, shared)
         return [classify, plain, cam, scores, *after]

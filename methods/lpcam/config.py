@@ -15,9 +15,8 @@ from methods.layers.config import (
     SegmenterConfig,
     TrainConfig,
 )
-from methods.refiners import IRN
+from methods.refiners import IRN, PSA
 from methods.refiners.config import RefinerConfig
-from methods.refiners.irn.config import IrnConfig
 from methods.segmenters import SEGMENTERS
 
 
@@ -67,7 +66,7 @@ class LpcamConfig(MethodConfig):
 class LpcamStageConfig(CamStageConfig):
     """What the maps depend on, besides the trained network and its plain CAMs; see `PrototypeConfig`.
 
-    mirrored: add the mirrored image's features before they are compared
+    With `inference.flip` the mirrored image's features are added before they are compared.
     """
 
     threshold: float
@@ -77,17 +76,16 @@ class LpcamStageConfig(CamStageConfig):
     context_probability: float
     context_least: float
     images_per_class: int
-    mirrored: bool
 
 
-def lpcam_irn(irn: IrnConfig) -> RefinerConfig:
-    """IRNet with the thresholds of LPCAM's code."""
-    irn = replace(irn, confident_foreground=0.45, confident_background=0.25, background_threshold=0.35)
-    return RefinerConfig("irn", irn=irn)
+def lpcam_irn(key: str) -> RefinerConfig:
+    """IRNet with the thresholds of LPCAM's code; key: of the preset."""
+    irn = replace(IRN[key], confident_foreground=0.45, confident_background=0.25, background_threshold=0.35)
+    return RefinerConfig("irn", psa=PSA[key], irn=irn)
 
 
 _TRAIN = TrainConfig(
-    iterations=5 * presets.VOC_IMAGES // 16,
+    iterations=5 * (presets.VOC_IMAGES // 16),
     batch_size=16,
     learning_rate=0.1,
     momentum=1e-4,
@@ -102,7 +100,7 @@ PRESETS = {
         presets.NANO_BACKBONE,
         presets.NANO_TRAIN,
         inference=presets.NANO_INFERENCE,
-        refiner=lpcam_irn(IRN["nano"]),
+        refiner=lpcam_irn("nano"),
         segmenter=SEGMENTERS["nano"],
     ),
     "small": LpcamConfig(
@@ -110,7 +108,7 @@ PRESETS = {
         presets.SMALL_TRAIN,
         PrototypeConfig(images_per_class=100),
         presets.SMALL_INFERENCE,
-        refiner=lpcam_irn(IRN["small"]),
+        refiner=lpcam_irn("small"),
         segmenter=SEGMENTERS["small"],
     ),
     "paper": LpcamConfig(
@@ -120,16 +118,16 @@ PRESETS = {
         _TRAIN,
         PrototypeConfig(images_per_class=100),
         CamInferenceConfig(scales=(1.0, 0.5, 1.5, 2.0)),
-        refiner=lpcam_irn(IRN["paper"]),
+        refiner=lpcam_irn("paper"),
         segmenter=_SEGMENTER,
     ),
 }
 _PAPER = PRESETS["paper"]
 PRESETS[presets.COCO] = replace(
     _PAPER,
-    train=replace(_TRAIN, iterations=5 * presets.COCO_IMAGES // 16),
+    train=replace(_TRAIN, iterations=5 * (presets.COCO_IMAGES // 16)),
     prototypes=PrototypeConfig(0.25, 20, context_probability=0.5, context_least=0.0, images_per_class=100),
-    refiner=lpcam_irn(IRN[presets.COCO]),
+    refiner=lpcam_irn(presets.COCO),
     segmenter=replace(
         SEGMENTERS[presets.COCO],
         train=replace(SEGMENTERS[presets.COCO].train, batch_size=10, learning_rate=2e-4),

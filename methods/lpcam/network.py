@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from safetensors.torch import load_file, save_file
 
 from datasets.base import Sample
 from methods.artifacts import CamReader
-from methods.base import StageContext
+from methods.base import ForwardPass, Inputs, StageContext
 from methods.cam.network import PlainCam
 from methods.layers.cam import resize
 from methods.layers.cam_inference import write_multi_scale_cams
+from methods.layers.forward_passes import multi_scale_cams
 from methods.layers.networks.backbones import Backbone
 from methods.lpcam.config import LpcamStageConfig
 from methods.lpcam.prototypes import (
@@ -53,9 +55,20 @@ class LpcamNetwork(PlainCam):
             context,
             lambda images: network.maps(images, settings),
             network.normalisation,
-            settings.inference,
+            replace(settings.inference, flip=False),
             normalised=cls.to_unit,
         )
+
+    @classmethod
+    def profile_cam(
+        cls, settings: LpcamStageConfig, inputs: Inputs, classes: int, size: tuple[int, int]
+    ) -> list[ForwardPass]:
+        network = cls.build(inputs["weights"].network, classes).eval()
+        covers = "with mirrored features; " if settings.inference.flip else ""
+        straight = replace(settings.inference, flip=False)
+        return [
+            multi_scale_cams(cls.title, network, lambda m, x: m.maps(x, settings), straight, size, covers)
+        ]
 
     @torch.inference_mode()
     def find_prototypes(self, context: StageContext, settings: LpcamStageConfig) -> None:
@@ -116,7 +129,7 @@ class LpcamNetwork(PlainCam):
 
     def maps(self, images: torch.Tensor, settings: LpcamStageConfig) -> torch.Tensor:
         features = self.backbone(images)
-        if settings.mirrored:
+        if settings.inference.flip:
             features = features + self.backbone(images.flip(-1)).flip(-1)
         return prototype_maps(features, self.foreground, self.context)
 

@@ -149,8 +149,11 @@ def fusion_loss(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tenso
 
     logits: (B, C + 1, H, W); labels, weights: (B, 2, H, W), as in `Evidence`
     """
-    each = [F.cross_entropy(logits, own, reduction="none") for own in labels.unbind(1)]
-    return (torch.stack(each, 1) * weights).sum() / weights.sum().clamp_min(1e-6)
+    total, share = logits.new_zeros(()), logits.new_zeros(())
+    for own, weight in zip(labels.unbind(1), weights.unbind(1)):
+        total = total + (F.cross_entropy(logits, own, reduction="none") * weight).sum()
+        share = share + weight.contiguous().sum()
+    return total / share.clamp_min(1e-6)
 
 
 def fused_labels(logits: torch.Tensor, present: Sequence[int]) -> torch.Tensor:

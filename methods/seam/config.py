@@ -108,6 +108,7 @@ PRESETS = {
             SEGMENTERS["paper"],
             backbone=replace(presets.RESNET38D, frozen_stages=0, freeze_bn=False),
             head="largefov_resnet38d",
+            head_norm=True,
             train=TrainConfig(
                 iterations=20000,
                 batch_size=10,
@@ -115,12 +116,11 @@ PRESETS = {
                 momentum=0.9,
                 weight_decay=5e-4,
                 head_multiplier=10.0,
-                bias_multiplier=1.0,
-                recipe=Recipe(crop=448, scale=(0.5, 1.5), brightness=0.04, saturation=0.04, hue=0.03),
+                recipe=Recipe(crop=448, scale=(0.5, 1.5), brightness=0.04, saturation=0.04, hue=0.056),
             ),
             loss_scales=(),
             test_scales=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75),
-            test_crf=CrfConfig(1, 3.0, 3.0, 80.0, 13.0, 10.0),
+            test_crf=CrfConfig(1, 3.0, 3.0, 32.0, 13.0, 10.0),
         ),
     ),
 }

@@ -36,8 +36,9 @@ def network_names(state: Mapping[str, torch.Tensor], settings: SegmenterConfig) 
 
 
 def _require(settings: SegmenterConfig, of: str, backbone: str, head: str) -> None:
-    if (settings.backbone.name, settings.head) != (backbone, head):
+    if (settings.backbone.name, settings.head, settings.head_norm) != (backbone, head, False):
         raise MethodError(
-            f"the checkpoint is of {of}, and not of {settings.backbone.name} with head {settings.head}; "
-            f"set segmenter.backbone.name={backbone} segmenter.head={head}"
+            f"the checkpoint is of {of}, and not of {settings.backbone.name} with head {settings.head}"
+            f"{', normalised' if settings.head_norm else ''}; "
+            f"set segmenter.backbone.name={backbone} segmenter.head={head} segmenter.head_norm=false"
         )

@@ -20,6 +20,7 @@ from benchmark.check.reference import Reference
 from benchmark.check.sections import record_section
 from benchmark.cli import main
 from benchmark.config import compose
+from datasets.files.sealed import read_sealed, sealed
 from datasets.recipe import Normalisation
 from methods.cam.network import PlainCam
 from methods.refiners import threshold
@@ -29,11 +30,6 @@ from tests.helpers.toys import Toy
 METHOD = ["cam"]
 
 
-def one_core(patch: pytest.MonkeyPatch) -> None:
-    """Half the runs of a spread, and no threads that wait for each other."""
-    patch.setattr(benchmark.check.sections, "usable_cores", lambda: 1)
-
-
 def record(folder: Path, device: str) -> tuple[str, ...]:
     """Options of a check whose reference is recorded by this call, in both tiers."""
     options = (
@@ -41,9 +37,8 @@ def record(folder: Path, device: str) -> tuple[str, ...]:
         *(f"dataset.root={folder / 'data'}", "dataset.train=24", "dataset.val=12", "dataset.subset=12"),
         *(f"runtime.store={folder / 'store'}", "method.cam.refiner.name=par", *sizes(METHOD)),
     )
-    arguments = ["benchmark", "check", "--update", "--train", "--seeds", "0,1", *options]
+    arguments = ["benchmark", "check", "--update", "--train", "--seeds", "0", *options]
     with pytest.MonkeyPatch.context() as patch:
-        one_core(patch)
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         patch.setattr(sys, "argv", arguments)
         with pytest.raises(SystemExit) as exit_:
@@ -57,23 +52,39 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     return record(tmp_path_factory.mktemp("check"), "cpu")
 
 
-def test_a_spread_is_measured_on_one_thread_and_on_all_cores(monkeypatch, tmp_path):
+@pytest.mark.parametrize(("cores", "most"), [(1, 2), (3, 3)])
+def test_a_spread_is_measured_on_one_thread_and_on_several(monkeypatch, tmp_path, cores, most):
+    """In one process: threads of several follow from their number."""
     seen, before = [], torch.get_num_threads()
 
     def measured(config, reference, device, tier, seed):
-        seen.append((device, tier, seed, torch.get_num_threads()))
+        seen.append((device, tier, seed, torch.get_num_threads(), config.runtime.processes))
         return {}
 
-    monkeypatch.setattr(benchmark.check.sections, "usable_cores", lambda: 3)
+    monkeypatch.setattr(benchmark.check.sections, "usable_cores", lambda: cores)
     monkeypatch.setattr(benchmark.check.sections, "measure", measured)
     for tier in (1, 2):
         reference = Reference(tmp_path / "reference.json")
         record_section(compose(METHOD), reference, "cpu", tier, [4, 5], adding=False)
     assert seen == [
-        ("cpu", 1, 0, before),
-        *(("cpu", 2, seed, threads) for seed in (4, 5) for threads in (1, 3)),
+        ("cpu", 1, 0, before, 0),
+        *(("cpu", 2, seed, threads, 1) for seed in (4, 5) for threads in (1, most)),
     ]
     assert torch.get_num_threads() == before
+
+
+def test_a_spread_on_a_gpu_is_that_of_its_algorithms(monkeypatch, tmp_path):
+    seen = []
+
+    def measured(config, reference, device, tier, seed):
+        seen.append((seed, config.runtime.deterministic, torch.are_deterministic_algorithms_enabled()))
+        return {}
+
+    monkeypatch.setattr(benchmark.check.sections, "measure", measured)
+    before = torch.are_deterministic_algorithms_enabled()
+    record_section(compose(METHOD), Reference(tmp_path / "r.json"), "cuda", 2, [0, 1], adding=False)
+    assert seen == [(0, True, True), (0, False, False), (1, True, True), (1, False, False)]
+    assert torch.are_deterministic_algorithms_enabled() == before
 
 
 def reference_of(recorded: tuple[str, ...]) -> Path:
@@ -167,7 +178,7 @@ def test_a_planted_fault_is_found(recorded, command_line, monkeypatch, tmp_path,
     plant(monkeypatch)
     done = command_line("check", *recorded, "--tier", "1", "--junit", tmp_path / "check.xml")
     assert done.code == 1
-    assert "0 differ" not in done.out
+    assert ", 0 differ" not in done.out
     cases = ElementTree.parse(tmp_path / "check.xml").getroot().iter("testcase")
     assert where in {case.get("name") for case in cases if case.find("failure") is not None}
 
@@ -207,9 +218,9 @@ def test_what_is_not_recorded_is_said(recorded, command_line, third_party):
 
 def test_numbers_without_their_weights_are_no_pass(recorded, command_line, tmp_path):
     copy = copied(recorded, tmp_path)
-    content = json.loads(copy.read_text())
+    content = read_sealed(copy)
     del content["weights"]["cam/classify"]
-    copy.write_text(json.dumps(content))
+    copy.write_text(json.dumps(sealed(content)))
     done = command_line("check", *recorded, "--reference", copy, "--junit", tmp_path / "check.xml")
     assert done.code == 1
     assert "cam: failed: no recorded weights of classify" in done.out
@@ -218,9 +229,40 @@ def test_numbers_without_their_weights_are_no_pass(recorded, command_line, tmp_p
     assert [suite.get("errors") for suite in suites] == ["1", "0"]
 
 
+def test_damaged_weights_are_no_pass(recorded, command_line, tmp_path):
+    copy = copied(recorded, tmp_path)
+    weights = copy.with_suffix("") / read_sealed(copy)["weights"]["cam/classify"]
+    flipped = bytearray(weights.read_bytes())
+    flipped[-1] ^= 1
+    weights.write_bytes(flipped)
+    done = command_line("check", *recorded, "--reference", copy, "--tier", "1")
+    assert done.code != 0
+    assert (
+        f"{weights.name}: recorded weights are damaged; restore them with git checkout" in done.out + done.err
+    )
+
+
+def test_a_new_setting_is_refreshed_and_keeps_the_spread(recorded, command_line, tmp_path):
+    copy = copied(recorded, tmp_path)
+    content = read_sealed(copy)
+    for tier in (1, 2):
+        del content["baselines"][f"cpu/tier {tier}"]["cam"]["settings"]["background_threshold"]
+    copy.write_text(json.dumps(sealed(content)))
+    done = command_line("check", *recorded, "--reference", copy, "--refresh")
+    assert done.code == 0, done.out + done.err
+    assert done.out.count("method.cam.background_threshold=0.2 added") == 1
+    assert read_sealed(copy) == read_sealed(reference_of(recorded))
+    changed = command_line(
+        "check", *recorded, "--reference", copy, "--refresh", "method.cam.train.iterations=3"
+    )
+    assert changed.code == 2
+    assert "method.cam.train.iterations=" in changed.err
+    assert read_sealed(copy) == read_sealed(reference_of(recorded))
+
+
 def test_nothing_compared_is_no_pass(recorded, command_line, tmp_path):
-    content = json.loads(reference_of(recorded).read_text()) | {"baselines": {}}
-    (tmp_path / "empty.json").write_text(json.dumps(content))
+    content = read_sealed(reference_of(recorded)) | {"baselines": {}}
+    (tmp_path / "empty.json").write_text(json.dumps(sealed(content)))
     done = command_line("check", *recorded, "--reference", tmp_path / "empty.json")
     assert done.code == 1
     assert "cpu · tier 1: no reference in" in done.out
@@ -241,12 +283,11 @@ def copied(recorded: tuple[str, ...], folder: Path) -> Path:
     return copy
 
 
-def test_new_weights_leave_no_numbers_of_the_old_ones(recorded, command_line, monkeypatch, tmp_path):
+def test_new_weights_leave_no_numbers_of_the_old_ones(recorded, command_line, tmp_path):
     """Tier 2 alone is recorded here, which has no use for the weights."""
-    one_core(monkeypatch)
     copy = copied(recorded, tmp_path)
     options = [*recorded, "--reference", str(copy), "method.cam.train.iterations=2"]
-    done = command_line("check", *options, "--update", "--train", "--tier", "2", "--seeds", "0,1")
+    done = command_line("check", *options, "--update", "--train", "--tier", "2", "--seeds", "0")
     assert done.code == 0, done.out + done.err
     assert "cpu · tier 1: dropped, made with the former weights: cam; record them with check" in done.out
     old, new = (json.loads(file.read_text()) for file in (reference_of(recorded), copy))
@@ -271,7 +312,7 @@ def test_an_interrupted_recording_leaves_no_weights(recorded, command_line, monk
 
     monkeypatch.setattr(benchmark.check.sections, "measure", interrupted)
     options = [*recorded, "--reference", str(copy), "method.cam.train.iterations=2"]
-    done = command_line("check", *options, "--update", "--train", "--tier", "2", "--seeds", "0,1")
+    done = command_line("check", *options, "--update", "--train", "--tier", "2", "--seeds", "0")
     assert done.code == 130
     assert weights() == before
     assert copy.read_text() == reference_of(recorded).read_text()
@@ -294,9 +335,9 @@ def test_other_data_and_part_of_the_numbers_is_one_line(recorded, command_line, 
 def test_update_says_what_changed(recorded, command_line, monkeypatch, tmp_path):
     original, copy = reference_of(recorded), copied(recorded, tmp_path)
     skipped_refinement(monkeypatch)
-    content = json.loads(copy.read_text())
+    content = read_sealed(copy)
     content["baselines"]["cpu/tier 1"]["cam"]["runs"][0]["torch"] = "2.0.0"
-    copy.write_text(json.dumps(content))
+    copy.write_text(json.dumps(sealed(content)))
     there = [*recorded, "--reference", str(copy), "--tier", "1"]
     done = command_line("check", *there, "--update")
     assert done.code == 0
@@ -314,8 +355,10 @@ def test_update_says_what_changed(recorded, command_line, monkeypatch, tmp_path)
     [
         (["--train"], "--train records new weights"),
         (["--update", "--measure-spread"], "give one of them"),
+        (["--update", "--refresh"], "give one of them"),
+        (["--refresh", "--junit", "x.xml"], "--junit reports a comparison"),
         (["--update", "--junit", "x.xml"], "--junit reports a comparison"),
-        (["--update", "--seeds", "3"], "a spread takes at least 2 seeds"),
+        (["--update", "--seeds", "3"], "--seeds 3: seed 0 is what check compares"),
         (["--tier", "3"], "unknown tier '3'"),
         (["--device", "tpu"], "unknown device 'tpu'"),
         (["--reference", "nowhere.json"], "--reference nowhere.json: no such file"),

@@ -26,7 +26,11 @@ def test_estimates_are_no_less_and_no_more_than_four_times(command_line: Command
             artifact = plan.store.find(planned.stage.name, planned.key)
             assert artifact is not None
             kinds.add(planned.stage.yields)
-            real, estimate = artifact.bytes, disk_estimate(plan, planned)
+            # pictures of a few examples do not grow with the data
+            sizes_of = {
+                name: f["bytes"] for name, f in artifact.manifest["files"].items() if "pictures/" not in name
+            }
+            real, estimate = sum(sizes_of.values()), disk_estimate(plan, planned)
             most = 8 if planned.stage.yields == Kind.WEIGHTS else 4  # the former by scale alone
             if not real <= estimate <= most * real:
                 wrong.append((run.method.name, planned.stage.name, real, round(estimate)))

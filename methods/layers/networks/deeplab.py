@@ -64,6 +64,28 @@ class LargeFOVResNet38d(nn.Sequential):
             nn.init.xavier_uniform_(convolution.weight)  # type: ignore[arg-type]
 
 
+class NormalisedLargeFOVResNet38d(nn.Sequential):
+    """V1's head on ResNet-38d in SEAM's code: a 3x3 convolution of dilation 12, a 1x1, the classifier; normalised.
+
+    As there, weights start He-normal by their outputs.
+    """
+
+    def __init__(self, channels: int, outputs: int, width: int, dilation: int = 12) -> None:
+        super().__init__(
+            nn.Conv2d(channels, width, 3, padding=dilation, dilation=dilation, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(width, width, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.5),
+            nn.Conv2d(width, outputs, 1),
+        )
+        for module in self:
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
 class ASPP(nn.Module):
     """V2's head: 3x3 convolutions of dilation 6, 12, 18 and 24 side by side, summed."""
 
@@ -93,7 +115,8 @@ class DeepLab(nn.Module):
         elif config.head == "largefov_single":
             self.head = nn.Sequential(nn.Conv2d(channels, outputs, 3, padding=dilation, dilation=dilation))
         elif config.head == "largefov_resnet38d":
-            self.head = LargeFOVResNet38d(channels, outputs, 512 // divisor, dilation)
+            build = NormalisedLargeFOVResNet38d if config.head_norm else LargeFOVResNet38d
+            self.head = build(channels, outputs, 512 // divisor, dilation)
         elif config.head == "aspp":
             self.head = ASPP(channels, outputs)
         else:

@@ -159,7 +159,7 @@ def test_the_unified_protocol_sets_the_shared_parts():
         ("method.eps.segmenter.head=asp", ["method.eps.segmenter.head=asp: did you mean 'aspp'?"]),
         ("method.eps.backbone.name=resnet38", ["did you mean 'resnet38d'?", "timm/<name>"]),
         ("protocol.refiner.background_threshold=-1", ["protocol.refiner.background_threshold=-1.0"]),
-        ("dataset.train=-3", ["dataset.train=-3: must be at least 1"]),
+        ("dataset.train=-3", ["dataset.train=-3: must be in [1, 1000000]"]),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_it(override, words):
@@ -212,7 +212,7 @@ def test_cocos_recipes():
     assert (eps.train.recipe.crop, eps.train.recipe.resize_long) == (321, (256, 448))
     assert (eps.segmenter.backbone.name, eps.segmenter.head) == ("vgg16", "aspp")
     images = OFFICIAL["train"]
-    assert ca_cl.train.iterations == 20 * images // 16
+    assert ca_cl.train.iterations == 20 * (images // 16)
     assert ca_cl.segmenter == DEEPLAB_V2_IMAGENET
     assert ca_cl.segmenter.train.iterations == 100000
     weights = clims.weights

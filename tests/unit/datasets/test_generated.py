@@ -143,8 +143,8 @@ def test_concurrent_and_interrupted_preparation(
 @pytest.mark.parametrize(
     ("settings", "use", "message"),
     [
-        ({"train": 0}, lambda data: data, r"^dataset\.train=0: must be at least 1$"),
-        ({"val": 0}, lambda data: data, r"^dataset\.val=0: must be at least 1$"),
+        ({"train": 0}, lambda data: data, r"^dataset\.train=0: must be in \[1, 1000000\]$"),
+        ({"val": 0}, lambda data: data, r"^dataset\.val=0: must be in \[1, 1000000\]$"),
         ({"seed": -1}, lambda data: data, r"^dataset\.seed=-1: must be at least 0$"),
         ({}, lambda data: data.ids("test"), "no split 'test'"),
         ({"train": 1, "val": 1}, lambda data: data.sample("x"), "no sample 'x'"),

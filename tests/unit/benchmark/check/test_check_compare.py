@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -13,12 +15,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from benchmark.check.compare import FACTOR, Difference, compare, reproducibility, tight_tolerance, unrecorded
-from benchmark.check.reference import Baseline, Reference, Run, as_recorded, load
-from benchmark.check.sections import Section, drop_outdated
+from benchmark.check.compare import (
+    FACTOR,
+    RELATIVE_FLOOR,
+    SEED_FACTOR,
+    Difference,
+    compare,
+    reproducibility,
+    require_spread,
+    tight_tolerance,
+    unrecorded,
+)
+from benchmark.check.reference import Baseline, Reference, Run, as_recorded, load, shared_settings
+from benchmark.check.sections import Section, drop_outdated, refresh
 from benchmark.check.show import write_junit
 from benchmark.check.tiers import ITERATIONS, NO_REFERENCE, Outcome, mean_of, shortened
 from benchmark.check.weights import pack, unpack
+from benchmark.config import RunConfig, compose, plain
 from benchmark.failures import ConfigError
 from methods.layers.config import TrainConfig
 from methods.registry import all_methods
@@ -32,7 +45,7 @@ def run(value: float | None, seed: int = 0, threads: int = 1, name: str = MIOU) 
 
 
 def failing(runs: list[Run], values: dict[str, float | None], tier: int) -> list[str]:
-    return [d.name for d in compare(runs, values, tier) if d.fails]
+    return [d.name for d in compare(runs, values, tier, seed=0) if d.fails]
 
 
 @pytest.mark.parametrize(("value", "wrong"), [(0.5, False), (0.5009, False), (0.4985, True), (0.502, True)])
@@ -65,27 +78,63 @@ def test_new_numbers_are_named_not_compared():
     assert unrecorded([run(0.5)], values) == [IOU]
 
 
-def test_tier_2_passes_within_the_measured_spread():
-    runs = [run(v, seed) for seed, v in enumerate([0.30, 0.32, 0.34, 0.36])]
-    spread = np.std([0.30, 0.32, 0.34, 0.36], ddof=1)
-    (found,) = compare(runs, {MIOU: 0.33}, 2)
-    assert found.reference == pytest.approx(0.33)
+def recorded(*by_seed: list[float]) -> list[Run]:
+    """Runs of seeds 0, 1, ..., each under other threads."""
+    return [run(v, seed, threads) for seed, values in enumerate(by_seed) for threads, v in enumerate(values)]
+
+
+def test_tier_2_compares_a_seed_with_its_own_runs():
+    """Whatever other seeds do: they tell only how far runs of one seed are apart."""
+    runs = recorded([0.29, 0.31], [0.49, 0.51], [0.69, 0.71])
+    spread = np.std([-0.01, 0.01], ddof=1)
+    (found,) = compare(runs, {MIOU: 0.3}, 2, seed=0)
+    assert found.reference == pytest.approx(0.30)
     assert found.tolerance == pytest.approx(FACTOR * spread)
-    assert not failing(runs, {MIOU: 0.33 + 2.7 * spread}, 2)
-    assert failing(runs, {MIOU: 0.33 + 2.9 * spread}, 2)
+    assert found.runs == 2
+    for seed, mean in enumerate([0.3, 0.5, 0.7]):
+        for factor, wrong in ((0.98, False), (1.02, True)):
+            (found,) = compare(runs, {MIOU: mean + factor * FACTOR * spread}, 2, seed)
+            assert found.fails == wrong
+
+
+@pytest.mark.parametrize("method_miou", [0.2, 0.25, 0.4, 0.85])
+def test_tier_2_finds_two_percent_where_a_seed_repeats_itself(method_miou):
+    runs = recorded([method_miou, method_miou], [0.3, 0.3001])
+    (found,) = compare(runs, {MIOU: 0.98 * method_miou}, 2, seed=0)
+    assert found.fails
+    (found,) = compare(
+        runs, {MIOU: (1 - 0.9 * min(RELATIVE_FLOOR, 0.005 / method_miou)) * method_miou}, 2, seed=0
+    )
+    assert not found.fails
 
 
 def test_tier_2_is_never_tighter_than_tier_1():
-    assert not failing([run(0.5, 0), run(0.5, 1)], {MIOU: 0.5005}, 2)
+    (found,) = compare(recorded([0.01, 0.01], [0.02, 0.02]), {MIOU: 0.0109}, 2, seed=0)
+    assert not found.fails
+    assert found.tolerance == tight_tolerance(MIOU, 0.01)
 
 
-def test_tier_2_needs_a_spread():
+@pytest.mark.parametrize("runs", [recorded([0.5], [0.6]), recorded([], [0.5, 0.6])])
+def test_tier_2_needs_a_spread_and_runs_of_the_seed(runs):
     with pytest.raises(ConfigError, match="measure-spread"):
-        compare([run(0.5, 0, threads=1), run(0.5, 0, threads=2)], {MIOU: 0.5}, 2)
+        require_spread(runs, 0)
+    require_spread(recorded([0.5, 0.6]), 0)
 
 
 def test_numbers_that_come_and_go_are_left_out_of_tier_2():
-    assert compare([run(None, 0), run(0.4, 1)], {MIOU: 0.1}, 2) == []
+    assert compare([run(None, 0), run(0.4, 0, 2)], {MIOU: 0.1}, 2, seed=0) == []
+
+
+def test_a_changed_random_stream_is_told_from_changed_results():
+    runs = recorded([0.30, 0.301], [0.32, 0.321], [0.28, 0.281])
+    limit = SEED_FACTOR * reproducibility({0: [0.30, 0.301], 1: [0.32, 0.321], 2: [0.28, 0.281]})
+    for size, alike in ((0.9, True), (1.1, False)):
+        (found,) = compare(runs, {MIOU: 0.3005 + size * limit}, 2, seed=0)
+        assert found.fails
+        assert found.is_as_another_seed == alike
+    (gone,) = compare(runs, {}, 2, seed=0)
+    assert gone.fails
+    assert not gone.is_as_another_seed
 
 
 @given(st.integers(2, 6), st.integers(2, 4), st.integers(0, 2**32 - 1))
@@ -95,13 +144,12 @@ def test_the_spread_is_that_of_a_one_way_analysis_of_variance(seeds, conditions,
     within = values.var(axis=1, ddof=1).mean()
     between = conditions * values.mean(axis=1).var(ddof=1)
     expected = np.sqrt((between - within) / conditions + within)
-    labels = np.repeat(np.arange(seeds), conditions).tolist()
-    assert reproducibility(values.ravel().tolist(), labels) == pytest.approx(expected)
+    assert reproducibility(dict(enumerate(values.tolist()))) == pytest.approx(expected)
 
 
 def test_equal_repetitions_do_not_shrink_the_spread():
-    once = reproducibility([1.0, 2.0, 4.0], [0, 1, 2])
-    assert reproducibility([1.0, 2.0, 4.0] * 3, [0, 1, 2] * 3) == pytest.approx(once)
+    once = reproducibility({0: [1.0], 1: [2.0], 2: [4.0]})
+    assert reproducibility({0: [1.0] * 3, 1: [2.0] * 3, 2: [4.0] * 3}) == pytest.approx(once)
 
 
 def test_a_reference_is_read_as_it_was_written(tmp_path):
@@ -116,6 +164,18 @@ def test_a_reference_is_read_as_it_was_written(tmp_path):
     written.save()
     assert load(written.path) == written
     assert runs[1].values == {MIOU: 0.123457, IOU: None}
+
+
+@pytest.mark.parametrize(("old", "new"), [("0.25", "0.35"), ('"nano"', '"bano"'), ("0.25", "0.25,")])
+def test_a_damaged_reference_is_said_and_not_used(tmp_path, old, new):
+    Reference(
+        tmp_path / "r.json", {"scale": "nano"}, baselines={"cpu/tier 1": {"m": Baseline({}, [run(0.25)])}}
+    ).save()
+    text = (tmp_path / "r.json").read_text()
+    assert old in text
+    (tmp_path / "r.json").write_text(text.replace(old, new))
+    with pytest.raises(ConfigError, match=r"--reference .*r\.json: cannot be read \(.*\); restore it"):
+        load(tmp_path / "r.json")
 
 
 def test_only_weights_that_the_file_listed_are_removed(tmp_path):
@@ -175,6 +235,58 @@ def test_a_run_under_the_same_conditions_replaces_the_former():
     baseline = Baseline({}, [run(0.1), run(0.2, threads=2)])
     baseline.add(run(0.3))
     assert [(r.threads, r.values[MIOU]) for r in baseline.runs] == [(2, 0.2), (1, 0.3)]
+    for other in ({"instructions": "AVX2"}, {"deterministic": False}):
+        baseline.add(replace(run(0.4), **other))
+    assert len(baseline.runs) == 4
+
+
+def refreshed(
+    reference: Reference, config: RunConfig, *differences: Difference, status: str = "done"
+) -> list[str]:
+    found = Section("cpu", 1, outcomes={"cam": Outcome(status)}, differences={"cam": list(differences)})
+    return refresh(config, reference, [found])
+
+
+def of_former_settings(path: Path, config: RunConfig) -> Reference:
+    """A reference without a setting that `cam` and the evaluation have now, and with one that is gone."""
+    settings, shared = plain(config.method["cam"]), shared_settings(config)
+    del settings["background_threshold"], shared["evaluation"]["held_out"]
+    runs = {"cam": Baseline({**settings, "gone": 1}, [run(0.5)])}
+    return Reference(path, shared, baselines={"cpu/tier 1": runs})
+
+
+def test_new_settings_are_recorded_where_the_numbers_agree(tmp_path):
+    config = compose(["cam"])
+    reference = of_former_settings(tmp_path / "r.json", config)
+    assert reference.other_values(config) == []
+    said = refreshed(reference, config, Difference(MIOU, 0.5, 0.5, 0.001, 1))
+    value = config.method["cam"].background_threshold
+    assert said == [f"method.cam.background_threshold={value} added", "method.cam.gone=1 removed"]
+    baseline = reference.baselines["cpu/tier 1"]["cam"]
+    assert baseline.settings == plain(config.method["cam"])
+    assert baseline.runs == [run(0.5)]
+    assert reference.configuration == shared_settings(config)
+    assert refreshed(reference, config) == []
+
+
+@pytest.mark.parametrize(("value", "status"), [(0.6, "done"), (0.5, "failed"), (0.5, "not run")])
+def test_nothing_is_refreshed_where_a_number_differs(tmp_path, value, status):
+    config = compose(["cam"])
+    reference = of_former_settings(tmp_path / "r.json", config)
+    before = copy.deepcopy(reference)
+    with pytest.raises(ConfigError, match="cam does not give the numbers recorded of cpu/tier 1"):
+        refreshed(reference, config, Difference(MIOU, 0.5, value, 0.001, 1), status=status)
+    assert reference == before
+
+
+def test_a_setting_of_another_value_is_not_new(tmp_path):
+    reference = of_former_settings(tmp_path / "r.json", compose(["cam"]))
+    now = compose(["cam"], overrides=["method.cam.train.iterations=7", "evaluation.sweep_max=0.5"])
+    default = compose(["cam"]).method["cam"].train.iterations
+    assert reference.other_values(now) == [
+        "evaluation.sweep_max=0.59",
+        f"method.cam.train.iterations={default}",
+    ]
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 0}', '{"schema": 1, "baselines": 3}'])

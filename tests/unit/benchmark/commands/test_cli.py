@@ -32,7 +32,9 @@ def test_seeds():
 
 @pytest.mark.parametrize("text", ["", "a", "0,", "-1", "1.5", str(2**32)])
 def test_wrong_seeds_are_refused(text):
-    with pytest.raises(ConfigError, match=r"--seeds .*: write whole numbers from 0 separated by commas"):
+    with pytest.raises(
+        ConfigError, match=r"--seeds .*: write whole numbers from 0 to 4294967295 separated by commas"
+    ):
         parse_seeds(text)
 
 
@@ -50,7 +52,7 @@ def test_wrong_seeds_are_refused(text):
         (["run", "--dataset", "voc2012"], "voc2012 needs its folder; set dataset.root=PATH"),
         (["run", "--dataset", "voc2012", "dataset.root=/nowhere"], "voc2012: no folder /nowhere"),
         (["run", "--dataset", "folder", "dataset.root=/nowhere"], "folder: no folder /nowhere"),
-        (["run", "dataset.train=0"], "dataset.train=0: must be at least 1"),
+        (["run", "dataset.train=0"], "dataset.train=0: must be in [1, 1000000]"),
         (["report", "/nowhere"], "/nowhere: not a run folder"),
         (["predict", "--weights", "/nowhere", "--images", "."], "--weights /nowhere: no finished artifact"),
         (["predict", "--images", "."], "give either --run FOLDER"),
@@ -120,7 +122,11 @@ def test_columns_of_the_list_are_straight_however_long_a_name_is(command_line, t
 def test_the_settings_of_a_method_are_listed_with_what_there_is_to_know(command_line):
     lines = [line.strip() for line in command_line("list", "--settings", "eps").out.splitlines()]
     start = lines.index("method.eps.overlap_threshold  float, [0, 1]")
-    assert lines[start + 1 : start + 4] == ["default 0.4", "τ of Eq. 2, in [0, 1]", "source: paper: τ = .4"]
+    assert lines[start + 1 : start + 4] == [
+        "default 0.4",
+        "τ of Eq. 2, in [0, 1]",
+        "source: paper: Sec. 3.2, τ; [.3, .5] performs alike",
+    ]
 
 
 def test_settings_of_an_unknown_method_are_one_line(command_line):

@@ -312,18 +312,20 @@ def test_the_networks_of_the_paper_have_their_sizes() -> None:
     assert encoder.parameters == 87_849_216
 
 
-def test_the_classifier_is_irnets() -> None:
-    """Nothing up to layer2 learns, all statistics are kept, scales and shifts of layers 3 and 4 learn.
+@pytest.mark.parametrize(("frozen", "learning"), [(None, (1, 2, 3, 4)), (3, (3, 4))])
+def test_the_classifier_is_that_of_clims_or_irnets(frozen: int | None, learning: tuple[int, ...]) -> None:
+    """All but the first convolution learns, in IRNet nothing up to layer2; statistics are kept, scales and shifts learn.
 
     The training that follows updates statistics and trains all but the first convolution.
     """
-    config, _ = paper_scale()
+    config = replace(paper_scale()[0], classifier_frozen_stages=frozen)
     classifier = PlainCam(build_backbone(classifier_backbone(config)), 2).train()
     trunk = classifier.backbone.trunk
     before = {k: v.clone() for k, v in trunk.state_dict().items()}
     classifier(torch.randn(2, 3, 64, 64)).square().mean().backward()
     learned = {name for name, parameter in trunk.named_parameters() if parameter.grad is not None}
-    expected = {n for n, _ in trunk.named_parameters() if n.startswith(("layer3", "layer4"))}
+    layers = tuple(f"layer{number}" for number in learning)
+    expected = {n for n, _ in trunk.named_parameters() if n.startswith(layers)}
     assert learned == expected
     assert "layer3.0.bn1.weight" in learned
     assert all(torch.equal(v, before[k]) for k, v in trunk.state_dict().items())

@@ -47,6 +47,19 @@ def test_largefov_is_1024_wide_and_shrinks_with_the_miniature() -> None:
     assert widths(full.head) == [1024, 1024, 21]
 
 
+def test_resnet38ds_head_is_seams_where_it_is_normalised() -> None:
+    """4096 -> 512 -> 512 -> classes: 3x3 of dilation 12, 1x1, 1x1; the hidden ones normalised and without bias."""
+    torch.manual_seed(0)
+    network = build_segmenter(SegmenterConfig(NANO, "largefov_resnet38d", head_norm=True), classes=5)
+    kinds = [nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Dropout, nn.Conv2d]
+    assert [type(m) for m in network.head] == kinds
+    wide, narrow, last = (m for m in network.head if isinstance(m, nn.Conv2d))
+    assert (wide.kernel_size, wide.dilation, narrow.kernel_size) == ((3, 3), (12, 12), (1, 1))
+    assert [m.bias is None for m in (wide, narrow, last)] == [True, True, False]
+    expected = (2 / (9 * wide.out_channels)) ** 0.5  # He's, by the outputs
+    assert wide.weight.std().item() == pytest.approx(expected, rel=0.05)
+
+
 @pytest.mark.parametrize("frozen", [False, True])
 def test_batch_norm_is_frozen_as_set(frozen: bool) -> None:
     config = SegmenterConfig(dataclasses.replace(NANO, freeze_bn=frozen))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.testing import assert_close
 
-from datasets.base import Sample, TrainingView
+from datasets.base import IGNORE, Sample, TrainingView
 from datasets.recipe import Recipe
 from methods.artifacts import Cam, CamReader, write_cams
 from methods.base import Shared
@@ -154,6 +154,24 @@ def test_fusion_learns_each_label_by_its_weight() -> None:
     expected = (second[0, 0] + 0.5 * second[1, 0] + 0.25 * first[1, 1]) / 1.75
     assert_close(fusion_loss(logits, labels, weights), expected)
     assert fusion_loss(logits, labels, torch.zeros_like(weights)).item() == 0
+
+
+def test_where_p1_has_no_weight_it_changes_no_bit() -> None:
+    """What is learned where both agree is what it would be if P1 and the rest of P2 were not there."""
+    draw = torch.Generator().manual_seed(0)
+    logits = torch.randn(4, 3, 16, 16, generator=draw)
+    labels = torch.randint(3, (4, 2, 16, 16), generator=draw)
+    same = labels[:, 0] == labels[:, 1]
+    weight = torch.rand(4, 16, 16, generator=draw) * same
+    alone, both = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    each = torch.nn.functional.cross_entropy(
+        alone, labels[:, 1].where(same, IGNORE), ignore_index=IGNORE, reduction="none"
+    )
+    expected = (each * weight).sum() / weight.sum()
+    found = fusion_loss(both, labels, torch.stack([torch.zeros_like(weight), weight], 1))
+    expected.backward(), found.backward()
+    assert torch.equal(found, expected)
+    assert torch.equal(both.grad, alone.grad)
 
 
 def test_absent_classes_are_never_fused() -> None:
