@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.bundles.command import bundle, verify
+from benchmark.bundles.command import bundle, site, verify
 from benchmark.check.command import check
 from benchmark.commands import prepare as cli_data
 from benchmark.commands.arguments import (
@@ -217,6 +217,7 @@ app.command()(prune)
 app.command()(field)
 app.command()(bundle)
 app.command()(verify)
+app.command()(site)
 app.command(hidden=True)(record_times)
 
 

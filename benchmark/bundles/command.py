@@ -1,4 +1,4 @@
-"""The commands `bundle` and `verify`."""
+"""The commands `bundle`, `verify` and `site`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from benchmark.config import DEVICES, choose
 from benchmark.console import console
 from benchmark.failures import ConfigError, printable
 from benchmark.folders import check_writable
+
+BOARD = Path("results/leaderboard")
+Leaderboard = Annotated[Path, typer.Option(help="Folder of the accepted bundles.")]
 
 
 def bundle(
@@ -61,8 +64,20 @@ def verify(
     ] = None,
     device: Device = "auto",
     output: Annotated[Path | None, typer.Option(help="Also write the result as JSON.")] = None,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Put its small parts on the leaderboard, if it is consistent.")
+    ] = False,
+    leaderboard: Leaderboard = BOARD,
+    address: Annotated[
+        str, typer.Option(help="With --accept: where the bundle can be had, https://...")
+    ] = "",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="With --accept: in place of the submitter's former bundle.")
+    ] = False,
 ) -> None:
     """Check a bundle: do its parts agree, and with --data, are its scores those of the data set at hand?"""
+    from benchmark.bundles.accept import Acceptance
+    from benchmark.bundles.accept import accept as put
     from benchmark.bundles.contents import Bundle
     from benchmark.bundles.rerun import recomputation
     from benchmark.bundles.verify import verify as check
@@ -71,6 +86,14 @@ def verify(
     choose("device", device, DEVICES)
     if (recompute > 0) != (weights is not None):
         raise ConfigError("--recompute N and --weights FOLDER belong together; give both or neither")
+    if (address or replace) and not accept:
+        raise ConfigError("--address and --replace are of --accept; add it, or leave them out")
+    if address and not address.startswith("https://"):
+        raise ConfigError(f"--address {address}: give an address that begins with https://")
+    if output is not None:
+        check_writable(output.parent, "--output")
+    if accept:
+        check_writable(leaderboard, "--leaderboard")
     with Bundle(path) as opened:
         dataset = open_data(opened.runs[0], overrides or []) if data or recompute or overrides else None
         again = None
@@ -78,13 +101,29 @@ def verify(
             assert dataset is not None
             again = recomputation(weights, recompute, dataset, device)
         result = check(opened, dataset, again)
-    for each in result.checks:
-        console.print(f"{'ok ' if each.passed else 'BAD'} {each.what}", markup=False)
-        for line in (*each.faults, *each.notes):
-            console.print(f"      {printable(line)}", markup=False)
-    console.print(f"{path}: {result.level}", markup=False, style="bold")
-    if output is not None:
-        check_writable(output.parent, "--output")
-        output.write_text(json.dumps(result.as_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        for each in result.checks:
+            console.print(f"{'ok ' if each.passed else 'BAD'} {each.what}", markup=False)
+            for line in (*each.faults, *each.notes):
+                console.print(f"      {printable(line)}", markup=False)
+        console.print(f"{path}: {result.level}", markup=False, style="bold")
+        if output is not None:
+            text = json.dumps(result.as_dict(), indent=1, ensure_ascii=False)
+            output.write_text(text + "\n", encoding="utf-8")
+        if accept:
+            folder = put(opened, result, Acceptance(leaderboard, address, replace))
+            console.print(f"accepted: {folder}", markup=False)
     if not all(each.passed for each in result.checks):
         sys.exit(1)
+
+
+def site(
+    output: Annotated[
+        Path, typer.Option(help="Folder for the pages; files of their names are replaced.")
+    ] = Path("site"),
+    leaderboard: Leaderboard = BOARD,
+) -> None:
+    """Build the public leaderboard from the accepted bundles: static pages that need no server."""
+    from benchmark.bundles.site import build_site
+
+    check_writable(output, "--output")
+    console.print(f"open: {build_site(leaderboard, output)}", markup=False)

@@ -28,9 +28,11 @@ from benchmark.failures import ConfigError
 from benchmark.provenance import release
 from datasets.base import IGNORE, DataError, Dataset
 from methods.base import MethodError
+from results.aggregate import REFERENCE
 from results.changes import changes_of, is_place
+from results.merge import RUN_KEYS, identity
+from results.submissions import LEVELS
 
-LEVELS = ("claimed", "consistent", "re-scored", "re-run")
 EXACT = ("miou", "pixel_accuracy", "iou", "precision", "recall")
 """Metrics that follow from the counts."""
 TOLERANCE = 1e-9
@@ -74,8 +76,8 @@ def verify(
     dataset: what the bundle says it was scored on, with its masks; rerun: applies the network to images (`rerun`)
     """
     checks = [
-        _settings(bundle), _code(bundle), _lists(bundle), _scores(bundle), _maps(bundle), _cams(bundle),
-        _labels_at_test(bundle),
+        _settings(bundle), _code(bundle), _belonging(bundle), _lists(bundle), _scores(bundle), _maps(bundle),
+        _cams(bundle), _labels_at_test(bundle),
     ]  # fmt: skip
     level = 1 if all(check.passed for check in checks) else 0
     if dataset is not None:
@@ -152,6 +154,29 @@ def _code(bundle: Bundle) -> Check:
 def _commit(run: Mapping[str, Any]) -> str:
     commit = str(run["provenance"].get("git", {}).get("commit", ""))
     return commit if all(c in "0123456789abcdef" for c in commit) else ""
+
+
+def _belonging(bundle: Bundle) -> Check:
+    """Every run and score is there once, and every score that is checked is of its run's own artifact."""
+    check = Check("every score is of a stage of its run, and there once")
+    if len(set(map(identity, bundle.runs))) < len(bundle.runs):
+        check.faults.append("a run is there twice")
+    known = {
+        (*identity(run), stage["key"], stage["score"]["stage"], stage["score"]["split"])
+        for run in bundle.runs
+        for stage in run["stages"]
+        if stage.get("score")
+    }
+    rows = bundle.records[~bundle.records["method"].astype(str).str.startswith(REFERENCE)]
+    rows = rows[rows["metric"].isin(EXACT)]
+    of = list(rows[[*RUN_KEYS, "key", "stage", "split"]].itertuples(index=False, name=None))
+    strange = {f"{row[-2]} {row[-1]} of {row[3]}" for row in of if row not in known}
+    check.faults += named(sorted(strange), "scores that no stage of their run has:")
+    twice = rows.duplicated(
+        [*RUN_KEYS, "key", "stage", "split", "variant", "threshold", "metric", "class_name"]
+    )
+    check.faults += named(sorted(set(rows["stage"][twice])), "scores that are there twice:")
+    return check
 
 
 def _lists(bundle: Bundle) -> Check:

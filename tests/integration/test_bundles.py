@@ -16,9 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from benchmark.bundles.accept import Acceptance, accept
 from benchmark.bundles.contents import MANIFEST, RECORDS, RUNS, Bundle
 from benchmark.bundles.form import form_at, read_form
 from benchmark.bundles.rerun import recomputation
+from benchmark.bundles.site import build_site
 from benchmark.bundles.verify import verify
 from benchmark.bundles.write import open_data, write_bundle
 from benchmark.evaluation.evaluator import score_label_maps
@@ -27,6 +29,7 @@ from datasets.base import DataError, Dataset
 from datasets.files.images import write_labels
 from methods.artifacts import label_map_path
 from results.io import read_run
+from results.submissions import read_submissions
 from tests.helpers.tiny import data, sizes
 from tests.helpers.toys import CommandLine
 
@@ -117,6 +120,16 @@ def _raise_a_cams_score(frame: pd.DataFrame) -> None:
     frame.loc[row, "value"] += 0.01
 
 
+def _under_another_runs_name(frame: pd.DataFrame) -> None:
+    frame.loc[frame["stage"] == "segmentation", "key"] = "0" * 24
+    frame.loc[frame["stage"] == "segmentation", "value"] = 0.99
+
+
+def _a_second_time(frame: pd.DataFrame) -> None:
+    row = frame.index[(frame["stage"] == "segmentation") & (frame["metric"] == "miou") & (frame["seed"] >= 0)]
+    frame.loc[len(frame)] = frame.loc[row[0]]
+
+
 def _another_label_map(members: Members) -> None:
     name = next(name for name in members if name.startswith("maps/"))
     labels = np.array(Image.open(io.BytesIO(members[name])))
@@ -176,6 +189,8 @@ def _other_cams(members: Members) -> None:
 TAMPERED = {
     "a score": _records(_raise_a_score),
     "a CAM's score": _records(_raise_a_cams_score),
+    "scores of no stage": _records(_under_another_runs_name),
+    "a score twice": _records(_a_second_time),
     "a label map": _another_label_map,
     "a count": _another_count,
     "another split": _manifest(_another_split),
@@ -205,6 +220,93 @@ def test_tampering_is_found_without_the_data(bundle: Path, tmp_path: Path, what:
         found = verify(opened)
     assert found.level == "claimed"
     assert any(check.faults for check in found.checks)
+
+
+def test_an_accepted_bundle_keeps_its_small_parts(bundle: Path, tmp_path: Path, dataset: Dataset) -> None:
+    board = Acceptance(tmp_path / "board", "https://example.org/run.zip")
+    board.folder.mkdir()
+    with Bundle(bundle) as opened:
+        folder = accept(opened, verify(opened), board)
+        again = accept(opened, verify(opened, dataset), board)
+        with pytest.raises(DataError, match="re-scored before, now it is only consistent"):
+            accept(opened, verify(opened), board)
+        keys = opened.keys("counts")
+        scores = opened.records[opened.records["seed"] >= 0]
+    assert again == folder
+    (found,) = read_submissions(board.folder)
+    assert found.verification["level"] == "re-scored"
+    assert found.bundle["sha256"] == hashlib.sha256(bundle.read_bytes()).hexdigest()
+    assert sorted(found.counts) == keys
+    assert all(each["kept"] for each in found.counts.values())
+    assert [each["images"] for each in found.maps.values()] == [VAL]
+    assert len(found.stored.records) == len(scores)
+    assert found.stored.records["value"].sum() == pytest.approx(scores["value"].sum())
+    names = {path.name for path in folder.rglob("*") if path.is_file()}
+    assert names == {"records.parquet", "cells.json", "submission.json", *(f"{key}.parquet" for key in keys)}
+    page = build_site(board.folder, tmp_path / "site").read_text()
+    assert "A. Researcher" in page
+    assert "re-scored" in page
+    assert "IoU of every class" in (tmp_path / "site" / "shapes-nano-paper" / "report.html").read_text()
+
+
+def test_counts_that_are_large_are_kept_by_hash(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmark.bundles.accept.LARGEST_COUNTS", 10)
+    with Bundle(bundle) as opened:
+        folder = accept(opened, verify(opened), Acceptance(tmp_path))
+    assert not (folder / "counts").exists()
+    assert not any(each["kept"] for each in read_submissions(tmp_path)[0].counts.values())
+    assert build_site(tmp_path, tmp_path / "site").is_file()
+
+
+def test_counts_changed_after_they_were_accepted_are_found(bundle: Path, tmp_path: Path) -> None:
+    with Bundle(bundle) as opened:
+        folder = accept(opened, verify(opened), Acceptance(tmp_path))
+    path = next((folder / "counts").iterdir())
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(DataError, match="not those that were accepted"):
+        read_submissions(tmp_path)
+
+
+def test_another_bundle_of_the_same_run_is_refused_replaces_or_stands_beside(
+    bundle: Path, run_dir: Path, place: list[str], tmp_path: Path
+) -> None:
+    def accepted(form: str, name: str, replace: bool = False) -> list[str]:
+        path = tmp_path / name
+        write_bundle(run_dir, read_form(form, "form"), path, place, [])
+        with Bundle(path) as opened:
+            accept(opened, verify(opened), Acceptance(board, replace=replace))
+        return sorted(each.form["hardware"] for each in read_submissions(board))
+
+    board = tmp_path / "board"
+    board.mkdir()
+    assert accepted(FORM, "a.zip") == ["two CPU cores"]
+    other = FORM.replace("two CPU cores", "four")
+    with pytest.raises(DataError, match="add --replace"):
+        accepted(other, "b.zip")
+    assert accepted(other, "b.zip", replace=True) == ["four"]
+    assert accepted(FORM.replace("A. Researcher", "B. Other"), "c.zip") == ["four", "two CPU cores"]
+
+
+def test_a_tampered_bundle_is_not_accepted(bundle: Path, tmp_path: Path) -> None:
+    line = CommandLine(tmp_path, tmp_path)
+    path = _repacked(bundle, TAMPERED["a score"], tmp_path)
+    done = line("verify", str(path), "--accept", "--leaderboard", str(tmp_path / "board"))
+    assert done.code == 2
+    assert "not accepted, it is only claimed" in done.err
+    assert not list((tmp_path / "board").iterdir())
+
+
+def test_from_the_command_line_a_bundle_is_accepted_and_shown(bundle: Path, tmp_path: Path) -> None:
+    line, board = CommandLine(tmp_path, tmp_path), ("--leaderboard", str(tmp_path / "board"))
+    done = line("verify", str(bundle), "--accept", "--address", "https://example.org/run.zip", *board)
+    assert done.code == 0, done.out + done.err
+    assert "accepted: " in done.out
+    done = line("site", "--output", str(tmp_path / "site"), *board)
+    assert done.code == 0, done.out + done.err
+    assert "https://example.org/run.zip" in (tmp_path / "site" / "index.html").read_text()
+    assert line("verify", str(bundle), "--replace").code == 2
 
 
 def test_labels_known_at_test_time_are_found(bundle: Path, tmp_path: Path, dataset: Dataset) -> None:

@@ -1,0 +1,36 @@
+"""Accepted bundles as they are read: changes by hand are noticed, runs of several are put together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from datasets.base import DataError
+from results.merge import identity
+from results.submissions import ENTRY, pooled, read_submission, read_submissions
+from tests.helpers.accepted import made_up_submission
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [('"consistent"', '"re-run"'), ('"level": "consistent"', '"level": "perfect"'), ("{", "")],
+)
+def test_an_entry_changed_by_hand_is_refused(tmp_path: Path, before: str, after: str) -> None:
+    made_up_submission(tmp_path / "one")
+    path = tmp_path / "one" / ENTRY
+    path.write_text(path.read_text().replace(before, after, 1))
+    with pytest.raises(DataError, match="accept the bundle again") as error:
+        read_submission(tmp_path / "one")
+    assert "\n" not in str(error.value)
+
+
+def test_the_one_verified_further_comes_first_and_its_runs_stand(tmp_path: Path) -> None:
+    made_up_submission(tmp_path / "a", "A", "consistent", raised=0.1)
+    made_up_submission(tmp_path / "b", "B", "re-scored")
+    found = read_submissions(tmp_path)
+    assert [each.form["submitter"] for each in found] == ["B", "A"]
+    whole = pooled(found, tmp_path / "run")
+    assert list(map(identity, whole.runs)) == list(map(identity, found[0].stored.runs))
+    assert len(whole.records) == len(found[0].stored.records)
+    assert whole.records["value"].sum() == pytest.approx(found[0].stored.records["value"].sum())
