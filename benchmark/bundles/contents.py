@@ -323,8 +323,14 @@ def _check_runs(runs: Sequence[Mapping[str, Any]]) -> None:
         for stage in run["stages"]:
             score = stage.get("score")
             named = all(isinstance(stage.get(part), str) for part in ("name", "key", "kind"))
-            if not named or (score and not (isinstance(score, dict) and isinstance(score.get("split"), str))):
+            if not named or (score and not _is_score(score)):
                 raise ValueError(f"a stage is {stage!r:.60}")
+
+
+def _is_score(score: Any) -> bool:
+    return isinstance(score, dict) and all(
+        isinstance(score.get(part), str) for part in ("name", "key", "stage", "split")
+    )
 
 
 def _most_bytes(name: str) -> int:

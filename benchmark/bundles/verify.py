@@ -202,7 +202,6 @@ def _lists(bundle: Bundle) -> Check:
 def _scores(bundle: Bundle) -> Check:
     """Every score that the counts decide is what they give."""
     check = Check("scores follow from the counts")
-    check.faults += _foreign_scores(bundle)
     for key, stage in scored_stages(bundle.runs).items():
         rows = bundle.records[(bundle.records["key"] == key) & bundle.records["metric"].isin(EXACT)]
         if key not in bundle.keys("counts"):
@@ -224,21 +223,6 @@ def _scores(bundle: Bundle) -> Check:
                 continue
             check.faults += _unequal(stage["name"], part.to_dict("records"), found)
     return check
-
-
-def _foreign_scores(bundle: Bundle) -> list[str]:
-    """Scores of something that no stage of their run has made; reference rows are of no run."""
-    of_run = ["method", "refiner", "segmenter", "changes", "seed"]
-    made = {
-        (*(run[part] for part in of_run), stage["key"])
-        for run in bundle.runs
-        for stage in run["stages"]
-        if stage.get("score")
-    }
-    rows = bundle.records[bundle.records["metric"].isin(EXACT)]
-    rows = rows[~rows["method"].str.startswith("reference/")][[*of_run, "key"]].drop_duplicates()
-    strange = [row[0] for row in rows.itertuples(index=False, name=None) if row not in made]
-    return [f"{strange[0]:.60}: has scores of what none of its stages made"] if strange else []
 
 
 def _evaluation(bundle: Bundle, key: str) -> Mapping[str, Any]:
