@@ -1,7 +1,7 @@
 """`verify`: what can be checked of a bundle, without its data, with them, and with its network.
 
 Levels: *claimed*, a bundle that opens; *consistent*, its parts agree with each other; *re-scored*, with the data set at
-hand its label maps and sampled CAMs have the counts that it says; *re-run*, its network gives its label maps.
+hand its label maps and sampled CAMs have the counts that it says; *re-run*, the networks of all runs give their label maps.
 """
 
 from __future__ import annotations
@@ -85,7 +85,9 @@ def verify(
         level = 2 if level == 1 and all(check.passed for check in checks) else min(level, 1)
     if rerun is not None:
         checks.append(rerun(bundle))
-        level = 3 if level == 2 and checks[-1].passed else level
+        level = (
+            3 if level == 2 and checks[-1].passed and not checks[-1].notes else level
+        )  # all of its networks
     if not all(check.passed for check in checks):
         level = 0
     today = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

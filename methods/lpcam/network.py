@@ -60,7 +60,7 @@ class LpcamNetwork(PlainCam):
         )
 
     @classmethod
-    def profile_cam(
+    def profile_cam(  # type: ignore[override]
         cls, settings: LpcamStageConfig, inputs: Inputs, classes: int, size: tuple[int, int]
     ) -> list[ForwardPass]:
         network = cls.build(inputs["weights"].network, classes).eval()
