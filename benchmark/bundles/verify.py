@@ -1,7 +1,8 @@
 """`verify`: what can be checked of a bundle, without its data, with them, and with its network.
 
 Levels: *claimed*, a bundle that opens; *consistent*, its parts agree with each other; *re-scored*, with the data set at
-hand its label maps and sampled CAMs have the counts that it says; *re-run*, the networks of all runs give their label maps.
+hand its label maps and sampled CAMs have the counts that it says; *re-run*, the networks of all runs give their label
+maps.
 """
 
 from __future__ import annotations
