@@ -23,7 +23,12 @@ FORBIDDEN = {
     "reports": {"benchmark", "methods"},
     "results": {"benchmark", "methods", "reports"},
 }
-SOURCES = [p for folder in (*FORBIDDEN, "benchmark") for p in sorted((ROOT / folder).rglob("*.py"))]
+SOURCES = [
+    path
+    for folder in (*FORBIDDEN, "benchmark")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if not path.is_relative_to(ROOT / "results" / "runs")  # what runs and the built documentation write
+]
 
 
 def imported(tree: ast.AST) -> Iterator[str]:

@@ -77,6 +77,7 @@ def test_networks_that_are_tested_at_several_scales_carry_their_deviations() -> 
     assert [d.topic.partition(": ")[2] for d in segment.deviations] == [
         "factor on the size in training",
         "steps of the learning rate",
+        "images smaller than the crop",
     ]
     assert [d.topic.partition(": ")[2] for d in predict.deviations] == [
         "scales of the test",
