@@ -102,16 +102,21 @@ def _settings(bundle: Bundle) -> Check:
         name = run["method"]
         changed = [c for c in changes_of(run["changes"]) if not is_place(c, run["dataset"])]
         try:
-            config = compose([name], run["dataset"], run["scale"], run["protocol"], changed)
+            parts = {part: run[part] for part in ("refiner", "segmenter")}
+            config = compose([name], run["dataset"], run["scale"], run["protocol"], changed, **parts)
         except (ConfigError, MethodError, DataError, RecursionError) as error:
             check.notes.append(f"{name}: settings not compared ({error})")
             continue
-        ours = {"method": plain(config.method[name]), "evaluation": plain(config.evaluation)}
+        ours = {
+            "method": plain(config.method[name]),
+            **{part: plain(getattr(config, part)) for part in ("dataset", "protocol", "evaluation")},
+        }
         for part, expected in ours.items():
             given = run["settings"].get(part)
             check.faults += [
                 f"{name} seed {run['seed']}: {part}.{key} is {value!r:.40}, the preset's is {own!r:.40}"
                 for key, value, own in _differences(given, expected)
+                if not is_place(f"{part}.{key}=", run["dataset"])
             ]
     return check
 
@@ -404,17 +409,20 @@ def _rescored_maps(bundle: Bundle, dataset: Dataset) -> Check:
             continue
         counts = bundle.counts(key)
         numbers = {image: n for n, image in enumerate(bundle.ids(stage["score"]["split"]))}
+        by_image = np.argsort(counts.image, kind="stable")
+        ends = np.searchsorted(counts.image[by_image], np.arange(len(counts.images) + 1))
         unlike = []
         for place, image in enumerate(counts.images):
             labels = bundle.label_map(key, numbers[image]) if image in numbers else None
             if labels is None:
                 continue
             mask = truth.read(image)
-            if labels.shape != mask.shape:
+            impossible = (labels >= truth.pred_classes) & (labels != IGNORE)
+            if labels.shape != mask.shape or impossible.any():
                 unlike.append(image)
                 continue
             ours = pair_counts(mask[None], labels[None], truth.gt_classes, truth.pred_classes)[0]
-            said = counts.image == place
+            said = by_image[ends[place] : ends[place + 1]]
             theirs = np.zeros_like(ours)
             column = np.where(counts.pred[said] == IGNORE, truth.pred_classes, counts.pred[said])
             np.add.at(theirs, (counts.gt[said], column), counts.count[said])

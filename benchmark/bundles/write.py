@@ -136,7 +136,6 @@ def _write(
             "format": FORMAT,
             "code": git() | {"release": release()},
             "dataset": {"name": dataset.name, "classes": list(dataset.classes), "splits": splits},
-            "board": {key: runs[0][key] for key in ("dataset", "scale", "protocol")},
             "files": files,
         }
         packed.writestr(zipfile.ZipInfo(MANIFEST, _FIXED_TIME), json.dumps(manifest, ensure_ascii=False))

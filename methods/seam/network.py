@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from datasets.loading.loader import Batch
-from datasets.recipe import Normalisation
-from methods.layers.cam_network import CamClassifier
-from methods.layers.networks.backbones import Backbone, BackboneConfig, build_backbone
+from methods.cam.network import PlainCam
+from methods.layers.networks.backbones import Backbone, BackboneConfig
 from methods.layers.networks.levels import LastLevels
 from methods.layers.weights.released import RESNET38D, Rule, renamed
 from methods.seam.config import SeamTrainingConfig
@@ -30,23 +28,16 @@ RELEASED: tuple[Rule, ...] = (
 )
 
 
-class SeamNetwork(CamClassifier):
-    """Images (B, 3, H, W) -> maps of background and classes before and after PCM, two of (B, 1 + C, H, W).
-
-    dropout: drops channels of the features in training, with a probability that `build_for_training` sets
-    """
+class SeamNetwork(PlainCam):
+    """Images (B, 3, H, W) -> maps of background and classes before and after PCM, two of (B, 1 + C, H, W)."""
 
     title = "CAM network with PCM"
 
     def __init__(self, backbone: Backbone, classes: int) -> None:
-        super().__init__()
-        self.backbone = backbone
+        super().__init__(backbone, 1 + classes)
         self._levels = LastLevels(backbone, "method.seam.backbone")
-        *shallow, last = self._levels.channels()
+        *shallow, _ = self._levels.channels()
         widths = [width // backbone.head_divisor for width in WIDTHS]
-        self.dropout = nn.Dropout2d(0.0)
-        self.classifier = nn.Conv2d(last, 1 + classes, 1, bias=False)
-        nn.init.xavier_uniform_(self.classifier.weight)
         reduce = [nn.Conv2d(c, w, 1, bias=False) for c, w in zip(shallow, widths)]
         for convolution in reduce:
             nn.init.kaiming_normal_(convolution.weight)
@@ -54,24 +45,10 @@ class SeamNetwork(CamClassifier):
         self.join = nn.Conv2d(3 + sum(widths), sum(widths), 1, bias=False)
         nn.init.xavier_uniform_(self.join.weight, gain=4)
 
-    @classmethod
-    def build(cls, config: BackboneConfig, classes: int, weights: Path | None = None) -> Self:
-        return cls(build_backbone(config, weights), classes)
-
-    @classmethod
-    def build_for_training(cls, settings: SeamTrainingConfig, classes: int, weights: Path | None) -> Self:
-        network = super().build_for_training(settings, classes, weights)
-        network.dropout.p = settings.dropout
-        return network
-
-    @property
-    def normalisation(self) -> Normalisation:
-        return self.backbone.normalisation
-
     def heads(self) -> list[nn.Module]:
         return [self.classifier, self.reduce, self.join]
 
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[override]
         size = (images.shape[-2], images.shape[-1])
         maps, refined = self._maps(images)
         return aligned(maps, size), aligned(refined, size)

@@ -186,7 +186,27 @@ def _other_cams(members: Members) -> None:
     members[name] = bytes(content)
 
 
+def _undisclosed_protocol(run: dict) -> None:
+    run["settings"]["protocol"]["refiner"] = {"name": "crf"}
+
+
+def _another_subset(run: dict) -> None:
+    run["settings"]["dataset"]["subset"] = 3
+
+
+def _impossible_classes(members: Members) -> None:
+    for name in [name for name in members if name.startswith("maps/")]:
+        labels = np.array(Image.open(io.BytesIO(members[name])))
+        labels[:8] = 200
+        buffer = io.BytesIO()
+        Image.fromarray(labels).save(buffer, "PNG")
+        members[name] = buffer.getvalue()
+
+
 TAMPERED = {
+    "a setting of the protocol": _runs(_undisclosed_protocol),
+    "a setting of the data": _runs(_another_subset),
+    "a class that there is not": _impossible_classes,
     "a score": _records(_raise_a_score),
     "a CAM's score": _records(_raise_a_cams_score),
     "scores of no stage": _records(_under_another_runs_name),
@@ -341,6 +361,13 @@ def test_labels_known_at_test_time_are_found(bundle: Path, tmp_path: Path, datas
         "sampled CAMs are those that were counted",
         "predictions were made without the labels of the images",
     ]
+
+
+def test_classes_that_there_are_not_are_found_with_the_data(
+    bundle: Path, tmp_path: Path, dataset: Dataset
+) -> None:
+    with Bundle(_repacked(bundle, _impossible_classes, tmp_path)) as opened:
+        assert verify(opened, dataset).level == "claimed"
 
 
 def test_other_data_are_found(bundle: Path, place: list[str]) -> None:
