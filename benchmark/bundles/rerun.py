@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.bundles.check import Check, named
 from benchmark.bundles.contents import Bundle, sampled
-from benchmark.bundles.verify import Check, named
 from benchmark.failures import ConfigError
 from benchmark.prediction.networks import load
 from benchmark.prediction.predict import segment

@@ -10,24 +10,24 @@ from __future__ import annotations
 import datetime
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmark.bundles.check import NAMED, Check, bins_of, named
 from benchmark.bundles.contents import Bundle, sampled, scored_stages
+from benchmark.bundles.rescoring import rescored_cams, rescored_maps, same_data
 from benchmark.config import compose, plain
-from benchmark.evaluation.confusion import pair_counts
 from benchmark.evaluation.counts import Counts
-from benchmark.evaluation.curves import ThresholdBins, cam_counts
+from benchmark.evaluation.curves import cam_counts
 from benchmark.evaluation.evaluator import held_out_ids
-from benchmark.evaluation.ground_truth import GroundTruth
 from benchmark.evaluation.scores import MetricRow, metric_rows
 from benchmark.failures import ConfigError
 from benchmark.provenance import release
-from datasets.base import IGNORE, DataError, Dataset
+from datasets.base import DataError, Dataset
 from methods.base import MethodError
 from results.aggregate import REFERENCE
 from results.changes import changes_of, is_place
@@ -39,21 +39,6 @@ EXACT = ("miou", "pixel_accuracy", "iou", "precision", "recall")
 TOLERANCE = 1e-9
 ENOUGH_IMAGES = 30
 """From so many images on, that no image is given a class that it does not have is no coincidence."""
-NAMED = 3
-"""Instances of a fault that are named."""
-
-
-@dataclass
-class Check:
-    """One thing that was looked at. faults: what is wrong, a line each; notes: what could not be looked at."""
-
-    what: str
-    faults: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def passed(self) -> bool:
-        return not self.faults
 
 
 @dataclass(frozen=True)
@@ -82,7 +67,7 @@ def verify(
     ]  # fmt: skip
     level = 1 if all(check.passed for check in checks) else 0
     if dataset is not None:
-        checks += [_data(bundle, dataset), _rescored_maps(bundle, dataset), _rescored_cams(bundle, dataset)]
+        checks += [same_data(bundle, dataset), rescored_maps(bundle, dataset), rescored_cams(bundle, dataset)]
         level = 2 if level == 1 and all(check.passed for check in checks) else min(level, 1)
     if rerun is not None:
         checks.append(rerun(bundle))
@@ -307,13 +292,6 @@ def _pixels_by_class(counts: Counts) -> dict[str, np.ndarray]:
     return dict(zip(counts.images, sums.reshape(-1, 256)))
 
 
-def named(images: Sequence[str], what: str) -> list[str]:
-    if not images:
-        return []
-    more = f" and {len(images) - NAMED} more" if len(images) > NAMED else ""
-    return [f"{what} {', '.join(images[:NAMED])}{more}"]
-
-
 def _cams(bundle: Bundle) -> Check:
     """CAMs are of the images that the bundle's content draws, and have the scores that were counted."""
     check = Check("sampled CAMs are those that were counted")
@@ -330,7 +308,7 @@ def _cams(bundle: Bundle) -> Check:
         drawn = sampled(bundle.ids(stage["score"]["split"]), bundle.digest())
         if sorted(cams) != sorted(drawn):
             check.faults.append(f"{stage['name']}: its CAMs are not of the images that its content draws")
-        bins = _bins(counts)
+        bins = bins_of(counts)
         unlike = []
         for image in sorted(set(cams) & set(counts.images)):
             made = cam_counts(cams[image], np.zeros(cams[image].size, np.uint8), bins)
@@ -341,10 +319,6 @@ def _cams(bundle: Bundle) -> Check:
                 unlike.append(image)
         check.faults += named(unlike, f"{stage['name']}: the CAM has not the scores that were counted of")
     return check
-
-
-def _bins(counts: Counts) -> ThresholdBins:
-    return ThresholdBins(np.asarray(counts.header.thresholds or (), np.float32))
 
 
 def _by_score(pred: np.ndarray, bins: np.ndarray, pixels: np.ndarray) -> dict[tuple[int, int], int]:
@@ -373,91 +347,3 @@ def _labels_at_test(bundle: Bundle) -> Check:
                 "where labels are known at test time"
             )
     return check
-
-
-def _data(bundle: Bundle, dataset: Dataset) -> Check:
-    """Lists, images and masks are those of the data set at hand."""
-    check = Check("data set, lists, images and masks are those at hand")
-    said = bundle.manifest["dataset"]
-    if said["name"] != dataset.name or said["classes"] != list(dataset.classes):
-        check.faults.append(
-            f"made on {said['name']} with {len(said['classes'])} classes, here is {dataset.name}"
-        )
-        return check
-    for split, content in said["splits"].items():
-        if content["ids"] != list(dataset.ids(split)):
-            check.faults.append(f"{split}: another list of images than the one at hand")
-            continue
-        for part in ("images", "masks"):
-            if content.get(part) != dataset.fingerprint(part, split):  # type: ignore[arg-type]
-                check.faults.append(f"{split}: other {part} than those at hand")
-    for key, stage in scored_stages(bundle.runs).items():
-        if key in bundle.keys("counts"):
-            scored = set(bundle.counts(key).images)
-            ids = dataset.ids(stage["score"]["split"])
-            left_out = [i for i in ids if i not in scored and dataset.mask_path(i) is not None]
-            check.faults += named(left_out, f"{stage['name']}: not scored, though there is a mask, is")
-    return check
-
-
-def _rescored_maps(bundle: Bundle, dataset: Dataset) -> Check:
-    """Label maps scored again have every count."""
-    check = Check("label maps, scored again, have the counts")
-    truth = GroundTruth(dataset)
-    for key, stage in scored_stages(bundle.runs).items():
-        if stage["kind"] != "prediction":
-            continue
-        counts = bundle.counts(key)
-        numbers = {image: n for n, image in enumerate(bundle.ids(stage["score"]["split"]))}
-        by_image = np.argsort(counts.image, kind="stable")
-        ends = np.searchsorted(counts.image[by_image], np.arange(len(counts.images) + 1))
-        unlike = []
-        for place, image in enumerate(counts.images):
-            labels = bundle.label_map(key, numbers[image]) if image in numbers else None
-            if labels is None:
-                continue
-            mask = truth.read(image)
-            impossible = (labels >= truth.pred_classes) & (labels != IGNORE)
-            if labels.shape != mask.shape or impossible.any():
-                unlike.append(image)
-                continue
-            ours = pair_counts(mask[None], labels[None], truth.gt_classes, truth.pred_classes)[0]
-            said = by_image[ends[place] : ends[place + 1]]
-            theirs = np.zeros_like(ours)
-            column = np.where(counts.pred[said] == IGNORE, truth.pred_classes, counts.pred[said])
-            np.add.at(theirs, (counts.gt[said], column), counts.count[said])
-            if not np.array_equal(ours, theirs):
-                unlike.append(image)
-        check.faults += named(unlike, f"{stage['name']}: other counts of")
-    return check
-
-
-def _rescored_cams(bundle: Bundle, dataset: Dataset) -> Check:
-    """Sampled CAMs scored again have every count."""
-    check = Check("sampled CAMs, scored again, have the counts")
-    truth = GroundTruth(dataset)
-    for key, stage in scored_stages(bundle.runs).items():
-        if stage["kind"] != "cam" or key not in bundle.keys("cams"):
-            continue
-        counts, unlike = bundle.counts(key), []
-        if counts.bin is None:
-            continue
-        bins = _bins(counts)
-        for image, cam in sorted(bundle.cams(key).items()):
-            if image not in counts.images or dataset.mask_path(image) is None:
-                continue
-            mask = truth.read(image)
-            if mask.shape != cam.size:
-                unlike.append(image)
-                continue
-            made = cam_counts(cam, mask, bins)
-            said = (counts.image == counts.images.index(image)) & (counts.count > 0)
-            theirs = (counts.gt[said], counts.pred[said], counts.bin[said], counts.count[said])
-            if _rows(made) != _rows(theirs):
-                unlike.append(image)
-        check.faults += named(unlike, f"{stage['name']}: other counts of")
-    return check
-
-
-def _rows(columns: Sequence[np.ndarray]) -> set[tuple[int, ...]]:
-    return set(zip(*(column.tolist() for column in columns)))
