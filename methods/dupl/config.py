@@ -216,6 +216,7 @@ def _nano(config: DuplConfig) -> DuplConfig:
         config,
         phases=replace(config.phases, trust=0.6),
         thresholds=replace(config.thresholds, final=0.45),
+        background_threshold=0.45,
         noise=_noise(config.train.recipe.crop),
     )
 

@@ -79,6 +79,7 @@ PRESETS = {
         NANO_TRAIN,
         SaliencyConfig(source="nano"),
         inference=NANO_INFERENCE,
+        background_threshold=0.15,
         refiner=refiner_at("nano"),
         segmenter=SEGMENTERS["nano"],
     ),

@@ -100,6 +100,7 @@ PRESETS = {
         presets.NANO_BACKBONE,
         presets.NANO_TRAIN,
         inference=presets.NANO_INFERENCE,
+        background_threshold=0.25,
         refiner=lpcam_irn("nano"),
         segmenter=SEGMENTERS["nano"],
     ),

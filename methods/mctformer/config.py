@@ -105,6 +105,7 @@ PRESETS = {
         NANO_VIT_TRAIN,
         AttentionConfig(patch_to_patch_side="right"),
         CamInferenceConfig(scales=(1.0,), batch_size=32),
+        background_threshold=0.45,
         refiner=mctformer_psa(_tighter(PSA["nano"]), IRN["nano"]),
         segmenter=SEGMENTERS["nano"],
     ),

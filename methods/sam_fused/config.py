@@ -240,7 +240,7 @@ PRESETS = {
         NANO_VIT_TRAIN,
         ContrastConfig(auxiliary_weight=0.1, crops=4, size=32, outputs=96),
         CamInferenceConfig(scales=(1.25,), batch_size=32),
-        background_threshold=0.5,
+        background_threshold=0.45,
         sam=_NANO_SAM,
         views=ViewConfig(count=4, frames=64),
         mask_threshold=0.2,

@@ -75,6 +75,7 @@ PRESETS = {
         presets.NANO_INFERENCE,
         small_view=0.5,
         dropout=0.0,
+        background_threshold=0.25,
         refiner=seam_psa(PSA["nano"], "nano"),
         segmenter=SEGMENTERS["nano"],
     ),

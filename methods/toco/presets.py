@@ -35,6 +35,7 @@ SINGLE_STAGE = {
         ),
         labels=LabelConfig(loss="balanced"),
         inference=CamInferenceConfig(scales=(1.25,), batch_size=32),
+        background_threshold=0.45,
         refiner=refiner_at("nano"),
         test=TestConfig(scales=(1.0,), crf=None, batch_size=32),
     ),
@@ -107,7 +108,7 @@ def _toco(config: SingleStageConfig) -> TocoConfig:
 
 def _nano(config: TocoConfig) -> TocoConfig:
     """CAMs of short trainings are lower."""
-    return replace(config, labels=replace(config.labels, high=0.55), background_threshold=0.25)
+    return replace(config, labels=replace(config.labels, high=0.55), background_threshold=0.40)
 
 
 _SCALES = (1.0, 0.5, 1.5)
