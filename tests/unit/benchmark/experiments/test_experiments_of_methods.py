@@ -192,3 +192,22 @@ def test_the_tables_are_of_the_papers_protocol():
     options = Options("shapes", "nano", "unified", [0])
     with pytest.raises(ConfigError, match="--protocol unified: the papers' tables are of protocol paper"):
         make_tables(find_experiments("eps/table3"), options)
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        *((m, {"test.scales=[1.0]", "test.flip=false", "test.crf=null"}) for m in ("dskd_gc", "toco", "dupl")),
+        ("dskd_gc", {"contrast.scales=[1.0,0.5,1.5]"}),
+        ("dskd_gc", {"labels.scales=[1.0,0.5,1.5]"}),
+        ("dskd_gc", {"labels.refinement=par_gc"}),
+        ("dskd_gc", {"labels.refinement=par", "refiner.name=par"}),
+        *(("eps", {f"overlap_threshold={threshold}"}) for threshold in (0.3, 0.4, 0.5)),
+        *(("eps", {f"foreground_weight={weight}"}) for weight in (0.3, 0.7)),
+        *(("semantic_modulation", {f"modulation.ranking_axis={axis}"}) for axis in ("columns", "symmetric")),
+        ("toco", {"refiner.name=par"}),
+    ],
+)
+def test_what_papers_leave_open_is_a_row(method: str, settings: set[str]) -> None:
+    experiments = all_methods()[method].experiments
+    assert any(set(row.settings) == settings for experiment in experiments for row in experiment.rows)
