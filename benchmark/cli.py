@@ -1,4 +1,4 @@
-"""The command line: run, profile, list, evaluate, check, tune, prune, doctor, prepare, report, predict, pretrain."""
+"""The command line: run, profile, list, evaluate, audit, check, tune, prune, doctor, prepare, report, predict, ..."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from benchmark.commands.run import run
 from benchmark.commands.tune import tune
 from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES
 from benchmark.console import console, duration
+from benchmark.explanation.command import audit
 from benchmark.external.command import evaluate
 from benchmark.failures import ConfigError, one_line
 from benchmark.folders import check_writable
@@ -190,6 +191,7 @@ def list_(
 
 
 app.command()(evaluate)
+app.command()(audit)
 
 
 @app.command()

@@ -85,10 +85,21 @@ def read_cam(path: Path, sample: Sample, classes: int) -> Cam:
 def read_labels_by_colour(
     path: Path, sample: Sample, classes: int, reference: Sequence[Colour]
 ) -> tuple[np.ndarray, bool]:
+    """As `read_labels_of_any_size`, of a map that has its image's size. Raises DataError for another."""
+    labels, by_colour = read_labels_of_any_size(path, classes, reference)
+    size = image_size(sample.image)
+    if labels.shape != size:
+        raise DataError(
+            f"label map {path} is {labels.shape[1]}x{labels.shape[0]}, image {sample.image} is {size[1]}x{size[0]} "
+            "(width x height); save it at its image's size, without interpolation between ids"
+        )
+    return labels, by_colour
+
+
+def read_labels_of_any_size(path: Path, classes: int, reference: Sequence[Colour]) -> tuple[np.ndarray, bool]:
     """Class ids (H, W) uint8 of a label map, and whether its palette has the ids' colours in another order.
 
-    classes: number of object classes; reference: colours of the ids. Raises DataError for what is no label map of
-    the image.
+    classes: number of object classes; reference: colours of the ids. Raises DataError for what is no label map.
     """
     values = np.asarray(read_labels(path))
     palette = palette_of(path)
@@ -102,12 +113,6 @@ def read_labels_by_colour(
             f" class ids; {save_ids(path.parent)}, with --keep if they are"
         )
     require_ids(labels, path, "label map", classes)
-    size = image_size(sample.image)
-    if labels.shape != size:
-        raise DataError(
-            f"label map {path} is {labels.shape[1]}x{labels.shape[0]}, image {sample.image} is {size[1]}x{size[0]} "
-            "(width x height); save it at its image's size, without interpolation between ids"
-        )
     return labels, labels is not values
 
 

@@ -131,6 +131,11 @@ class Voc2012(Dataset):
     def ids(self, split: str) -> tuple[str, ...]:
         return self._splits[split]
 
+    def lists(self) -> dict[str, tuple[str, ...]]:
+        """Every list in ImageSets/Segmentation (train, val, perhaps train_aug, val_part) by name, and SBD's union."""
+        found = {file.stem: read_list(file) for file in sorted(self._list_file("val").parent.glob("*.txt"))}
+        return found if self.train_list != "sbd" else found | {"train_aug": self.ids("train")}
+
     def sample(self, sample_id: str) -> Sample:
         return Sample(sample_id, self._image(sample_id), self._labels(sample_id))
 
