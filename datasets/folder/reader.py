@@ -43,7 +43,7 @@ class FolderConfig(DatasetConfig):
     classes: a file under root (a name a line, perhaps numbered, perhaps ``background`` first, as any tool spells it;
              or CVAT's labelmap.txt), or names separated by commas. Empty: ``classes.txt`` where it exists, else all
              names found, sorted
-    images:  folder of images under root (JPEG, PNG, WebP)
+    images:  folder of images under root (JPEG, PNG, WebP, BMP, TIFF, JPEG 2000)
     masks:   folder of masks under root, optional. With a label file ``<id>.png``: 0 background, i the i-th
              class, 255 ignored. With class folders see `Folder`
     val_fraction: where no split is given, the share of each class's images that becomes val, in (0, 1), one image at

@@ -286,7 +286,7 @@ def test_settings_of_every_prediction_come_back_typed(scale: str, protocol: str)
 def test_every_picture_is_read_or_named(command_line: CommandLine, painted: None, tmp_path: Path) -> None:
     new = tmp_path / "new"
     for k, name in enumerate(
-        ("a.png", "b.bmp", "c.tif", "d.jpg", "f.gif", ".hidden.png", "sub/.cache/g.png")
+        ("a.png", "b.bmp", "c.tif", "d.jpg", "f.gif", "h.ppm", ".hidden.png", "sub/.cache/g.png")
     ):
         write_image(new / name, k)
     write_image(new / "e.jpg", 9)
@@ -295,11 +295,13 @@ def test_every_picture_is_read_or_named(command_line: CommandLine, painted: None
     run = ("--run", str(command_line.output), "--output", str(tmp_path / "out"), "--recursive")
     done = predict(command_line, new, *run)
     said = done.out.replace("\n", " ")
-    assert {p.name for p in (tmp_path / "out" / "labels").rglob("*.*")} == {"a.png", "d.png", "e.png"}
-    for name in ("b.bmp", "c.tif", "f.gif"):
-        assert f"skipped: {new / name} is neither JPEG, PNG nor WebP; convert it to PNG" in said
+    assert {p.name for p in (tmp_path / "out" / "labels").rglob("*.*")} == {f"{name}.png" for name in "abcde"}
+    for name in ("f.gif", "h.ppm"):
+        assert (
+            f"skipped: {new / name} is not JPEG, PNG, WebP, BMP, TIFF or JPEG 2000; convert it to PNG" in said
+        )
     assert "1 files are no pictures (notes.txt)" in said
-    assert done.err.startswith("error: 3 of 6 images could not be used")
+    assert done.err.startswith("error: 2 of 7 images could not be used")
 
 
 def test_odd_files_among_the_images(command_line: CommandLine, painted: None, tmp_path: Path) -> None:
