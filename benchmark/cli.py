@@ -24,12 +24,13 @@ from benchmark.commands.arguments import (
     run_folder,
 )
 from benchmark.commands.field import field
+from benchmark.commands.predict import predict
 from benchmark.commands.prune import prune
 from benchmark.commands.record_times import record_times
 from benchmark.commands.run import run
 from benchmark.commands.tune import tune
 from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES
-from benchmark.console import console, duration
+from benchmark.console import console
 from benchmark.explanation.command import audit
 from benchmark.external.command import evaluate
 from benchmark.failures import ConfigError, one_line
@@ -48,9 +49,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-
-COMPETITION = "comp6"
-"""VOC's, of segmentation with any training pictures."""
 
 
 def main() -> None:
@@ -220,6 +218,7 @@ app.command()(field)
 app.command()(bundle)
 app.command()(verify)
 app.command()(site)
+app.command()(predict)
 app.command(hidden=True)(record_times)
 
 
@@ -265,61 +264,6 @@ def report(
     print_board(run_dir, baseline)
     for name, path in files.items():
         console.print(f"{name}: {path}", markup=False)
-
-
-@app.command()
-def predict(
-    images: Annotated[Path | None, typer.Option(help="Folder of images to segment.")] = None,
-    run_dir: Annotated[
-        Path | None, typer.Option("--run", help="Folder of a run, e.g. results/runs/shapes-nano-paper.")
-    ] = None,
-    method: Annotated[str | None, typer.Option(help="With --run: whose network.")] = None,
-    seed: Annotated[int | None, typer.Option(help="With --run: of which seed.")] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="Instead of --run: folder of a trained network, as `run` prints it.")
-    ] = None,
-    output: Annotated[Path, typer.Option(help="Folder for label maps and overlays.")] = Path("predictions"),
-    device: Device = "auto",
-    test: Annotated[
-        Path | None,
-        typer.Option(
-            help="Instead of --images: VOCdevkit whose test set is packed for VOC's evaluation server."
-        ),
-    ] = None,
-    competition: Annotated[
-        str, typer.Option(help="With --test: comp5 (VOC's images alone) or comp6.")
-    ] = COMPETITION,
-    partial: Annotated[
-        bool, typer.Option("--partial", help="With --test: accept a part of the list.")
-    ] = False,
-) -> None:
-    """Segment unlabelled images, or VOC's test set, with a trained result."""
-    from benchmark.prediction.networks import of_run
-
-    if (images is None) == (test is None):
-        raise ConfigError("give either --images FOLDER or --test VOCDEVKIT")
-    if test is None and (partial or competition != COMPETITION):
-        raise ConfigError("--competition and --partial are of --test VOCDEVKIT; leave them out")
-    if (run_dir is None) == (weights is None):
-        raise ConfigError("give either --run FOLDER (and --method, --seed) or --weights FOLDER")
-    if weights is None:
-        assert run_dir is not None
-        weights = of_run(run_dir, method, seed)
-    elif method is not None or seed is not None:
-        raise ConfigError("--method and --seed choose a network of a run; give --run instead of --weights")
-    if test is not None:
-        from benchmark.prediction.submission import predict_test
-
-        archive, count = predict_test(weights, test, output, competition, device, partial)
-        console.print(f"{count} images, checked: {archive}", markup=False)
-        return
-    from benchmark.prediction.predict import predict_folder
-
-    assert images is not None
-    count, seconds = predict_folder(weights, images, output, device)
-    console.print(
-        f"{count} images in {duration(seconds)}: {output}/labels (class ids), {output}/overlays", markup=False
-    )
 
 
 @app.command()

@@ -311,6 +311,12 @@ class StageContext(Protocol):
         A shard counts as done when the loop comes back for the next one.
         """
 
+    def report_scores(self, sample_id: str, scores: torch.Tensor) -> None:
+        """Probabilities (C + 1, H, W) in [0, 1], background first, behind a PREDICTION's label map that has been written.
+
+        `predict` makes score maps, regions and verdicts of them; a run keeps nothing.
+        """
+
     def advance(self, images: int) -> None:
         """Report progress of per-image work that does not go through `images`."""
 

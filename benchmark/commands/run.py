@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import datasets
 from benchmark.commands.arguments import (
     DatasetName,
     Device,
@@ -80,10 +82,26 @@ def run(
     from benchmark.planning.plan import Job
 
     jobs = [Job(config, parse_seeds(seeds), until) for config in configs]
+    if scale == "nano" and not smoke:
+        _warn_of_miniatures(configs[0].dataset.name)
     if dry_run:
         _print_plan(jobs)
     else:
         _run_board(jobs, output or run_folder(configs[0].dataset, scale, protocol))
+
+
+def _warn_of_miniatures(dataset: str) -> None:
+    """The miniatures' weights are of the project's own pictures: on others a method may find nothing."""
+    if datasets.dataset_class(dataset).generated:
+        return
+    given = zip(sys.argv[1:], sys.argv)
+    kept = [each for each, before in given if each not in ("--scale", "--scale=nano") and before != "--scale"]
+    console.print(
+        "warning: the networks of nano know generated pictures alone and may find nothing in these; for photographs:"
+        f" {shlex.join(['wsss', *kept, '--scale', 'small'])}",
+        style="yellow",
+        markup=False,
+    )
 
 
 def grid(

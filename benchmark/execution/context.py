@@ -170,6 +170,8 @@ class RunContext:
         except ValueError:
             raise DataError(f"{file}: damaged; remove {self.output} and run the same command again") from None
 
+    def report_scores(self, sample_id: str, scores: torch.Tensor) -> None: ...
+
     def advance(self, images: int) -> None:
         self._progress.advance(images)
 

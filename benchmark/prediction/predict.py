@@ -1,61 +1,108 @@
-"""`predict`: segment a folder of unlabelled images with a trained network."""
+"""`predict`: segment unlabelled images with a trained network, or new ones of a folder as they come."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmark.config import DEVICES, RuntimeConfig, choose
 from benchmark.console import console, stage_progress
 from benchmark.failures import ConfigError
 from benchmark.folders import check_writable
+from benchmark.prediction import images as sources
+from benchmark.prediction.images import Images, find_images, watched
 from benchmark.prediction.networks import Predictor, load
+from benchmark.prediction.outputs import WORK, Outputs, Picture, written_paths
 from benchmark.store import SCRATCH, disk_is_full
 from datasets.base import Conversion, DataError, Sample, TrainingView
-from datasets.files.listing import CONVERT, PICTURES, UNREAD, files_below, first_names
+from datasets.files.listing import CONVERT, UNREAD
 from methods.base import MethodError, function_of
 
-LABELS, OVERLAYS, WORK = "labels", "overlays", ".work"
-"""Folders in the output; the last is there only while `predict` runs."""
-LEGEND = "classes.txt"
+if TYPE_CHECKING:
+    import torch
+
 COPIES = "copies"
-"""In the last: images as the network is shown them, where they had to be converted."""
+"""In the work folder: images as the network is shown them, where they had to be converted."""
+AT_ONCE = 32
+"""Images that are checked and converted before they are segmented."""
 
 
-def predict_folder(weights: Path, images: Path, output: Path, device: str) -> tuple[int, float]:
-    """Write label maps (class ids) and coloured overlays of every image below `images`.
+@dataclass(frozen=True)
+class Done:
+    """What a call has done: seconds, how many images had each verdict, and how many could not be used."""
 
-    Images go through what the network's training images went through (bits, longest side). Label maps have the
-    images' own sizes; overlays are drawn on what the network was shown.
+    seconds: float
+    verdicts: Counter[str]
+    skipped: int
+
+
+def predict_images(
+    weights: Path,
+    source: Path,
+    output: Path,
+    device: str,
+    parts: Sequence[str],
+    *,
+    recursive: bool = False,
+    min_area: int = 1,
+    watch: bool = False,
+) -> Done:
+    """Write what `parts` names (`outputs.PARTS`) of every image that `source` names, see `images.find_images`.
+
+    Images go through what the network's training images went through (bits, longest side). Label and score maps have
+    the images' own sizes; overlays are drawn on what the network was shown.
 
     weights: folder of a trained network, or of predictions made with it, see `networks.load`
-    Returns the number of images and the seconds taken. Images that cannot be read or converted are named and
-    skipped; the others are written, and a DataError at the end says how many are missing.
+    watch:   `source` is a folder whose pictures are segmented as they come, until KeyboardInterrupt; those that an
+             earlier call with the same network has given a verdict are left out
+    Images that cannot be read or converted are named and skipped.
     """
     choose("device", device, DEVICES)
     predictor = load(weights)
-    paths = image_files(images, output)
-    if not paths:
-        raise ConfigError(f"--images {images}: no image files ({', '.join(sorted(PICTURES))}) there")
+    if watch and not source.is_dir():
+        raise ConfigError(f"--watch {source}: no such folder; create it, or give another")
     check_writable(output, "--output")
-    began = time.perf_counter()
-    with scratch(output) as work:
-        samples, shown = _readable(paths, images, predictor.conversion, work / COPIES)
-        segment(predictor, shown, work, device)
-        _publish(samples, shown, work, output)
-    legend = ["0 background", *(f"{i + 1} {name}" for i, name in enumerate(predictor.classes))]
-    (output / LEGEND).write_text("\n".join(legend) + "\n")
-    if broken := len(paths) - len(samples):
-        raise DataError(
-            f"{broken} of {len(paths)} images could not be used (named above); the others are in {output}"
+    found = None if watch else find_images(source, recursive, written_paths(output))
+    network = {role: artifact.key for role, artifact in predictor.inputs.items()}
+    with (
+        scratch(output) as work,
+        Outputs(output, work, predictor.classes, network, parts, min_area) as outputs,
+    ):
+        kept = outputs.begin(resuming=watch)
+        if found is None:
+            console.print(f"Images: new ones in {source}, until Ctrl-C", markup=False)
+            if kept:
+                console.print(f"note: {len(kept)} files have their verdict there already", markup=False)
+            done = [source / name for name in kept]
+            new = watched(source, recursive, written_paths(output), done, sources.pause)
+            groups: Iterable[Images] = (Images(source, tuple(paths), str(source)) for paths in new)
+        else:
+            console.print(f"Images: {len(found.paths)} of {found.said}", markup=False)
+            groups = [found]
+        reading = _Reading(
+            predictor.conversion, work / COPIES, outputs, {name: source / name for name in kept}
         )
-    return len(samples), time.perf_counter() - began
+        began = time.perf_counter()
+        pictures = reading.chunks(groups)
+        total = None if found is None else len(found.paths)
+        try:
+            _segment_all(predictor, pictures, outputs, work, device, total)
+        except KeyboardInterrupt:
+            if not watch:
+                raise
+        seconds = time.perf_counter() - began
+    if outputs.unscored:
+        console.print(
+            "note: the network's stage reports no probabilities, so there are no scores", markup=False
+        )
+    return Done(seconds, outputs.verdicts, reading.skipped)
 
 
 @contextmanager
@@ -70,59 +117,122 @@ def scratch(output: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def image_files(images: Path, output: Path) -> list[Path]:
-    """Pictures below a folder, those in formats that are not read among them, without hidden files and what an
-    earlier call has written there; what is no picture is named."""
-    written = tuple(os.path.realpath(output / name) + os.sep for name in (LABELS, OVERLAYS, WORK, LEGEND))
-    files = [p for p in files_below(images) if not (os.path.realpath(p) + os.sep).startswith(written)]
-    pictures = [path for path in files if path.suffix.lower() in PICTURES | UNREAD]
-    if others := [
-        path.relative_to(images).as_posix() for path in files if path.suffix.lower() not in PICTURES | UNREAD
-    ]:
-        console.print(f"note: {len(others)} files are no pictures ({first_names(others)})", markup=False)
-    return pictures
+class _Reading:
+    """Checks and converts images a few at a time, as the network comes to them. `skipped` counts the others."""
 
+    def __init__(self, how: Conversion, copies: Path, outputs: Outputs, before: Mapping[str, Path]) -> None:
+        """copies: folder for those that have to be converted; before: `Picture.file` -> image, of results there"""
+        self._how, self._copies, self._outputs = how, copies, outputs
+        self._owners = {Path(file).with_suffix("").as_posix(): path for file, path in before.items()}
+        self.skipped = 0
 
-def _readable(
-    paths: Sequence[Path], images: Path, how: Conversion, copies: Path
-) -> tuple[list[Sample], list[Sample]]:
-    """Samples of the images that can be read and converted, as they lie and as shown; the others are named.
+    def chunks(self, groups: Iterable[Images]) -> Iterator[list[Sample]]:
+        """Samples as the network is shown them, of images that can be used; results are expected of these."""
+        for group in groups:
+            names = self._names(group)
+            for first in range(0, len(group.paths), AT_ONCE):
+                chosen = group.paths[first : first + AT_ONCE]
+                if pictures := [p for path in chosen if (p := self._picture(path, group, names[path]))]:
+                    self._outputs.expect(pictures)
+                    yield [picture.shown for picture in pictures]
+                    shutil.rmtree(self._copies, ignore_errors=True)
 
-    copies: folder for those that have to be converted
-    """
-    from datasets.files.images import image_size, read_image
-    from datasets.folder.copies import convert
+    def _picture(self, path: Path, group: Images, name: str) -> Picture | None:
+        """None for one that cannot be used, which is named."""
+        from datasets.files.images import image_size, read_image
+        from datasets.folder.copies import convert
 
-    samples, shown = [], []
-    names = Counter(path.relative_to(images).with_suffix("") for path in paths)
-    names.update(path.relative_to(images) for path in paths)
-    for path in paths:
         try:
             if path.suffix.lower() in UNREAD:
                 raise DataError(f"{path} {CONVERT}")
             image_size(path)
             read_image(path)
-            copy = convert([path], how, copies).copies.get(path, path)
+            copy = convert([path], self._how, self._copies).copies.get(path, path)
         except DataError as error:
             console.print(f"skipped: {error}", style="yellow", markup=False)
-            continue
-        name = path.relative_to(images)  # with its ending where a.jpg and a.png are both there
-        unique = name if names[name.with_suffix("")] > 1 else name.with_suffix("")
-        samples.append(Sample(unique.as_posix(), path, ()))
-        shown.append(replace(samples[-1], image=copy))
-    return samples, shown
+            self.skipped += 1
+            return None
+        own = Sample(name, path, ())
+        return Picture(_relative(path, group).as_posix(), own, replace(own, image=copy))
+
+    def _names(self, group: Images) -> dict[Path, str]:
+        """What results are called: paths below the base, with their endings where a.jpg and a.png are both there."""
+        relative = {path: _relative(path, group) for path in group.paths}
+        counts = Counter(name.with_suffix("") for name in relative.values())
+        counts.update(relative.values())
+        found = {}
+        for path, name in relative.items():
+            bare = name.with_suffix("").as_posix()
+            alone = counts[name.with_suffix("")] == 1 and self._owners.setdefault(bare, path) == path
+            found[path] = bare if alone else name.as_posix()
+        return found
 
 
-def segment(predictor: Predictor, samples: Sequence[Sample], work: Path, device: str) -> None:
-    """Run the stage as a run does, on a view whose validation images are the samples."""
+def _relative(path: Path, group: Images) -> Path:
+    return (
+        path.relative_to(group.base)
+        if path.is_relative_to(group.base)
+        else path.absolute().relative_to(group.base)
+    )
+
+
+def _segment_all(
+    predictor: Predictor,
+    chunks: Iterator[list[Sample]],
+    outputs: Outputs,
+    work: Path,
+    device: str,
+    total: int | None,
+) -> None:
+    """total: number of images; None where they come without end, and each is said"""
+
+    def finished(sample_id: str, probabilities: torch.Tensor | None) -> None:
+        found = outputs.finish(sample_id, probabilities)
+        if found is not None and total is None:
+            score = "" if found.score is None else f" ({found.score:.2f})"
+            console.print(f"{sample_id}: {found.name}{score}", markup=False)
+
+    for chunk in chunks:  # a stage that asks for shards takes all the others, too
+        segment(predictor, chunk, work, device, chunks, finished, total)
+
+
+def segment(
+    predictor: Predictor,
+    samples: Sequence[Sample],
+    work: Path,
+    device: str,
+    further: Iterable[Sequence[Sample]] = (),
+    finished: Callable[[str, torch.Tensor | None], None] = lambda sample_id, probabilities: None,
+    total: int | None = None,
+) -> None:
+    """Run the stage as a run does, on a view whose validation images are the samples.
+
+    further:  samples that follow; a stage that takes its images in shards goes on with them, its network loaded
+    finished: called with each image's name when its label map is in `work`, and the probabilities that are reported
+    total:    number of all images, for the progress that is shown
+    """
     from benchmark.execution.context import RunContext
     from benchmark.execution.distributed import make_fabric
     from benchmark.failures import one_line
 
-    (work / SCRATCH).mkdir()
+    class Context(RunContext):
+        """Its shards have no end before the images have."""
+
+        def shards(self, samples: Sequence[Sample]) -> Iterator[tuple[str, Sequence[Sample]]]:
+            if total is not None:
+                progress.start(total, "img")
+            for number, shard in enumerate(chain([samples], further)):
+                yield f"shard-{number:05d}", shard
+                for sample in shard:
+                    finished(sample.id, None)
+
+        def report_scores(self, sample_id: str, scores: torch.Tensor) -> None:
+            finished(sample_id, scores)
+
+    (work / SCRATCH).mkdir(exist_ok=True)
     runtime = RuntimeConfig(device=device)
     progress = stage_progress("predict")
-    context = RunContext(
+    context = Context(
         fabric=make_fabric(runtime),
         runtime=runtime,
         view=TrainingView("predict", predictor.classes, {"train": (), "val": tuple(samples)}),
@@ -147,28 +257,5 @@ def segment(predictor: Predictor, samples: Sequence[Sample], work: Path, device:
         ) from error
     finally:
         progress.stop()
-
-
-def _publish(samples: Sequence[Sample], shown: Sequence[Sample], work: Path, output: Path) -> None:
-    """Draw the overlays and put the label maps, at the images' own sizes, where they are looked for.
-
-    samples, shown: the images as they lie, and as the network saw them
-    """
-    import numpy as np
-    from PIL import Image
-
-    from datasets.files.images import image_size, read_image, read_labels, write_labels
-    from methods.artifacts import label_map_path
-    from reports.panels import overlay, save_panel
-
-    for sample, seen in zip(samples, shown):
-        made = label_map_path(work, sample.id)
-        labels, drawn = (output / folder / f"{sample.id}.png" for folder in (LABELS, OVERLAYS))
-        image, found = read_image(seen.image).permute(1, 2, 0).numpy(), np.asarray(read_labels(made))
-        drawn.parent.mkdir(parents=True, exist_ok=True)
-        save_panel(drawn, overlay(image, found))
-        if found.shape != (size := image_size(sample.image)):
-            whole = Image.fromarray(found).resize(size[::-1], Image.Resampling.NEAREST)
-            write_labels(made, np.asarray(whole))
-        labels.parent.mkdir(parents=True, exist_ok=True)
-        made.replace(labels)
+    for sample in samples:
+        finished(sample.id, None)

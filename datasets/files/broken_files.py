@@ -7,14 +7,16 @@ from pathlib import Path
 from PIL import Image
 
 from datasets.base import DataError
+from datasets.files.listing import READ
 
 _JPEG, _PNG, _RIFF = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF"
+_TIFF, _JPEG2000 = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 _TAIL = 64
 """Bytes at the end in which an end marker is looked for: some cameras write a few more behind it."""
 
 
 def undecodable(path: Path) -> DataError:
-    """The error for a file that could not be decoded as JPEG, PNG or WebP: file, fault and remedy in one line."""
+    """The error for a file that could not be decoded: file, fault and remedy in one line."""
     fault, remedy = _diagnosis(path)
     return DataError(f"{path}: cannot be decoded: {fault}; {remedy}, or take it off the list")
 
@@ -42,8 +44,14 @@ def _diagnosis(path: Path) -> tuple[str, str]:
         kind, whole = "PNG", b"IEND" in tail
     elif head.startswith(_RIFF) and head[8:12] == b"WEBP":
         kind, whole = "WebP", int.from_bytes(head[4:8], "little") + 8 <= size
+    elif head.startswith(b"BM"):
+        kind, whole = "BMP", int.from_bytes(head[2:6], "little") <= size
+    elif head.startswith(_TIFF):
+        return "the TIFF is damaged, breaks off, or is of an unusual kind", "copy it again or save it as PNG"
+    elif head.startswith(_JPEG2000):
+        kind, whole = "JPEG 2000", b"\xff\xd9" in tail
     else:
-        return "it is no JPEG, PNG or WebP, whatever its name says", "convert it to PNG"
+        return f"it is not {READ}, whatever its name says", "convert it to PNG"
     if not whole:
         return f"the {kind} is truncated, it breaks off after {size} bytes", "copy it again"
     return f"the {kind} is damaged, or of an unusual kind", "copy it again or save it anew as PNG"

@@ -14,22 +14,24 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from datasets.base import DataError
 from datasets.files.broken_files import too_large, undecodable
 from datasets.files.listing import open_regular
 
-PHOTOS = ("JPEG", "PNG", "WEBP", "GIF")
+PHOTOS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "JPEG2000", "GIF")
 """Pillow's formats of images; of GIF, to name animations."""
-MAPS = (*PHOTOS, "BMP", "TIFF", "PPM")
+MAPS = (*PHOTOS, "PPM")
 """Of masks and saliency maps. Formats beyond these are not tried: Pillow hands some to other programs."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _DEEP_GREY = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 """Pillow's modes of greyscale with 16 bits."""
 _ORIENTATION = 0x0112  # the EXIF tag
+_REDUCED, _BITS = 254, 258  # TIFF's: whether a page is a smaller copy of another; bits of each channel
 _TURNED = ("JPEG", "MPO", "PNG")
-"""Formats whose orientation counts; MPO is a JPEG of several pictures, as phones write."""
+"""Formats whose orientation counts; MPO is a JPEG of several pictures, as phones write. Pillow turns TIFF by itself."""
 _UPRIGHT = {2: (1, -1, False), 3: (-1, -1, False), 4: (-1, 1, False), 5: (1, 1, True), 6: (-1, 1, True),
             7: (-1, -1, True), 8: (1, -1, True)}  # fmt: skip
 """EXIF orientation -> (step through rows, through columns, then exchange them)."""
@@ -45,6 +47,7 @@ def opened(path: Path, formats: tuple[str, ...] = MAPS) -> Iterator[Image.Image]
     Raises DataError for what is missing, no regular file, too large, or cannot be decoded.
     """
     with _failures_named(path), open_regular(path) as file, Image.open(file, formats=formats) as image:
+        _require_plain_tiff(path, image)
         yield image
 
 
@@ -57,6 +60,7 @@ def opened_whole(path: Path, formats: tuple[str, ...] = MAPS) -> Iterator[Image.
             content = file.read()
         stream = _png_stream(content) if content.startswith(_PNG) else b""
         with Image.open(io.BytesIO(content), formats=formats) as image:
+            _require_plain_tiff(path, image)
             yield image
             if (
                 stream
@@ -67,7 +71,7 @@ def opened_whole(path: Path, formats: tuple[str, ...] = MAPS) -> Iterator[Image.
 
 
 def rgb(path: Path) -> np.ndarray:
-    """(H, W, 3) of a JPEG, PNG or WebP, upright by its EXIF: uint16 of 16-bit files, else uint8.
+    """(H, W, 3) of an image, upright by its EXIF: uint16 of 16-bit files, else uint8.
 
     Greyscale is expanded, alpha is dropped. Raises DataError as `opened`, and for an animation.
     """
@@ -80,8 +84,31 @@ def rgb(path: Path) -> np.ndarray:
 
 def require_still(path: Path, image: Image.Image) -> None:
     """DataError for an animation."""
-    if image.format != "MPO" and (frames := getattr(image, "n_frames", 1)) > 1:
+    if image.format not in ("MPO", "TIFF") and (frames := getattr(image, "n_frames", 1)) > 1:
         raise DataError(f"{path}: an animation of {frames} frames; keep one frame, as PNG")
+
+
+def _require_plain_tiff(path: Path, image: Image.Image) -> None:
+    """DataError for a TIFF of several pages, thumbnails aside, or of pixels that Pillow would take for others."""
+    if not isinstance(image, TiffImageFile):
+        return
+    bits = tuple(image.tag_v2.get(_BITS, (1,)))
+    if bits[0] > 16 or image.mode == "F":
+        raise DataError(f"{path}: a TIFF of {bits[0]} bits a channel; save it with 8 or 16")
+    if bits[0] > 8 and len(bits) > 1:
+        raise DataError(f"{path}: a colour TIFF of {bits[0]} bits a channel; save it as PNG, or with 8 bits")
+    if image.n_frames == 1:
+        return
+    pages = []
+    for page in range(image.n_frames):
+        image.seek(page)
+        if not image.tag_v2.get(_REDUCED, 0) & 1:
+            pages.append(f"{page + 1} of {image.width}x{image.height}")
+    image.seek(0)
+    if len(pages) > 1:
+        raise DataError(
+            f"{path}: a TIFF of several pages ({', '.join(pages)}); save the one that is the image alone"
+        )
 
 
 def is_deep(image: Image.Image) -> bool:

@@ -16,7 +16,7 @@ from datasets.files.palette import VOC_PALETTE, save_ids
 
 
 def read_image(path: Path) -> torch.Tensor:
-    """Decode a JPEG, PNG or WebP as uint8 RGB (3, H, W): as `datasets.files.decoding.rgb`, with 16 bits scaled to 8.
+    """Decode an image as uint8 RGB (3, H, W): as `datasets.files.decoding.rgb`, with 16 bits scaled to 8.
 
     The result is a channels-last view.
     """

@@ -10,15 +10,16 @@ from typing import IO
 
 from datasets.base import DataError
 
-PICTURES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".png", ".webp"))
+_PICTURES = ".jpg .jpeg .jpe .jfif .pjpeg .png .webp .bmp .dib .tif .tiff .jp2 .j2k .jpc .jpx"
+PICTURES = frozenset(_PICTURES.split())
 """Endings, in lower case, of pictures that are read; JFIF is JPEG's own name."""
 _UNREAD = """
-    .bmp .dib .tif .tiff .gif .jp2 .j2k .jxl .heic .heif .avif .ppm .pgm .pbm .pnm .tga .psd .dcm .exr .hdr .dng .raw
-    .cr2 .cr3 .nef .arw
+    .gif .jxl .heic .heif .avif .ppm .pgm .pbm .pnm .tga .psd .dcm .exr .hdr .dng .raw .cr2 .cr3 .nef .arw
 """
 UNREAD = frozenset(_UNREAD.split())
 """Of pictures that are not: found, to say so."""
-CONVERT = "is neither JPEG, PNG nor WebP; convert it to PNG"
+READ = "JPEG, PNG, WebP, BMP, TIFF or JPEG 2000"
+CONVERT = f"is not {READ}; convert it to PNG"
 _LITTER = frozenset(
     ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "lost+found")
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from datasets.folder.layouts import (
     has_mask_folders,
     without_unused_void,
 )
+from datasets.folder.splits import class_counts, drawn_splits
 from datasets.limits import Inside, Within, first_fault
 
 
@@ -43,10 +43,11 @@ class FolderConfig(DatasetConfig):
     classes: a file under root (a name a line, perhaps numbered, perhaps ``background`` first, as any tool spells it;
              or CVAT's labelmap.txt), or names separated by commas. Empty: ``classes.txt`` where it exists, else all
              names found, sorted
-    images:  folder of images under root (JPEG, PNG, WebP)
+    images:  folder of images under root (JPEG, PNG, WebP, BMP, TIFF, JPEG 2000)
     masks:   folder of masks under root, optional. With a label file ``<id>.png``: 0 background, i the i-th
              class, 255 ignored. With class folders see `Folder`
-    val_fraction: where no split is given, the share of images that becomes val, in (0, 1); by hash of the id
+    val_fraction: where no split is given, the share of each class's images that becomes val, in (0, 1), one image at
+             least where a class has two; by hash of the id
     seed:    of that draw
     allow_empty: keep images without a label (nothing but background) instead of refusing them; those of
              ``good`` are always kept
@@ -196,16 +197,20 @@ class Folder(Dataset):
                 ]
                 if unread:
                     what += f"; {len(unread)} files there are no PNG ({first_names(unread)})"
-                found.append(Problem(f"folder: {what}", f"add them under {masks}, named {name}"))
+                remedy = (
+                    f"these train and are not scored; for their masks, add them under {masks}, named {name}"
+                )
+                found.append(Problem(f"folder: {what}", remedy, broken=False))
         images = {split: {i: self.sample(i).image for i in ids} for split, ids in self._splits.items()}
         return found + duplicate_problems(self.name, images) + sampled_problems(self)
 
     def notes(self) -> list[str]:
         """What was found, for `doctor`: counts, where labels, classes and split come from, what was copied."""
         listing, usable = self._listing, self._usable
-        split = listing.split_by or f"hash of the id, val_fraction {self.settings.val_fraction}"
+        split = listing.split_by or f"hash of the id in each class, val_fraction {self.settings.val_fraction}"
         lines = [
             f"train: {len(self.ids('train'))} images, val: {len(self.ids('val'))} images, by {split}",
+            *class_counts(self),
             f"labels: {f'folders of {listing.source}' if listing.binary else listing.source.name}",
             f"{len(self.classes)} classes: {', '.join(self.classes)}",
             f"{len(usable.masks)} masks" if usable.masks else "no masks: nothing is scored",
@@ -250,15 +255,13 @@ class Folder(Dataset):
 
     @cached_property
     def _splits(self) -> dict[str, tuple[str, ...]]:
+        given, settings = self._listing.splits, self.settings
+        undecided = {i: self._listing.samples[i].labels for i, split in given.items() if split is None}
+        drawn = drawn_splits(undecided, settings.val_fraction, settings.seed)
         splits: dict[str, list[str]] = {"train": [], "val": []}
-        for sample_id, split in self._listing.splits.items():
-            splits[split or self._drawn_split(sample_id)].append(sample_id)
+        for sample_id, split in given.items():
+            splits[split or drawn[sample_id]].append(sample_id)
         return {split: tuple(ids) for split, ids in splits.items()}
-
-    def _drawn_split(self, sample_id: str) -> str:
-        """By hash, so that adding images moves none of those already there."""
-        digest = hashlib.sha256(f"{self.settings.seed}/{sample_id}".encode()).digest()
-        return "val" if int.from_bytes(digest[:8], "big") < self.settings.val_fraction * 2**64 else "train"
 
     @cached_property
     def _usable(self) -> _Usable:

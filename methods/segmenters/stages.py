@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,11 @@ from torch.nn.functional import cross_entropy, interpolate
 
 from datasets.base import IGNORE, DenseMap
 from datasets.files.images import read_image, write_labels
-from datasets.loading.loader import Batch, ImageBatch
+from datasets.loading.loader import Batch
+from datasets.recipe import Normalisation
 from methods.artifacts import label_dense_map, label_map_path
 from methods.base import StageContext
-from methods.layers.config import SegmenterConfig
+from methods.layers.config import CrfConfig, SegmenterConfig
 from methods.layers.crf import CrfPool
 from methods.layers.networks.deeplab import DeepLab, build_segmenter
 from methods.layers.optim import build_optimiser, fit
@@ -90,38 +91,45 @@ def predict(context: StageContext, settings: SegmenterConfig) -> None:
     """Write a label map of every validation image, and of the training images that reports show."""
     network = load_segmenter(context.inputs["weights"].path, settings, len(context.view.classes))
     network.to(context.device).eval()
-    with crf_pool(settings) as pool:
-        for _, samples in context.shards((*context.view.samples("val"), *context.view.examples())):
-            paths = {s.id: s.image for s in samples}
-            for batch in context.images(samples, network.backbone.normalisation, settings.test_batch_size):
-                own = [paths[i] for i in batch.ids]
-                maps = label_maps(network, batch, settings.test_scales, settings.test_flip, own, pool)
-                for sample_id, labels in zip(batch.ids, maps):
-                    write_labels(label_map_path(context.output, sample_id), labels)
+    write_label_maps(
+        context,
+        network,
+        network.backbone.normalisation,
+        settings.test_batch_size,
+        settings.test_scales,
+        settings.test_flip,
+        settings.test_crf,
+    )
 
 
-def crf_pool(settings: SegmenterConfig) -> AbstractContextManager[CrfPool | None]:
-    """Processes for the test-time CRF, or nothing where the settings have none."""
-    return CrfPool(settings.test_crf) if settings.test_crf is not None else nullcontext()
-
-
-def label_maps(
+def write_label_maps(
+    context: StageContext,
     network: nn.Module,
-    batch: ImageBatch,
+    normalisation: Normalisation,
+    batch_size: int,
     scales: Sequence[float],
     flip: bool,
-    paths: Sequence[Path],
-    pool: CrfPool | None,
-) -> torch.Tensor:
-    """Predicted classes (B, H, W) uint8 on the CPU, over scales and mirror images, with the pool's CRF if there is one.
+    crf: CrfConfig | None,
+) -> None:
+    """Write the label map of every validation image and of the reports' training images, and report its scores."""
+    with CrfPool(crf) if crf is not None else nullcontext() as pool:
+        for _, samples in context.shards((*context.view.samples("val"), *context.view.examples())):
+            paths = {s.id: s.image for s in samples}
+            for batch in context.images(samples, normalisation, batch_size):
+                probabilities = segmentation_probabilities(network, batch.images, scales, flip)
+                maps = label_maps(probabilities, [paths[i] for i in batch.ids], pool)
+                for sample_id, labels, scores in zip(batch.ids, maps, probabilities):
+                    write_labels(label_map_path(context.output, sample_id), labels)
+                    context.report_scores(sample_id, scores)
+
+
+def label_maps(probabilities: torch.Tensor, paths: Sequence[Path], pool: CrfPool | None) -> torch.Tensor:
+    """The likeliest classes (B, H, W) uint8 on the CPU of (B, C + 1, H, W), with the pool's CRF if there is one.
 
     paths: files of the batch's images
     """
-    probabilities = segmentation_probabilities(network, batch.images, scales, flip)
     labels = probabilities.argmax(1).to(torch.uint8).cpu()
-    if pool is not None:
-        labels = refined_by_crf(probabilities.cpu(), labels, paths, pool)
-    return labels
+    return labels if pool is None else refined_by_crf(probabilities.cpu(), labels, paths, pool)
 
 
 def refined_by_crf(

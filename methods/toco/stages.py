@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -11,16 +10,13 @@ import torch
 from safetensors.torch import save_file
 
 from datasets.base import IGNORE
-from datasets.files.images import write_labels
 from datasets.loading.loader import Batch
-from methods.artifacts import label_map_path
 from methods.base import StageContext
-from methods.layers.crf import CrfPool
 from methods.layers.optim import build_optimiser, parameter_groups, schedule
 from methods.layers.token_losses import class_token_contrast, patch_token_contrast, token_labels
 from methods.layers.upsampling import enlarged
 from methods.refiners.gc.stages import write_corrected
-from methods.segmenters.stages import label_maps
+from methods.segmenters.stages import write_label_maps
 from methods.toco.branch import Branch, build_branch
 from methods.toco.config import (
     CorrectedLabelConfig,
@@ -178,11 +174,4 @@ def pseudo_label(context: StageContext, settings: CorrectedLabelConfig) -> None:
 def predict(context: StageContext, settings: PredictConfig) -> None:
     """Write the decoder's label map of every validation image, and of the training images that reports show."""
     branch, test = Branch.trained(context, settings.trained, settings.network), settings.test
-    with CrfPool(test.crf) if test.crf is not None else nullcontext() as pool:
-        for _, samples in context.shards((*context.view.samples("val"), *context.view.examples())):
-            paths = {s.id: s.image for s in samples}
-            for batch in context.images(samples, branch.normalisation, test.batch_size):
-                own = [paths[i] for i in batch.ids]
-                labels = label_maps(branch, batch, test.scales, test.flip, own, pool)
-                for sample_id, label_map in zip(batch.ids, labels):
-                    write_labels(label_map_path(context.output, sample_id), label_map)
+    write_label_maps(context, branch, branch.normalisation, test.batch_size, test.scales, test.flip, test.crf)

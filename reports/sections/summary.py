@@ -13,8 +13,11 @@ def facts(board: Board) -> list[tuple[str, str]]:
     found.append(("Seeds", str(len({run["seed"] for run in board.runs})) if board.runs else "none"))
     for split in ("train", "val", "test"):
         images = records.loc[records["split"] == split, "images"]
-        if not images.empty and images.max() > 0:
-            found.append((f"Images {split}", f"{images.max():,}"))
+        scored = 0 if images.empty else int(images.max())
+        trained = _trained(board) if split == "train" else 0
+        if max(trained, scored):
+            some = f", {scored:,} of them scored" if 0 < scored < trained else ""
+            found.append((f"Images {split}", f"{max(trained, scored):,}{some}"))
     classes = records.loc[
         (records["metric"] == "iou") & (records["class_name"] != "background"), "class_name"
     ].nunique()
@@ -28,3 +31,9 @@ def facts(board: Board) -> list[tuple[str, str]]:
     if shared := shared_changes(board.table):
         found.append(("Not the default", ", ".join(shared)))
     return found
+
+
+def _trained(board: Board) -> int:
+    """Images that networks were trained on, as far as runs say."""
+    stages = [stage for run in board.runs for stage in run["stages"] if stage.get("kind") == "weights"]
+    return max((stage.get("images") or 0 for stage in stages), default=0)

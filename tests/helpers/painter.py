@@ -77,3 +77,20 @@ def paint_light(context: Any, settings: PainterConfig) -> None:
             bright = images.read_image(sample.image).float().mean(0) > 127.5
             images.write_labels(label_map_path(context.output, sample.id), bright.byte())
             context.advance(1)
+
+
+def paint_square(context: Any, settings: PainterConfig) -> None:
+    """A square of 4 x 4 pixels at row 3 and column 2, of a probability of .75; the rest is background."""
+    import torch
+
+    from datasets.files import images
+    from methods.artifacts import label_map_path
+
+    for _, samples in context.shards(context.view.samples("val")):
+        for sample in samples:
+            scores = torch.zeros(len(context.view.classes) + 1, *images.image_size(sample.image))
+            scores[settings.colour, 3:7, 2:6] = 0.75
+            scores[0] = 1 - scores[settings.colour]
+            images.write_labels(label_map_path(context.output, sample.id), scores.argmax(0).byte())
+            context.report_scores(sample.id, scores)
+            context.advance(1)

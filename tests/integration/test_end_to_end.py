@@ -236,7 +236,7 @@ def test_predict_segments_what_can_be_read(finished, command_line: CommandLine, 
     output = tmp_path / "out"
     done = command_line(
         "predict", "--weights", str(finished.segment_artifact()), "--images", str(photographs),
-        "--output", str(output), "--device", "cpu",
+        "--output", str(output), "--device", "cpu", "--recursive", "--write", "all",
     )  # fmt: skip
     assert done.code == 2
     assert f"{photographs / 'torn.png'}: cannot be decoded" in done.out
@@ -253,7 +253,7 @@ def test_predict_segments_what_can_be_read(finished, command_line: CommandLine, 
     write_image(photographs / "0.jpg", 9)  # of the same name as 0.png
     done = command_line(
         "predict", "--weights", str(finished.segment_artifact()), "--images", str(photographs),
-        "--output", str(output),
+        "--output", str(output), "--recursive",
     )  # fmt: skip
     assert done.code == 0
     assert done.out.splitlines()[-1].startswith("5 images in")
@@ -267,7 +267,7 @@ def test_predict_with_the_network_of_a_single_stage_method(
     (photographs / "torn.png").unlink()
     done = command_line(
         "predict", "--run", str(finished.folder / "run"), "--method", "dskd_gc", "--seed", "0",
-        "--images", str(photographs), "--output", str(tmp_path / "out"), "--device", "cpu",
+        "--images", str(photographs), "--output", str(tmp_path / "out"), "--device", "cpu", "--recursive",
     )  # fmt: skip
     assert done.code == 0, done.err
     for name in ("0", "1", "2", "deeper/3"):

@@ -114,7 +114,10 @@ def test_a_damaged_image_is_told_from_a_truncated_one(tmp_path: Path) -> None:
     ("content", "fault"),
     [
         (b"", "the file is empty; copy it again"),
-        (b"not an image at all", "it is no JPEG, PNG or WebP, whatever its name says; convert it to PNG"),
+        (
+            b"not an image at all",
+            "it is not JPEG, PNG, WebP, BMP, TIFF or JPEG 2000, whatever its name says; convert it to PNG",
+        ),
     ],
 )
 def test_other_files_are_refused(tmp_path: Path, content: bytes, fault: str) -> None:

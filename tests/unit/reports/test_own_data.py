@@ -9,7 +9,9 @@ import pytest
 from rich.console import Console
 
 from reports import build_reports
+from reports.sections.summary import facts
 from reports.terminal import print_leaderboard
+from reports.view import boards
 from results.aggregate import leaderboard
 from results.io import read_run, write_run
 from tests.helpers.synthetic_runs import METHODS, synthetic_run
@@ -69,6 +71,17 @@ def test_the_page_has_two_titles_and_charts_of_one_board_each(run_dir: Path) -> 
             len(article.split('data-section="thresholds"')[1].split("</section>")[0].split('class="line'))
             == 3
         )
+
+
+@pytest.mark.parametrize(("trained", "said"), [(400, "400"), (1735, "1,735, 400 of them scored")])
+def test_images_that_trained_and_those_that_are_scored(run_dir: Path, trained: int, said: str) -> None:
+    """Where some have no mask they are not as many."""
+    stored = read_run(run_dir)
+    for stage in (stage for run in stored.runs for stage in run["stages"] if stage["kind"] == "weights"):
+        stage["images"] = trained
+    board = next(boards(stored, leaderboard(stored.records, stored.runs)))
+    assert dict(facts(board))["Images train"] == said
+    assert dict(facts(board))["Images val"] == "200"
 
 
 def test_the_terminal_tells_them_apart(run_dir: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
 from benchmark.commands.arguments import method_names, parse_seeds
 from benchmark.failures import ConfigError
 from methods.registry import all_methods
 from tests.helpers.toys import Toy
+from tests.helpers.trees import write_folder
 
 
 def test_all_is_the_boards_standard_set():
@@ -86,6 +89,20 @@ def test_list_names_everything_and_what_it_needs(command_line):
         assert method.needs in line
     for word in ("shapes", "voc2012", "folder", "nano", "small", "paper", "unified", "dataset.root=PATH"):
         assert word in out
+
+
+def test_own_pictures_at_nano_are_warned_of(command_line, third_party, tmp_path):
+    """Its networks know generated pictures alone; the command at small is the one given, but for its scale."""
+    third_party(Toy("one"))
+    root = write_folder(tmp_path / "my data", ["a,rust,train", "b,rust,val"], masks=False)
+    given = ("--dataset", "folder", f"dataset.root={root}", "--scale", "nano", "--dry-run")
+    (line,) = [x for x in command_line.run_on("one", *given).out.splitlines() if x.startswith("warning: ")]
+    command = shlex.split(line.partition("photographs: wsss ")[2])
+    assert command[:3] == ["run", "--methods", "one"]
+    assert f"dataset.root={root}" in command
+    assert command.count("--scale") == 1
+    assert command[-2:] == ["--scale", "small"]
+    assert "warning" not in command_line.run("one", "--dry-run").out
 
 
 def test_the_dry_run_says_what_would_be_done_and_does_nothing(command_line, third_party):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,12 +21,14 @@ from benchmark.prediction.networks import load
 from benchmark.store import file_hash, read_manifest
 from datasets.base import TrainingView
 from datasets.files.sealed import sealed
-from methods.base import Kind, NotRunnable
+from methods.base import Kind, NotRunnable, Stage
 from methods.registry import all_methods
 from results.io import read_run
 from tests.helpers.painter import LightPainter, Painter, PainterConfig
 from tests.helpers.toys import CommandLine, Outcome, Toy, registered
 from tests.helpers.trees import write_deep_colour, write_folder, write_image
+
+WRITTEN = {"labels", "overlays", "regions", "regions.csv", "verdicts.csv", "classes.txt", "network.json"}
 
 
 @pytest.fixture
@@ -87,6 +92,7 @@ def test_the_run_says_where_the_networks_are_and_its_hint_works(
     command_line, ran = once
     (hint,) = [line for line in ran.out.splitlines() if line.startswith("To segment your images: ")]
     arguments = hint.partition(" wsss ")[2].replace("DIR", str(photographs)).split()
+    arguments.append("--recursive")
     output = tmp_path / "out"
     done = command_line(*arguments, "--output", str(output), "--device", "cpu")
     assert done.code == 0, done.err
@@ -96,7 +102,7 @@ def test_the_run_says_where_the_networks_are_and_its_hint_works(
             assert np.all(np.asarray(labels) == 1)
         assert (output / "overlays" / f"{name}.png").is_file()
     assert (output / "classes.txt").read_text().splitlines()[0] == "0 background"
-    assert {p.name for p in output.iterdir()} == {"labels", "overlays", "classes.txt"}
+    assert {p.name for p in output.iterdir()} == WRITTEN
 
     (place,) = [line for line in ran.out.splitlines() if line.startswith("network of painter seed 0: ")]
     by_weights = predict(
@@ -133,7 +139,7 @@ def test_new_images_go_through_what_the_training_images_did(
             assert np.array_equal(np.asarray(labels), half > 2000)
         with Image.open(output / "overlays" / f"{name}.png") as drawn:
             assert drawn.size == (32, 20)
-    assert {p.name for p in output.iterdir()} == {"labels", "overlays", "classes.txt"}
+    assert {p.name for p in output.iterdir()} == WRITTEN
 
     Image.fromarray(half * 2).save(new / "deeper.png")
     done = predict(command_line, new, *run)
@@ -155,8 +161,9 @@ def test_what_was_written_among_the_images_is_not_segmented(
 ) -> None:
     for _ in range(2):
         done = predict(
-            command_line, photographs, "--run", str(command_line.output), "--output", str(photographs / place)
-        )
+            command_line, photographs, "--run", str(command_line.output), "--output", str(photographs / place),
+            "--recursive",
+        )  # fmt: skip
         assert done.code == 0, done.err
         assert done.out.splitlines()[-1].startswith("2 images in"), done.out
 
@@ -279,20 +286,22 @@ def test_settings_of_every_prediction_come_back_typed(scale: str, protocol: str)
 def test_every_picture_is_read_or_named(command_line: CommandLine, painted: None, tmp_path: Path) -> None:
     new = tmp_path / "new"
     for k, name in enumerate(
-        ("a.png", "b.bmp", "c.tif", "d.jpg", "f.gif", ".hidden.png", "sub/.cache/g.png")
+        ("a.png", "b.bmp", "c.tif", "d.jpg", "f.gif", "h.ppm", ".hidden.png", "sub/.cache/g.png")
     ):
         write_image(new / name, k)
     write_image(new / "e.jpg", 9)
     (new / "e.jpg").rename(new / "e.JFIF")
     (new / "notes.txt").touch()
-    run = ("--run", str(command_line.output), "--output", str(tmp_path / "out"))
+    run = ("--run", str(command_line.output), "--output", str(tmp_path / "out"), "--recursive")
     done = predict(command_line, new, *run)
     said = done.out.replace("\n", " ")
-    assert {p.name for p in (tmp_path / "out" / "labels").rglob("*.*")} == {"a.png", "d.png", "e.png"}
-    for name in ("b.bmp", "c.tif", "f.gif"):
-        assert f"skipped: {new / name} is neither JPEG, PNG nor WebP; convert it to PNG" in said
+    assert {p.name for p in (tmp_path / "out" / "labels").rglob("*.*")} == {f"{name}.png" for name in "abcde"}
+    for name in ("f.gif", "h.ppm"):
+        assert (
+            f"skipped: {new / name} is not JPEG, PNG, WebP, BMP, TIFF or JPEG 2000; convert it to PNG" in said
+        )
     assert "1 files are no pictures (notes.txt)" in said
-    assert done.err.startswith("error: 3 of 6 images could not be used")
+    assert done.err.startswith("error: 2 of 7 images could not be used")
 
 
 def test_odd_files_among_the_images(command_line: CommandLine, painted: None, tmp_path: Path) -> None:
@@ -303,7 +312,9 @@ def test_odd_files_among_the_images(command_line: CommandLine, painted: None, tm
     (new / "loop.png").symlink_to(new / "loop.png")
     (new / "device.png").symlink_to("/dev/zero")
     os.mkfifo(new / "pipe.png")
-    done = predict(command_line, new, "--run", str(command_line.output), "--output", str(output))
+    done = predict(
+        command_line, new, "--run", str(command_line.output), "--output", str(output), "--recursive"
+    )
     assert done.code == 2
     said = " ".join(done.out.split())
     for name in ("loop", "device", "pipe"):
@@ -312,3 +323,161 @@ def test_odd_files_among_the_images(command_line: CommandLine, painted: None, tm
     assert {p.relative_to(output / "labels").as_posix() for p in (output / "labels").rglob("*.png")} == {
         "a.jpg.png", "a.png.png", "a.jpg.png.png", "x.tmp.png", "folder.tmp/b.png"
     }  # fmt: skip
+
+
+class Doubter(Painter):
+    """Paints a square of its colour and is three quarters sure of it."""
+
+    def stages(self, config: Any, view: TrainingView, shared: Any) -> Sequence[Stage]:
+        learn, paint = super().stages(config, view, shared)
+        return [learn, replace(paint, run="tests.helpers.painter:paint_square")]
+
+
+@pytest.fixture
+def doubting(command_line: CommandLine, third_party) -> tuple[str, ...]:
+    """Arguments that choose the network of a run whose method reports probabilities."""
+    third_party(Doubter("painter"))
+    done = command_line.run("painter")
+    assert done.code == 0, done.err
+    return "--run", str(command_line.output), "--output", str(command_line.folder / "out")
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_verdicts_regions_and_scores(
+    command_line: CommandLine, doubting: tuple[str, ...], photographs: Path
+) -> None:
+    done = predict(command_line, photographs, *doubting, "--write", "all")
+    assert done.code == 0, done.err
+    output = command_line.folder / "out"
+    (row,) = rows(output / "verdicts.csv")
+    name = row["verdict"]
+    assert row == {
+        "file": "a.png",
+        "verdict": (output / "classes.txt").read_text().split()[3],
+        "score": "0.7500",
+    }
+    (region,) = rows(output / "regions.csv")
+    assert list(region.values()) == ["a.png", name, "2", "3", "4", "4", "16", "0.7500", "3.5", "4.5"]
+    said = json.loads((output / "regions" / "a.json").read_text())
+    assert (said["width"], said["height"], said["verdict"], said["score"]) == (24, 16, name, 0.75)
+    (listed,) = said["regions"]
+    assert listed == {"class": name, "box": [2, 3, 4, 4], "area": 16, "score": 0.75, "centroid": [3.5, 4.5]}
+    maps = {path.name: path / "a.png" for path in (output / "scores").iterdir()}
+    assert len(maps) == len((output / "classes.txt").read_text().splitlines()) - 1
+    with Image.open(maps[f"1-{name}"]) as image:
+        assert image.mode == "I;16"
+        scores = np.asarray(image)
+    assert scores.shape == (16, 24)
+    assert set(scores[3:7, 2:6].flat) == {round(0.75 * 65535)}
+    assert scores.sum() == 16 * round(0.75 * 65535)
+    assert done.out.splitlines()[-1].endswith(f"a second): 1 {name}")
+
+    done = predict(command_line, photographs, *doubting, "--min-area", "17", "--write", "verdicts")
+    assert rows(output / "verdicts.csv") == [{"file": "a.png", "verdict": "OK", "score": "0.7500"}]
+    assert done.out.splitlines()[-2] == f"Written to {output}: verdicts.csv (file, OK or class, score)"
+
+
+def test_subfolders_are_taken_when_asked_for(
+    command_line: CommandLine, doubting: tuple[str, ...], photographs: Path
+) -> None:
+    done = predict(command_line, photographs, *doubting)
+    assert f"Images: 1 of {photographs}\n" in done.out
+    assert "note: 1 pictures in 1 subfolders are left out; --recursive takes them\n" in done.out
+    done = predict(command_line, photographs, *doubting, "--recursive")
+    assert f"Images: 2 of {photographs} and 1 subfolders\n" in done.out
+    (photographs / "a.png").unlink()
+    done = predict(command_line, photographs, *doubting)
+    assert done.code == 2
+    assert "directly in it, 1 in 1 subfolders; add --recursive" in done.err
+
+
+def test_a_list_of_files_and_standard_input(
+    command_line: CommandLine, doubting: tuple[str, ...], photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [photographs / "deeper" / "b.jpg", photographs / "a.png", photographs / "gone.png"]
+    text = "".join(f"{name}\n" for name in names)
+    (listed := command_line.folder / "list.txt").write_text(text)
+    done = predict(command_line, listed, *doubting)
+    assert f"Images: 3 of {listed}\n" in done.out
+    assert f"skipped: {names[2]}: no such image" in done.out
+    assert done.err.startswith("error: 1 of 3 images could not be used")
+    verdicts = rows(command_line.folder / "out" / "verdicts.csv")
+    assert [row["file"] for row in verdicts] == ["deeper/b.jpg", "a.png"]
+    monkeypatch.setattr("sys.stdin", io.StringIO(text.replace(f"{names[2]}\n", "")))
+    done = predict(command_line, Path("-"), *doubting)
+    assert done.code == 0, done.err
+    assert rows(command_line.folder / "out" / "verdicts.csv") == verdicts
+    done = predict(command_line, names[1], *doubting)
+    assert f"Images: 1 of {names[1]}\n" in done.out
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "names no file; write a path a line"),
+        ("x.png\n", "names 1 files and none is there (x.png first); write paths from the current folder"),
+        (b"\xff\xfe", "neither an image nor a list of files in UTF-8"),
+    ],
+)
+def test_a_list_that_is_none(
+    command_line: CommandLine, painted: None, tmp_path: Path, text, words: str
+) -> None:
+    (listed := tmp_path / "list.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
+    done = predict(command_line, listed, "--run", str(command_line.output))
+    assert done.code == 2
+    assert words in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_a_folder_is_watched(
+    command_line: CommandLine, doubting: tuple[str, ...], photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New files are taken once they have their size; those with a verdict are left out when it starts again."""
+    output, looks = command_line.folder / "out", iter(range(20))
+
+    def wait() -> None:
+        look = next(looks)
+        if look == 1:
+            write_image(photographs / "c.png", 7, (24, 16))
+            (photographs / "d.png").write_bytes((photographs / "c.png").read_bytes()[:60])  # being written
+        if look == 2:
+            write_image(photographs / "d.png", 8, (24, 16))
+        if look == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("benchmark.prediction.images.pause", wait)
+    watch = ("predict", "--watch", str(photographs), "--device", "cpu", *doubting)
+    done = command_line(*watch)
+    assert (done.code, done.err) == (0, "")
+    verdicts = rows(output / "verdicts.csv")
+    assert [row["file"] for row in verdicts] == ["a.png", "c.png", "d.png"]
+    assert f"c: {verdicts[0]['verdict']} (0.75)\n" in done.out
+    assert len(rows(output / "regions.csv")) == 3
+    assert "skipped" not in done.out
+
+    write_image(photographs / "a.jpg", 9, (24, 16))
+    looks = iter(range(3, 20))
+    done = command_line(*watch)
+    assert "note: 3 files have their verdict there already" in done.out
+    assert [row["file"] for row in rows(output / "verdicts.csv")] == ["a.png", "c.png", "d.png", "a.jpg"]
+    assert {"a.png", "a.jpg.png"} <= {path.name for path in (output / "labels").iterdir()}
+    looks = iter(range(3, 20))
+    done = command_line(*watch, "--min-area", "2")
+    assert "verdict there already" not in done.out
+    assert len(rows(output / "verdicts.csv")) == 4
+
+
+def test_a_stage_that_reports_no_probabilities(
+    command_line: CommandLine, painted: None, photographs: Path
+) -> None:
+    output = command_line.folder / "out"
+    done = predict(command_line, photographs, "--run", str(command_line.output), "--output", str(output))
+    assert done.code == 0, done.err
+    assert "note: the network's stage reports no probabilities, so there are no scores\n" in done.out
+    (row,) = rows(output / "verdicts.csv")
+    assert row["score"] == ""
+    assert row["verdict"] != "OK"

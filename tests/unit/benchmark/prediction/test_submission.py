@@ -91,8 +91,11 @@ def test_a_network_of_other_classes_is_refused(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "give either --images FOLDER or --test VOCDEVKIT"),
-        (("--images", ".", "--test", "."), "give either --images FOLDER or --test VOCDEVKIT"),
+        ((), "give one of --images FOLDER, --watch FOLDER and --test VOCDEVKIT"),
+        (
+            ("--images", ".", "--test", "."),
+            "give one of --images FOLDER, --watch FOLDER and --test VOCDEVKIT",
+        ),
     ],
 )
 def test_what_is_to_be_segmented_is_said_once(

@@ -75,7 +75,7 @@ def test_mvtec_opens_as_it_is(tmp_path: Path) -> None:
         (["good", "GOOD"], [], {}, "good images only; add a folder of images for each class"),
         (["dent", "rust"], ["a.jpg"], {}, r"1 images beside the class folders \(a\.jpg\)"),
         (["dent", "rust"], ["dent/0.png"], {}, r"dent: 0\.jpg, 0\.png have one name; rename"),
-        (["dent", "rust"], ["dent/x.bmp"], {}, r"dent: x\.bmp is neither JPEG, PNG nor WebP"),
+        (["dent", "rust"], ["dent/x.gif"], {}, r"dent: x\.gif is not JPEG, PNG, WebP"),
         (["dent", "rust"], ["more/"], {}, "more: no images in this class folder"),
         (["dent", "rsut"], [], {"classes": "dent,rust"}, "rsut: unknown class 'rsut' .*did you mean 'rust'"),
         (["train/dent", "dent"], [], {}, "folder dent beside train; put class folders into train and val"),

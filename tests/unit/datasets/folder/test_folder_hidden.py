@@ -69,8 +69,10 @@ def test_jfif_is_read_and_other_formats_are_named(tmp_path: Path) -> None:
     write_image(tmp_path / "rust" / "9.jpg", 9)
     (tmp_path / "rust" / "9.jpg").rename(tmp_path / "rust" / "9.JFIF")
     assert "rust/9" in labels(dataset(tmp_path))
-    for name in ("a.heic", "a.BMP", "a.avif", "a.tiff"):
+    for name in ("a.heic", "a.PPM", "a.avif", "a.gif"):
         (tmp_path / "dent" / name).touch()
-        with pytest.raises(DataError, match=f"{name} is neither JPEG, PNG nor WebP; convert it to PNG"):
+        with pytest.raises(
+            DataError, match=f"{name} is not JPEG, PNG, WebP, BMP, TIFF or JPEG 2000; convert it to PNG"
+        ):
             dataset(tmp_path).prepare()
         (tmp_path / "dent" / name).unlink()

@@ -132,8 +132,8 @@ def test_a_row_without_an_image(tmp_path: Path) -> None:
     (tmp_path / "images" / "c.png").unlink()
     with pytest.raises(DataError, match=r"labels\.csv row 4: no image 'c' in .*images; add the image"):
         dataset(tmp_path).prepare()
-    write_image(tmp_path / "images" / "c.bmp")
-    with pytest.raises(DataError, match=r"row 4: c\.bmp is neither JPEG, PNG nor WebP"):
+    write_image(tmp_path / "images" / "c.gif")
+    with pytest.raises(DataError, match=r"row 4: c\.gif is not JPEG, PNG, WebP"):
         dataset(tmp_path).prepare()
 
 
@@ -166,15 +166,31 @@ def test_rows_of_a_test_split_are_left_out_and_said(tmp_path: Path) -> None:
 def test_drawn_split_is_stable(tmp_path: Path) -> None:
     rows = [f"image{i},rust" for i in range(200)]
     found = dataset(write_folder(tmp_path / "a", rows, "id,labels", masks=False))
-    assert 20 < len(found.ids("val")) < 60
+    assert len(found.ids("val")) == 40
     more = dataset(write_folder(tmp_path / "b", ["new,rust", *rows[::-1]], "id,labels", masks=False))
-    assert set(found.ids("val")) == set(more.ids("val")) - {"new"}
+    assert len(set(found.ids("val")) ^ set(more.ids("val")) - {"new"}) <= 1
     other = dataset(tmp_path / "a", seed=1)
     assert set(other.ids("val")) != set(found.ids("val"))
-    with pytest.raises(DataError, match=r"val_fraction=1e-09 puts none of 200 images in val"):
-        dataset(tmp_path / "a", val_fraction=1e-9).prepare()
+    one_each = dataset(write_folder(tmp_path / "c", ["a,rust", "b,dent"], "id,labels", masks=False))
+    with pytest.raises(DataError, match=r"val_fraction=0.2 puts none of 2 images in val"):
+        one_each.prepare()
     with pytest.raises(DataError, match=r"dataset\.val_fraction=1\.0: must be in \(0, 1\)"):
         dataset(tmp_path / "a", val_fraction=1.0)
+
+
+def test_drawn_split_is_of_each_class(tmp_path: Path) -> None:
+    """No class lacks in val, however few images it has; an image of two counts for the rarer."""
+    many = [f"a{i},rust" for i in range(30)]
+    both = [f"b{i},rust;dent" for i in range(4)]
+    rows = [*many, *both, "c0,", "c1,"]
+    for seed in range(5):
+        root = write_folder(tmp_path / str(seed), rows, "id,labels", masks=False)
+        found = dataset(root, allow_empty=True, seed=seed)
+        val = [i[0] for i in found.ids("val")]
+        assert [val.count(name) for name in "abc"] == [6, 1, 1]
+    (train, held) = [note for note in found.notes() if "with masks in brackets" in note]
+    assert train.endswith(": dent 3 (0), rust 27 (0), without an object 1 (0)")
+    assert held.endswith(": dent 1 (0), rust 7 (0), without an object 1 (0)")
 
 
 @pytest.mark.parametrize(

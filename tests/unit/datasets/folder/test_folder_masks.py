@@ -57,11 +57,12 @@ def test_without_masks(tmp_path: Path) -> None:
     assert "no masks: nothing is scored" in found.notes()
 
 
-def test_masks_missing_for_some_images_are_a_problem(tmp_path: Path) -> None:
+def test_masks_missing_for_some_images_are_a_note(tmp_path: Path) -> None:
     write_folder(tmp_path, ROWS)
     (tmp_path / "masks" / "c.png").unlink()
     (problem,) = dataset(tmp_path).problems()
     assert "1 of 1 val images have no mask (c)" in problem.what
+    assert not problem.broken
 
 
 @pytest.mark.parametrize(

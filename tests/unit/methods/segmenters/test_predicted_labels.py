@@ -13,7 +13,7 @@ from torch import nn
 from datasets.loading.loader import ImageBatch
 from methods.layers.config import CrfConfig
 from methods.layers.crf import CrfPool
-from methods.segmenters.stages import label_maps
+from methods.segmenters.stages import label_maps, segmentation_probabilities
 
 SIDE = 16
 
@@ -42,7 +42,7 @@ def paths(tmp_path: Path) -> list[Path]:
 
 def predicted(paths: list[Path], pool: CrfPool | None, flip: bool = False) -> torch.Tensor:
     batch = ImageBatch(("a", "b"), torch.zeros(2, 3, SIDE, SIDE), torch.zeros(2, 2), (SIDE, SIDE))
-    return label_maps(Fixed(), batch, (1.0,), flip, paths, pool)
+    return label_maps(segmentation_probabilities(Fixed(), batch.images, (1.0,), flip), paths, pool)
 
 
 def test_without_a_crf_it_is_the_likeliest_class(paths: list[Path]) -> None:

@@ -15,7 +15,7 @@ from methods.layers.cam import multi_scale_cam, normalise
 from methods.layers.networks.vit import whole_patches
 from methods.layers.optim import parameter_groups
 from methods.registry import find_method
-from methods.segmenters.stages import label_maps
+from methods.segmenters.stages import label_maps, segmentation_probabilities
 from methods.toco.branch import Decoder
 from tests.helpers.single_stage import METHODS, network
 
@@ -59,7 +59,9 @@ def test_the_softmax_is_averaged_at_test_where_toco_takes_the_highest_logit(name
     assert "logits are added over mirror images and their maximum taken over scales" in code
     assert "mean of the softmax" in ours
     batch = ImageBatch(("a",), torch.zeros(1, 3, 8, 8), torch.ones(1, 1), (8, 8))
-    labels = label_maps(ByScale(), batch, (1.0, 2.0), True, [Path("a.png")], None)
+    labels = label_maps(
+        segmentation_probabilities(ByScale(), batch.images, (1.0, 2.0), True), [Path("a.png")], None
+    )
     assert labels.eq(1).all()  # the highest logit is the background's
 
 
