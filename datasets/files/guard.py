@@ -2,28 +2,31 @@
 
 An audit hook sees what goes through Python's `open`: the built-in, `os.open`, pathlib, Pillow, `numpy.fromfile`,
 this project's decoders. torchvision and OpenCV open paths by themselves, so their readers (`NATIVE_READERS`) are
-wrapped. Not seen are other libraries' C++ code, an OpenCV reader that a module took by name before the first guard
-(`from cv2 import imread`), and new processes; methods are handed no mask paths in the first place
-(`datasets.base.TrainingView`).
+wrapped, as soon as somebody imports them. Not seen are other libraries' C++ code, an OpenCV reader that a module took
+by name before the first guard (`from cv2 import imread`), and new processes; methods are handed no mask paths in the
+first place (`datasets.base.TrainingView`).
 """
 
 from __future__ import annotations
 
 import functools
-import importlib
+import importlib.abc
+import importlib.util
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-NATIVE_READERS = (
-    ("torchvision.io", "torch.ops.image", ("read_file",)),  # of read_image and decode_image, too
-    ("cv2", "cv2", ("imread", "imreadmulti")),
-)
-"""Package that brings them, where they are looked up when called, names."""
+NATIVE_READERS = {
+    "torchvision.io": ("torch.ops.image", ("read_file",)),  # of read_image and decode_image, too
+    "cv2": ("cv2", ("imread", "imreadmulti")),
+}
+"""Package that brings them -> where they are looked up when called, names."""
 
 _lock = threading.Lock()
 _installed = False
@@ -62,19 +65,42 @@ def _checked(reader: Callable[..., Any]) -> Callable[..., Any]:
     return read
 
 
-def _wrap_native_readers() -> None:
-    """Each once, of the packages that are installed."""
-    for package, place, names in NATIVE_READERS:
+def _wrap_readers(package: str) -> None:
+    """Those that an imported package brings, each once."""
+    place, names = NATIVE_READERS[package]
+    top, *inner = place.split(".")
+    owner = functools.reduce(getattr, inner, sys.modules[top])
+    for name in names:
+        reader = getattr(owner, name, None)  # torchvision may have been built without
+        if reader is not None and not hasattr(reader, "__wrapped__"):
+            setattr(owner, name, _checked(reader))
+
+
+class _WhenImported(importlib.abc.MetaPathFinder):
+    """Wraps readers at the end of their package's import: importing torchvision here costs a second of every run."""
+
+    def __init__(self) -> None:
+        self.expected = set(NATIVE_READERS)
+
+    def find_spec(
+        self, fullname: str, path: object = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname not in self.expected:
+            return None
+        self.expected.remove(fullname)  # so that the search goes on to the other finders
         try:
-            importlib.import_module(package)
-        except ImportError:
-            continue
-        top, *inner = place.split(".")
-        owner = functools.reduce(getattr, inner, sys.modules[top])
-        for name in names:
-            reader = getattr(owner, name, None)  # torchvision may have been built without
-            if reader is not None and not hasattr(reader, "__wrapped__"):
-                setattr(owner, name, _checked(reader))
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            self.expected.add(fullname)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                execute(module)
+                _wrap_readers(fullname)
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
 
 
 @contextmanager
@@ -90,8 +116,10 @@ def masks_closed(directories: Iterable[Path], files: Iterable[Path] = ()) -> Ite
     with _lock:
         if not _installed:
             sys.addaudithook(_hook)
+            sys.meta_path.insert(0, _WhenImported())
             _installed = True
-        _wrap_native_readers()
+        for package in NATIVE_READERS.keys() & sys.modules.keys():
+            _wrap_readers(package)
         _closed = (*_closed, entry)
     try:
         yield

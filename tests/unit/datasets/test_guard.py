@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import subprocess
 import sys
 import types
 from collections.abc import Callable
@@ -17,6 +19,7 @@ from PIL import Image
 from datasets.files.guard import masks_closed
 from datasets.files.images import read_image, read_labels, read_map, write_labels
 from methods.base import Supervision
+from tests.conftest import ROOT
 from tests.helpers.toys import CommandLine, Toy
 
 
@@ -82,6 +85,41 @@ def test_opencvs_readers_are_refused(data: Path, monkeypatch: pytest.MonkeyPatch
             assert opencv.imread(image, flags=0) == (image, 0)
     assert opencv.imread(mask) == (mask, 1)
     assert not hasattr(opencv.imread.__wrapped__, "__wrapped__")
+
+
+def test_readers_imported_under_a_guard_are_refused(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (data / "cv2.py").write_text("def imread(filename, flags=1):\n    return filename, flags\n")
+    monkeypatch.syspath_prepend(data)
+    monkeypatch.delitem(sys.modules, "cv2", raising=False)
+    with masks_closed([data / "masks"]):
+        assert "cv2" not in sys.modules
+        opencv = importlib.import_module("cv2")
+        with pytest.raises(PermissionError, match="training must not open a mask"):
+            opencv.imread(str(data / "masks" / "a.png"))
+    assert opencv.imread("a.png") == ("a.png", 1)
+    del sys.modules["cv2"]
+
+
+def test_a_guard_imports_nothing(data: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from datasets.files.guard import masks_closed
+folder = Path(sys.argv[1])
+with masks_closed([folder / "masks"]):
+    print(sorted({"torch", "torchvision", "cv2"} & sys.modules.keys()))
+    import torchvision
+    try:
+        torchvision.io.read_file(str(folder / "masks" / "a.png"))
+    except PermissionError as error:
+        print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(data)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    first, second = done.stdout.splitlines()
+    assert first == "[]"
+    assert second.startswith("training must not open a mask")
 
 
 def test_a_method_gets_the_masks_it_declares_and_no_others(
