@@ -197,7 +197,10 @@ def test_the_tables_are_of_the_papers_protocol():
 @pytest.mark.parametrize(
     ("method", "settings"),
     [
-        *((m, {"test.scales=[1.0]", "test.flip=false", "test.crf=null"}) for m in ("dskd_gc", "toco", "dupl")),
+        *(
+            (m, {"test.scales=[1.0]", "test.flip=false", "test.crf=null"})
+            for m in ("dskd_gc", "toco", "dupl")
+        ),
         ("dskd_gc", {"contrast.scales=[1.0,0.5,1.5]"}),
         ("dskd_gc", {"labels.scales=[1.0,0.5,1.5]"}),
         ("dskd_gc", {"labels.refinement=par_gc"}),

@@ -37,7 +37,9 @@ def test_images_are_resized_to_whole_patches_where_toco_cuts_or_squares_them(nam
 
 
 @pytest.mark.parametrize(("preset", "threshold"), [("paper", 0.5), ("paper/coco2014", 0.45)])
-def test_the_thresholded_cam_is_scored_as_in_toco_and_pars_labels_teach(preset: str, threshold: float) -> None:
+def test_the_thresholded_cam_is_scored_as_in_toco_and_pars_labels_teach(
+    preset: str, threshold: float
+) -> None:
     code, _ = said("toco", "labels that are scored, and labels that teach")
     assert "scores the CAM above bkg_thre (.5; COCO .45)" in code
     config = METHODS["toco"].presets[preset]
