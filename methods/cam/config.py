@@ -50,6 +50,7 @@ PRESETS = {
         presets.NANO_BACKBONE,
         presets.NANO_TRAIN,
         presets.NANO_INFERENCE,
+        background_threshold=0.25,
         refiner=refiner_at("nano"),
         segmenter=SEGMENTERS["nano"],
     ),

@@ -79,7 +79,7 @@ PRESETS = {
         NANO_TRAIN,
         SaliencyConfig(source="nano"),
         inference=NANO_INFERENCE,
-        background_threshold=0.15,
+        background_threshold=0.25,
         refiner=refiner_at("nano"),
         segmenter=SEGMENTERS["nano"],
     ),

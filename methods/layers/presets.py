@@ -42,14 +42,14 @@ NANO_TRAIN = TrainConfig(
     iterations=200,
     batch_size=16,
     optimiser="adamw",
-    learning_rate=1e-3,
+    learning_rate=8e-3,
     weight_decay=0.01,
     head_multiplier=5.0,
     bias_multiplier=1.0,
     warmup=20,
     recipe=NANO_RECIPE,
 )
-"""Of the miniature backbone as a classifier."""
+"""Of the miniature backbone as a classifier; half or twice the rate gives CAMs of a lower mIoU."""
 NANO_VIT_TRAIN = replace(NANO_TRAIN, iterations=300, learning_rate=3e-3, weight_decay=0.05, schedule="cosine")
 """Of the miniature transformer."""
 SMALL_TRAIN = TrainConfig(

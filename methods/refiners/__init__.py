@@ -30,7 +30,13 @@ PSA: Mapping[str, PsaConfig] = {
     "nano": PsaConfig(
         NANO_BACKBONE,
         init="the miniature's own world",
-        train=replace(NANO_TRAIN, iterations=60, warmup=10, recipe=replace(NANO_RECIPE, scale=(1.0, 1.0))),
+        train=replace(
+            NANO_TRAIN,
+            iterations=60,
+            learning_rate=1e-3,
+            warmup=10,
+            recipe=replace(NANO_RECIPE, scale=(1.0, 1.0)),
+        ),
         crf=CrfConfig(5, 3.0, 3.0, 20.0, 13.0, 10.0),
         crf_stride=2,
         logt=3,  # as far across its grid of 24 x 18 cells as 2^6 steps across 47 x 63

@@ -31,7 +31,6 @@ SEGMENTERS: dict[str, SegmenterConfig] = {
         train=replace(
             NANO_TRAIN,
             iterations=500,
-            learning_rate=8e-3,
             head_multiplier=1.0,
             recipe=replace(NANO_RECIPE, scale=(0.9, 1.1)),
         ),
