@@ -55,7 +55,7 @@ class ActivationConfig(CamConfig):
              network's parameters under the library's names
     """
 
-    rule: Annotated[str, OneOf(RULES)] = "gradcam++"
+    rule: Annotated[str, OneOf(RULES)] = "gradcam"
     layer: str = ""
     channels: Natural = 0
     masked_batch: Batch = 64
