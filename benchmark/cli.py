@@ -119,7 +119,7 @@ def profile(
 
     if seconds <= 0 or limit <= 0:
         raise ConfigError(f"--seconds {seconds:g} --limit {limit:g}: both must be more than 0")
-    names = method_names(methods)
+    names = method_names(methods, scale)
     config = compose(names, dataset, scale, protocol, [f"runtime.device={device}", *(overrides or [])])
     found = measure(config, Options(counts_only, seconds, limit))
     folder = write_profile(found, output or run_folder(config.dataset, scale, protocol))
@@ -156,7 +156,7 @@ def list_(
             console.print(f"  {name:<{width}}  {summary}" + (f" [dim]· needs {needs}[/dim]" if needs else ""))
 
     section(
-        "Methods (* in --methods all)",
+        "Methods (* in --methods all; --methods every: all of these)",
         [(f"{m.name}{' *' if m.default else ''}", m.summary, m.needs) for m in all_methods().values()],
     )
     for reason in broken_methods().values():

@@ -98,7 +98,7 @@ def check(
     given = list(overrides or [])
     if not any(override.startswith("dataset.subset=") for override in given):
         given.append(SUBSET)
-    config = compose(method_names(methods), dataset, scale, protocol, given)
+    config = compose(method_names(methods, scale), dataset, scale, protocol, given)
     data = open_dataset(config.dataset)
     data.prepare()
     path = reference or stored.default_path(config)

@@ -10,13 +10,16 @@ from typing import Annotated
 
 import typer
 
-from benchmark.config import PROTOCOLS, SCALES, run_name
+from benchmark.config import PROTOCOLS, SCALES, choose, run_name
 from benchmark.console import console
 from benchmark.failures import ConfigError
 from datasets.base import DatasetConfig
 
 Methods = Annotated[
-    str, typer.Option(help="Comma-separated names; `all` stands for the default set. See `list`.")
+    str,
+    typer.Option(
+        help="Comma-separated names; `all`: the default set, `every`: all that are installed. See `list`."
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -57,16 +60,28 @@ def names_of(text: str, option: str) -> list[str]:
     return names
 
 
-def method_names(text: str) -> list[str]:
-    """Registry names of a comma-separated list, once each; `all` in it is the board's standard set."""
+def method_names(text: str, scale: str = "nano") -> list[str]:
+    """Registry names of a comma-separated list, once each.
+
+    `all` in it is the board's standard set, `every` what is installed and has settings at `scale`. Raises ConfigError.
+    """
     from methods.registry import all_methods, broken_methods, find_method
 
-    standard = [name for name, method in all_methods().items() if method.default]
+    choose("scale", scale, SCALES)
+    known = all_methods()
+    sets = {
+        "all": [name for name, method in known.items() if method.default],
+        "every": [name for name, method in known.items() if scale in method.presets],
+    }
     names: dict[str, None] = {}
     for part in filter(None, map(str.strip, text.split(","))):
-        names |= dict.fromkeys(standard if part == "all" else [find_method(part).name])
-        for reason in broken_methods().values() if part == "all" else ():  # it may be one of them
-            print(f"warning: {reason}", file=sys.stderr)
+        names |= dict.fromkeys(sets.get(part) or [find_method(part).name])
+        warnings = [*broken_methods().values()] if part in sets else []  # it may be one of them
+        if part == "every":
+            left_out = (name for name in known if name not in sets[part])
+            warnings += [f"method {name} has no settings at scale {scale}; left out" for name in left_out]
+        for warning in warnings:
+            print(f"warning: {warning}", file=sys.stderr)
     if not names:
         raise ConfigError("--methods names no method; see `wsss list`")
     return list(names)

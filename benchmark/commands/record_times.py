@@ -30,7 +30,7 @@ def record_times(
     seed: Annotated[int, typer.Option(help="The seed whose times are kept.")] = 0,
 ) -> None:
     """Keep the times of a finished and stored run, of one seed, as the reference for its scale."""
-    plan = make_plan(compose(method_names(methods), dataset, scale, "paper", overrides or []), [seed])
+    plan = make_plan(compose(method_names(methods, scale), dataset, scale, "paper", overrides or []), [seed])
     estimates = Estimates(plan)
     seconds: dict[tuple[str, float, tuple[str, ...]], list[float]] = {}
     hardware: list[dict[str, Any]] = []

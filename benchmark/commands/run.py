@@ -36,7 +36,7 @@ SMOKE_FOLDER = "results/runs/smoke"
 def run(
     overrides: Overrides = None,
     methods: Annotated[
-        str | None, typer.Option(help="Comma-separated names, or `all` (the default); see `list`.")
+        str | None, typer.Option(help="Comma-separated names, `all` (the default) or `every`; see `list`.")
     ] = None,
     refiners: Annotated[
         str | None,
@@ -117,8 +117,8 @@ def grid(
     from methods.refiners.config import REFINERS
     from methods.segmenters.networks import NETWORKS
 
-    names = method_names(methods)
-    networks = NETWORKS[choose("scale", scale, SCALES)]
+    names = method_names(methods, scale)
+    networks = NETWORKS[scale]
     found: dict[str, RunConfig] = {}  # "own" may be one of the others, too
     for refiner in part_names(refiners, "--refiners", REFINERS):
         for segmenter in part_names(segmenters, "--segmenters", networks):

@@ -34,7 +34,7 @@ FOLDER = "tuning"
 
 
 def tune(
-    methods: Annotated[str, typer.Argument(help="Comma-separated names, or `all`; see `list`.")],
+    methods: Annotated[str, typer.Argument(help="Comma-separated names, `all` or `every`; see `list`.")],
     overrides: Annotated[
         list[str] | None,
         typer.Argument(help="Settings of all trials as key=value.", show_default=False),
@@ -86,7 +86,7 @@ def tune(
     check_option(on)
     _check_budget(trials, grid, thresholds, over or [], score)
     given, places = list(overrides or []), [] if on == [HELD_OUT] else list(on)
-    names = _tunable(method_names(methods))
+    names = _tunable(method_names(methods, scale))
 
     def composed(chosen: Sequence[str], settings: Sequence[str]) -> RunConfig:
         own = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from typing import Any
 
 import pytest
 
@@ -27,6 +28,18 @@ def test_others_may_stand_beside_all():
     standard = method_names("all")
     assert method_names("all, toco,cam") == [*standard, "toco"]
     assert method_names("toco,all") == ["toco", *standard]
+
+
+def test_every_stands_for_all_installed_methods_with_settings_at_the_scale(
+    third_party: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    third_party(Toy("mine"))  # which has settings at nano alone
+    assert method_names("every") == list(all_methods())
+    assert "mine" in method_names("every")
+    assert not capsys.readouterr().err
+    assert method_names("mine,every", "small") == list(dict.fromkeys(["mine", *all_methods()]))
+    assert set(all_methods()) - set(method_names("every", "small")) == {"mine"}
+    assert "warning: method mine has no settings at scale small; left out" in capsys.readouterr().err
 
 
 def test_seeds():
