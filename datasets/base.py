@@ -199,6 +199,10 @@ class Dataset(ABC):
         )
         return tuple({path.parent for path in paths if path is not None})
 
+    def mask_files(self) -> tuple[Path, ...]:
+        """Further files that training must not open, in folders that it may: masks beside images, annotations."""
+        return ()
+
     def training_view(self, splits: Sequence[str] = ("train", "val")) -> TrainingView:
         of = {split: self.samples(split) for split in splits}
         return TrainingView(self.name, self.classes, of, generated=self.generated)

@@ -239,9 +239,11 @@ class Maker:
             ),
         )
         function = function_of(stage.run)
+        data = plan.dataset
+        closed = nullcontext() if may_see_masks else masks_closed(data.mask_directories(), data.mask_files())
         seed_everything(seed)
         try:
-            with nullcontext() if may_see_masks else masks_closed(plan.dataset.mask_directories()):
+            with closed:
                 function(context, stage.settings)
         finally:
             progress.stop()  # a bar that a failure left on the screen would break the next one's

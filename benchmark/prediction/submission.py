@@ -34,7 +34,7 @@ def predict_test(
 ) -> tuple[Path, int]:
     """Segment VOC's test images and write the server's archive into `output`; its path and the number of images.
 
-    weights: as `predict_folder`'s; root: VOCdevkit with the test archive unpacked
+    weights: as `predict_images`'s; root: VOCdevkit with the test archive unpacked
     partial: accept a list that is not the official one, which the server will not take
     Raises ConfigError or DataError in one line; no archive is left that does not hold up to `check_archive`.
     """

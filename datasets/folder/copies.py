@@ -66,12 +66,16 @@ class Converted:
 
 @dataclass(frozen=True)
 class MaskJob:
-    """A mask to be copied: its image's upright size and the size wanted, (width, height); `value` as in `copy_masks`."""
+    """A mask to be copied: its image's upright size and the size wanted, (width, height); `value` as in `copy_masks`.
+
+    several: whether a mask of a `value` may hold several others than 0
+    """
 
     path: Path
     image_size: tuple[int, int]
     size: tuple[int, int]
     value: int | None
+    several: bool = False
 
 
 def convert(paths: Sequence[Path], how: Conversion, folder: Path | None = None) -> Converted:
@@ -164,7 +168,7 @@ def copy_masks(jobs: Sequence[MaskJob], classes: int) -> dict[Path, Path]:
             )
         values = [int(v) for v in np.flatnonzero(np.bincount(mask.ravel(), minlength=256))]
         if job.value is not None:
-            if len(inside := [v for v in values if v]) > 1:
+            if not job.several and len(inside := [v for v in values if v]) > 1:
                 raise DataError(
                     f"{path}: holds values {', '.join(map(str, inside[:4]))} besides 0; masks of class folders"
                     " have 0 and one other value"
@@ -178,7 +182,9 @@ def copy_masks(jobs: Sequence[MaskJob], classes: int) -> dict[Path, Path]:
             )
         _save(Image.fromarray(mask).resize(job.size, Image.Resampling.NEAREST), target)
 
-    how = {p: f"{j.size[0]}x{j.size[1]}-{j.value}-{classes}" for p, j in by_path.items()}
+    how = {
+        p: f"{j.size[0]}x{j.size[1]}-{j.value}-{classes}{'-several' * j.several}" for p, j in by_path.items()
+    }
     return _copies(copies_folder("masks"), how, make)
 
 
@@ -236,8 +242,15 @@ def _pixels(path: Path, longest_side: int = 0) -> np.ndarray:
 
 
 def _mask_pixels(path: Path, binary: bool) -> np.ndarray:
-    """Values (H, W) of a mask; binary: black is 0 and every other colour a value, whatever a palette says."""
+    """Values (H, W) of a mask; binary: black is 0 and every other colour a value, whatever a palette says.
+
+    Of a JPEG, whose values are smeared, the lighter half is 1.
+    """
     with opened_whole(path) as image:
+        if image.format in ("JPEG", "MPO"):
+            if not binary:
+                raise DataError(f"{path}: class ids are smeared in a JPEG; save masks as PNG")
+            return (np.asarray(image.convert("L")) > 127).astype(np.uint8)
         coloured = image.mode in ("RGB", "RGBA", "P")
         if image.mode not in (("L", "P", "1", "RGB", "RGBA") if binary else ("L", "P", "1")):
             raise DataError(
@@ -249,6 +262,12 @@ def _mask_pixels(path: Path, binary: bool) -> np.ndarray:
     coded = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
     colours, values = np.unique(coded, return_inverse=True)
     return (values.reshape(coded.shape) + int(colours[0] != 0)).clip(max=IGNORE).astype(np.uint8)
+
+
+def save_copy(mask: np.ndarray, target: Path) -> None:
+    """Write a mask (H, W) uint8 that was made of others, for all processes. Raises OSError."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _save(Image.fromarray(mask), target)
 
 
 def _save(image: Image.Image, target: Path) -> None:

@@ -22,6 +22,7 @@ WORDS = frozenset(_WORDS.split())
 """What folders of masks, and beginnings and ends of masks' names, are called; `folded`."""
 LOOKED_AT = 3
 """Files of one manner of naming that are decoded: two values in each are no accident."""
+_LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".webp")
 _DARK, _LIGHT, _SHARE = 24, 231, 0.99
 """A JPEG of two values has others along the edges."""
 _FEW = 64
@@ -45,18 +46,65 @@ def is_mask_word(name: str) -> bool:
 
 
 def require_no_masks(pictures: Sequence[Path]) -> None:
-    """DataError where pictures of classes are masks of others, with the command that moves them away.
-
-    pictures: files of all class folders
-    """
-    by_folder: dict[Path, dict[str, Path]] = {}
-    for path in pictures:
-        by_folder.setdefault(path.parent, {})[path.stem] = path
+    """DataError where listed pictures are masks of others, with the command that moves them away."""
+    by_folder = _by_folder(pictures)
     for group in (*_beside(by_folder), *_in_folders(by_folder)):
-        known = is_mask_word(group.affix or group.folder.name)
-        step = max(1, len(group.pairs) // LOOKED_AT)
-        if all(_is_mask(mask, picture, known) for picture, mask in group.pairs[::step][:LOOKED_AT]):
+        if _confirmed(group):
             raise _refusal(group)
+
+
+def masks_beside(pictures: Sequence[Path]) -> dict[Path, Path]:
+    """Picture -> its mask, where files of one folder show both: ``x.jpg`` with ``x.png``, ``x_GT.bmp``, ``mask_x.png``.
+
+    By their names, and since some that are looked at have a few values alone. DataError where a folder of pictures is
+    one of masks of another's, with the command that moves it away.
+    """
+    found: dict[Path, Path] = {}
+    for same in _same_names(pictures):
+        if _confirmed(same):
+            found |= dict(same.pairs)
+    masks = set(found.values())
+    by_folder = _by_folder([path for path in pictures if path not in masks])
+    for group in _beside(by_folder):
+        if _confirmed(group):
+            found |= dict(group.pairs)
+    masks = set(found.values())
+    by_folder = _by_folder([path for path in pictures if path not in masks])
+    for group in _in_folders(by_folder):
+        if _confirmed(group):
+            raise _refusal(group)
+    return found
+
+
+def _by_folder(pictures: Sequence[Path]) -> dict[Path, dict[str, Path]]:
+    """Pictures by folder and name without ending."""
+    found: dict[Path, dict[str, Path]] = {}
+    for path in pictures:
+        found.setdefault(path.parent, {})[path.stem] = path
+    return found
+
+
+def _same_names(pictures: Sequence[Path]) -> Iterable[_Group]:
+    """Pairs of files that differ in their endings alone, those of a folder and both endings together."""
+    names: dict[tuple[Path, str], list[Path]] = {}
+    for path in pictures:
+        names.setdefault((path.parent, path.stem), []).append(path)
+    groups: dict[tuple[Path, str, str], _Group] = {}
+    for (folder, _), files in names.items():
+        if len(files) != 2:
+            continue
+        for picture, mask in (files, files[::-1]):
+            if mask.suffix.lower() not in _LOSSY:
+                key = (folder, picture.suffix, mask.suffix)
+                groups.setdefault(key, _Group(folder, "", False, [])).pairs.append((picture, mask))
+    return groups.values()
+
+
+def _confirmed(group: _Group) -> bool:
+    """Whether files that are looked at are masks as their names say."""
+    known = is_mask_word(group.affix or group.folder.name)
+    step = max(1, len(group.pairs) // LOOKED_AT)
+    return all(_is_mask(mask, picture, known) for picture, mask in group.pairs[::step][:LOOKED_AT])
 
 
 def _beside(by_folder: dict[Path, dict[str, Path]]) -> Iterable[_Group]:

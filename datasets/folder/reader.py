@@ -16,15 +16,9 @@ from datasets.files.inspection import as_problem, first_names, sampled_problems
 from datasets.files.listing import PICTURES, UNREAD, files_below, litter_notes
 from datasets.folder.copies import MaskJob, convert, copy_masks, empty_masks
 from datasets.folder.good import SETTING, GoodNames
-from datasets.folder.layouts import (
-    Listing,
-    declared_classes,
-    from_class_folders,
-    from_label_file,
-    has_class_folders,
-    has_mask_folders,
-    without_unused_void,
-)
+from datasets.folder.layouts import has_mask_folders, read_tree
+from datasets.folder.listing import Listing, Tree, declared_classes, without_unused_void
+from datasets.folder.mask_files import LOSSLESS
 from datasets.folder.splits import class_counts, drawn_splits
 from datasets.limits import Inside, Within, first_fault
 
@@ -101,11 +95,13 @@ class Folder(Dataset):
     ``good/*.jpg`` (any case) for images without a defect, which train as background. ``train/<class>`` beside
     ``val/<class>`` (or test) give the split, else it is drawn. MVTec AD opens as it is: as its train folder has
     good images only, its images are pooled. Masks (0, and any one other value for the defect) are found in
-    ``masks/<class>/<name>.png``, ``ground_truth/<class>/<name>_mask.png`` or ``<class>/masks/<name>.png``.
+    ``masks/<class>/<name>.png``, ``ground_truth/<class>/<name>_mask.png``, ``<class>/masks/<name>.png`` or beside images.
 
-    In both, an image without a label needs no mask where others have one: it is all background. Greyscale is
-    expanded to three channels. Images that are too large or have fewer significant bits than their file are
-    copied once, to the user's cache folder.
+    Trees of public sets and of annotation tools open as they are, see `datasets.folder.layouts`.
+
+    In all, an image without a label needs no mask where others have one: it is all background. Greyscale is expanded to
+    three channels. Images that are too large or have fewer significant bits than their file are copied once, to the
+    user's cache folder.
     """
 
     name = "folder"
@@ -164,9 +160,19 @@ class Folder(Dataset):
         return Conversion(self.settings.longest_side, usable.bits if usable.deep else self.settings.bits)
 
     def mask_directories(self) -> tuple[Path, ...]:
-        """Also those of the masks that copies were made of."""
+        """Also those of the masks that copies were made of; not those of images, see `mask_files`."""
         originals = {path.parent for path in self._listing.masks.values()}
-        return tuple(originals | set(super().mask_directories()))
+        return tuple((originals | set(super().mask_directories())) - self._image_folders)
+
+    def mask_files(self) -> tuple[Path, ...]:
+        """Masks beside images, those that masks were made of, and annotations."""
+        masks = (*self._listing.masks.values(), *self._usable.masks.values())
+        return (*self._listing.closed, *(path for path in masks if path.parent in self._image_folders))
+
+    @cached_property
+    def _image_folders(self) -> frozenset[Path]:
+        """Folders with images in them or further below."""
+        return frozenset(parent for s in self._listing.samples.values() for parent in s.image.parents)
 
     def fingerprint(self, part: Literal["images", "masks"], split: str) -> str:
         usable = self._usable
@@ -191,16 +197,18 @@ class Folder(Dataset):
             missing = [i for i in ids if i not in self._usable.masks]
             if missing and (self._listing.masks or masks.is_dir()):
                 what = f"{len(missing)} of {len(ids)} {split} images have no mask ({first_names(missing)})"
-                name = "<class>/<name>.png" if self._listing.binary else "<id>.png"
                 unread = [
-                    p.name for p in files_below(masks) if p.suffix.lower() in (PICTURES | UNREAD) - {".png"}
+                    p.name for p in files_below(masks) if p.suffix.lower() in (PICTURES | UNREAD) - LOSSLESS
                 ]
                 if unread:
-                    what += f"; {len(unread)} files there are no PNG ({first_names(unread)})"
+                    what += f"; {len(unread)} files there are not PNG, BMP or TIFF ({first_names(unread)})"
+                place = self._listing.mask_place
                 remedy = (
-                    f"these train and are not scored; for their masks, add them under {masks}, named {name}"
+                    f"save theirs as {place} to score them" if place else "correct the tree if they should"
                 )
-                found.append(Problem(f"folder: {what}", remedy, broken=False))
+                found.append(
+                    Problem(f"folder: {what}", f"they train and are not scored; {remedy}", broken=False)
+                )
         images = {split: {i: self.sample(i).image for i in ids} for split, ids in self._splits.items()}
         return found + duplicate_problems(self.name, images) + sampled_problems(self)
 
@@ -209,12 +217,12 @@ class Folder(Dataset):
         listing, usable = self._listing, self._usable
         split = listing.split_by or f"hash of the id in each class, val_fraction {self.settings.val_fraction}"
         lines = [
+            *listing.remarks[:1],
             f"train: {len(self.ids('train'))} images, val: {len(self.ids('val'))} images, by {split}",
             *class_counts(self),
-            f"labels: {f'folders of {listing.source}' if listing.binary else listing.source.name}",
             f"{len(self.classes)} classes: {', '.join(self.classes)}",
             f"{len(usable.masks)} masks" if usable.masks else "no masks: nothing is scored",
-            *listing.remarks,
+            *listing.remarks[1:],
         ]
         lines += litter_notes(self.root)
         if empty := sum(not s.labels for s in listing.samples.values()):
@@ -239,19 +247,15 @@ class Folder(Dataset):
                 f"folder: the class list of {self.root} names {both[0]!r}, which means an image without a defect; take"
                 f" it out of the list, or set {SETTING} to another name"
             )
-        for name in (settings.labels, *(["index.csv"] if settings.labels == FolderConfig.labels else [])):
-            if (file := self.root / name).is_file():
-                images, masks = self.root / settings.images, self.root / settings.masks
-                return from_label_file(file, classes, images, masks, settings.allow_empty, good)
-        images = self.root / settings.images
-        place = images if images.is_dir() else self.root
-        if settings.labels != FolderConfig.labels or not has_class_folders(place, settings.masks):
+        names = (settings.labels, *(["index.csv"] if settings.labels == FolderConfig.labels else []))
+        images, masks = self.root / settings.images, self.root / settings.masks
+        tree = Tree(self.root, images, masks, names, classes, good, settings.allow_empty)
+        if settings.labels != FolderConfig.labels and tree.label_file is None:
             raise DataError(
-                f"folder: no {settings.labels} in {self.root}; add a CSV with columns id and labels,"
-                " or set dataset.labels, or sort the images into a folder for each class"
+                f"folder: no {settings.labels} in {self.root}; add a CSV with columns id and labels, or correct"
+                " dataset.labels"
             )
-        beside = self.root if place != self.root else None
-        return from_class_folders(place, classes, settings.masks, beside, good)
+        return read_tree(tree)
 
     @cached_property
     def _splits(self) -> dict[str, tuple[str, ...]]:
@@ -266,12 +270,17 @@ class Folder(Dataset):
     @cached_property
     def _usable(self) -> _Usable:
         listing, settings = self._listing, self.settings
-        self._require_masks_apart()
         samples = listing.samples
         made = convert([s.image for s in samples.values()], Conversion(settings.longest_side, settings.bits))
         sizes = {i: made.sizes[s.image] for i, s in samples.items()}
         jobs = [
-            MaskJob(path, made.headers[samples[i].image].size, sizes[i], self._mask_value(samples[i]))
+            MaskJob(
+                path,
+                made.headers[samples[i].image].size,
+                sizes[i],
+                self._mask_value(samples[i]),
+                listing.several,
+            )
             for i, path in listing.masks.items()
             if listing.binary or samples[i].image in made.reduced
         ]
@@ -293,7 +302,7 @@ class Folder(Dataset):
 
     def _mask_value(self, sample: Sample) -> int | None:
         """Class id of the defect in a mask that only tells defect from background; None for other masks."""
-        if not self._listing.binary:
+        if not self._listing.binary or len(sample.labels) > 1:
             return None
         return sample.labels[0] + 1 if sample.labels else 0
 
@@ -308,16 +317,6 @@ class Folder(Dataset):
             )
         if name != FolderConfig.masks and not folder.is_dir() and not has_mask_folders(self.root, name):
             raise DataError(f"folder: no folder {folder}; correct dataset.masks")
-
-    def _require_masks_apart(self) -> None:
-        """Folders of masks are shut while methods train."""
-        folders = {parent for s in self._listing.samples.values() for parent in s.image.parents}
-        for mask in self._listing.masks.values():
-            if mask.parent in folders:
-                raise DataError(
-                    f"folder: {mask.parent} holds masks and images; move the masks into a folder of their own"
-                    " (masks, ground_truth, or dataset.masks)"
-                )
 
 
 DATASET = Folder

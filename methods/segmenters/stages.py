@@ -129,7 +129,9 @@ def label_maps(probabilities: torch.Tensor, paths: Sequence[Path], pool: CrfPool
     paths: files of the batch's images
     """
     labels = probabilities.argmax(1).to(torch.uint8).cpu()
-    return labels if pool is None else refined_by_crf(probabilities.cpu(), labels, paths, pool)
+    if pool is not None:
+        labels = refined_by_crf(probabilities.cpu(), labels, paths, pool)
+    return labels
 
 
 def refined_by_crf(

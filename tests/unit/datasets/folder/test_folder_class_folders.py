@@ -71,7 +71,12 @@ def test_mvtec_opens_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("folders", "files", "settings", "message"),
     [
-        (["good"], [], {}, r"no labels\.csv in .*sort the images into a folder for each class"),
+        (
+            ["good"],
+            [],
+            {},
+            r"not a label file \(no labels\.csv\), .*sort the images into a folder for each class",
+        ),
         (["good", "GOOD"], [], {}, "good images only; add a folder of images for each class"),
         (["dent", "rust"], ["a.jpg"], {}, r"1 images beside the class folders \(a\.jpg\)"),
         (["dent", "rust"], ["dent/0.png"], {}, r"dent: 0\.jpg, 0\.png have one name; rename"),
@@ -84,11 +89,12 @@ def test_mvtec_opens_as_it_is(tmp_path: Path) -> None:
         (["dent", "rust"], ["masks/dent/0.png"], {}, r"dent/0\.png: holds values .* besides 0"),
         (
             ["dent", "rust"],
-            ["masks/dent/0.bmp", "masks/dent/1.bmp"],
+            ["masks/9.bmp", "masks/8.bmp"],
             {},
-            r"none of the 2 files in \S*masks \(dent/0\.bmp, \.\.\.\) is a mask .* save each as PNG",
+            r"none of the 2 files in \S*masks \(8\.bmp, \.\.\.\) is a mask .* such as dent/0\.png \(in no folder where",
         ),
-        (["dent", "rust"], ["rust/mask/0.tif"], {}, r"none of the 1 files in \S*rust/mask \(0\.tif, "),
+        (["dent", "rust"], ["masks/0.bmp"], {}, r"none of the 1 files in \S*masks \(0\.bmp, "),  # of which?
+        (["dent", "rust"], ["rust/mask/x.tif"], {}, r"none of the 1 files in \S*rust/mask \(x\.tif, "),
     ],
 )
 def test_faults_of_class_folders(

@@ -145,7 +145,7 @@ def test_two_images_of_one_name(tmp_path: Path) -> None:
 
 
 def test_an_empty_file_and_no_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no labels\.csv in .*; add a CSV"):
+    with pytest.raises(DataError, match=r"\(no labels\.csv\), .*; add labels\.csv with columns"):
         dataset(tmp_path).prepare()
     (tmp_path / "labels.csv").touch()
     with pytest.raises(DataError, match=r"labels\.csv: empty; write columns id and labels"):

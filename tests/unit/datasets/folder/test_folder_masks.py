@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from datasets.base import DataError
+from datasets.files.guard import masks_closed
 from datasets.files.images import read_labels
 from tests.helpers.folder_data import ROWS, dataset, labels, mask, write_class_folders
 from tests.helpers.trees import write_folder, write_image, write_mask
@@ -43,8 +44,8 @@ def test_masks_may_end_in_capitals(tmp_path: Path) -> None:
 def test_masks_that_are_named_otherwise_are_not_passed_over(tmp_path: Path) -> None:
     root = write_folder(tmp_path, ROWS)
     for path in sorted((root / "masks").iterdir()):
-        path.rename(path.with_name(f"{path.stem}_label.png"))
-    message = r"none of the 3 files in .*masks \(a_label\.png, .*name each <id>\.png, such as a\.png"
+        path.rename(path.with_name(f"{path.stem}_seen.png"))
+    message = r"none of the 3 files in .*masks \(a_seen\.png, .*name each <id>\.png, such as a\.png"
     with pytest.raises(DataError, match=message):
         dataset(root).prepare()
 
@@ -78,15 +79,13 @@ def test_places_of_masks(tmp_path: Path, place: str) -> None:
     assert found.mask_path("dent/1") is None
 
 
-@pytest.mark.parametrize("place", ["ground_truth/dent/0_gt.png", "dent/masks/0_label.png"])
+@pytest.mark.parametrize("place", ["ground_truth/dent/0_seen.png", "dent/masks/0seg.png"])
 def test_masks_of_class_folders_that_are_named_otherwise_are_not_passed_over(
     tmp_path: Path, place: str
 ) -> None:
     write_class_folders(tmp_path, "dent", "good", count=2)
     write_mask(tmp_path / place, [0, 255])
-    message = (
-        rf"none of the 1 files in .*{place.split('/')[-1]}.* under its image's name, with or without _mask"
-    )
+    message = rf"none of the 1 files in .*{place.split('/')[-1]}.* under its image's name in the folder of its class"
     with pytest.raises(DataError, match=message):
         dataset(tmp_path).prepare()
 
@@ -128,13 +127,18 @@ def test_a_mask_of_another_size_names_the_file_itself(tmp_path: Path) -> None:
         dataset(tmp_path).sample("dent/0")
 
 
-def test_masks_among_images_are_refused(tmp_path: Path) -> None:
+def test_masks_among_images_are_closed_one_by_one(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("id,labels,split\na,rust,train\nd/b,dent,val\n")
     write_image(tmp_path / "a.jpg")
     write_image(tmp_path / "d" / "b.jpg")
     write_mask(tmp_path / "d" / "a.png", [0, 1])
-    with pytest.raises(DataError, match="d holds masks and images; move the masks"):
-        dataset(tmp_path, images=".", masks="d").sample("a")
+    found = dataset(tmp_path, images=".", masks="d")
+    assert found.mask_path("a") == tmp_path / "d" / "a.png"
+    assert tmp_path / "d" not in found.mask_directories()
+    with masks_closed(found.mask_directories(), found.mask_files()):
+        assert (tmp_path / "d" / "b.jpg").read_bytes()
+        with pytest.raises(PermissionError, match="training must not open a mask"):
+            (tmp_path / "d" / "a.png").read_bytes()
 
 
 def test_images_without_labels_need_no_mask_where_others_have_one(tmp_path: Path) -> None:
