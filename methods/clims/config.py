@@ -167,6 +167,7 @@ PRESETS = {
         train=NANO_GUIDED,
         inference=NANO_INFERENCE,
         threshold=0.4,  # the miniature's cosines are larger: .3 for an object and its own context
+        background_threshold=0.25,
         refiner=refiner_at("nano", "irn"),
         segmenter=SEGMENTERS["nano"],
     ),

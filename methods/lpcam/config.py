@@ -99,8 +99,9 @@ PRESETS = {
     "nano": LpcamConfig(
         presets.NANO_BACKBONE,
         presets.NANO_TRAIN,
-        inference=presets.NANO_INFERENCE,
-        background_threshold=0.25,
+        PrototypeConfig(foreground_probability=0.5),
+        presets.NANO_INFERENCE,
+        background_threshold=0.40,
         refiner=lpcam_irn("nano"),
         segmenter=SEGMENTERS["nano"],
     ),

@@ -71,11 +71,11 @@ _PSA = PSA["paper"]
 PRESETS = {
     "nano": SeamConfig(
         presets.NANO_BACKBONE,
-        presets.NANO_TRAIN,
+        replace(presets.NANO_TRAIN, learning_rate=4e-3),
         presets.NANO_INFERENCE,
         small_view=0.5,
         dropout=0.0,
-        background_threshold=0.25,
+        background_threshold=0.20,
         refiner=seam_psa(PSA["nano"], "nano"),
         segmenter=SEGMENTERS["nano"],
     ),
