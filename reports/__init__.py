@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,12 +21,14 @@ def build_reports(
 ) -> dict[str, Path]:
     """Write a run's reports into a folder, by default its own; returns the file to open by format.
 
-    html: `report.html`; latex: `tables.tex` for `\\input` and `report.tex`, a document with it and the figures;
+    html: `report.html`, and the leak certificate (`results.certificate`) as JSON
+    latex: `tables.tex` for `\\input` and `report.tex`, a document with it and the figures
     markdown: `report.md`; csv, parquet: `tables/*`; figures: `figures/*.pdf` and `.svg`
     baseline: a method; differences from it are tested in place of all pairs, and nothing is ranked
     Raises DataError on an unknown format or baseline, and if `run_dir` is no run or is empty.
     """
     from results.aggregate import leaderboard
+    from results.certificate import CERTIFICATE, certificate
     from results.io import read_run
     from results.significance import significance
 
@@ -53,6 +56,7 @@ def build_reports(
         from reports import html
 
         written["html"] = _write(folder / "report.html", html.render(stored, board, found))
+        _write(folder / CERTIFICATE, json.dumps(certificate(stored.runs), indent=1) + "\n")
     if "latex" in formats:
         from reports import latex_tables
 

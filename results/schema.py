@@ -80,9 +80,10 @@ class RunRecord:
     settings: the resolved configuration; `changes`: what of it is not the default, as in the records
     stages:   one dict a stage: name, key, kind, seconds (of the last part where resumed), cached, resumed, bytes,
               host_memory_mb, on a GPU device_memory_mb, of trainings step_seconds and wait_share, path (of the
-              artifact, from the run's folder); shown (bool), score, losses, details as `benchmark.run_folder.traces`
-              explains; images: of its splits; machine and threads it was made with; counts: of the network that made the
-              board's CAM or prediction (`benchmark.profiling.counts.count_network`), else null;
+              artifact, from the run's folder); shown (bool), score, access, losses and details, which
+              `benchmark.run_folder.traces` explains; images: of its splits; machine and threads it was made with;
+              counts: of the network that made the board's CAM or prediction
+              (`benchmark.profiling.counts.count_network`), else null;
               notes: what its scores were made without or with, a line each; scoring: name, seconds, cached and
               memory of it, or null; of a profile one for each forward pass (`benchmark.profiling.profile`)
     provenance: git (commit, dirty; or version), packages, hardware, device and determinism of the last stage;

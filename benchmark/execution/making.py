@@ -207,13 +207,14 @@ class Maker:
 
     def _call(
         self, run: PlannedRun, planned: PlannedStage, work: Path, title: str, checkpoints: Path | None = None
-    ) -> dict[str, float]:
-        """The stage's function; arguments as `RunContext`'s. Returns what its trainings took."""
+    ) -> dict[str, Any]:
+        """The stage's function; arguments as `RunContext`'s. Returns what its trainings took, and its `access`."""
         from contextlib import nullcontext
 
+        from benchmark.execution.access import access_record
         from benchmark.execution.context import RunContext, mask_dense_map
         from benchmark.execution.training import seed_everything
-        from datasets.files.guard import masks_closed
+        from datasets.files.guard import files_opened, masks_closed
 
         plan, stage = self.plan, planned.stage
         may_see_masks = Supervision.MASKS in run.method.supervision
@@ -243,11 +244,13 @@ class Maker:
         closed = nullcontext() if may_see_masks else masks_closed(data.mask_directories(), data.mask_files())
         seed_everything(seed)
         try:
-            with closed:
+            with files_opened() as opened, closed:
                 function(context, stage.settings)
         finally:
             progress.stop()  # a bar that a failure left on the screen would break the next one's
-        return context.training_costs()
+        folders = {role: artifact.path for role, artifact in inputs.items()}
+        access = access_record(data, opened, not may_see_masks, folders, work, plan.store.root)
+        return {**context.training_costs(), "access": access}
 
     def _score(
         self, planned: PlannedStage, artifact: StoredArtifact, work: Path, title: str

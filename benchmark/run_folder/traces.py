@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ def described_stages(result: RunResult) -> list[dict[str, Any]]:
     score:   name and key of its scores in the store, and their `stage` and `split` in the records; None where its
              kind is not scored
     losses:  one list a training of the stage: {"iteration", <term>: mean since the last}, at most `POINTS`
+    access:  inputs (names of stages), pretrained (reference -> SHA-256), seen_masks as its declaration has them, sha256
+             of the artifact's files, record (`benchmark.execution.access`; None of an artifact older than that)
     details: {file name: content} of the other JSON files that it wrote; a list of more than `POINTS` numbers
              becomes {"every": n, "values": every n-th}
     """
@@ -43,9 +47,23 @@ def described_stages(result: RunResult) -> list[dict[str, Any]]:
                 "stage": plan.scored_as,
                 "split": plan.split,
             }
-        extra = {"shown": plan.stage.scored_as is None, "score": score}
+        manifest = result.artifacts[stage["name"]].manifest
+        access = {
+            "inputs": [up.stage.name for up in plan.inputs.values()],
+            "pretrained": dict(plan.weights),
+            "seen_masks": plan.stage.seen_masks,
+            "sha256": _files_hash(manifest["files"]),
+            "record": manifest.get("access"),
+        }
+        extra = {"shown": plan.stage.scored_as is None, "score": score, "access": access}
         stages.append(stage | extra | {"losses": losses(folder), "details": details(folder)})
     return stages
+
+
+def _files_hash(files: Mapping[str, Mapping[str, Any]]) -> str:
+    """SHA-256 over the names and contents of an artifact's files."""
+    lines = (f"{name}\0{file['sha256']}\n" for name, file in sorted(files.items()))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def losses(folder: Path) -> list[list[dict[str, float]]]:

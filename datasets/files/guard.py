@@ -1,4 +1,4 @@
-"""Keeps masks shut while a method trains: opening one raises, in every thread.
+"""Keeps masks shut while a method trains: opening one raises, in every thread. Says which files were opened.
 
 An audit hook sees what goes through Python's `open`: the built-in, `os.open`, pathlib, Pillow, `numpy.fromfile`,
 this project's decoders. torchvision and OpenCV open paths by themselves, so their readers (`NATIVE_READERS`) are
@@ -32,16 +32,28 @@ _lock = threading.Lock()
 _installed = False
 # One entry per active guard: (prefixes of directories, files). Replaced whole: the hook reads without a lock.
 _closed: tuple[tuple[tuple[str, ...], frozenset[str]], ...] = ()
+# One set per active `files_opened`, replaced whole as well.
+_records: tuple[set[str], ...] = ()
 
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
-    if not _closed or event != "open" or not isinstance(arguments[0], str | bytes | os.PathLike):
+    if (
+        event != "open"
+        or not (_closed or _records)
+        or not isinstance(arguments[0], str | bytes | os.PathLike)
+    ):
         return
-    _check(os.fsdecode(arguments[0]))
+    flags = arguments[2]
+    _note(os.fsdecode(arguments[0]), reading=not isinstance(flags, int) or not flags & os.O_WRONLY)
 
 
-def _check(path: str) -> None:
-    """PermissionError for a path that is closed."""
+def _note(path: str, reading: bool = True) -> None:
+    """Record a path that is being opened; PermissionError if it is closed."""
+    if reading:
+        for record in _records:
+            record.add(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
+    if not _closed:
+        return
     spellings = _spellings(path)
     for prefixes, files in _closed:
         if any(s in files or s.startswith(prefixes) for s in spellings):
@@ -58,8 +70,8 @@ def _spellings(path: Path | str) -> set[str]:
 def _checked(reader: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(reader, assigned=(), updated=())
     def read(*arguments: Any, **settings: Any) -> Any:
-        if _closed:
-            _check(os.fsdecode(arguments[0] if arguments else settings["filename"]))
+        if _closed or _records:
+            _note(os.fsdecode(arguments[0] if arguments else settings["filename"]))
         return reader(*arguments, **settings)
 
     return read
@@ -103,6 +115,34 @@ class _WhenImported(importlib.abc.MetaPathFinder):
         return spec
 
 
+def _install() -> None:
+    global _installed
+    if not _installed:
+        sys.addaudithook(_hook)
+        sys.meta_path.insert(0, _WhenImported())
+        _installed = True
+    for package in NATIVE_READERS.keys() & sys.modules.keys():
+        _wrap_readers(package)
+
+
+@contextmanager
+def files_opened() -> Iterator[set[str]]:
+    """Collects the absolute paths of what is opened for reading while active, in all threads; links are not followed.
+
+    Paths that are refused, or that lead to no file, are among them. What `masks_closed` does not see is not.
+    """
+    global _records
+    found: set[str] = set()
+    with _lock:
+        _install()
+        _records = (*_records, found)
+    try:
+        yield found
+    finally:
+        with _lock:
+            _records = tuple(record for record in _records if record is not found)
+
+
 @contextmanager
 def masks_closed(directories: Iterable[Path], files: Iterable[Path] = ()) -> Iterator[None]:
     """While active, opening a file under `directories`, or one of `files`, raises PermissionError.
@@ -110,16 +150,11 @@ def masks_closed(directories: Iterable[Path], files: Iterable[Path] = ()) -> Ite
     It holds in all threads. May be nested; the union is closed. An audit hook cannot be removed, so one is
     installed at the first use and returns at once while no guard is active; so do the wrapped readers.
     """
-    global _installed, _closed
+    global _closed
     prefixes = tuple(s.rstrip(os.sep) + os.sep for d in directories for s in sorted(_spellings(d)))
     entry = (prefixes, frozenset(s for f in files for s in _spellings(f)))
     with _lock:
-        if not _installed:
-            sys.addaudithook(_hook)
-            sys.meta_path.insert(0, _WhenImported())
-            _installed = True
-        for package in NATIVE_READERS.keys() & sys.modules.keys():
-            _wrap_readers(package)
+        _install()
         _closed = (*_closed, entry)
     try:
         yield

@@ -11,6 +11,7 @@ from typing import Any
 
 from reports.sections import (
     ablations,
+    certificate,
     classes,
     complexity,
     confusion,
@@ -44,7 +45,7 @@ _OF_A_BOARD = (
     complexity,
     training,
 )
-_OF_THE_PAGE = (reproduction, ablations, methods, failures, provenance)
+_OF_THE_PAGE = (reproduction, ablations, methods, failures, certificate, provenance)
 
 
 @dataclass(frozen=True)

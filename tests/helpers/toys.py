@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,21 @@ def fill_doubtfully(context: Any, settings: ToyConfig) -> None:
 def take_masks(context: Any, settings: ToyConfig) -> None:
     """As `fill`, once it has been handed the true masks."""
     assert context.masks() is not None
+    fill(context, settings)
+
+
+def open_masks(context: Any, settings: ToyConfig) -> None:
+    """As `fill`, once every true mask of train has been opened."""
+    masks = context.masks()
+    for sample in context.view.samples("train"):
+        masks.path_of(sample.id).read_bytes()
+    fill(context, settings)
+
+
+def ask_for_a_mask(context: Any, settings: ToyConfig) -> None:
+    """As `fill`, after a try to open the file that `settings.note` names, whose refusal is not said."""
+    with suppress(PermissionError):
+        Path(settings.note).read_bytes()
     fill(context, settings)
 
 

@@ -16,7 +16,7 @@ import pytest
 import torchvision
 from PIL import Image
 
-from datasets.files.guard import masks_closed
+from datasets.files.guard import files_opened, masks_closed
 from datasets.files.images import read_image, read_labels, read_map, write_labels
 from methods.base import Supervision
 from tests.conftest import ROOT
@@ -177,3 +177,37 @@ def test_guard_opens_again_after_an_error(data: Path) -> None:
     with pytest.raises(RuntimeError), masks_closed([data / "masks"]):
         raise RuntimeError
     read_labels(data / "masks" / "a.png")
+
+
+class TestFilesOpened:
+    def test_what_is_read_is_recorded_in_every_thread(
+        self, data: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        image, mask = data / "images" / "a.png", data / "masks" / "a.png"
+        monkeypatch.chdir(data / "images")
+        with files_opened() as found, ThreadPoolExecutor(1) as pool:
+            read_image(Path("a.png"))
+            pool.submit(read_labels, mask).result()
+            (data / "new.txt").write_text("written, not read")
+        read_labels(data / "masks_of_others" / "a.png")
+        assert found >= {str(image), str(mask)}
+        assert not found & {str(data / "new.txt"), str(data / "masks_of_others" / "a.png")}
+
+    def test_what_is_refused_is_recorded(self, data: Path) -> None:
+        with files_opened() as found, masks_closed([data / "masks"]), pytest.raises(PermissionError):
+            read_labels(data / "masks" / "a.png")
+        assert str(data / "masks" / "a.png") in found
+
+    def test_each_record_ends_with_its_own_body(self, data: Path) -> None:
+        with files_opened() as outer:
+            with files_opened() as inner:
+                read_image(data / "images" / "a.png")
+            read_labels(data / "masks" / "a.png")
+        assert str(data / "masks" / "a.png") in outer - inner
+        assert str(data / "images" / "a.png") in outer & inner
+
+    @pytest.mark.filterwarnings("ignore:The image decoding")
+    def test_torchvisions_readers_are_seen(self, data: Path) -> None:
+        with files_opened() as found:
+            torchvision.io.read_file(str(data / "images" / "a.png"))
+        assert str(data / "images" / "a.png") in found

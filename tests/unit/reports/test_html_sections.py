@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from reports import html, templating, view
 from reports.sections import (
     board_sections,
+    certificate,
     classes,
     complexity,
     confusion,
@@ -553,3 +554,49 @@ def test_a_board_without_segmentation_still_shows_what_it_has() -> None:
     shown = leaderboard.build(board)
     assert shown["main"] == "cam_fixed"
     assert isinstance(board.table, pd.DataFrame)
+
+
+def access(masks_closed: bool = True, **files: int) -> dict[str, Any]:
+    """What a stage has of the leak certificate."""
+    opened = {kind: {"files": count, "sha256": "0" * 64} for kind, count in files.items()}
+    record = {"masks_closed": masks_closed, "refused": 0, "images": {"train": 3, "val": 0}, "opened": opened}
+    record |= {"elsewhere": 2, "endings": {".json": 1, "": 1}}
+    return {
+        "inputs": [],
+        "pretrained": {"timm/net": "abc" * 20},
+        "seen_masks": "",
+        "sha256": "d" * 64,
+        "record": record,
+    }
+
+
+class TestCertificate:
+    @pytest.fixture
+    def recorded(self, board: view.Board) -> view.Board:
+        """The made-up board, whose first run alone was watched; its first stage opened masks."""
+        first, *rest = board.runs
+        stages = [
+            stage | {"access": access(n > 0, images=3, **({} if n else {"masks": 1}))}
+            for n, stage in enumerate(first["stages"])
+        ]
+        return replace(board, runs=[first | {"stages": stages}, *rest])
+
+    def test_nothing_where_no_stage_was_watched(self, board: view.Board) -> None:
+        assert certificate.build([board]) is None
+
+    def test_stages_say_what_they_opened(self, recorded: view.Board) -> None:
+        data = certificate.build([recorded])
+        assert data is not None
+        watched = next(e for e in data["entries"] if not all(row["unknown"] for row in e["stages"]))
+        assert watched["stages"][0]["masks"] == "opened"
+        assert watched["stages"][0]["others"] == ["1 mask", "2 from elsewhere (1 .json, 1 without ending)"]
+        assert watched["seen"] == ["shapes"]
+        facts = {fact["term"]: fact["text"] for fact in data["facts"]}
+        assert facts["Masks opened, as declared, in"] == 1
+        assert facts["Masks closed in"] == len(watched["stages"]) - 1
+
+    def test_the_page_shows_it(self, recorded: view.Board) -> None:
+        data = certificate.build([recorded])
+        page = templating.environment().get_template("sections/certificate.html").render(s=data)
+        assert "has seen masks: shapes" in page
+        assert "timm/net <code>abcabca" in page
