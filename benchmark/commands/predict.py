@@ -113,9 +113,10 @@ def predict(
         console.print(
             f"Written to {output}: {', '.join(PARTS[part] for part in PARTS if part in parts)}", markup=False
         )
-        rate = f" ({count / done.seconds:.1f} a second)" if watch is None else ""
+        rate = count / (done.seconds - done.loading)
+        speed = f" (loading {duration(done.loading)}, then {rate:.1f} a second)" if watch is None else ""
         console.print(
-            f"{count} images in {duration(done.seconds)}{rate}: {_said(done.verdicts)}", markup=False
+            f"{count} images in {duration(done.seconds)}{speed}: {_said(done.verdicts)}", markup=False
         )
     if done.skipped:
         raise DataError(

@@ -62,17 +62,23 @@ def _in_folder(folder: Path, recursive: bool, outputs: Sequence[Path]) -> Images
     deeper = {path for path in files if path.parent != folder and _is_picture(path)}
     taken = [path for path in files if recursive or path.parent == folder]
     pictures = tuple(path for path in taken if _is_picture(path))
-    subfolders = f"{len({path.parent for path in deeper})} subfolders"
+    subfolders = _counted(len({path.parent for path in deeper}), "subfolder")
     if not pictures:
         below = f" directly in it, {len(deeper)} in {subfolders}; add --recursive" if deeper else " there"
         raise ConfigError(f"--images {folder}: no image files ({', '.join(sorted(PICTURES))}){below}")
     if others := [path.relative_to(folder).as_posix() for path in taken if not _is_picture(path)]:
-        console.print(f"note: {len(others)} files are no pictures ({first_names(others)})", markup=False)
+        said = "is no picture" if len(others) == 1 else "are no pictures"
+        console.print(f"note: {_counted(len(others), 'file')} {said} ({first_names(others)})", markup=False)
     if deeper and not recursive:
+        pictures_there = _counted(len(deeper), "picture")
         console.print(
-            f"note: {len(deeper)} pictures in {subfolders} are left out; --recursive takes them", markup=False
+            f"note: left out: {pictures_there} in {subfolders}; --recursive takes them, too", markup=False
         )
     return Images(folder, pictures, f"{folder}{f' and {subfolders}' if deeper and recursive else ''}")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' if count != 1 else ''}"
 
 
 def _listed(text: str, said: str) -> Images:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,8 @@ LABELS, OVERLAYS, SCORES, REGIONS, VERDICTS = PARTS = ("labels", "overlays", "sc
 """What can be written, and the folders or files that hold it."""
 LEGEND, NETWORK, WORK = "classes.txt", "network.json", ".work"
 """In the output: names of class ids, which network it is of, and a folder that is there only while `predict` runs."""
+Row = Sequence[Any]
+"""Cells of a table."""
 _TABLES = {
     VERDICTS: ("file", "verdict", "score"),
     REGIONS: ("file", "class", "left", "top", "width", "height", "area", "score", "centroid_x", "centroid_y"),
@@ -72,6 +74,8 @@ class Outputs:
         self._min_area, self._open = min_area, ExitStack()
         self._state = {"network": network, "classes": list(classes), "min_area": min_area}
         self._waiting: dict[str, Picture] = {}
+        self._order: deque[str] = deque()
+        self._done: dict[str, dict[str, list[Row]]] = {}
         self._tables: dict[str, Any] = {}
         self.verdicts: Counter[str] = Counter()
         self.unscored = 0
@@ -105,6 +109,7 @@ class Outputs:
     def expect(self, pictures: Sequence[Picture]) -> None:
         """These are being segmented."""
         self._waiting |= {picture.own.id: picture for picture in pictures}
+        self._order += [picture.own.id for picture in pictures]
 
     def finish(self, sample_id: str, probabilities: torch.Tensor | None) -> Verdict | None:
         """Write what is asked for of an image whose label map has been made; None where that has been done.
@@ -133,12 +138,20 @@ class Outputs:
             made.replace(self._place(LABELS, sample_id))
         if SCORES in self._parts and scores is not None:
             self._write_scores(sample_id, scores, size)
+        rows: dict[str, list[Row]] = {VERDICTS: [(picture.file, found.name, _share(found.score))]}
         if REGIONS in self._parts:
-            self._write_regions(picture, size, regions, found)
-        if VERDICTS in self._parts:
-            self._rows(VERDICTS, [(picture.file, found.name, _share(found.score))])
+            rows[REGIONS] = self._write_regions(picture, size, regions, found)
+        self._done[sample_id] = rows
+        self._write_tables()
         self.verdicts[found.name] += 1
         return found
+
+    def _write_tables(self) -> None:
+        """Rows of the images that are finished, in the order in which they came: batches have another."""
+        while self._order and self._order[0] in self._done:
+            for name, rows in self._done.pop(self._order.popleft()).items():
+                if name in self._tables:
+                    self._rows(name, rows)
 
     def _write_scores(self, sample_id: str, scores: NDArray[np.float32], size: tuple[int, int]) -> None:
         """A map of each class: 16 bits, 65535 is a probability of 1."""
@@ -149,30 +162,42 @@ class Outputs:
 
     def _write_regions(
         self, picture: Picture, size: tuple[int, int], regions: Sequence[Region], found: Verdict
-    ) -> None:
+    ) -> list[Row]:
+        """Its JSON; returns the rows of the table."""
         said = {"file": picture.file, "width": size[1], "height": size[0], "verdict": found.name}
         listed = [
-            {"class": region.name, **{k: v for k, v in asdict(region).items() if k != "name"}}
+            {
+                "class": region.name,
+                "box": region.box,
+                "area": region.area,
+                "score": _rounded(region.score),
+                "centroid": [round(each, 1) for each in region.centroid],
+            }
             for region in regions
         ]
-        text = json.dumps({**said, "score": found.score, "regions": listed}, indent=1, ensure_ascii=False)
-        self._place(REGIONS, picture.own.id, ".json").write_text(text + "\n", encoding="utf-8")
-        rows = [
+        lines = ",".join(f"\n  {json.dumps(each, ensure_ascii=False)}" for each in listed)
+        head = json.dumps({**said, "score": _rounded(found.score)}, ensure_ascii=False)
+        text = f'{head[:-1]},\n "regions": [{lines}]}}\n'
+        self._place(REGIONS, picture.own.id, ".json").write_text(text, encoding="utf-8")
+        return [
             (picture.file, r.name, *r.box, r.area, _share(r.score), *(f"{each:.1f}" for each in r.centroid))
             for r in regions
         ]
-        self._rows(REGIONS, rows)
 
     def _place(self, folder: str, sample_id: str, ending: str = ".png") -> Path:
         path = self._output / folder / f"{sample_id}{ending}"
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
-    def _rows(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
+    def _rows(self, table: str, rows: Sequence[Row]) -> None:
         """Written at once: whoever follows a table sees an image when it is finished."""
         writer, file = self._tables[table]
         writer.writerows([harmless(cell) for cell in row] for row in rows)
         file.flush()
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
 
 
 def _share(value: float | None) -> str:

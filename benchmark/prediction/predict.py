@@ -36,9 +36,11 @@ AT_ONCE = 32
 
 @dataclass(frozen=True)
 class Done:
-    """What a call has done: seconds, how many images had each verdict, and how many could not be used."""
+    """What a call has done: seconds, those before the network was loaded, how many images had each verdict, and how many
+    could not be used."""
 
     seconds: float
+    loading: float
     verdicts: Counter[str]
     skipped: int
 
@@ -84,7 +86,7 @@ def predict_images(
             new = watched(source, recursive, written_paths(output), done, sources.pause)
             groups: Iterable[Images] = (Images(source, tuple(paths), str(source)) for paths in new)
         else:
-            console.print(f"Images: {len(found.paths)} of {found.said}", markup=False)
+            console.print(f"Images: {len(found.paths)} from {found.said}", markup=False)
             groups = [found]
         reading = _Reading(
             predictor.conversion, work / COPIES, outputs, {name: source / name for name in kept}
@@ -92,8 +94,9 @@ def predict_images(
         began = time.perf_counter()
         pictures = reading.chunks(groups)
         total = None if found is None else len(found.paths)
+        loaded: list[float] = []
         try:
-            _segment_all(predictor, pictures, outputs, work, device, total)
+            _segment_all(predictor, pictures, outputs, work, device, total, loaded)
         except KeyboardInterrupt:
             if not watch:
                 raise
@@ -102,7 +105,7 @@ def predict_images(
         console.print(
             "note: the network's stage reports no probabilities, so there are no scores", markup=False
         )
-    return Done(seconds, outputs.verdicts, reading.skipped)
+    return Done(seconds, (loaded[0] if loaded else began) - began, outputs.verdicts, reading.skipped)
 
 
 @contextmanager
@@ -183,8 +186,12 @@ def _segment_all(
     work: Path,
     device: str,
     total: int | None,
+    loaded: list[float],
 ) -> None:
-    """total: number of images; None where they come without end, and each is said"""
+    """total: number of images; None where they come without end, and each is said; loaded: gets the times of `started`"""
+
+    def started() -> None:
+        loaded.append(time.perf_counter())
 
     def finished(sample_id: str, probabilities: torch.Tensor | None) -> None:
         found = outputs.finish(sample_id, probabilities)
@@ -193,7 +200,7 @@ def _segment_all(
             console.print(f"{sample_id}: {found.name}{score}", markup=False)
 
     for chunk in chunks:  # a stage that asks for shards takes all the others, too
-        segment(predictor, chunk, work, device, chunks, finished, total)
+        segment(predictor, chunk, work, device, chunks, finished, started, total)
 
 
 def segment(
@@ -203,12 +210,14 @@ def segment(
     device: str,
     further: Iterable[Sequence[Sample]] = (),
     finished: Callable[[str, torch.Tensor | None], None] = lambda sample_id, probabilities: None,
+    started: Callable[[], None] = lambda: None,
     total: int | None = None,
 ) -> None:
     """Run the stage as a run does, on a view whose validation images are the samples.
 
     further:  samples that follow; a stage that takes its images in shards goes on with them, its network loaded
     finished: called with each image's name when its label map is in `work`, and the probabilities that are reported
+    started:  called when the stage, its network loaded, asks for the first shard
     total:    number of all images, for the progress that is shown
     """
     from benchmark.execution.context import RunContext
@@ -219,6 +228,7 @@ def segment(
         """Its shards have no end before the images have."""
 
         def shards(self, samples: Sequence[Sample]) -> Iterator[tuple[str, Sequence[Sample]]]:
+            started()
             if total is not None:
                 progress.start(total, "img")
             for number, shard in enumerate(chain([samples], further)):

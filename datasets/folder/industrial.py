@@ -8,7 +8,7 @@ from pathlib import Path
 from datasets.base import DataError, Sample
 from datasets.files.listing import PICTURES, first_names
 from datasets.folder.label_file import class_index
-from datasets.folder.listing import TEST, TRAIN, Listing, Tree
+from datasets.folder.listing import TEST, TRAIN, Listing, Tree, given_split, settled_splits
 from datasets.folder.mask_files import is_empty
 
 VISA_CSV, VISA_SPLITS = "image_anno.csv", "split_csv"
@@ -158,44 +158,67 @@ def read_kolektor(tree: Tree) -> Listing:
 
 
 def lacks_dagm(tree: Tree) -> str:
-    return "" if _dagm_classes(tree) else "no Train/Label and Test/Label, nor such in folders of classes"
+    return "" if _dagm_classes(tree) else "no Train/Label or Test/Label, nor such in folders of classes"
 
 
 def read_dagm(tree: Tree) -> Listing:
     """``<class>/Train`` and ``<class>/Test`` (val), or those of one class; ``Label/<name>_label.PNG`` is a defect's mask.
 
-    An image of a class folder without such a mask has no defect.
+    An image without such a mask has no defect. The split is drawn where one of the two is missing. Raises DataError for
+    a mask that fits no image.
     """
     folders = _dagm_classes(tree)
-    names = tuple(folder.name for folder in folders)
-    classes = tree.classes or names
+    classes = tree.classes or tuple(folder.name for folder in folders)
     samples: dict[str, Sample] = {}
-    splits: dict[str, str | None] = {}
+    given: dict[str, str | None] = {}
     masks: dict[str, Path] = {}
-    for folder in folders:
+    for folder, part in ((of, part) for of in folders for part in _dagm_parts(of)):
         label = class_index(str(folder), folder.name, classes)
-        for part in (_named(folder, TRAIN), _named(folder, TEST)):
-            assert part is not None
-            truth = {p.stem.removesuffix("_label"): p for p in tree.files if p.parent == part / "Label"}
-            for path in (path for path in tree.files if path.parent == part and _is_picture(path)):
-                sample_id = path.relative_to(tree.root).with_suffix("").as_posix()
-                samples[sample_id] = Sample(sample_id, path, (label,) if path.stem in truth else ())
-                splits[sample_id] = "train" if part.name.lower() in TRAIN else "val"
-                if path.stem in truth:
-                    masks[sample_id] = truth[path.stem]
+        truth = {
+            path.stem.removesuffix("_label"): path
+            for path in tree.files
+            if path.parent == part / "Label" and _is_picture(path)
+        }
+        images = {path.stem: path for path in tree.files if path.parent == part and _is_picture(path)}
+        if lost := [path.name for stem, path in truth.items() if stem not in images]:
+            raise DataError(
+                f"{part / 'Label'}: {len(lost)} masks fit no image ({first_names(lost)}); call each as its image in"
+                f" {part} with _label at its end, or remove it"
+            )
+        for stem, path in images.items():
+            sample_id = path.relative_to(tree.root).with_suffix("").as_posix()
+            samples[sample_id] = Sample(sample_id, path, (label,) if stem in truth else ())
+            given[sample_id] = given_split(path, folder)
+            if stem in truth:
+                masks[sample_id] = truth[stem]
+    splits, split_by, _, _ = settled_splits(given)
     return Listing(
-        tree.root, classes, samples, splits, "folders", masks, binary=True, several=True, layout="DAGM"
+        tree.root,
+        classes,
+        samples,
+        splits,
+        split_by,
+        masks,
+        binary=True,
+        several=True,
+        layout="DAGM",
+        remarks=("an image has a defect where it has a mask",),
     )
 
 
 def _dagm_classes(tree: Tree) -> list[Path]:
-    """Folders of classes: those that have Train and Test, the former with Label; the root itself, if it is one."""
+    """Folders of classes: those with Train or Test, one of which has Label; the root itself, if it is one."""
     holders = [tree.root, *sorted(path for path in tree.root.iterdir() if path.is_dir())]
-    whole = [path for path in holders if _named(path, TRAIN) and _named(path, TEST)]
+    whole = [path for path in holders if _dagm_parts(path)]
     if tree.root in whole:
         whole = [tree.root]
-    labelled = [path for path in whole if ((_named(path, TRAIN) or path) / "Label").is_dir()]
+    labelled = [part for path in whole for part in _dagm_parts(path) if (part / "Label").is_dir()]
     return whole if labelled else []
+
+
+def _dagm_parts(folder: Path) -> list[Path]:
+    """Its folders Train and Test, those that are there."""
+    return [path for names in (TRAIN, TEST) if (path := _named(folder, names)) is not None]
 
 
 def _named(folder: Path, names: tuple[str, ...]) -> Path | None:

@@ -300,7 +300,7 @@ def test_every_picture_is_read_or_named(command_line: CommandLine, painted: None
         assert (
             f"skipped: {new / name} is not JPEG, PNG, WebP, BMP, TIFF or JPEG 2000; convert it to PNG" in said
         )
-    assert "1 files are no pictures (notes.txt)" in said
+    assert "1 file is no picture (notes.txt)" in said
     assert done.err.startswith("error: 2 of 7 images could not be used")
 
 
@@ -385,14 +385,14 @@ def test_subfolders_are_taken_when_asked_for(
     command_line: CommandLine, doubting: tuple[str, ...], photographs: Path
 ) -> None:
     done = predict(command_line, photographs, *doubting)
-    assert f"Images: 1 of {photographs}\n" in done.out
-    assert "note: 1 pictures in 1 subfolders are left out; --recursive takes them\n" in done.out
+    assert f"Images: 1 from {photographs}\n" in done.out
+    assert "note: left out: 1 picture in 1 subfolder; --recursive takes them, too\n" in done.out
     done = predict(command_line, photographs, *doubting, "--recursive")
-    assert f"Images: 2 of {photographs} and 1 subfolders\n" in done.out
+    assert f"Images: 2 from {photographs} and 1 subfolder\n" in done.out
     (photographs / "a.png").unlink()
     done = predict(command_line, photographs, *doubting)
     assert done.code == 2
-    assert "directly in it, 1 in 1 subfolders; add --recursive" in done.err
+    assert "directly in it, 1 in 1 subfolder; add --recursive" in done.err
 
 
 def test_a_list_of_files_and_standard_input(
@@ -402,7 +402,7 @@ def test_a_list_of_files_and_standard_input(
     text = "".join(f"{name}\n" for name in names)
     (listed := command_line.folder / "list.txt").write_text(text)
     done = predict(command_line, listed, *doubting)
-    assert f"Images: 3 of {listed}\n" in done.out
+    assert f"Images: 3 from {listed}\n" in done.out
     assert f"skipped: {names[2]}: no such image" in done.out
     assert done.err.startswith("error: 1 of 3 images could not be used")
     verdicts = rows(command_line.folder / "out" / "verdicts.csv")
@@ -412,7 +412,7 @@ def test_a_list_of_files_and_standard_input(
     assert done.code == 0, done.err
     assert rows(command_line.folder / "out" / "verdicts.csv") == verdicts
     done = predict(command_line, names[1], *doubting)
-    assert f"Images: 1 of {names[1]}\n" in done.out
+    assert f"Images: 1 from {names[1]}\n" in done.out
 
 
 @pytest.mark.parametrize(

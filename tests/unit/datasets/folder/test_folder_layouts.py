@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,11 @@ def test_dagm(tmp_path: Path) -> None:
     assert {i.split("/")[1] for i in found.ids("val")} == {"Test"}
     assert values(found, "Class2/Test/1") == {0, 2}
     check_closed(found, tmp_path / "Class1" / "Train" / "Label" / "1_label.PNG")
+    for name in ("Class1", "Class2"):
+        shutil.rmtree(tmp_path / name / "Test")
+    half = dataset(tmp_path, val_fraction=0.4)
+    assert len(labels(half)) == 6
+    assert half.ids("val")
     alone = dataset(tmp_path / "Class1")
     assert alone.classes == ("Class1",)
     assert labels(alone)["Train/1"] == ["Class1"]
@@ -267,6 +273,18 @@ def break_kolektor(root: Path) -> Path:
     return root
 
 
+def break_dagm(root: Path) -> Path:
+    (write_dagm(root) / "Class1" / "Train" / "1.PNG").unlink()
+    return root
+
+
+def break_loco(root: Path) -> Path:
+    write_class_folders(root, "train/good", "validation/good", "test/good", "test/logical", count=2)
+    write_mask(root / "ground_truth" / "logical" / "0" / "000.png", [0, 254])
+    write_mask(root / "ground_truth" / "logical" / "0" / "001.png", [0, 254], (30, 20))
+    return root
+
+
 def break_coco(root: Path) -> Path:
     write_images(root, "images/a.jpg")
     (root / "x.json").write_text(json.dumps(coco(["a.jpg", "b.jpg"], [(0, 3, [SQUARE])])))
@@ -314,6 +332,8 @@ def twice_csv(root: Path) -> Path:
         ),
         (whole_visa, r"VisA has 1 objects \(candle\), each a data set; choose one: dataset\.root=\S+/candle"),
         (break_kolektor, r"train: 1 images have no mask \(1\.png\), which alone says .*; add <name>_GT\.png"),
+        (break_dagm, r"Class1/Train/Label: 1 masks fit no image \(1_label\.PNG\); call each as its image"),
+        (break_loco, r"logical/0: masks of different sizes; save the parts at their image's size"),
         (break_coco, r"x\.json: 1 of 2 images are not below \S+ \(b\.jpg\); add them"),
         (far_coco, r"x\.json: annotation 0: an outline that cannot be drawn; correct it"),
         (break_labelme, r"b\.json: its image b\.jpg is not beside it; add the image or remove the file"),

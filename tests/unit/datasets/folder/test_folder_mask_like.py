@@ -61,7 +61,7 @@ def test_masks_beside_their_pictures(tmp_path: Path, names: str, save: Callable[
 @pytest.mark.parametrize(
     "place",
     [
-        "Class1/Train/Label",
+        "Class1/Train/sub/Label",
         "Class1/GT",
         "Class1/Train/groundtruth",
         "Class1/annotations",
