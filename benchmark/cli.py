@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -117,8 +118,8 @@ def profile(
     from benchmark.profiling.profile import profile as measure
     from benchmark.profiling.table import print_profile
 
-    if seconds <= 0 or limit <= 0:
-        raise ConfigError(f"--seconds {seconds:g} --limit {limit:g}: both must be more than 0")
+    if not (0 < seconds < math.inf and 0 < limit < math.inf):
+        raise ConfigError(f"--seconds {seconds:g} --limit {limit:g}: both must be more than 0, and finite")
     names = method_names(methods, scale)
     config = compose(names, dataset, scale, protocol, [f"runtime.device={device}", *(overrides or [])])
     found = measure(config, Options(counts_only, seconds, limit))

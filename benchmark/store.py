@@ -177,7 +177,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
         for f in files.values()
     ):
         raise ValueError("it does not list the files")
-    if not isinstance(manifest.get("inputs", {}), dict) or not isinstance(manifest.get("key"), str):
+    inputs = manifest.get("inputs", {})
+    if not isinstance(inputs, dict) or not all(
+        isinstance(k, str) for k in (manifest.get("key"), *inputs.values())
+    ):
         raise ValueError("it does not say what it is of")
     return manifest
 

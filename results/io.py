@@ -72,8 +72,6 @@ def records_frame(records: Iterable[Record]) -> pd.DataFrame:
 
 def read_run(run_dir: Path) -> StoredRuns:
     """Read a run folder. Raises DataError if it is not one, is damaged or has another schema version."""
-    import pandas as pd
-
     records_path, runs_path = run_dir / RECORDS_FILE, run_dir / RUNS_FILE
     for path in (records_path, runs_path):
         if not path.is_file():
@@ -82,19 +80,30 @@ def read_run(run_dir: Path) -> StoredRuns:
             )
     try:
         document = read_sealed(runs_path)
-        records = pd.read_parquet(records_path, page_checksum_verification=True)
+        records = _read_table(records_path)
         version, runs = document["schema_version"], document["cells"]
         check_types(runs)
     except (ValueError, KeyError, TypeError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise DataError(f"{run_dir}: the run's files are damaged ({reason}); {REMEDY}") from error
     _check_version(version, runs_path)
-    missing = [column for column in COLUMNS if column not in records.columns]
-    if missing:
-        raise DataError(f"{records_path}: no column {', '.join(missing)}; {REMEDY}")
-    for found in records["schema_version"].unique():
+    for found in records["schema_version"].unique() if "schema_version" in records.columns else ():
         _check_version(found, records_path)
+    try:
+        _check_columns(records)
+    except ValueError as error:
+        raise DataError(f"{records_path}: damaged ({error}); {REMEDY}") from None
     return StoredRuns(records[list(COLUMNS)], runs, run_dir)
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """ValueError for a damaged file."""
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(path, page_checksum_verification=True)
+    except Exception as error:  # of pyarrow's many sorts, and of pandas' for the description of its columns
+        raise ValueError(f"{path.name}: {error}") from error
 
 
 def check_types(runs: Any) -> None:
@@ -114,6 +123,25 @@ def check_types(runs: Any) -> None:
         for panel in run["panels"]:
             if not isinstance(panel["id"], str):
                 raise ValueError(f"a panel is {panel!r:.60}")
+
+
+def _check_columns(records: pd.DataFrame) -> None:
+    """ValueError unless every column is there, has its type and no gaps, and no number is there twice."""
+    from pandas.api.types import is_float_dtype, is_integer_dtype, is_string_dtype
+
+    for name in COLUMNS:
+        if name not in records.columns:
+            raise ValueError(f"no column {name}")
+        column = records[name]
+        if name in _FLOATS:
+            sound = is_float_dtype(column)  # a gap is a score that there is none of
+        else:
+            typed = is_integer_dtype(column) if name in _INTEGERS else is_string_dtype(column)
+            sound = not len(column) or (typed and not column.isna().any())
+        if not sound:
+            raise ValueError(f"column {name} is of type {column.dtype}, or has gaps")
+    if records.duplicated([name for name in COLUMNS if name not in ("value", "images")]).any():
+        raise ValueError("a number is there twice")
 
 
 def _check_version(found: Any, path: Path) -> None:

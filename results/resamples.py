@@ -8,19 +8,18 @@ several commands stand side by side and need no merging.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
-import zipfile
-import zlib
+from collections.abc import Container
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
 
 from datasets.base import DataError
+from datasets.files.arrays import ArraysError, read_npz
 
 RESAMPLES_FOLDER = "resamples"
-_DAMAGED = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
-"""What NumPy raises of files that are cut short, empty, or something else."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +61,9 @@ def resamples_path(run_dir: Path, key: str, variant: str, data: str = "") -> Pat
 
 def resampled_from(path: Path) -> str:
     """Key of the scores that a file's resamples were made of; empty if it is not there or damaged."""
-    if not path.is_file():
-        return ""
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            return str(stored["score_key"])
-    except _DAMAGED:  # torn or foreign: made again
+        return str(_read(path, ("score_key",))["score_key"])
+    except (ArraysError, KeyError):  # not there, torn or foreign: made again
         return ""
 
 
@@ -76,9 +72,8 @@ def is_resampled(path: Path, score_key: str) -> bool:
     if resampled_from(path) != score_key:
         return False
     try:
-        with zipfile.ZipFile(path) as whole, np.load(path, allow_pickle=False) as stored:
-            return whole.testzip() is None and {each.name for each in fields(Resamples)} <= set(stored.files)
-    except _DAMAGED:
+        return {each.name for each in fields(Resamples)} <= _read(path).keys()
+    except ArraysError:
         return False
 
 
@@ -110,22 +105,26 @@ def load_resamples(path: Path) -> Resamples | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            found = Resamples(
-                stored["miou"],
-                stored["iou"].astype(np.float32),
-                tuple(str(label) for label in stored["labels"]),
-                str(stored["images"]),
-            )
-            if "pairs" not in stored.files:  # of a version that resampled less
-                return found
-            return replace(
-                found,
-                pixel_accuracy=stored["pixel_accuracy"],
-                confusion_ratio=stored["confusion_ratio"],
-                pairs=tuple(str(pair) for pair in stored["pairs"]),
-            )
-    except _DAMAGED as error:
-        raise DataError(
-            f"{path}: damaged ({type(error).__name__}: {error}); delete it and run the same command again"
-        ) from error
+        stored = _read(path)
+        found = Resamples(
+            stored["miou"],
+            stored["iou"].astype(np.float32),
+            tuple(str(label) for label in stored["labels"]),
+            str(stored["images"]),
+        )
+        if "pairs" not in stored:  # of a version that resampled less
+            return found
+        return replace(
+            found,
+            pixel_accuracy=stored["pixel_accuracy"],
+            confusion_ratio=stored["confusion_ratio"],
+            pairs=tuple(str(pair) for pair in stored["pairs"]),
+        )
+    except (ArraysError, KeyError, TypeError, ValueError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else error
+        raise DataError(f"{path}: damaged ({reason}); delete it and run the same command again") from error
+
+
+def _read(path: Path, only: Container[str] | None = None) -> dict[str, np.ndarray]:
+    """Its arrays, which `store_resamples` doesn't compress."""
+    return read_npz(path, path.stat().st_size if path.is_file() else math.inf, only)

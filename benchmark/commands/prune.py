@@ -20,7 +20,7 @@ from benchmark.failures import ConfigError
 from benchmark.store import Store, read_manifest
 from datasets.base import DataError
 from datasets.files.sealed import read_sealed
-from results.io import RUNS_FILE
+from results.io import RUNS_FILE, check_types
 from results.resamples import RESAMPLES_FOLDER, resampled_from
 
 OF_NO_RUN = ("check-masks", "score-references", "count-network")
@@ -104,15 +104,20 @@ def _named(runs: Path) -> Iterator[str]:
         )
     for file in files:
         try:
-            stages = [s for c in read_sealed(file)["cells"] for s in c["stages"]]
+            if not file.is_file():  # a pipe would be waited for
+                raise ValueError("no regular file")
+            runs_there = read_sealed(file)["cells"]
+            check_types(runs_there)
+            stages = [stage for run in runs_there for stage in run["stages"]]
+            keys = [stage["key"] for stage in stages]
+            keys += [stage["score"]["key"] for stage in stages if stage.get("score")]
+            if not all(isinstance(key, str) for key in keys):
+                raise ValueError("a key is no text")
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{file}: damaged ({error}); what its run needs is not known: move its folder away or mend it"
             ) from error
-        for stage in stages:
-            yield stage["key"]
-            if stage.get("score"):
-                yield stage["score"]["key"]
+        yield from keys
     for file in resamples:
         yield file.stem.partition("-")[0]
         yield resampled_from(file)

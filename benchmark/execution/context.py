@@ -16,7 +16,7 @@ from benchmark.store import SCRATCH
 from datasets.base import DataError, Dataset, DenseMap, Sample, TrainingView
 from datasets.loading.loader import Batch, ImageBatch, TrainLoader, image_batches
 from datasets.recipe import Normalisation, Recipe, View
-from methods.base import Artifact, Supervision
+from methods.base import Artifact, Kind, MethodError, Supervision
 from methods.layers.weights.files import fetch
 
 if TYPE_CHECKING:
@@ -40,8 +40,10 @@ class RunContext:
         masks: DenseMap | None,
         checkpoints: Path | None = None,
         log_metrics: Callable[[Mapping[str, float], int], None] = lambda values, iteration: None,
+        in_all: bool = True,
     ) -> None:
         """checkpoints: folder of the training's newest states; None: the output's own
+        in_all: whether all processes under torchrun run this stage, without which none could train
         log_metrics: called with the losses by name and the iteration, counted over all of the stage's trainings
         """
         self.view, self.inputs, self.output, self.seed = view, inputs, output, seed
@@ -49,7 +51,7 @@ class RunContext:
         self.processes = fabric.world_size
         self._fabric, self._runtime, self._progress, self._masks = fabric, runtime, progress, masks
         self._checkpoints = checkpoints or output / SCRATCH
-        self._log_metrics = log_metrics
+        self._log_metrics, self._in_all = log_metrics, in_all
         self._trainings = self._iterations = 0
         self._loaders: list[TrainLoader] = []
         self._steps, self._training_seconds = 0, 0.0
@@ -114,6 +116,10 @@ class RunContext:
         iterations: int,
         learning_rate: Callable[[int], float],
     ) -> None:
+        if not self._in_all:  # it would wait for the others for ever
+            raise MethodError(
+                f"a stage that trains under torchrun has to yield Kind.{Kind.WEIGHTS.name}; run it without torchrun"
+            )
         iterations = min(iterations, self._runtime.max_iterations or iterations)
         self._trainings += 1
         before = self._iterations

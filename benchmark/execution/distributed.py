@@ -9,11 +9,9 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from contextlib import suppress
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
-
-import psutil
 
 from benchmark.console import console
 from benchmark.provenance import world_size
@@ -74,7 +72,9 @@ class Team:
             dist.monitored_barrier(self._control, timeout=_FOREVER if error is None else PATIENCE)
         except RuntimeError:
             print(
-                f"error: rank {self.fabric.global_rank} failed while others train: {error}", file=sys.stderr
+                f"error: rank {self.fabric.global_rank} failed while others train or were ended: {error};"
+                " the same command resumes",
+                file=sys.stderr,
             )
             sys.stderr.flush()
             os._exit(1)  # torchrun ends the others, which are inside a collective operation
@@ -102,8 +102,10 @@ def form_team(runtime: RuntimeConfig) -> Team | None:
 
 def _end_with(launcher: int) -> None:
     """torchrun that is killed tells its processes nothing: they would train on, or wait for each other for ever."""
-    with suppress(psutil.NoSuchProcess):
-        psutil.Process(launcher).wait()
+    while (
+        os.getppid() == launcher
+    ):  # it goes to another parent at once, even where nobody buries the killed one
+        time.sleep(1)
     os._exit(1)
 
 

@@ -10,8 +10,6 @@ Where a palette has the data set's colours in another order, ids are those of th
 from __future__ import annotations
 
 import hashlib
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from benchmark.external.pickled_arrays import CONVERT, read_array_file
 from benchmark.store import file_hash
 from datasets.base import DataError, Sample
 from datasets.files.archives import MOST_TIMES, SMALL
+from datasets.files.arrays import ArraysError, read_npz
 from datasets.files.images import image_size, read_labels
 from datasets.files.palette import Colour, ids_by_colour, palette_of, save_ids
 from methods.artifacts import Cam
@@ -52,13 +51,13 @@ def content_hash(paths: Iterable[tuple[str, Path]]) -> str:
 
 def read_cam(path: Path, sample: Sample, classes: int) -> Cam:
     """CAM of one image. Raises DataError for what is no CAM of it; classes: number of object classes."""
-    content = _read_npz(path) if path.suffix == ".npz" else read_array_file(path)
+    size = image_size(sample.image)
+    content = _read_npz(path, classes * size[0] * size[1]) if path.suffix == ".npz" else read_array_file(path)
     if not isinstance(content, Mapping):
         raise DataError(
             f"{path}: holds one array, which does not say whose maps it has; write an .npz with keys and cam: {CONVERT}"
         )
     keys, maps = _keys_and_maps(path, content)
-    size = image_size(sample.image)
     if maps.ndim != 3 or len(maps) != len(keys) or len(set(keys)) < len(keys):
         raise DataError(
             f"{path}: {len(keys)} keys {keys[:5]} and maps of shape {maps.shape} do not belong together; "
@@ -116,24 +115,13 @@ def read_labels_of_any_size(path: Path, classes: int, reference: Sequence[Colour
     return labels, labels is not values
 
 
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    damaged = DataError(f"{path}: no .npz, or a damaged one; write it again with np.savez")
-    if not zipfile.is_zipfile(path):
-        raise damaged
+def _read_npz(path: Path, values: int) -> dict[str, np.ndarray]:
+    """values: numbers that the maps of all classes have; twice as many in the widest type may be there."""
     try:
-        with zipfile.ZipFile(path) as packed:
-            size = sum(member.file_size for member in packed.infolist())
-        if size > max(SMALL, MOST_TIMES * path.stat().st_size):
-            raise DataError(
-                f"{path}: {size / 1e6:.0f} MB of arrays in {path.stat().st_size / 1e6:.1f} MB; save CAMs alone"
-            )
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        if "allow_pickle" not in str(error):
-            raise damaged from error
+        return read_npz(path, max(SMALL, min(MOST_TIMES * path.stat().st_size, 2 * 8 * values)))
+    except ArraysError as error:
         raise DataError(
-            f"{path}: pickles objects, and nothing here unpickles data; save arrays of numbers"
+            f"{path}: not read ({error}); save keys and the maps at the image's size, and nothing else, with np.savez"
         ) from error
 
 

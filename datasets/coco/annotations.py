@@ -36,6 +36,8 @@ CATEGORY_IDS = (*range(1, 12), *range(13, 26), 27, 28, *range(31, 45), *range(46
 CLASS_OF = {category: index for index, category in enumerate(CATEGORY_IDS)}
 """Category id (1..90) -> class index (0..79)."""
 
+LARGEST_SIDE = 10_000
+"""Pixels; COCO's images have 640 at most."""
 GET_AGAIN = "take it from annotations_trainval2014.zip again"
 _PLAIN_NAME = re.compile(r"[\w-]+\.jpg")
 _CACHE_VERSION = 1
@@ -103,7 +105,7 @@ def read_annotations(
             content = json.load(file, object_hook=take)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); {GET_AGAIN}") from None
-    except ValueError as error:  # of JSON, or of UTF-8
+    except (ValueError, RecursionError) as error:  # of JSON, or of UTF-8
         raise DataError(f"{path}: not JSON ({' '.join(str(error).split())}); {GET_AGAIN}") from None
     try:
         _require_categories(content)
@@ -145,5 +147,8 @@ def _images(content: Any) -> tuple[CocoImage, ...]:
             raise ValueError(
                 f"image {number} has file name {name!r}, not one such as COCO_val2014_000000000042.jpg"
             )
-        found.append(CocoImage(number, name, entry["height"], entry["width"], tuple(sorted(labels[number]))))
+        height, width = entry["height"], entry["width"]
+        if not all(type(side) is int and 0 < side <= LARGEST_SIDE for side in (height, width)):
+            raise ValueError(f"image {number} has width {width!r:.20} and height {height!r:.20}")
+        found.append(CocoImage(number, name, height, width, tuple(sorted(labels[number]))))
     return tuple(sorted(found))

@@ -30,6 +30,13 @@ MOST_TIMES, SMALL = 200, 10**8
 """Archives unpack to at most so many times their size, or so many bytes."""
 
 
+_NAMING = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE,
+           tarfile.SOLARIS_XHDTYPE)  # fmt: skip
+"""Types of a tar's headers that say more of the next file, which `tarfile` reads at once."""
+_LONGEST_HEADER = 10**6
+"""Bytes of them."""
+
+
 class Member(NamedTuple):
     """A file in an archive: its name there and its size in bytes."""
 
@@ -54,8 +61,9 @@ def members(archive: Path, any_size: bool = False) -> list[Member]:
                         found.append(Member(info.filename, info.file_size))
                         allowed = _less(archive, allowed, info.file_size)
         else:
-            with tarfile.open(archive) as tar:
-                for header in tar:  # each before what it announces is unpacked
+            with tarfile.open(archive, tarinfo=_Header) as tar:
+                for header in _headers(archive, tar):  # each before what it announces is unpacked
+                    allowed = _less(archive, allowed, tarfile.BLOCKSIZE)
                     if header.isreg():
                         found.append(Member(header.name, header.size))
                         allowed = _less(archive, allowed, header.size)
@@ -67,6 +75,32 @@ def members(archive: Path, any_size: bool = False) -> list[Member]:
                 f"{archive}: holds {member.name!r}, which leads out of the folder; do not trust it"
             )
     return found
+
+
+class _Header(tarfile.TarInfo):
+    """ReadError for headers that would fill the memory: sparse files, which list their parts there, and names of
+    gigabytes."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type == tarfile.GNUTYPE_SPARSE:
+            raise tarfile.ReadError("a sparse file")
+        if self.type in _NAMING and self.size > _LONGEST_HEADER:
+            raise tarfile.ReadError(f"a header of {self.size / 1e6:.0f} MB")
+        return super()._proc_member(tar)  # type: ignore[misc]
+
+    def _proc_gnusparse_10(self, *arguments: object) -> None:
+        raise tarfile.ReadError("a sparse file")
+
+
+def _headers(archive: Path, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """One after the other; `tarfile` itself keeps those of all that was read in memory."""
+    while True:
+        with _reading(archive):
+            header = tar.next()
+        if header is None:
+            return
+        tar.members = []  # type: ignore[attr-defined]
+        yield header
 
 
 def _less(archive: Path, allowed: float, size: int) -> float:
@@ -157,18 +191,13 @@ def _opened(archive: Path, wanted: Collection[str]) -> Iterator[tuple[str, IO[by
                         yield info.filename, file
         return
     with _reading(archive):
-        tar = tarfile.open(archive)  # noqa: SIM115 - closed below, where the caller's errors are not taken for its
-    with tar:
-        while True:
-            with _reading(archive):
-                info_or_none = tar.next()
-            if info_or_none is None:
-                return
-            tar.members = []  # type: ignore[attr-defined]  # else the headers of all that was read stay in memory
-            if info_or_none.isreg() and info_or_none.name in names:
-                file_or_none = tar.extractfile(info_or_none)
+        tar = tarfile.open(archive, tarinfo=_Header)  # noqa: SIM115 - closed below
+    with tar:  # where the caller's errors are not taken for its
+        for header in _headers(archive, tar):
+            if header.isreg() and header.name in names:
+                file_or_none = tar.extractfile(header)
                 assert file_or_none is not None  # it is regular
-                yield info_or_none.name, file_or_none
+                yield header.name, file_or_none
 
 
 def _is_zip(archive: Path) -> bool:
@@ -176,8 +205,12 @@ def _is_zip(archive: Path) -> bool:
         raise DataError(f"{archive}: a pipe, socket or device, not an archive; give the downloaded file")
     if zipfile.is_zipfile(archive):
         return True
-    if not tarfile.is_tarfile(archive):
-        raise DataError(f"{archive}: neither a tar nor a zip archive, or cut off; download it again")
+    try:
+        tarfile.open(archive, tarinfo=_Header).close()
+    except tarfile.TarError:
+        raise DataError(
+            f"{archive}: neither a tar nor a zip archive, or cut off; download it again"
+        ) from None
     return False
 
 

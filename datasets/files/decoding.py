@@ -62,11 +62,7 @@ def opened_whole(path: Path, formats: tuple[str, ...] = MAPS) -> Iterator[Image.
         with Image.open(io.BytesIO(content), formats=formats) as image:
             _require_plain_tiff(path, image)
             yield image
-            if (
-                stream
-                and not _last_row_filled(image)
-                and len(zlib.decompress(stream)) < _inflated_size(content)
-            ):
+            if stream and not _last_row_filled(image) and _ends_early(stream, _inflated_size(content)):
                 raise EOFError("pixels end before the last row")
 
 
@@ -202,6 +198,13 @@ def _last_row_filled(image: Image.Image) -> bool:
     """Whether the row that a PNG's pixels end with is not black, as Pillow leaves what is missing."""
     width, height = image.size
     return image.crop((0, height - 1, width, height)).getbbox() is not None
+
+
+def _ends_early(stream: bytes, size: int) -> bool:
+    """Whether a compressed stream holds fewer bytes, or breaks off; it may go on for gigabytes, which are left."""
+    inflating = zlib.decompressobj()
+    rows = inflating.decompress(stream, size + 1)
+    return len(rows) < size or (len(rows) == size and not inflating.eof)
 
 
 def _inflated_size(content: bytes) -> int:

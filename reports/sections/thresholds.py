@@ -24,6 +24,8 @@ def build(board: Board) -> dict[str, Any] | None:
         if entry.key not in curves:
             continue
         x, y, std = (curves[entry.key][column].to_numpy(float) for column in ("threshold", "mean", "std"))
+        if np.isnan(y).all():  # of masks without a class
+            continue
         top, mark = int(np.nanargmax(y)), fixed.get(entry.key)
         line = Line(
             entry.label,

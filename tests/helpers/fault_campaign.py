@@ -16,8 +16,8 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ CORE = (
     "benchmark.run_folder.leaderboard",
     "reports.html",
 )
+PLANNING = 0.1
+"""Share of the signals that come any time after the start; the others come after the first stage has begun."""
 PATIENCE = 10.0
 """Seconds after which nothing that a killed run has started may be left."""
 SAID = "Stopped. Everything finished is stored; the same command resumes."
@@ -46,11 +48,13 @@ SAID = "Stopped. Everything finished is stored; the same command resumes."
 
 @dataclass
 class Ended:
-    """How a run ended: exit code, all it said, whether it had ended before the signal came, processes it left."""
+    """How a run ended: exit code, all it said, whether it had ended before the signal came, the stage that it was at,
+    processes it left."""
 
     code: int
     said: str
     early: bool
+    place: str
     left: list[str]
 
 
@@ -84,20 +88,20 @@ class Campaign:
             number = self.random.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
             # all of them together are about as long as a whole run
             delay = self.random.uniform(0, 2 * self.counts["seconds"] / self.signals)
-            ended = self.start(killed, number, delay)
+            ended = self.start(killed, number, delay, planning=self.random.random() < PLANNING)
             if ended.early:
                 self.compare("after signals", killed, ended)
                 self.counts["rounds"] += 1
                 shutil.rmtree(killed)
                 continue
             self.count("signals", signal.Signals(number).name)
-            self.count("places", _place(killed))
+            self.count("places", ended.place)
             self.check_end(number, ended)
             self.note()
         self.compare("after the last signal", killed, self.start(killed))
 
     def check_end(self, number: signal.Signals, ended: Ended) -> None:
-        name = f"{signal.Signals(number).name} at {list(self.counts['places'])[-1]}"
+        name = f"{signal.Signals(number).name} at {ended.place}"
         if ended.code != EXPECTED[number]:
             self.fault(f"{name}: exit code {ended.code}", ended)
         elif number != signal.SIGKILL and ended.said.strip().split("\n")[-1] != SAID:
@@ -154,31 +158,40 @@ class Campaign:
 
     # ------------------------------------------------------------ runs
 
-    def start(self, folder: Path, number: signal.Signals | None = None, delay: float = 0.0) -> Ended:
-        """A run forked off, sent a signal so many seconds after it has said what there is to do."""
+    def start(
+        self,
+        folder: Path,
+        number: signal.Signals | None = None,
+        delay: float = 0.0,
+        planning: bool = False,
+    ) -> Ended:
+        """A run forked off, sent a signal so many seconds after its first stage has begun, or after it has."""
         folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / "said.txt"
-        log.write_text("")
+        stages, announced = os.pipe()
         child = os.fork()
         if child == 0:
-            self.child(folder, log)
+            os.close(stages)
+            self.child(folder, log, announced)
+        os.close(announced)
+        early = False
         if number is not None:
             ending = os.pidfd_open(child)
-            early = False
-            while not early and not log.stat().st_size:  # planning, in which nothing is made yet
-                early = bool(select.select([ending], [], [], 0.05)[0])
-            early = early or bool(select.select([ending], [], [], delay)[0])
+            if not planning:
+                select.select([ending, stages], [], [])
+            early = bool(select.select([ending], [], [], delay)[0])
             os.close(ending)
             if not early:
                 os.kill(child, number)
-        else:
-            early = False
         _, status = os.waitpid(child, 0)
-        left = _left(child)
-        return Ended(os.waitstatus_to_exitcode(status), log.read_text(errors="replace"), early, left)
+        with os.fdopen(stages) as lines:
+            place = ["planning", *lines.read().split("\n")[:-1]][-1]
+        code = os.waitstatus_to_exitcode(status)
+        return Ended(code, log.read_text(errors="replace"), early, place, _left(child))
 
-    def child(self, folder: Path, log: Path) -> None:
+    def child(self, folder: Path, log: Path, announced: int) -> None:
         os.setsid()  # what it starts is known by its session
+        _announce_stages(announced)
         said = os.open(log, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
         os.dup2(said, 1)
         os.dup2(said, 2)
@@ -221,12 +234,18 @@ def _left(session: int) -> list[str]:
     return [str(process) for process in psutil.wait_procs(there, timeout=PATIENCE)[1]]
 
 
-def _place(folder: Path) -> str:
-    """What a run that was ended was at: the stage whose work was touched last, or else the leaderboard, or planning."""
-    work = [path for path in folder.glob("store/work/*/*") if path.is_dir()]
-    if work:
-        return max(work, key=lambda path: path.stat().st_mtime_ns).parent.name
-    return "between stages" if (folder / "store" / "artifacts").exists() else "planning"
+def _announce_stages(to: int) -> None:
+    """Write a line to a pipe when a stage's work begins, and when it ends."""
+    building = Store.building
+
+    @contextmanager
+    def announced(store: Store, stage: str, *arguments: Any) -> Iterator[Path | None]:
+        os.write(to, f"{stage}\n".encode())
+        with building(store, stage, *arguments) as work:
+            yield work
+        os.write(to, b"between stages\n")
+
+    Store.building = announced  # type: ignore[method-assign]
 
 
 def _numbers(folder: Path) -> list[tuple[str, ...]]:

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,25 @@ import pytest
 import torch
 from torch import nn
 
+from datasets.base import TrainingView
+from methods.base import Kind, Shared, Stage
 from tests.conftest import ROOT
-from tests.helpers.toys import ToyConfig, fill
+from tests.helpers.toys import Toy, ToyConfig
 
 SCRIPT = """
 from benchmark.__main__ import program
-from tests.helpers.toys import Toy, registered
+from tests.helpers.toys import registered
+from tests.integration.test_signals import Trained
 
 if __name__ == "__main__":
-    with registered(*(Toy(name, "tests.integration.test_signals:train_on") for name in ("one", "two"))):
+    with registered(Trained("one"), Trained("two")):
         program()
 """
 SAID = "Stopped. Everything finished is stored; the same command resumes."
 PATIENCE = 10.0
 """Seconds in which processes have to follow the one that was ended."""
+TORCHRUNS_PATIENCE = 60.0
+"""The same of torchrun's, whose end takes longer."""
 
 
 def train_on(context: Any, settings: ToyConfig) -> None:
@@ -45,7 +50,17 @@ def train_on(context: Any, settings: ToyConfig) -> None:
     network = nn.Linear(1, 1)
     optimiser = torch.optim.SGD(network.parameters(), 0.1)
     context.train(network, optimiser, losses, batches, 6, lambda iteration: 1.0)
-    fill(context, settings)
+
+
+class Trained(Toy):
+    """Trains before it yields its labels."""
+
+    def stages(self, config: ToyConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
+        inputs = {"network": "weights"}
+        return [
+            Stage("weights", f"{__name__}:train_on", config, Kind.WEIGHTS),
+            Stage("labels", "tests.helpers.toys:fill", config, Kind.PSEUDO_LABEL, inputs),
+        ]
 
 
 def losses(network: nn.Module, batch: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -98,9 +113,9 @@ class Run:
         )
 
 
-def left(started: list[psutil.Process]) -> list[psutil.Process]:
+def left(started: list[psutil.Process], patience: float = PATIENCE) -> list[psutil.Process]:
     """Those that do not follow; they are ended."""
-    alive: list[psutil.Process] = psutil.wait_procs(started, timeout=PATIENCE)[1]
+    alive: list[psutil.Process] = psutil.wait_procs(started, timeout=patience)[1]
     for process in alive:
         process.kill()
     return alive
@@ -144,6 +159,6 @@ def test_what_torchrun_has_started_ends_with_it(
     process, started = Run(tmp_path, generated, 1, *launcher).start(2)
     assert len(started) >= 2
     process.send_signal(number)
-    assert left(started) == []
+    assert left(started, TORCHRUNS_PATIENCE) == []
     said = process.communicate(timeout=60)[0]
     assert said.count(SAID) == (number != signal.SIGKILL)  # of the process that leads, and in no other

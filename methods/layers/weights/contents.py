@@ -23,6 +23,10 @@ WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net", "module
 """Keys under which checkpoints keep the state dictionary, the first that is there."""
 _MAGIC = 0x1950A86A20F9469CFC6C
 """What files of torch before 1.6 begin with, as a pickle."""
+_LONGEST_HEADER = 10**8
+"""Bytes of a safetensors file's header, as its library reads them."""
+_MOST_MODULES = 20_000
+"""Modules in a pickled network, each as often as it is reached."""
 _NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
 """Entries of OpenAI's CLIP archives that are no weights."""
 
@@ -79,14 +83,14 @@ def unpickling(known: Callable[[str, str], Any]) -> SimpleNamespace:
     known: (module, name) -> what stands for it, None for `Opaque`
     """
 
-    class Unpickler(pickle.Unpickler):
+    class Unpickler(pickle._Unpickler):  # in C, it makes room for as many objects as a file says
         def find_class(self, module: str, name: str) -> Any:
             found = _CONTAINERS.get((module, name)) or known(module, name)
             return Opaque if found is None else found
 
     def load(file: IO[bytes], **kwargs: Any) -> Any:
         unpickler = Unpickler(file, **kwargs)
-        unpickler.persistent_load = _referred  # type: ignore[method-assign]
+        unpickler.persistent_load = _referred  # type: ignore[method-assign, assignment]
         return unpickler.load()
 
     return SimpleNamespace(__name__="tensors", Unpickler=Unpickler, load=load)
@@ -116,11 +120,13 @@ def tensors_of(path: Path, content: Any, kind: type) -> dict[str, Any]:
 
     kind: of the tensors. Raises MethodError where there is none.
     """
+    entered: set[int] = set()
     while True:
         if isinstance(content, Opaque) and isinstance(content.state, Mapping):
             content = _module_state(content, kind)
-        if not isinstance(content, Mapping):
+        if not isinstance(content, Mapping) or id(content) in entered:
             break
+        entered.add(id(content))
         state = {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, kind)}
         inner = [k for k, v in content.items() if _holds(v, kind)]
         wrapper = next((name for name in WRAPPERS if name in inner), None)
@@ -142,25 +148,46 @@ def tensors_of(path: Path, content: Any, kind: type) -> dict[str, Any]:
 
 
 def _holds(value: Any, kind: type) -> bool:
-    """Whether a value is a state dictionary, a wrapper around one, or a module."""
-    if isinstance(value, Opaque):
-        return isinstance(value.state, Mapping) and "_parameters" in value.state
-    return isinstance(value, Mapping) and any(isinstance(v, kind) or _holds(v, kind) for v in value.values())
+    """Whether a value is a state dictionary, a wrapper around one, or a module. It may hold itself."""
+    waiting, seen = [value], set()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Opaque):
+            if "_parameters" in _mapping(value.state):
+                return True
+        elif isinstance(value, Mapping) and id(value) not in seen:
+            seen.add(id(value))
+            if any(isinstance(inner, kind) for inner in value.values()):
+                return True
+            waiting += value.values()
+    return False
 
 
-def _module_state(module: Opaque, kind: type, prefix: str = "") -> dict[str, Any]:
-    """What `state_dict()` of a pickled module would be."""
-    state = module.state if isinstance(module.state, Mapping) else {}
-    passing = state.get("_non_persistent_buffers_set") or ()
-    found = {}
-    for part in ("_parameters", "_buffers"):
-        for name, value in (state.get(part) or {}).items():
-            if isinstance(value, kind) and name not in passing:
-                found[f"{prefix}{name}"] = value
-    for name, child in (state.get("_modules") or {}).items():
-        if isinstance(child, Opaque):
-            found |= _module_state(child, kind, f"{prefix}{name}.")
+def _module_state(module: Opaque, kind: type) -> dict[str, Any]:
+    """What `state_dict()` of a pickled module would be; empty for one that has itself as a part."""
+    found, waiting, reached = {}, [("", module)], 0
+    while waiting:
+        prefix, module = waiting.pop()
+        state, reached = _mapping(module.state), reached + 1
+        if reached > _MOST_MODULES:
+            return {}
+        passing = state.get("_non_persistent_buffers_set")
+        passing = passing if isinstance(passing, set) else ()
+        for part in ("_parameters", "_buffers"):
+            for name, value in _mapping(state.get(part)).items():
+                if isinstance(value, kind) and name not in passing:
+                    found[f"{prefix}{name}"] = value
+        children = _mapping(state.get("_modules")).items()
+        waiting += [
+            (f"{prefix}{name}.", child)
+            for name, child in reversed(list(children))
+            if isinstance(child, Opaque)
+        ]
     return found
+
+
+def _mapping(value: Any) -> Mapping[Any, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 # ---------------------------------------------------------------- headers
@@ -171,13 +198,13 @@ def _safetensors_shapes(path: Path, file: IO[bytes]) -> dict[str, tuple[int, ...
     file.seek(0)
     length = int.from_bytes(file.read(8), "little")
     try:
-        if length > size - 8:
+        if length > min(size - 8, _LONGEST_HEADER):
             raise ValueError
         header = json.loads(file.read(length))
         header.pop("__metadata__", None)
-        shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
-        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError):
+        shapes = {name: tuple(map(_count, entry["shape"])) for name, entry in header.items()}
+        end = max((_count(entry["data_offsets"][1]) for entry in header.values()), default=0)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise _unreadable(path, file) from None
     if 8 + length + end != size:
         raise MethodError(
@@ -207,12 +234,25 @@ def _content(path: Path, file: IO[bytes]) -> Any:
             pickled = next((name for name in names if name.endswith("data.pkl")), None)
             if pickled is None:
                 raise ValueError
+            if (
+                archive.getinfo(pickled).compress_type != zipfile.ZIP_STORED
+            ):  # torch would take it as it lies there
+                raise MethodError(
+                    f"weights {path} were packed again; save them with torch.save, which doesn't compress"
+                )
             with archive.open(pickled) as content:
                 return reader.load(content)
     except MethodError:
         raise
     except Exception:  # whatever bytes that are no pickle make of the unpickler
         raise _unreadable(path, file) from None
+
+
+def _count(value: Any) -> int:
+    """A size in a header. ValueError for anything else."""
+    if type(value) is not int or value < 0:
+        raise ValueError
+    return value
 
 
 def _scripted(path: Path) -> MethodError:

@@ -58,18 +58,18 @@ def locate(reference: str, root: str | Path | None = None) -> Path | None:
         return None
     family = reference.partition("/")[0]
     as_path = Path(reference).expanduser()
-    if as_path.suffix in FILE_SUFFIXES:
-        if as_path.is_file():
-            return as_path
-        what = "does not exist; correct the path"
-        if os.path.lexists(as_path):
-            what = "is a folder; name the file in it" if as_path.is_dir() else "is no regular file; name one"
-        raise MethodError(f"weight file {reference} {what} in the setting that names it")
     if as_path.is_file():
+        if as_path.suffix in FILE_SUFFIXES:
+            return as_path
         raise MethodError(
             f"weight file {reference}: files ending in {as_path.suffix or 'nothing'} are not read; convert it, or rename "
             f"it if it is one of {', '.join(sorted(FILE_SUFFIXES))}"
         )
+    if as_path.suffix in FILE_SUFFIXES or as_path.is_absolute():
+        what = "does not exist; correct the path"
+        if os.path.lexists(as_path):
+            what = "is a folder; name the file in it" if as_path.is_dir() else "is no regular file; name one"
+        raise MethodError(f"weight file {reference} {what} in the setting that names it")
     folders = [SHIPPED] if family == "nano" else _folders(family, root)
     for folder in folders:
         for candidate in candidates(reference):

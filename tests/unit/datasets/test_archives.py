@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import tarfile
@@ -52,8 +53,43 @@ def test_what_is_made_to_fill_the_disk_is_refused_before_it_is_unpacked(tmp_path
     with pytest.raises(DataError, match=r"bomb\.\w+: unpacks to more than 200 times its size, .*--any-size"):
         members(bomb)
     assert [member.size for member in members(bomb, any_size=True)] == [8 * 10**6]
-    small = packed(tmp_path / f"small.{suffix}", {"a.txt": bytes(10**6)})
+    small = packed(tmp_path / f"small.{suffix}", {"a.txt": bytes(10**6 - 512)})  # and a header
     assert len(members(small)) == 1
+
+
+def header(name: str, size: int, kind: bytes) -> bytes:
+    """A header of a tar, which the next `size` bytes belong to."""
+    info = tarfile.TarInfo(name)
+    info.size, info.type = size, kind
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+FIRST = header("a.txt", 0, tarfile.REGTYPE)
+SPARSE = b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (FIRST + header("x", 9 * 10**6, tarfile.GNUTYPE_LONGNAME) + bytes(9 * 10**6), "a header of 9 MB"),
+        (FIRST + header("x", 9 * 10**6, tarfile.XHDTYPE) + bytes(9 * 10**6), "a header of 9 MB"),
+        (header("x", 9 * 10**6, tarfile.XGLTYPE) + bytes(9 * 10**6), "neither a tar nor a zip archive"),
+        (FIRST + header("x", 0, tarfile.GNUTYPE_SPARSE), "a sparse file"),
+        (
+            FIRST + header("x", len(SPARSE), tarfile.XHDTYPE) + SPARSE.ljust(512, b"\0")
+            + header("x", 10**6, tarfile.REGTYPE) + b"9999999\n" + b"1\n" * 10**6,
+            "a sparse file",
+        ),
+        (FIRST * 3000, "unpacks to more than 200 times its size"),
+    ],
+)  # fmt: skip
+def test_headers_made_to_fill_the_memory_are_refused(tmp_path, monkeypatch, content, words):
+    monkeypatch.setattr(archives, "SMALL", 10**6)
+    path = tmp_path / "bomb.tgz"
+    with gzip.open(path, "wb") as file:
+        file.write(content)
+    with pytest.raises(DataError, match=words):
+        members(path)
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):

@@ -130,6 +130,24 @@ def test_images_listed_twice_are_refused(tmp_path: Path, key: str, value: object
         Coco2014(CocoConfig(root=str(tmp_path))).prepare()
 
 
+@pytest.mark.parametrize("side", ["48", -3, 4.5, None, True, 10**6])
+def test_images_of_no_size_are_refused(tmp_path: Path, side: object) -> None:
+    write_coco(tmp_path, {"train": {9: [1], 25: [2]}, "val": {42: [3]}})
+    file = tmp_path / "annotations" / "instances_train2014.json"
+    content = json.loads(file.read_text())
+    content["images"][1]["height"] = side
+    file.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"image 25 has width \d+ and height .*; take it from"):
+        Coco2014(CocoConfig(root=str(tmp_path))).prepare()
+
+
+def test_deeply_nested_annotations_are_refused(tmp_path: Path) -> None:
+    write_coco(tmp_path, {"train": {9: [1], 25: [2]}, "val": {42: [3]}})
+    (tmp_path / "annotations" / "instances_train2014.json").write_text("[" * 100_000)
+    with pytest.raises(DataError, match=r"instances_train2014\.json: not JSON"):
+        Coco2014(CocoConfig(root=str(tmp_path))).prepare()
+
+
 def test_annotation_files_that_share_images_are_refused(tmp_path: Path) -> None:
     write_coco(tmp_path, {"train": {9: [1], 25: [2]}, "val": {25: [3]}})
     with pytest.raises(DataError, match=r"1 images are in both \(25\); take both from"):

@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -53,6 +54,21 @@ def test_broken_pixel_streams_behind_right_checksums_are_named(tmp_path, kind, r
     path.write_bytes(BROKEN_STREAMS[kind])
     with pytest.raises(DataError, match=r"a\.png: (cannot be decoded: |expected class ids)"):
         read(path)
+
+
+@pytest.mark.parametrize("read", [read_image, read_map])
+def test_a_stream_that_inflates_is_left_behind_the_last_row(tmp_path, read):
+    """Its last row is black, as those are that Pillow leaves where a stream ends early."""
+    rows, path = bytes(len(ROWS)), tmp_path / "a.png"
+    path.write_bytes(png(zlib.compress(rows + bytes(50 * 10**6), 1)))
+    tracemalloc.start()
+    read(path)
+    assert tracemalloc.get_traced_memory()[1] < 10**7
+    tracemalloc.stop()
+    for stream in (zlib.compress(rows)[:-4], zlib.compress(rows[:-1])):
+        path.write_bytes(png(stream))
+        with pytest.raises(DataError, match="cannot be decoded"):
+            read(path)
 
 
 def test_whole_streams_are_read(tmp_path):

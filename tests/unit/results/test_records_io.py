@@ -107,9 +107,30 @@ def test_missing_column(tmp_path: Path) -> None:
         read_run(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("value", "0.5"), ("threshold", "high"), ("method", None), ("method", 3), ("method", b"eps"), ("method", ["eps"]),
+     ("metric", math.nan), ("seed", "0"), ("seed", 0.5), ("seed", None), ("images", "7"), ("key", 1)],
+)  # fmt: skip
+def test_columns_of_another_type(tmp_path: Path, column: str, value: object) -> None:
+    write_records(tmp_path, [RECORD], [RUN])
+    path = tmp_path / "records.parquet"
+    pd.read_parquet(path).assign(**{column: pd.Series([value])}).to_parquet(path)
+    with pytest.raises(
+        DataError, match=rf"records\.parquet: damaged \(column {column} is of type .*\); move"
+    ):
+        read_run(tmp_path)
+
+
+def test_a_number_that_is_there_twice(tmp_path: Path) -> None:
+    write_records(tmp_path, [RECORD, replace(RECORD, value=0.6)], [RUN])
+    with pytest.raises(DataError, match="a number is there twice"):
+        read_run(tmp_path)
+
+
 def test_a_flipped_bit_of_either_file_is_noticed(tmp_path: Path) -> None:
     """Of the runs every one; of the records those of their values: the frame around them has no checksum."""
-    write_records(tmp_path, [RECORD] * 50, [RUN])
+    write_records(tmp_path, [replace(RECORD, seed=seed) for seed in range(50)], [RUN])
     whole = read_run(tmp_path)
     for name in ("cells.json", "records.parquet"):
         path = tmp_path / name

@@ -108,6 +108,32 @@ def test_places_may_be_links_and_have_any_name(used):
     assert "deleted 3 folders" in done.out
 
 
+@pytest.mark.parametrize(
+    "runs",
+    [
+        "7",
+        "[3]",
+        '[{"stages": [{"name": "a", "key": 1}]}]',
+        '[{"stages": 1}]',
+        '[{"stages": [{"score": 1}]}]',
+    ],
+)
+def test_runs_of_another_type_are_one_line(used, runs):
+    (used.output / "cells.json").write_text(f'{{"schema_version": 1, "cells": {runs}}}')
+    done = prune(used, "--days", "0", "--yes")
+    assert done.code == 2
+    assert "cells.json: damaged (" in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_a_pipe_in_place_of_the_runs_is_not_waited_for(used):
+    (used.output / "cells.json").unlink()
+    os.mkfifo(used.output / "cells.json")
+    done = prune(used, "--days", "0", "--yes")
+    assert done.code == 2
+    assert "no regular file" in done.err
+
+
 def test_what_somebody_else_has_pruned_meanwhile_is_left_out(used, monkeypatch):
     found = leftovers(Store(used.store), used.folder, 0)
     monkeypatch.setattr("benchmark.commands.prune.leftovers", lambda *given: found)

@@ -166,9 +166,10 @@ def test_data_that_are_not_there_are_assumed_aloud(command_line, third_party):
 
 
 @pytest.mark.parametrize("option", ["--seconds", "--limit"])
-def test_times_must_be_positive(command_line, third_party, option):
+@pytest.mark.parametrize("value", ["0", "nan", "inf"])
+def test_times_must_be_positive_and_finite(command_line, third_party, option, value):
     third_party(Profiled("toy"))
-    done = command_line("profile", "--methods", "toy", option, "0")
+    done = command_line("profile", "--methods", "toy", option, value)
     assert done.code == 2
     assert "must be more than 0" in done.err
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import pickle
 import re
+import struct
 import subprocess
 import sys
+import tracemalloc
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -135,6 +139,74 @@ def test_what_is_no_weight_file_is_said(tmp_path: Path, name: str, content: byte
         assert "\n" not in str(error.value)
         assert "\x1b" not in str(error.value)
         assert "torch.load" not in str(error.value)
+
+
+def test_a_pickle_cannot_ask_for_more_memory_than_it_has(tmp_path: Path) -> None:
+    (tmp_path / "a.pth").write_bytes(
+        b"\x80\x02K\x01r" + struct.pack("<I", 2**26) + b"."
+    )  # the object of that number
+    tracemalloc.start()
+    with pytest.raises(MethodError, match=r"it is damaged, or no \.pth file"):
+        read_shapes(tmp_path / "a.pth")
+    assert tracemalloc.get_traced_memory()[1] < 10**7
+    tracemalloc.stop()
+
+
+def test_archives_that_were_compressed_are_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.pth", "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("a/data.pkl", pickle.dumps({"a": 1}))
+    with pytest.raises(MethodError, match=r"were packed again; save them with torch\.save"):
+        read_shapes(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["[" * 20_000, '{"a": {"shape": ["x"], "data_offsets": [0, 1]}}', '{"a": {"shape": [1], "data_offsets": [0, "4"]}}',
+     '{"a": {"shape": [-1], "data_offsets": [0, 4]}}', '{"a": {"shape": [1], "data_offsets": []}}'],
+)  # fmt: skip
+def test_headers_of_no_sizes_are_damage(tmp_path: Path, header: str) -> None:
+    (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(header)) + header.encode() + bytes(4))
+    with pytest.raises(MethodError, match=r"it is damaged, or no \.safetensors file"):
+        read_shapes(tmp_path / "a.safetensors")
+
+
+def nested(depth: int) -> Any:
+    """A dictionary with twice the same dictionary, and so on; as a tree it would have 2 ** depth parts."""
+    inner: dict[str, Any] = {}
+    for _ in range(depth):
+        inner = {"a": inner, "b": inner}
+    return inner
+
+
+def endless(key: str) -> Any:
+    content: dict[str, Any] = {"epoch": 3}
+    content[key] = content
+    return content
+
+
+def module(state: Any) -> Any:
+    found = nn.Identity()
+    found.__dict__ = state
+    return found
+
+
+def endless_module() -> Any:
+    found = module({"_modules": {}})
+    found.__dict__["_modules"]["a"] = found
+    return {"model": found}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [lambda: nested(60), lambda: endless("model"), lambda: endless("other"), endless_module,
+     lambda: module({"_parameters": 3, "_buffers": "x", "_modules": [1], "_non_persistent_buffers_set": 5})],
+)  # fmt: skip
+def test_what_holds_itself_or_no_containers_is_no_state_dictionary(
+    tmp_path: Path, content: Callable[[], Any]
+) -> None:
+    torch.save(content(), tmp_path / "a.pth")
+    with pytest.raises(MethodError, match="holds no state dictionary"):
+        read_shapes(tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize("name", ["a.pth", "a.safetensors"])

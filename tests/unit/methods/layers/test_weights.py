@@ -255,13 +255,15 @@ def test_offline_rembgs_file_to_provide_is_named(tmp_path: Path, monkeypatch: py
     [
         ("folder.pth", "folder.pth is a folder; name the file in it"),
         ("pipe.pth", "pipe.pth is no regular file; name one"),
+        ("folder", "folder is a folder; name the file in it"),
         ("absent.pth", "absent.pth does not exist; correct the path"),
         ("net.ckpt", "net.ckpt: files ending in .ckpt are not read; convert it, or rename it"),
         ("net", "net: files ending in nothing are not read"),
     ],
 )
 def test_paths_of_no_weights_file_say_what_they_are(tmp_path: Path, name: str, words: str) -> None:
-    (tmp_path / "folder.pth").mkdir()
+    for folder in ("folder.pth", "folder"):
+        (tmp_path / folder).mkdir()
     os.mkfifo(tmp_path / "pipe.pth")
     for file in ("net.ckpt", "net"):
         (tmp_path / file).touch()
