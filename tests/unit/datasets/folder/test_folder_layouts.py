@@ -17,6 +17,7 @@ from datasets.base import DataError
 from datasets.files.guard import masks_closed
 from datasets.folder.reader import Folder
 from tests.helpers.folder_data import dataset, labels, mask, write_class_folders
+from tests.helpers.toys import Toy
 from tests.helpers.trees import write_folder, write_image, write_mask
 
 SQUARE = [2, 2, 10, 2, 10, 8, 2, 8]
@@ -390,3 +391,18 @@ def test_masks_beside_the_images_of_a_label_file(tmp_path: Path) -> None:
     found = dataset(root)
     assert (values(found, "a"), values(found, "b")) == ({0, 2}, {0, 1})
     check_closed(found)
+
+
+def test_a_stage_cannot_open_a_mask_beside_an_image(command_line, third_party, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    third_party(Toy("toy", run="tests.helpers.toys:read_note"))
+    root = write_class_folders(tmp_path / "data", "dent", "rust", count=0)
+    for k in range(4):
+        for name in ("dent", "rust"):
+            write_image(root / name / f"{k}.jpg", k + 10 * len(name))
+            write_mask(root / name / f"{k}.png", [0, 0, 255])
+    for path, code in ((root / "dent" / "0.jpg", 0), (root / "dent" / "0.png", 1)):
+        done = command_line.run_on(
+            "toy", "--dataset", "folder", f"dataset.root={root}", f"method.toy.note={path}"
+        )
+        assert done.code == code, done.out + done.err
+        assert ("training must not open a mask" in done.out) == bool(code)
