@@ -52,22 +52,26 @@ def drawn_mask(objects: Sequence[Outlined], size: tuple[int, int], source: objec
 def _filled(outline: Outlined, size: tuple[int, int], source: object) -> np.ndarray:
     """Pixels (H, W) bool of an object."""
     height, width = size
-    if outline.runs:
-        if isinstance(outline.runs, str):
-            encoded = {"size": [height, width], "counts": outline.runs.encode()}
-        elif sum(outline.runs) != height * width or min(outline.runs) < 0:
+    if isinstance(outline.runs, str):
+        encoded = {"size": [height, width], "counts": outline.runs.encode()}
+    elif outline.runs:
+        if sum(outline.runs) != height * width or min(outline.runs) < 0:
             raise DataError(
                 f"{source}: run lengths of {sum(outline.runs)} pixels for an image of {width}x{height}; export it again"
             )
-        else:
-            plain = {"counts": list(outline.runs), "size": [height, width]}
-            encoded = coco_mask.frPyObjects(plain, height, width)
+        plain = {"counts": list(outline.runs), "size": [height, width]}
+        encoded = coco_mask.frPyObjects(plain, height, width)
+    else:  # fewer than three corners have no inside, and four numbers would be read as a box
+        corners = [polygon.reshape(-1).tolist() for polygon in outline.polygons if len(polygon) >= 3]
+        if not corners:
+            return np.zeros(size, bool)
+        encoded = coco_mask.merge(coco_mask.frPyObjects(corners, height, width))
+    try:
         return coco_mask.decode(encoded).astype(bool)  # type: ignore[no-any-return]
-    # Fewer than three corners have no inside, and four numbers would be read as a box.
-    corners = [polygon.reshape(-1).tolist() for polygon in outline.polygons if len(polygon) >= 3]
-    if not corners:
-        return np.zeros(size, bool)
-    return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(corners, height, width))).astype(bool)  # type: ignore[no-any-return]
+    except ValueError:
+        raise DataError(
+            f"{source}: run lengths that are not of an image of {width}x{height}; export it again"
+        ) from None
 
 
 def polygon(points: object, where: str) -> np.ndarray:

@@ -113,6 +113,12 @@ def look_for_note(context: Any, settings: ToyConfig) -> None:
     fill(context, settings)
 
 
+def read_note(context: Any, settings: ToyConfig) -> None:
+    """As `fill`, once it has read the file that `settings.note` names."""
+    Path(settings.note).read_bytes()
+    fill(context, settings)
+
+
 def explode(context: Any, settings: ToyConfig) -> None:
     """Fail half-way, with the progress display open."""
     for _, samples in context.shards(context.view.samples("train")):

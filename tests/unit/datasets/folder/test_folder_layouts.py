@@ -11,11 +11,13 @@ from zlib import crc32
 
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 
 from datasets.base import DataError
 from datasets.files.guard import masks_closed
 from datasets.folder.reader import Folder
 from tests.helpers.folder_data import dataset, labels, mask, write_class_folders
+from tests.helpers.toys import Toy
 from tests.helpers.trees import write_folder, write_image, write_mask
 
 SQUARE = [2, 2, 10, 2, 10, 8, 2, 8]
@@ -203,6 +205,15 @@ def test_coco_of_one_file(tmp_path: Path) -> None:
     check_closed(found, tmp_path / "labels.json")
 
 
+def test_coco_of_packed_run_lengths(tmp_path: Path) -> None:
+    write_images(tmp_path, "images/a.jpg", "images/b.jpg")
+    marked = np.asfortranarray(np.arange(16 * 24).reshape(16, 24) % 7 == 0, dtype=np.uint8)
+    packed = coco_mask.encode(marked)
+    runs = {"size": packed["size"], "counts": packed["counts"].decode()}
+    (tmp_path / "x.json").write_text(json.dumps(coco(["a.jpg", "b.jpg"], [(0, 3, runs)])))
+    assert np.array_equal(mask(dataset(tmp_path), "images/a"), marked)
+
+
 def test_coco_of_a_file_for_each_split(tmp_path: Path) -> None:
     """As Roboflow exports; without a val folder the test images are val."""
     for split in ("train", "test"):
@@ -297,6 +308,19 @@ def far_coco(root: Path) -> Path:
     return root
 
 
+def torn_runs(root: Path) -> Path:
+    write_images(root, "images/a.jpg", "images/b.jpg")
+    runs = {"size": [16, 24], "counts": "P10000oooo0"}
+    (root / "x.json").write_text(json.dumps(coco(["a.jpg", "b.jpg"], [(0, 3, runs)])))
+    return root
+
+
+def short_runs(root: Path) -> Path:
+    write_images(root, "images/a.jpg", "images/b.jpg")
+    (root / "x.json").write_text(json.dumps(coco(["a.jpg", "b.jpg"], [(0, 3, {"counts": [3, 5]})])))
+    return root
+
+
 def break_labelme(root: Path) -> Path:
     write_images(root, "a.jpg")
     (root / "a.json").write_text(labelme([], "a.jpg"))
@@ -336,6 +360,8 @@ def twice_csv(root: Path) -> Path:
         (break_loco, r"logical/0: masks of different sizes; save the parts at their image's size"),
         (break_coco, r"x\.json: 1 of 2 images are not below \S+ \(b\.jpg\); add them"),
         (far_coco, r"x\.json: annotation 0: an outline that cannot be drawn; correct it"),
+        (torn_runs, r"x\.json: run lengths that are not of an image of 24x16; export it again"),
+        (short_runs, r"x\.json: run lengths of 8 pixels for an image of 24x16; export it again"),
         (break_labelme, r"b\.json: its image b\.jpg is not beside it; add the image or remove the file"),
         (torn_labelme, r"b\.json: not JSON \(.*\); export it again"),
         (nowhere_csv, r"labels\.csv row 2: no image 'x' in the class folders of"),
@@ -365,3 +391,18 @@ def test_masks_beside_the_images_of_a_label_file(tmp_path: Path) -> None:
     found = dataset(root)
     assert (values(found, "a"), values(found, "b")) == ({0, 2}, {0, 1})
     check_closed(found)
+
+
+def test_a_stage_cannot_open_a_mask_beside_an_image(command_line, third_party, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    third_party(Toy("toy", run="tests.helpers.toys:read_note"))
+    root = write_class_folders(tmp_path / "data", "dent", "rust", count=0)
+    for k in range(4):
+        for name in ("dent", "rust"):
+            write_image(root / name / f"{k}.jpg", k + 10 * len(name))
+            write_mask(root / name / f"{k}.png", [0, 0, 255])
+    for path, code in ((root / "dent" / "0.jpg", 0), (root / "dent" / "0.png", 1)):
+        done = command_line.run_on(
+            "toy", "--dataset", "folder", f"dataset.root={root}", f"method.toy.note={path}"
+        )
+        assert done.code == code, done.out + done.err
+        assert ("training must not open a mask" in done.out) == bool(code)
