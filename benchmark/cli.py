@@ -33,6 +33,7 @@ from benchmark.commands.tune import tune
 from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES
 from benchmark.console import console
 from benchmark.explanation.command import audit
+from benchmark.explanation.explain_command import explain
 from benchmark.external.command import evaluate
 from benchmark.failures import ConfigError, one_line
 from benchmark.folders import check_writable
@@ -191,6 +192,7 @@ def list_(
 
 app.command()(evaluate)
 app.command()(audit)
+app.command()(explain)
 
 
 @app.command()

@@ -43,7 +43,7 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
         or not isinstance(arguments[0], str | bytes | os.PathLike)
     ):
         return
-    flags = arguments[2]
+    flags = arguments[-1]
     _note(os.fsdecode(arguments[0]), reading=not isinstance(flags, int) or not flags & os.O_WRONLY)
 
 
