@@ -21,6 +21,7 @@ from methods.base import StageContext
 from methods.layers.config import SegmenterConfig
 from methods.layers.crf import CrfPool
 from methods.layers.networks.deeplab import DeepLab, build_segmenter
+from methods.layers.networks.smp import SmpNetwork
 from methods.layers.optim import build_optimiser, fit
 from methods.layers.upsampling import enlarged
 from methods.layers.weights.files import load_trained
@@ -53,7 +54,7 @@ def train_segmentation(context: StageContext, settings: SegmenterConfig, labels:
         learner,
         optimiser,
         settings.train,
-        network.backbone.normalisation,
+        network.normalisation,
         losses,
         {"labels": labels},
     )
@@ -93,7 +94,7 @@ def predict(context: StageContext, settings: SegmenterConfig) -> None:
     with crf_pool(settings) as pool:
         for _, samples in context.shards((*context.view.samples("val"), *context.view.examples())):
             paths = {s.id: s.image for s in samples}
-            for batch in context.images(samples, network.backbone.normalisation, settings.test_batch_size):
+            for batch in context.images(samples, network.normalisation, settings.test_batch_size):
                 own = [paths[i] for i in batch.ids]
                 maps = label_maps(network, batch, settings.test_scales, settings.test_flip, own, pool)
                 for sample_id, labels in zip(batch.ids, maps):
@@ -164,7 +165,7 @@ def segmentation_probabilities(
     return total / count
 
 
-def load_segmenter(directory: Path, settings: SegmenterConfig, classes: int) -> DeepLab:
+def load_segmenter(directory: Path, settings: SegmenterConfig, classes: int) -> DeepLab | SmpNetwork:
     """The trained network of a `segment` artifact."""
     bare = dataclasses.replace(settings, backbone=dataclasses.replace(settings.backbone, weights="none"))
     network = build_segmenter(bare, classes, None)
