@@ -149,7 +149,7 @@ def list_(
     import datasets
     from methods.refiners.config import REFINER_SUMMARIES
     from methods.registry import all_experiments, all_methods, broken_methods
-    from methods.segmenters.networks import NETWORKS
+    from methods.segmenters.networks import NETWORKS, SMP_NAME
 
     def section(title: str, rows: list[tuple[str, str, str]]) -> None:
         console.print(f"\n[bold]{title}[/bold]")
@@ -176,7 +176,7 @@ def list_(
     section("Refiners (--refiners)", [(n, s, "") for n, s in REFINER_SUMMARIES.items()])
     section(
         "Segmentation networks by scale (--segmenters)",
-        [(scale, ", ".join(NETWORKS[scale]), "") for scale in SCALES],
+        [(scale, ", ".join([*NETWORKS[scale], SMP_NAME]), "") for scale in SCALES],
     )
     own = {key for m in all_methods().values() for key in m.presets if key not in SCALES}
     section("Scales", [(n, f"{s} (data set {DEFAULT_DATASET[n]})", "") for n, s in SCALES.items()])

@@ -19,12 +19,12 @@ from benchmark.failures import ConfigError
 from datasets.base import DatasetConfig
 from datasets.limits import Count, Inside, Natural, OneOf, Within, field_hints, first_fault, suggestion
 from methods.base import UNIFIED, MethodConfig, Shared, preset_key
-from methods.layers.config import CamInferenceConfig, SegmenterConfig
+from methods.layers.config import SMP, CamInferenceConfig, SegmenterConfig
 from methods.refiners import IRN, PSA
 from methods.refiners.config import REFINERS, RefinerConfig
 from methods.registry import find_method
 from methods.segmenters import SEGMENTERS
-from methods.segmenters.networks import NETWORKS
+from methods.segmenters.networks import NETWORKS, SMP_NAME, smp_network
 from methods.unified import INFERENCE
 from results.changes import USERS_OWN
 
@@ -253,17 +253,24 @@ def protocol_defaults(
     """
     unified = name == UNIFIED
     refiner = choose("refiner", refiner, [OWN, *REFINERS])
-    segmenter = choose(f"segmentation network of scale {scale}", segmenter, [OWN, *NETWORKS[scale]])
+    if not segmenter.startswith(SMP):
+        segmenter = choose(
+            f"segmentation network of scale {scale}", segmenter, [OWN, *NETWORKS[scale], SMP_NAME]
+        )
     if refiner == OWN and unified:
         refiner = "crf"
 
     def of(presets: Mapping[str, Any]) -> Any:
         return presets[preset_key(presets, scale, dataset)]
 
+    network: SegmenterConfig | None = of(SEGMENTERS) if unified else None
+    if segmenter != OWN:
+        named = segmenter.startswith(SMP)
+        network = smp_network(segmenter, of(SEGMENTERS)) if named else of(NETWORKS)[segmenter]
     return ProtocolConfig(
         name,
         None if refiner == OWN else RefinerConfig(refiner, psa=of(PSA), irn=of(IRN)),
-        of(NETWORKS)[segmenter] if segmenter != OWN else of(SEGMENTERS) if unified else None,
+        network,
         INFERENCE[scale] if unified else None,
     )
 

@@ -45,7 +45,11 @@ def run(
         ),
     ] = None,
     segmenters: Annotated[
-        str | None, typer.Option(help="A grid: pseudo-labels to each of these networks, or `all`, or own.")
+        str | None,
+        typer.Option(
+            help="A grid: pseudo-labels to each of these networks, or `all`, or own; or smp/<architecture>:<encoder> of "
+            "segmentation_models_pytorch, such as smp/segformer:mit_b0."
+        ),
     ] = None,
     experiment: Annotated[
         str | None,

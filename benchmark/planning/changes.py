@@ -17,6 +17,7 @@ from benchmark.config import (
 )
 from benchmark.provenance import world_size
 from datasets import dataset_class
+from methods.layers.config import SMP
 from methods.registry import find_method
 from methods.segmenters.networks import NETWORKS, network_name
 from results.changes import data_changes
@@ -70,9 +71,8 @@ def run_changes(config: RunConfig, method: str) -> str:
     preset = find_method(method).preset(scale, protocol.name, dataset)
     own = differences(plain(config.method[method]), plain(preset))
     refiner, segmenter = parts(protocol, scale)
-    usual = protocol_defaults(
-        protocol.name, scale, dataset, refiner, segmenter if segmenter in NETWORKS[scale] else OWN
-    )
+    named = segmenter in NETWORKS[scale] or segmenter.startswith(SMP)
+    usual = protocol_defaults(protocol.name, scale, dataset, refiner, segmenter if named else OWN)
     shared = differences(plain(protocol), plain(usual), "protocol.")
     runtime = differences(_some(config.runtime, RUNTIME), _some(RuntimeConfig(), RUNTIME), "runtime.")
     processes = [f"processes={world_size()}"] if world_size() > 1 else []

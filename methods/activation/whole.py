@@ -92,12 +92,11 @@ class WholeClassifier(ActivationNetwork, CamClassifier):
     ) -> Mapping[str, torch.Tensor]:
         """Without a prefix that all names have, such as Lightning's "model."; of the head, the classes' outputs."""
         first = next(iter(self.network.state_dict()))
-        found = next((key for key in state if key.endswith(f".{first}")), first)
+        found = min((key for key in state if key.endswith(f".{first}")), key=len, default=first)
         prefix = found.removesuffix(first)
-        names = {key: key.removeprefix(prefix) for key in state if key.startswith(prefix)}
-        if len(names) < len(state):
-            names = {key: key for key in state}
-        chosen = {f"network.{name}": state[key] for key, name in names.items()}
+        if not all(key.startswith(prefix) for key in state):
+            prefix = ""
+        chosen = {f"network.{key.removeprefix(prefix)}": value for key, value in state.items()}
         for key in (f"network.{head}.{part}" for head in self._heads for part in ("weight", "bias")):
             if config.outputs and key in chosen:
                 if max(config.outputs) >= len(chosen[key]):

@@ -27,6 +27,8 @@ TRANSFORMERS = ("vit_nano",)
 NORMALISATIONS = ("pretrained", "imagenet")
 TIMM = "timm/"
 """Prefix of the names of timm's networks."""
+SMP = "smp/"
+"""Prefix of the architectures and encoders of segmentation_models_pytorch."""
 OPTIMISERS = ("sgd", "adamw")
 SCHEDULES = ("poly", "cosine")
 HEADS = ("largefov", "largefov_single", "largefov_resnet38d", "aspp")
@@ -38,16 +40,16 @@ class BackboneConfig:
 
     name:          resnet38d, resnet38d_nano, vgg16, resnet50, resnet50_undilated (IRNet's and CLIMS's, whose last
                    stage does not stride and is not dilated either), resnet101, resnet101_caffe (the network of
-                   the DeepLab authors' own weights), or timm/<model name>
+                   the DeepLab authors' own weights), or timm/<model name>; smp/<encoder> under a head smp/...
     weights:       reference understood by `methods.layers.weights.files`: "none" (random initialisation),
-                   "nano/<name>" (shipped), "timm/<name>", "torchvision/<name>", or a path
+                   "nano/<name>" (shipped), "timm/<name>", "torchvision/<name>", "smp/<encoder>", or a path
     output_stride: input pixels per feature cell
     frozen_stages: number of first stages that are not trained
     freeze_bn:     keep every batch normalisation's statistics, scale and shift as they were pretrained
     fixed_statistics: keep the statistics alone; scales and shifts learn (IRNet's FixedBatchNorm)
     """
 
-    name: Annotated[str, OneOf(BACKBONES, (TIMM,))] = "resnet38d"
+    name: Annotated[str, OneOf(BACKBONES, (TIMM, SMP))] = "resnet38d"
     weights: str = "none"
     output_stride: Count = 8
     frozen_stages: Natural = 0
@@ -181,7 +183,7 @@ class SegmenterConfig:
     """A segmentation network and its recipe.
 
     head: largefov (DeepLab V1), largefov_single (V1 as one branch of V2's head, on ResNets), largefov_resnet38d (V1's
-          head of that backbone), aspp (V2)
+          head of that backbone), aspp (V2), or smp/<architecture> of segmentation_models_pytorch, on smp/<encoder>
     head_dilation: of V1's heads, in cells (12 as published, at stride 8 and 321 pixels or more)
     head_norm: batch normalisation in V1's head; as published there is none, and a new head then needs
                thousands of iterations, which the nano scale does not have. With largefov_resnet38d: the head of
@@ -199,7 +201,7 @@ class SegmenterConfig:
     """
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
-    head: Annotated[str, OneOf(HEADS)] = "aspp"
+    head: Annotated[str, OneOf(HEADS, (SMP,))] = "aspp"
     head_dilation: Count = 12
     head_norm: bool = False
     init: str = "imagenet"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 
 from methods.base import MethodError
-from methods.layers.config import SegmenterConfig
+from methods.layers.config import SMP, SegmenterConfig
 from methods.layers.networks import caffe_resnet
 from methods.layers.weights.released import RESNET38D, Rule, renamed
 
@@ -24,7 +24,11 @@ _RESNET38D: tuple[Rule, ...] = (
 
 
 def network_names(state: Mapping[str, torch.Tensor], settings: SegmenterConfig) -> dict[str, torch.Tensor]:
-    """A released state under `DeepLab`'s names. MethodError where the settings say another network."""
+    """A released state under the network's names. MethodError where the settings say another network."""
+    if settings.head.startswith(SMP):
+        return {
+            key if key.startswith("network.") else f"network.{key}": value for key, value in state.items()
+        }
     keys = {re.sub(r"^(base|scale)\.", "", key) for key in state}
     if "layer1.conv1.conv.weight" in keys:
         _require(settings, "deeplab-pytorch", "resnet101_caffe", "aspp")

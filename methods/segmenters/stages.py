@@ -22,6 +22,7 @@ from methods.base import StageContext
 from methods.layers.config import CrfConfig, SegmenterConfig
 from methods.layers.crf import CrfPool
 from methods.layers.networks.deeplab import DeepLab, build_segmenter
+from methods.layers.networks.smp import SmpNetwork
 from methods.layers.optim import build_optimiser, fit
 from methods.layers.upsampling import enlarged
 from methods.layers.weights.files import load_trained
@@ -54,7 +55,7 @@ def train_segmentation(context: StageContext, settings: SegmenterConfig, labels:
         learner,
         optimiser,
         settings.train,
-        network.backbone.normalisation,
+        network.normalisation,
         losses,
         {"labels": labels},
     )
@@ -94,7 +95,7 @@ def predict(context: StageContext, settings: SegmenterConfig) -> None:
     write_label_maps(
         context,
         network,
-        network.backbone.normalisation,
+        network.normalisation,
         settings.test_batch_size,
         settings.test_scales,
         settings.test_flip,
@@ -174,7 +175,7 @@ def segmentation_probabilities(
     return total / count
 
 
-def load_segmenter(directory: Path, settings: SegmenterConfig, classes: int) -> DeepLab:
+def load_segmenter(directory: Path, settings: SegmenterConfig, classes: int) -> DeepLab | SmpNetwork:
     """The trained network of a `segment` artifact."""
     bare = dataclasses.replace(settings, backbone=dataclasses.replace(settings.backbone, weights="none"))
     network = build_segmenter(bare, classes, None)

@@ -67,7 +67,7 @@ def test_refiners(refiner: str, generated: Path, tmp_path: Path) -> None:
     run(plan_jobs([Job(config, [0], until=Kind.PSEUDO_LABEL.value)]), tmp_path)
 
 
-@pytest.mark.parametrize("segmenter", list(NETWORKS["nano"]))
+@pytest.mark.parametrize("segmenter", [*NETWORKS["nano"], "smp/segformer:mit_b0"])
 def test_segmentation_networks(segmenter: str, generated: Path, tmp_path: Path) -> None:
     run(plan_of(generated, tmp_path, "supervised", segmenter=segmenter), tmp_path)
 

@@ -8,9 +8,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from datasets.recipe import Normalisation
 from methods.base import MethodError
-from methods.layers.config import HEADS, SegmenterConfig
+from methods.layers.config import HEADS, SMP, SegmenterConfig
 from methods.layers.networks.backbones import Backbone, build_backbone
+from methods.layers.networks.smp import SmpNetwork, build_smp
 from methods.layers.weights.files import load_state
 
 ASPP_RATES = (6, 12, 18, 24)
@@ -130,15 +132,23 @@ class DeepLab(nn.Module):
 
         self.new_layers: list[nn.Module] = [self.head]
 
+    @property
+    def normalisation(self) -> Normalisation:
+        return self.backbone.normalisation
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.head(self.backbone(images))  # type: ignore[no-any-return]
 
 
-def build_segmenter(config: SegmenterConfig, classes: int, weights_path: Path | None = None) -> DeepLab:
+def build_segmenter(
+    config: SegmenterConfig, classes: int, weights_path: Path | None = None
+) -> DeepLab | SmpNetwork:
     """Segmentation network of a configuration; the backbone starts from `weights_path`, and so does V1's head on VGG16.
 
-    Raises MethodError where that head's layers are not in the file.
+    Raises MethodError where that head's layers are not in the file, and where `build_smp` does.
     """
+    if config.head.startswith(SMP):
+        return build_smp(config, classes, weights_path)
     network = DeepLab(build_backbone(config.backbone, weights_path), config, classes)
     if weights_path is not None and (config.backbone.name, config.head) == ("vgg16", "largefov"):
         assert isinstance(network.head, LargeFOV)

@@ -1,8 +1,8 @@
 """Pretrained weights by reference: where their file is, what it contains, and loading it without surprises.
 
 References: ``none`` (random initialisation), ``nano/<name>`` (shipped with the project), ``timm/<model>``,
-``torchvision/<model>``, ``open_clip/<model>.<tag>``, ``rembg/<model>``, ``<family>/<name>`` for files that no
-library serves (``resnet38d/res38_cls``), or a file's path.
+``torchvision/<model>``, ``open_clip/<model>.<tag>``, ``smp/<encoder>``, ``rembg/<model>``, ``<family>/<name>`` for files
+that no library serves (``resnet38d/res38_cls``), or a file's path.
 The folder `root` (setting, or the environment variable WSSS_WEIGHTS) is searched before any download.
 Light to import (no torch): planning a run asks for fingerprints.
 """
@@ -222,6 +222,7 @@ def fetch(reference: str, root: str | Path | None = None) -> Path | None:
             "timm": weight_hubs.from_timm,
             "torchvision": weight_hubs.from_torchvision,
             "open_clip": weight_hubs.from_open_clip,
+            "smp": weight_hubs.from_smp,
         }[family]
         state = library(name)
     except Exception as error:  # of the libraries and of what they download with, which share no base

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from datasets.limits import suggestion
 from methods.base import MethodError
 from methods.layers.weights.rembg import check_installed
 
 if TYPE_CHECKING:
     import torch
 
-HUBS = ("timm", "torchvision", "open_clip", "rembg")
+HUBS = ("timm", "torchvision", "open_clip", "smp", "rembg")
+TIMM_ENCODER = "tu-"
+"""Prefix of the encoders that segmentation_models_pytorch takes from timm."""
 
 
 def check_name(family: str, name: str) -> None:
@@ -36,8 +39,27 @@ def check_name(family: str, name: str) -> None:
                 f"open_clip has no weights {tag!r} of a model {model!r}; write open_clip/<model>.<tag>, "
                 "as open_clip.list_pretrained() names them"
             )
+    elif family == "smp":
+        _check_encoder(name)
     else:
         check_installed()
+
+
+def _check_encoder(name: str) -> None:
+    from segmentation_models_pytorch.encoders import get_encoder_names
+
+    known = get_encoder_names()
+    if name.startswith(TIMM_ENCODER):
+        import timm
+
+        if timm.is_model(name.removeprefix(TIMM_ENCODER)):
+            return
+        known = [f"{TIMM_ENCODER}{model}" for model in timm.list_models()]
+    if name not in known:
+        raise MethodError(
+            f"segmentation_models_pytorch has no encoder {name!r}; {suggestion(name, known)}"
+            f"segmentation_models_pytorch.encoders.get_encoder_names() names them, and {TIMM_ENCODER}<model> is timm's"
+        )
 
 
 def from_timm(name: str) -> dict[str, torch.Tensor]:
@@ -59,3 +81,16 @@ def from_open_clip(name: str) -> dict[str, torch.Tensor]:
 
     model, _, tag = name.partition(".")
     return open_clip.create_model(model, pretrained=tag).state_dict()  # type: ignore[no-any-return]
+
+
+def from_smp(name: str) -> dict[str, torch.Tensor]:
+    """An encoder of segmentation_models_pytorch, trained on ImageNet."""
+    from segmentation_models_pytorch.encoders import get_encoder
+    from segmentation_models_pytorch.encoders.timm_vit import TimmViTEncoder
+
+    if not name.startswith(TIMM_ENCODER):
+        return get_encoder(name, weights="imagenet").state_dict()  # type: ignore[no-any-return]
+    try:
+        return get_encoder(name, weights=True).state_dict()  # type: ignore[no-any-return]
+    except ValueError:  # a transformer of one resolution, as DPT has it
+        return TimmViTEncoder(name.removeprefix(TIMM_ENCODER), pretrained=True).state_dict()  # type: ignore[no-any-return]
