@@ -1,4 +1,4 @@
-"""The command line: run, profile, list, evaluate, check, tune, prune, doctor, prepare, report, predict, pretrain."""
+"""The command line: an application whose commands are here and in `benchmark.commands`."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from benchmark.commands.arguments import (
     run_folder,
 )
 from benchmark.commands.field import field
+from benchmark.commands.prefetch import prefetch
 from benchmark.commands.prune import prune
 from benchmark.commands.record_times import record_times
 from benchmark.commands.run import run
@@ -213,6 +214,7 @@ def doctor(
 app.command()(cli_data.prepare)
 app.command()(check)
 app.command()(tune)
+app.command()(prefetch)
 app.command()(prune)
 app.command()(field)
 app.command()(bundle)
