@@ -1,4 +1,4 @@
-"""The command line: run, profile, list, evaluate, audit, check, tune, prune, doctor, prepare, report, predict, ..."""
+"""The command line: an application whose commands are here and in `benchmark.commands`."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from benchmark.commands.arguments import (
 )
 from benchmark.commands.field import field
 from benchmark.commands.predict import predict
+from benchmark.commands.prefetch import prefetch
 from benchmark.commands.prune import prune
 from benchmark.commands.record_times import record_times
 from benchmark.commands.run import run
@@ -216,6 +217,7 @@ def doctor(
 app.command()(cli_data.prepare)
 app.command()(check)
 app.command()(tune)
+app.command()(prefetch)
 app.command()(prune)
 app.command()(field)
 app.command()(bundle)

@@ -8,7 +8,7 @@ options here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
@@ -17,7 +17,19 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import datasets
 from benchmark.failures import ConfigError
 from datasets.base import DatasetConfig
-from datasets.limits import Count, Inside, Natural, OneOf, Within, field_hints, first_fault, suggestion
+from datasets.limits import (
+    AUTO,
+    Count,
+    CountOr,
+    Inside,
+    Natural,
+    OneOf,
+    Within,
+    field_hints,
+    first_fault,
+    rounding_fields,
+    suggestion,
+)
 from methods.base import UNIFIED, MethodConfig, Shared, preset_key
 from methods.layers.config import SMP, CamInferenceConfig, SegmenterConfig
 from methods.refiners import IRN, PSA
@@ -93,6 +105,11 @@ class RuntimeConfig:
 
     store: folder of the artifacts; weights_root: folder with pretrained files (default: $WSSS_WEIGHTS)
     device: auto, cpu, cuda; workers: decoding threads (0: one a core)
+    accumulate: parts in which a training's batch passes the backbone, so that the activations of one part at a time
+    take memory; auto: as few as fit. Losses and gradients are of the whole batch, whose backbone runs twice forward.
+    Batch normalisation in training takes the statistics of a part, which is said and noted on the leaderboard
+    checkpoint_activations: keep no activations inside residual and transformer blocks in training, and compute them
+    again when gradients are taken: less memory for about a third more time
     checkpoint_every: iterations between checkpoints
     shard: images in each part of a stage that works by image. A kill loses at most one part, and each file of CAMs
     holds one (COCO: 642 files). No batch spans two parts, so a power of 2 fills the batches
@@ -112,6 +129,8 @@ class RuntimeConfig:
     precision: Annotated[str, OneOf(PRECISIONS)] = "32-true"
     deterministic: bool = True
     max_iterations: Natural = 0
+    accumulate: Annotated[str, CountOr(AUTO)] = "1"
+    checkpoint_activations: bool = False
     workers: Annotated[int, Within(0, 1024)] = 0
     processes: Annotated[int, Within(0, 1024)] = 0
     checkpoint_every: Count = 100
@@ -150,15 +169,33 @@ def run_name(dataset: DatasetConfig, scale: str, protocol: str) -> str:
     return f"{name}-{scale}-{protocol}"
 
 
-def plain(value: Any) -> Any:
-    """Dataclasses, tuples and enums as JSON-ready data."""
+def plain(value: Any, *, rounding: bool = True) -> Any:
+    """Dataclasses, tuples and enums as JSON-ready data; rounding: also what is marked as `datasets.limits.Rounding`."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        left_out = frozenset() if rounding else rounding_fields(type(value))
+        names = [field.name for field in dataclasses.fields(value) if field.name not in left_out]
+        return {name: plain(getattr(value, name), rounding=rounding) for name in names}
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {str(k): plain(v, rounding=rounding) for k, v in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(v) for v in value]
+        return [plain(v, rounding=rounding) for v in value]
     return value
+
+
+def key_of(config: RunConfig, part: Any) -> str | None:
+    """Key of the first place where methods' or the protocol's settings hold a part: "method.eps.train"; None: nowhere."""
+
+    def places(value: Any, key: str) -> Iterator[str]:
+        if type(value) is type(part) and value == part:
+            yield key
+        elif isinstance(value, Mapping):
+            for name, item in value.items():
+                yield from places(item, f"{key}.{name}")
+        elif dataclasses.is_dataclass(value):
+            for field in dataclasses.fields(value):
+                yield from places(getattr(value, field.name), f"{key}.{field.name}")
+
+    return next((key for name in ("method", "protocol") for key in places(getattr(config, name), name)), None)
 
 
 def typed(kind: type, values: Mapping[str, Any]) -> Any:

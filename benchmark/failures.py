@@ -14,6 +14,9 @@ from methods.failures import raised_at
 
 _COLOUR_CODES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed")
+"""What CUDA, torch's allocator on the CPU and cuBLAS say, in lower case."""
+
 
 class ConfigError(Exception):
     """A setting is wrong; the message is one line."""
@@ -32,7 +35,7 @@ def _said(error: BaseException, store: Path, packages: Sequence[str]) -> str:
         return f"the disk with {store} is full; free some space and run the same command again: it resumes"
     if isinstance(error, (DataError, MethodError)):
         return str(error)
-    if isinstance(error, (MemoryError,)) or "out of memory" in str(error).lower():
+    if out_of_memory(error):
         return f"out of memory: {str(error).splitlines()[0] if str(error) else ''}; lower the batch size"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
@@ -41,6 +44,12 @@ def _said(error: BaseException, store: Path, packages: Sequence[str]) -> str:
     place = raised_at(error, packages)
     message = " ".join(str(error).split()) or type(error).__name__
     return f"{type(error).__name__}: {message}" + (f" ({place})" if place else "")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether the device's memory, or the machine's, did not suffice."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(said in text for said in OUT_OF_MEMORY)
 
 
 def packages_of(method: Method, run: str = "") -> list[str]:

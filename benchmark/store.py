@@ -3,6 +3,7 @@
 <root>/artifacts/<stage>/<key>/manifest.json + files      finished, never written again
 <root>/work/<stage>/<key>/                                 in progress, kept after a kill
 <root>/damaged/<stage>/<key>-<n>/                          set aside: files were not what their manifest says
+<root>/discarded/<stage>/<key>/                            what is left of an artifact that a run has discarded
 <root>/locks/<key>.lock
 """
 
@@ -27,6 +28,10 @@ from datasets.base import DataError
 from datasets.files.fingerprints import file_digests
 from datasets.files.sealed import read_sealed, sealed
 
+DISCARDED, REMOVED = "discarded", "removed"
+"""Folders of what is left of discarded artifacts, and of what is being deleted."""
+PICTURES = "pictures"
+"""Folder of an artifact with its pictures of a few examples (`methods.pictures`)."""
 SCRATCH = ".scratch"
 """Folder inside a work directory for checkpoints and shard markers; it is not part of the artifact."""
 
@@ -98,6 +103,48 @@ class Store:
                 "the same command again"
             ) from error
         console.print(f"{path}: damaged ({fault}); set aside in {place}", style="yellow", markup=False)
+
+    @property
+    def has_discarded(self) -> bool:
+        return (self.root / DISCARDED).is_dir()
+
+    def discarded(self, stage: str, key: str) -> StoredArtifact | None:
+        """What is left of an artifact that was discarded: manifest, JSON files and pictures; None where none was."""
+        path = self.root / DISCARDED / stage / key
+        try:
+            return StoredArtifact(path, read_manifest(path / "manifest.json"))
+        except (OSError, ValueError):
+            return None
+
+    def discard(self, stage: str, key: str, leave: Callable[[Path], None]) -> StoredArtifact | None:
+        """Take a finished artifact out of the store but for what `discarded` gives; returns it, to be deleted.
+
+        leave: called with the folder of what is left, to add to it
+        None, and it stays, where another run holds its key.
+        """
+        path, rest = self.path(stage, key), self.root / DISCARDED / stage / key
+        gone, aside = (self.root / REMOVED / stage / f"{key}{end}" for end in ("", ".left"))
+        try:
+            with self.lock(key).acquire(timeout=0):
+                if (artifact := self.find(stage, key)) is None:
+                    return None
+                for folder in (gone, aside):
+                    shutil.rmtree(folder, ignore_errors=True)
+                    folder.parent.mkdir(parents=True, exist_ok=True)
+                aside.mkdir()
+                for file in path.glob("*.json"):
+                    shutil.copy2(file, aside)
+                if (path / PICTURES).is_dir():
+                    shutil.copytree(path / PICTURES, aside / PICTURES)
+                leave(aside)
+                shutil.rmtree(rest, ignore_errors=True)
+                rest.parent.mkdir(parents=True, exist_ok=True)
+                aside.replace(rest)
+                path.replace(gone)  # at once, so that no half of it is taken for whole
+        except Timeout:
+            return None
+        self._verified.discard(path)
+        return StoredArtifact(gone, artifact.manifest)
 
     def lock(self, key: str) -> FileLock:
         """What a run holds while it makes the artifact of a key."""

@@ -27,6 +27,8 @@ _SYNONYMS: Mapping[str, str] = {
     "workers": "num_workers n_workers n_jobs workers_per_gpu threads",
     "device": "gpu gpus gpu_id gpu_ids cuda accelerator",
     "precision": "amp fp16 half mixed_precision bf16",
+    "accumulate": "gradient_accumulation_steps accumulate_grad_batches accum_iter iter_size",
+    "checkpoint_activations": "gradient_checkpointing grad_checkpointing with_cp use_checkpoint",
     "checkpoint_every": "save_interval save_every checkpoint_interval",
 }
 SYNONYMS = {other: name for name, others in _SYNONYMS.items() for other in others.split()}

@@ -62,6 +62,25 @@ class OneOf:
         return f"{suggestion(value, self.options)}there are {names}"
 
 
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class CountOr:
+    """A whole number from 1 on, written as text, or a word."""
+
+    word: str
+
+    def fault(self, value: str) -> str | None:
+        if value == self.word or (value.isdecimal() and int(value) >= 1):
+            return None
+        return f"must be {self.word} or a whole number from 1 on"
+
+
+class Rounding:
+    """No limit: marks what decides no more than the rounding of results, and so is in no key and changes no method."""
+
+
 class NotEmpty:
     """At least one item."""
 
@@ -111,6 +130,8 @@ Similarity = Annotated[float, Within(-1, 1)]
 """Cosines."""
 Batch = Annotated[int, Within(1, 4096)]
 """Images at once."""
+AtOnce = Annotated[int, Within(1, 4096), Rounding()]
+"""Images that pass a trained network together."""
 Side = Annotated[int, Within(1, 4096)]
 """Of a picture, pixels."""
 Factor = Annotated[float, Within(0, 16, above=True)]
@@ -182,6 +203,17 @@ def _broken(limits: Sequence[Any], value: Any) -> Iterator[str]:
 
 def _shown(value: Any) -> str:
     return f"[{','.join(map(str, value))}]" if isinstance(value, (list, tuple)) else str(value)
+
+
+@cache
+def rounding_fields(cls: type) -> frozenset[str]:
+    """Names of a dataclass's fields that are marked as `Rounding`; none where its types cannot be told."""
+    try:
+        hints = field_hints(cls)
+    except NameError:  # a type of a plug-in's that is imported for type checking alone
+        return frozenset()
+    marked = lambda hint: any(isinstance(each, Rounding) for each in getattr(hint, "__metadata__", ()))  # noqa: E731
+    return frozenset(name for name, hint in hints.items() if marked(hint))
 
 
 @cache

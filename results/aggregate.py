@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -207,7 +207,7 @@ def _entries(records: pd.DataFrame, runs: Sequence[dict[str, Any]]) -> pd.DataFr
 def _notes(runs: Sequence[dict[str, Any]]) -> str:
     """Notes of the scores of an entry's stages and of their provenance, each once; runs of former versions have none."""
     found = [
-        f"{stage_title(stage['score']['stage'])} ({stage['score']['split']}): {note}"
+        f"{_noted(stage)}: {note}"
         for run in runs
         for stage in run["stages"]
         for note in stage.get("notes", [])
@@ -217,6 +217,12 @@ def _notes(runs: Sequence[dict[str, Any]]) -> str:
             how = "; ".join(f"{value} ({', '.join(stages)})" for value, stages in values.items())
             found.append(f"{PROVENANCE}: mixed {thing}: {how}")
     return "\n".join(dict.fromkeys(found))
+
+
+def _noted(stage: Mapping[str, Any]) -> str:
+    """What a stage's notes are of: its scores, or what is made from it."""
+    score = stage.get("score")
+    return f"{stage_title(score['stage'])} ({score['split']})" if score else str(stage["name"])
 
 
 def _status(method: str, runs: Sequence[dict[str, Any]]) -> tuple[str, str]:

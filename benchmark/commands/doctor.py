@@ -5,10 +5,14 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from filelock import FileLock
 
 import datasets
 from benchmark.config import DEFAULT_DATASET, compose
@@ -30,26 +34,37 @@ REQUIRED = {
 """Modules, and the packages that pip installs them with."""
 OPTIONAL = {"rembg": "pip install 'rembg[cpu]' to detect saliency with U²-Net"}
 MINIMUM_TORCH = (2, 11)
+HELD = 3
+TAKE = f"""
+import sys
+from filelock import FileLock, Timeout
+try:
+    FileLock(sys.argv[1]).acquire(timeout=0)
+except Timeout:
+    sys.exit({HELD})
+"""
+"""Exits with `HELD` where another process holds the lock."""
 
 
 def examine(dataset: str | None, overrides: list[str], hashes: bool = False) -> bool:
-    """Print all findings; True when nothing is broken. `overrides` need `dataset`: they are of one data set.
+    """Print all findings; True when nothing is broken. `overrides` of data need `dataset`: they are of one data set.
 
     hashes: write the list of its files' hashes, see `datasets.files.hash_list`
     """
     if hashes and dataset is None:
         raise ConfigError(f"--hash: say of which data set, with --dataset {'|'.join(datasets.names())}")
-    if overrides and dataset is None:
-        raise ConfigError(
-            f"{overrides[0]}: say of which data set, with --dataset {'|'.join(datasets.names())}"
-        )
+    of_run = [override for override in overrides if override.startswith("runtime.")]
+    of_data = [override for override in overrides if override not in of_run]
+    if of_data and dataset is None:
+        raise ConfigError(f"{of_data[0]}: say of which data set, with --dataset {'|'.join(datasets.names())}")
     configs = {
-        name: compose([], name, overrides=overrides).dataset
+        name: compose([], name, overrides=of_data).dataset
         for name in ([dataset] if dataset else datasets.names())
     }
     sections = {
         "Environment": _environment(),
         "Devices": _devices(),
+        "Store": _store(Path(compose([], overrides=of_run).runtime.store)),
         "Weights": _weights(),
         **{f"Data set {name}": _data(name, config, hashes) for name, config in configs.items()},
     }
@@ -116,6 +131,39 @@ def _devices() -> Iterator[tuple[str, str]]:
             yield "ok", f"GPU {index}: {properties.name}, {size(properties.total_memory)}"
     else:
         yield "note", "no CUDA device: nano and small run on the CPU; paper needs a GPU"
+
+
+def _store(root: Path) -> Iterator[tuple[str, str]]:
+    """Whether locks hold where the store is, or will be: runs that share it rely on them."""
+    place = next(folder for folder in (root, *root.absolute().parents) if folder.is_dir())
+    where = f"{root} (file system {_file_system(place)})"
+    try:
+        with TemporaryDirectory(dir=place, prefix=".lock-probe-") as folder:
+            file = Path(folder) / "probe.lock"
+            with FileLock(file):
+                other = subprocess.run(
+                    [sys.executable, "-c", TAKE, str(file)], capture_output=True, text=True
+                )
+    except (OSError, NotImplementedError) as error:
+        yield "bad", f"{where}: no lock can be taken: {error}; choose a runtime.store where it can"
+        return
+    if other.returncode == HELD:
+        yield "ok", f"{where}: a lock of one process keeps another out"
+    elif other.returncode == 0:
+        yield (
+            "bad",
+            f"{where}: locks do not hold between processes; give each run a runtime.store of its own, or mount the file "
+            "system with locks (Lustre: the option flock)",
+        )
+    else:
+        yield "bad", f"{where}: a second process cannot try a lock: {other.stderr.strip().splitlines()[-1:]}"
+
+
+def _file_system(folder: Path) -> str:
+    import psutil
+
+    mounts = [m for m in psutil.disk_partitions(all=True) if folder.resolve().is_relative_to(m.mountpoint)]
+    return max(mounts, key=lambda m: len(m.mountpoint)).fstype if mounts else "unknown"
 
 
 def _weights() -> Iterator[tuple[str, str]]:

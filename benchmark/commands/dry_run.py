@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import re
 import shutil
+from collections.abc import Mapping
 
 from benchmark.console import console, size
 from benchmark.execution.processes import process_count
+from benchmark.planning.discarded import KEPT, Unneeded
 from benchmark.planning.plan import Plan, PlannedStage
 from benchmark.planning.weights import settings_parts
 from benchmark.timing.estimate import time_estimate
@@ -36,7 +38,8 @@ def print_plan(plan: Plan) -> bool:
 
     Returns whether every run can begin, or is not meant to ("not run"). Runs that cannot are named.
     """
-    needed = 0.0
+    needed, unneeded = 0.0, Unneeded(plan)
+    estimates: dict[str, float] = {}
     trainings = []
     counted = set()
     for run in plan.runs:
@@ -46,25 +49,30 @@ def print_plan(plan: Plan) -> bool:
             continue
         console.print(title, markup=False)
         for planned in run.stages:
-            stored = plan.store.find(planned.stage.name, planned.key) is not None
+            stored = unneeded.found(planned) is not None
             adds = not stored and planned.key not in counted
             estimate = disk_estimate(plan, planned) if adds else 0.0
             if adds and planned.stage.yields == Kind.WEIGHTS:
                 trainings.append(CHECKPOINTS * estimate)
             state = (
-                "stored"
+                "discarded, and not needed"
+                if (planned.stage.name, planned.key) in unneeded
+                else "stored"
                 if stored
                 else "shared with an earlier run"
                 if planned.key in counted
                 else f"to do, about {size(estimate)}"
             )
             counted.add(planned.key)
+            if adds:
+                estimates[planned.key] = estimate
             needed += estimate
             key = "after fetch" if planned.provisional else planned.key[:12]
             console.print(f"  {planned.stage.name:<14} {key:<12}  {state}", markup=False)
     root = plan.store.root
     existing = next(p for p in (root, *root.absolute().parents) if p.exists())
     free = shutil.disk_usage(existing).free
+    _say_intermediate(plan, estimates)
     for reference in plan.to_fetch():
         console.print(f"would be fetched first: weights {reference}", markup=False)
     processes = process_count(plan)
@@ -89,6 +97,16 @@ def print_plan(plan: Plan) -> bool:
             markup=False,
         )
     return not failed
+
+
+def _say_intermediate(plan: Plan, estimates: Mapping[str, float]) -> None:
+    """How much of what is to be made `--discard-intermediate` would delete."""
+    stages = [planned for run in plan.runs for planned in run.stages]
+    used = {up.key for planned in stages for up in planned.inputs.values() if up.stage.yields not in KEPT}
+    if intermediate := sum(bytes_ for key, bytes_ in estimates.items() if key in used):
+        console.print(
+            f"intermediate: about {size(intermediate)}, which --discard-intermediate deletes on the way"
+        )
 
 
 def disk_estimate(plan: Plan, planned: PlannedStage) -> float:

@@ -17,7 +17,7 @@ from filelock import Timeout
 from benchmark.config import RuntimeConfig
 from benchmark.console import console, size
 from benchmark.failures import ConfigError
-from benchmark.store import Store, read_manifest
+from benchmark.store import DISCARDED, REMOVED, Store, read_manifest
 from datasets.base import DataError
 from datasets.files.sealed import read_sealed
 from results.io import RUNS_FILE, check_types
@@ -74,9 +74,10 @@ def leftovers(store: Store, runs: Path, days: float) -> list[Leftover]:
     needed = _with_inputs(store, set(_named(runs)))
     found = [
         (Leftover(folder, folder.name, held), used)
-        for part in ("artifacts", "work", "damaged")
+        for part in ("artifacts", DISCARDED, "work", "damaged", REMOVED)
         for folder in sorted(store.root.glob(f"{part}/*/*"))
-        if part != "artifacts" or (folder.name not in needed and folder.parent.name not in OF_NO_RUN)
+        if part not in ("artifacts", DISCARDED)
+        or (folder.name not in needed and folder.parent.name not in OF_NO_RUN)
         for held, used in [_size_and_age(folder)]
     ]
     before = time.time() - days * 86400

@@ -28,6 +28,7 @@ from benchmark.failures import ConfigError
 from benchmark.folders import check_writable
 
 if TYPE_CHECKING:
+    from benchmark.experiments.table import Options, Table
     from benchmark.planning.plan import Job
 
 SMOKE_FOLDER = "results/runs/smoke"
@@ -69,6 +70,13 @@ def run(
             help=f"A trial in {SMOKE_FOLDER}: does it run? Its numbers say nothing: {' '.join(SMOKE)}.",
         ),
     ] = False,
+    discard_intermediate: Annotated[
+        bool,
+        typer.Option(
+            "--discard-intermediate",
+            help="Delete each artifact, but for networks and scores, when all that is made from it is done.",
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")] = False,
 ) -> None:
     """Run methods through every stage, score them and write the leaderboard. Running again resumes."""
@@ -76,6 +84,10 @@ def run(
     if smoke and output is None:
         output = Path(SMOKE_FOLDER)
     if experiment is not None:
+        if discard_intermediate:
+            raise ConfigError(
+                "--discard-intermediate is of --methods: rows of an experiment share their stages"
+            )
         given = {"--methods": methods, "--refiners": refiners, "--segmenters": segmenters, "--until": until}
         for option, value in given.items():
             if value is not None:
@@ -91,7 +103,7 @@ def run(
     if dry_run:
         _print_plan(jobs)
     else:
-        _run_board(jobs, output or run_folder(configs[0].dataset, scale, protocol))
+        _run_board(jobs, output or run_folder(configs[0].dataset, scale, protocol), discard_intermediate)
 
 
 def _warn_of_miniatures(dataset: str) -> None:
@@ -141,25 +153,43 @@ def _run_experiments(
     output: Path | None,
     dry_run: bool,
 ) -> None:
-    from benchmark.experiments.rows import find_experiments, make_tables
     from benchmark.experiments.run import run_experiments
     from benchmark.experiments.summary import write_summary
-    from benchmark.experiments.table import Options, all_jobs
+    from benchmark.experiments.table import all_jobs
     from results.experiments import EXPERIMENTS_FOLDER
 
-    dataset = dataset or DEFAULT_DATASET[choose("scale", scale, SCALES)]
-    options = Options(dataset, scale, protocol, seeds, settings)
-    tables = make_tables(find_experiments(experiment), options)
+    tables, options = _tables(experiment, dataset, scale, protocol, settings, seeds)
     if dry_run:
         if jobs := all_jobs(tables):
             _print_plan(jobs)
         return
     of_data = [setting for setting in settings if setting.startswith("dataset.")]
-    run_dir = output or run_folder(compose([], dataset, scale, protocol, of_data).dataset, scale, protocol)
+    data = compose([], options.dataset, scale, protocol, of_data).dataset
+    run_dir = output or run_folder(data, scale, protocol)
     failures = run_experiments(tables, options, run_dir / EXPERIMENTS_FOLDER)
     if failures is not None:
         write_summary(run_dir, [table.name for table in tables])
         end(failures)
+
+
+def _tables(
+    experiment: str, dataset: str | None, scale: str, protocol: str, settings: list[str], seeds: list[int]
+) -> tuple[list[Table], Options]:
+    from benchmark.experiments.rows import find_experiments, make_tables
+    from benchmark.experiments.table import Options
+
+    dataset = dataset or DEFAULT_DATASET[choose("scale", scale, SCALES)]
+    options = Options(dataset, scale, protocol, seeds, settings)
+    return make_tables(find_experiments(experiment), options), options
+
+
+def jobs_of_experiments(
+    experiment: str, dataset: str | None, scale: str, protocol: str, settings: list[str]
+) -> list[Job]:
+    """What the tables' rows run, with one seed; arguments as `run`'s."""
+    from benchmark.experiments.table import all_jobs
+
+    return all_jobs(_tables(experiment, dataset, scale, protocol, settings, [0])[0])
 
 
 def _print_plan(jobs: list[Job]) -> None:
@@ -170,7 +200,8 @@ def _print_plan(jobs: list[Job]) -> None:
         sys.exit(1)
 
 
-def _run_board(jobs: list[Job], run_dir: Path) -> None:
+def _run_board(jobs: list[Job], run_dir: Path, discard: bool) -> None:
+    from benchmark.execution.discarding import Discards
     from benchmark.execution.distributed import form_team
     from benchmark.execution.runner import Runner, plan_in_team
     from benchmark.prediction.networks import announce
@@ -189,7 +220,7 @@ def _run_board(jobs: list[Job], run_dir: Path) -> None:
         return
     if refused and any(artifact is None for _, artifact in plan.artifacts()):
         raise refused
-    runner = Runner(plan, team, run_dir)
+    runner = Runner(plan, team, run_dir, Discards(plan, run_dir) if discard else None)
     runner.follow_pace()
     with GrowingBoard(runner, run_dir) as board:
         results = runner.run(board.add)

@@ -12,6 +12,7 @@ from torch import nn
 
 from benchmark.console import Progress, console
 from benchmark.execution import training
+from benchmark.execution.fitting import Fit
 from benchmark.store import SCRATCH
 from datasets.base import DataError, Dataset, DenseMap, Sample, TrainingView
 from datasets.loading.loader import Batch, ImageBatch, TrainLoader, image_batches
@@ -41,10 +42,12 @@ class RunContext:
         checkpoints: Path | None = None,
         log_metrics: Callable[[Mapping[str, float], int], None] = lambda values, iteration: None,
         in_all: bool = True,
+        fit: Fit | None = None,
     ) -> None:
         """checkpoints: folder of the training's newest states; None: the output's own
         in_all: whether all processes under torchrun run this stage, without which none could train
         log_metrics: called with the losses by name and the iteration, counted over all of the stage's trainings
+        fit: how far batches are divided to fit the memory; None: as the settings say
         """
         self.view, self.inputs, self.output, self.seed = view, inputs, output, seed
         self.device: torch.device = fabric.device
@@ -52,6 +55,7 @@ class RunContext:
         self._fabric, self._runtime, self._progress, self._masks = fabric, runtime, progress, masks
         self._checkpoints = checkpoints or output / SCRATCH
         self._log_metrics, self._in_all = log_metrics, in_all
+        self._fit = fit or Fit(runtime)
         self._trainings = self._iterations = 0
         self._loaders: list[TrainLoader] = []
         self._steps, self._training_seconds = 0, 0.0
@@ -100,10 +104,11 @@ class RunContext:
             samples,
             len(self.view.classes),
             normalisation,
-            batch_size,
+            self._fit.images_at_once(batch_size),
             device=self.device,
             workers=self._runtime.workers or None,
         ):
+            self._fit.gives(len(batch.ids))
             yield batch
             self._progress.advance(len(batch.ids))
 
@@ -125,20 +130,27 @@ class RunContext:
         before = self._iterations
         self._iterations += iterations
         began = time.perf_counter()
-        self._steps += training.train(
-            self._fabric,
-            network,
-            optimizer,
-            losses,
-            batches,
-            iterations,
-            learning_rate,
-            checkpoint=self._checkpoints / f"checkpoint-{self._trainings}.pt",
-            history=self.output / f"losses-{self._trainings}.json",
-            checkpoint_every=self._runtime.checkpoint_every,
-            progress=self._progress,
-            log=lambda values, iteration: self._log_metrics(values, before + iteration),
-        )
+
+        def seen(start: int, stop: int) -> Iterator[Batch]:
+            for batch in batches(start, stop):
+                self._fit.sees(len(batch.images))
+                yield batch
+
+        with self._fit.training(network):
+            self._steps += training.train(
+                self._fabric,
+                network,
+                optimizer,
+                losses,
+                seen,
+                iterations,
+                learning_rate,
+                checkpoint=self._checkpoints / f"checkpoint-{self._trainings}.pt",
+                history=self.output / f"losses-{self._trainings}.json",
+                checkpoint_every=self._runtime.checkpoint_every,
+                progress=self._progress,
+                log=lambda values, iteration: self._log_metrics(values, before + iteration),
+            )
         self._training_seconds += time.perf_counter() - began
 
     def training_costs(self) -> dict[str, float]:

@@ -12,20 +12,24 @@ from traceback import format_exception
 from typing import TYPE_CHECKING, Any
 
 from benchmark import provenance
-from benchmark.config import plain
+from benchmark.config import key_of, plain
 from benchmark.console import console, duration, stage_progress
 from benchmark.execution.distributed import Team, make_fabric
 from benchmark.execution.memory import PeakMemory, release_unused
 from benchmark.execution.tasks import Outcome, Task
-from benchmark.failures import one_line, packages_of
+from benchmark.failures import one_line, out_of_memory, packages_of
 from benchmark.planning.plan import Plan, PlannedRun, PlannedStage
+from benchmark.planning.weights import settings_parts
 from benchmark.store import SCRATCH, Store, StoredArtifact, disk_is_full
 from benchmark.timing.estimate import megapixels
 from datasets.base import DataError
 from methods.base import Artifact, Kind, MethodError, Supervision, function_of
+from methods.layers.config import TrainConfig
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+    from benchmark.execution.fitting import Fit
 
 LogLosses = Callable[[int, Mapping[str, float], int], None]
 """(index of the run, losses by name, iteration)"""
@@ -208,7 +212,38 @@ class Maker:
     def _call(
         self, run: PlannedRun, planned: PlannedStage, work: Path, title: str, checkpoints: Path | None = None
     ) -> dict[str, Any]:
-        """The stage's function; arguments as `RunContext`'s. Returns what its trainings took, and its `access`."""
+        """The stage's function; arguments as `RunContext`'s. Returns what its trainings took, its `access`, and how
+        it was divided.
+
+        What does not fit the memory is tried again in smaller batches, and goes on from what is finished.
+        """
+        from benchmark.execution.fitting import Fit
+
+        stage = planned.stage
+        trained = next((p for p in settings_parts(stage.settings) if isinstance(p, TrainConfig)), None)
+        setting = trained and key_of(run.config, trained)
+        shared = bool(self._team) and stage.yields == Kind.WEIGHTS
+        fit = Fit(self.plan.config.runtime, title, f"{setting or 'train'}.batch_size", alone=not shared)
+        while True:
+            try:
+                costs = self._attempt(run, planned, work, title, checkpoints, fit)
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+                fit.divide(error)
+            else:
+                return {**costs, **fit.recorded()}
+            release_unused()
+
+    def _attempt(
+        self,
+        run: PlannedRun,
+        planned: PlannedStage,
+        work: Path,
+        title: str,
+        checkpoints: Path | None,
+        fit: Fit,
+    ) -> dict[str, Any]:
         from contextlib import nullcontext
 
         from benchmark.execution.access import access_record
@@ -239,6 +274,7 @@ class Maker:
             log_metrics=lambda values, iteration: self._log(
                 index, {f"{stage.name}/{name}": value for name, value in values.items()}, iteration
             ),
+            fit=fit,
         )
         function = function_of(stage.run)
         data = plan.dataset

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.console import console, duration
+from benchmark.execution.discarding import Discards, in_use, names_of
 from benchmark.execution.distributed import Team
 from benchmark.execution.loggers import RunLog, overall_scores, require_logger, run_log
 from benchmark.execution.making import Maker
 from benchmark.execution.pace import Pace
 from benchmark.execution.processes import Executor, OneByOne, SideBySide, process_count
 from benchmark.execution.tasks import Agenda, Outcome, Task, artifact_name, run_tasks, scores_name
+from benchmark.planning.discarded import Unneeded
 from benchmark.planning.plan import Job, Plan, PlannedRun, PlannedStage, plan_jobs
 from benchmark.planning.tuning_file import threshold_notes
 from benchmark.store import StoredArtifact
@@ -67,13 +69,20 @@ class RunResult:
 class Runner:
     """Executes the runs of one plan, in as many processes as `process_count` says."""
 
-    def __init__(self, plan: Plan, team: Team | None = None, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        team: Team | None = None,
+        folder: Path | None = None,
+        discards: Discards | None = None,
+    ) -> None:
         """team: the processes of a run under torchrun; this one is rank 0 if it calls `run`
         folder: the run's, for the tracebacks of failures; None keeps none
+        discards: of intermediate artifacts; None keeps them
         """
         self.plan = plan
         self._tracebacks = folder and folder / TRACEBACKS
-        self._team = team
+        self._team, self._discards = team, discards
         require_logger(plan.config.runtime)
         self._maker = Maker(plan, team, self._log_losses)
         self._processes = 1 if team else process_count(plan)
@@ -102,7 +111,8 @@ class Runner:
             raise
         results = [RunResult(run) for run in self.plan.runs]
         try:
-            self._run_tasks(results, finished)
+            with in_use(self.plan.store, names_of(self.plan)):
+                self._run_tasks(results, finished)
         finally:
             for log in self._logs.values():  # of runs that an interrupt has stopped
                 log.close(failed=True)
@@ -137,17 +147,21 @@ class Runner:
                 pace.ended(task, outcome)
             through = agenda.end(task, outcome)
             self._log_scores(task, outcome, [*agenda.wanting(task)])
+            if self._discards and not outcome.failure:
+                self._discards.after(task, agenda)
             for number in through:
                 self._finish(results[number], number, agenda)
                 finished(results[number])
 
+        unneeded = Unneeded(self.plan)
         with self._executor() as executor:
             while True:
                 while executor.free and (task := agenda.next()) is not None:
                     self._open_logs(task, agenda)
                     if pace:
                         pace.began(task)
-                    if self._maker.is_stored(task):  # it needs no process; another command may have made it
+                    # what is there needs no process; another command may have made it
+                    if tuple(task.name.split("/")) in unneeded or self._maker.is_stored(task):
                         ended(task, Outcome(cached=True))
                     else:
                         executor.begin(task)
@@ -202,7 +216,7 @@ class Runner:
             "resumed": artifact.manifest.get("resumed", False),
             "bytes": artifact.bytes,
             **_costs(artifact),
-            "notes": [],
+            "notes": artifact.manifest.get("notes", []),
             "scoring": None,
         }
         result.stages.append(row)
@@ -226,9 +240,10 @@ class Runner:
 
     def _found(self, name: str, key: str) -> StoredArtifact:
         """What a task has made. Raises DataError where somebody has taken it away since."""
-        if (artifact := self.plan.store.find(name, key)) is None:
+        store = self.plan.store
+        if (artifact := store.find(name, key) or store.discarded(name, key)) is None:
             raise DataError(
-                f"{self.plan.store.path(name, key)}: not there any more; run the same command again: it makes it anew"
+                f"{store.path(name, key)}: not there any more; run the same command again: it makes it anew"
             )
         return artifact
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from benchmark.config import (
@@ -69,11 +70,11 @@ def run_changes(config: RunConfig, method: str) -> str:
     """
     scale, protocol, dataset = config.scale.name, config.protocol, config.dataset.name
     preset = find_method(method).preset(scale, protocol.name, dataset)
-    own = differences(plain(config.method[method]), plain(preset))
+    own = differences(_decisive(config.method[method]), _decisive(preset))
     refiner, segmenter = parts(protocol, scale)
     named = segmenter in NETWORKS[scale] or segmenter.startswith(SMP)
     usual = protocol_defaults(protocol.name, scale, dataset, refiner, segmenter if named else OWN)
-    shared = differences(plain(protocol), plain(usual), "protocol.")
+    shared = differences(_decisive(protocol), _decisive(usual), "protocol.")
     runtime = differences(_some(config.runtime, RUNTIME), _some(RuntimeConfig(), RUNTIME), "runtime.")
     processes = [f"processes={world_size()}"] if world_size() > 1 else []
     return CHANGES_SEPARATOR.join([*own, *shared, *_of_scores(config), *runtime, *processes])
@@ -104,6 +105,9 @@ def _of_scores(config: RunConfig) -> list[str]:
         *differences(values, defaults, "dataset."),
         *differences(evaluation, _some(EvaluationConfig(), EVALUATION), "evaluation."),
     ]
+
+
+_decisive = partial(plain, rounding=False)
 
 
 def _some(settings: Any, names: tuple[str, ...]) -> dict[str, Any]:

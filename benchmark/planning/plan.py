@@ -15,6 +15,7 @@ from benchmark.console import console
 from benchmark.failures import one_line, packages_of
 from benchmark.planning.changes import parts
 from benchmark.planning.code_version import code_version, function_fault
+from benchmark.planning.discarded import artifacts
 from benchmark.planning.graph import (
     SCORED,
     check_masks_unseen,
@@ -168,13 +169,9 @@ class Plan:
         return content_key({"mask check": data, "code": code_version(MASK_CHECK_MODULE)})
 
     def artifacts(self) -> Iterator[tuple[PlannedStage, StoredArtifact | None]]:
-        """Every distinct stage of all runs, with its artifact if it is stored."""
-        seen = set()
-        for run in self.runs:
-            for planned in run.stages:
-                if planned.key not in seen:
-                    seen.add(planned.key)
-                    yield planned, self.store.find(planned.stage.name, planned.key)
+        """Every distinct stage of all runs, with its artifact if it is stored, or what is left of one that was
+        discarded and is not needed."""
+        return artifacts(self)
 
 
 def make_plan(
@@ -295,7 +292,7 @@ class _Keys:
         runtime = self._config.runtime
         parts = {
             "run": stage.run,
-            "settings": plain(stage.settings),
+            "settings": plain(stage.settings, rounding=False),
             "inputs": {role: planned.key for role, planned in inputs.items()},
             "data": {split: self._data("images", split) for split in stage.splits},
             "masks": {split: self._data("masks", split) for split in stage.splits} if masks else {},

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from shutil import copy2
 from typing import Any
 
 import numpy as np
 
 from benchmark.planning.code_version import code_version
 from benchmark.planning.plan import Plan
-from benchmark.store import Store, content_key
+from benchmark.store import Store, StoredArtifact, content_key
 from datasets.base import DataError, Sample
 from methods.artifacts import CamReader, label_map_path
 from methods.base import Kind
@@ -77,7 +78,7 @@ class Pictures:
     def _steps(self, stage: dict[str, Any], sample: Sample) -> Iterator[dict[str, Any]]:
         if stage["kind"] in DRAWN and stage.get("shown") is False:
             yield {"name": stage["name"], "picture": self.artifact(stage, sample)}
-        if (artifact := self._store.intact(stage["name"], stage["key"])) is None:
+        if (artifact := self._artifact(stage)) is None:
             return
         for title, found in pictures(artifact.path, sample.id).items():
             draw = partial(_of_kinds, found.path, sample) if found.kinds else partial(_grey, found.path)
@@ -87,9 +88,14 @@ class Pictures:
     def artifact(self, stage: dict[str, Any], sample: Sample) -> str | None:
         """Of a stage ("name", "key", "kind") of one of the kinds `DRAWN`."""
         draw = self._cam if stage["kind"] == Kind.CAM else _label_map
-        if (artifact := self._store.intact(stage["name"], stage["key"])) is None:
+        if (artifact := self._artifact(stage)) is None:
             return None
         return self._picture(stage, sample, stage["kind"], partial(draw, artifact.path, sample))
+
+    def _artifact(self, stage: dict[str, Any]) -> StoredArtifact | None:
+        """The artifact, or what is left of it where it was discarded."""
+        where = stage["name"], stage["key"]
+        return self._store.intact(*where) or self._store.discarded(*where)
 
     def _picture(
         self,
@@ -105,6 +111,10 @@ class Pictures:
         for path in (self._folder / FOLDER).glob(f"{name}-*.webp"):
             if is_as_saved(path):
                 return str(path.relative_to(self._folder))
+        if (left := self._store.discarded(stage["name"], stage["key"])) is not None:
+            for path in (left.path / FOLDER).glob(f"{name}-*.webp"):
+                (self._folder / FOLDER).mkdir(parents=True, exist_ok=True)
+                return str(Path(copy2(path, self._folder / FOLDER)).relative_to(self._folder))
         picture = draw()
         return None if picture is None else _save(picture, name, self._folder)
 

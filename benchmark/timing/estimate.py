@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from benchmark.config import plain
 from benchmark.console import duration
 from benchmark.planning.changes import differences
+from benchmark.planning.discarded import Unneeded
 from benchmark.planning.plan import Plan, PlannedStage
 from benchmark.store import read_manifest
 from benchmark.timing.reference_times import ReferenceTimes, Timed, reference_times
@@ -116,10 +117,9 @@ class Estimates:
     @cached_property
     def _todo(self) -> list[tuple[PlannedStage, str, list[str], Expected | None]]:
         found, seen = [], set()
-        masked = functools.cache(self.plan.dataset.masked)
+        masked, unneeded = functools.cache(self.plan.dataset.masked), Unneeded(self.plan)
         for planned in (planned for run in self.plan.runs for planned in run.stages):
-            stage, store = planned.stage, self.plan.store
-            if planned.key not in seen and store.find(stage.name, planned.key) is None:
+            if planned.key not in seen and unneeded.found(planned) is None:
                 needs = [up.key for up in planned.inputs.values()]
                 found.append((planned, planned.key, needs, self.stage(planned)))
             seen.add(planned.key)
@@ -127,7 +127,7 @@ class Estimates:
             if key is None or key in seen or (planned.needs_masks and not masked(planned.split)):
                 continue
             seen.add(key)
-            if store.find(planned.score_name, key) is None:
+            if self.plan.store.find(planned.score_name, key) is None:
                 found.append((planned, key, [planned.key], self.scoring(planned)))
         return found
 

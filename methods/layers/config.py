@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from datasets.limits import (
+    AtOnce,
     Batch,
     Count,
     Factor,
@@ -119,7 +120,7 @@ class CamInferenceConfig:
 
     scales: Factors = (0.5, 1.0, 1.5, 2.0)
     flip: bool = True
-    batch_size: Batch = 8
+    batch_size: AtOnce = 8
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ class CamStageConfig:
 class ScoresConfig:
     """What the scores of images depend on, besides the trained network; batch_size: images at once."""
 
-    batch_size: int
+    batch_size: AtOnce
     trained: str = "network"
 
 
@@ -210,7 +211,7 @@ class SegmenterConfig:
     test_scales: Factors = (1.0,)
     test_flip: bool = False
     test_crf: CrfConfig | None = None
-    test_batch_size: Batch = 8
+    test_batch_size: AtOnce = 8
     padding_is_background: bool = False
     network_checkpoint: str | None = None
 

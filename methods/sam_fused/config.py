@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from datasets.limits import (
-    Batch,
+    AtOnce,
     Conflicts,
     Count,
     Factors,
@@ -175,7 +175,7 @@ class MaskStageConfig:
     sam: SamConfig
     prompts: PromptConfig
     views: ViewConfig
-    batch_size: int
+    batch_size: AtOnce
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ class SamFusedConfig(MethodConfig):
     prompts: PromptConfig = field(default_factory=PromptConfig)
     views: ViewConfig = field(default_factory=ViewConfig)
     mask_threshold: Share = 0.5
-    mask_batch_size: Batch = 4
+    mask_batch_size: AtOnce = 4
     fusion: FusionConfig = field(default_factory=FusionConfig)
     segmenter: SegmenterConfig = field(default_factory=lambda: SEGMENTERS["paper"])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
-from datasets.limits import Conflicts, Count, OneOf, Share, out_of_order
+from datasets.limits import AtOnce, Conflicts, Count, OneOf, Share, out_of_order
 from datasets.recipe import ColoursOnly, View
 from methods.base import MethodConfig, part
 from methods.layers.config import (
@@ -90,7 +90,7 @@ class CorrectedLabelConfig:
     trained: str
     correction: CorrectionConfig
     background_threshold: float
-    batch_size: int
+    batch_size: AtOnce
     par: tuple[float, float] | None = None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from datasets.limits import Batch, Count, Factor, Factors, NotNegative, OneOf, Positive, Share
+from datasets.limits import AtOnce, Count, Factor, Factors, NotNegative, OneOf, Positive, Share
 from datasets.recipe import Recipe
 from methods.layers.config import CrfConfig
 
@@ -188,4 +188,4 @@ class TestConfig:
     scales: Factors = (1.0, 1.25, 1.5)
     flip: bool = True
     crf: CrfConfig | None = field(default_factory=lambda: CrfConfig(10, 1.0, 1.0, 121.0, 5.0, 4.0))
-    batch_size: Batch = 4
+    batch_size: AtOnce = 4

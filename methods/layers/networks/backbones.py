@@ -15,7 +15,8 @@ from methods.base import MethodError
 from methods.layers.config import BACKBONES, BackboneConfig
 from methods.layers.networks import caffe_resnet
 from methods.layers.networks.depthwise import faster_on_cpu
-from methods.layers.networks.resnet38d import ResNet38d
+from methods.layers.networks.memory import InParts
+from methods.layers.networks.resnet38d import Bottleneck, ResBlock, ResNet38d
 from methods.layers.weights import mxnet as mxnet_params
 from methods.layers.weights.files import load_into, load_state
 
@@ -34,7 +35,7 @@ NANO_HEAD_DIVISOR = 16
 _BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
 
-class Backbone(nn.Module):
+class Backbone(InParts):
     """A trunk with what its users need to know about it.
 
     forward: (B, 3, H, W) -> (B, channels, ceil(H / output_stride), ceil(W / output_stride)); timm networks
@@ -81,7 +82,19 @@ class Backbone(nn.Module):
         self.train()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.in_parts(self._features, images)
+
+    def _features(self, images: torch.Tensor) -> torch.Tensor:
         return self.trunk(images)  # type: ignore[no-any-return]
+
+    def blocks(self) -> list[nn.Module]:
+        """Residual blocks; none in VGG16."""
+        if isinstance(self.trunk, ResNet38d):
+            return [m for m in self.trunk.children() if isinstance(m, (ResBlock, Bottleneck))]
+        children = dict(self.trunk.named_children())
+        stages = [children[name] for name in ("layer1", "layer2", "layer3", "layer4") if name in children]
+        stages += children["blocks"].children() if "blocks" in children else ()  # timm's EfficientNets
+        return [block for stage in stages for block in stage.children()]
 
     def train(self, mode: bool = True) -> Backbone:
         """As nn.Module's, but batch normalisations that are frozen or fixed keep using their running statistics."""
@@ -228,7 +241,7 @@ def _caffe_resnet(stride: int, freeze: dict[str, Any]) -> Backbone:
 class _TimmBackbone(Backbone):
     """A timm classifier up to what it pools: for EfficientNets after the last 1x1 convolution."""
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def _features(self, images: torch.Tensor) -> torch.Tensor:
         return self.trunk.forward_features(images)  # type: ignore[no-any-return,operator]
 
 

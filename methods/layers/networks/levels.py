@@ -21,22 +21,29 @@ class Levels:
     """
 
     def __init__(self, taps: Iterable[tuple[nn.Module, bool]]) -> None:
-        self._seen: list[torch.Tensor] = []
+        self._seen: list[torch.Tensor] | None = None
         for module, of_input in taps:
             module.register_forward_hook(self._keep_input if of_input else self._keep_output)
 
-    def of(self, backbone: nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
-        self._seen.clear()
-        last = backbone(images)
-        found = [*self._seen, last]
-        self._seen.clear()
-        return found
+    def of(self, backbone: Backbone, images: torch.Tensor) -> list[torch.Tensor]:
+        return backbone.in_parts(lambda part: self._found(backbone, part), images)
+
+    def _found(self, backbone: Backbone, images: torch.Tensor) -> list[torch.Tensor]:
+        seen: list[torch.Tensor] = []
+        self._seen = seen
+        try:
+            last = backbone(images)
+        finally:
+            self._seen = None  # blocks that pass again when gradients are taken are not meant
+        return [*seen, last]
 
     def _keep_input(self, module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        self._seen.append(inputs[0])
+        if self._seen is not None:
+            self._seen.append(inputs[0])
 
     def _keep_output(self, module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        self._seen.append(output)
+        if self._seen is not None:
+            self._seen.append(output)
 
 
 class LastLevels:

@@ -18,6 +18,7 @@ from torch import nn
 from datasets.recipe import IMAGENET, Normalisation
 from methods.base import MethodError
 from methods.layers.config import VitConfig
+from methods.layers.networks.memory import InParts
 from methods.layers.weights.files import load_into, load_state
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ Observer = Callable[[int, Attention], object]
 """Called with a layer's number (from 0) and its attention, which is freed when the call returns."""
 
 
-class MultiClassTokenViT(nn.Module):
+class MultiClassTokenViT(InParts):
     """A vision transformer with C class tokens, copied from the pretrained one with its position embedding.
 
     trunk:         timm network with its weights; it is taken over, its class token and position embedding move
@@ -125,6 +126,17 @@ class MultiClassTokenViT(nn.Module):
                  explicitly, all others keep fused attention
         Raises MethodError for sides that are no multiples of the patch.
         """
+        if observe is None:
+            return self.in_parts(self._tokens, images)
+        return self._tokens(images, layers, observe)
+
+    def blocks(self) -> list[nn.Module]:
+        """The transformer's blocks."""
+        return list(self.trunk.blocks)
+
+    def _tokens(
+        self, images: torch.Tensor, layers: Collection[int] = (), observe: Observer | None = None
+    ) -> Tokens:
         height, width = images.shape[-2:]
         if height % self.patch_size[0] or width % self.patch_size[1]:
             raise MethodError(
@@ -148,6 +160,9 @@ class MultiClassTokenViT(nn.Module):
 
     def with_middle(self, images: torch.Tensor, block: int) -> tuple[Tokens, torch.Tensor]:
         """As `forward`, and the patch tokens (B, D, h, w) that leave transformer block `block` (from 0)."""
+        return self.in_parts(lambda part: self._with_middle(part, block), images)
+
+    def _with_middle(self, images: torch.Tensor, block: int) -> tuple[Tokens, torch.Tensor]:
         kept: list[torch.Tensor] = []
         module: nn.Module = self.trunk.blocks[block]  # type: ignore[assignment]
         handle = module.register_forward_hook(lambda module, inputs, output: kept.append(output))

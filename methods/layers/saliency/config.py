@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from datasets.base import DataError, Sample, TrainingView
 from datasets.files.fingerprints import content_fingerprint
-from datasets.limits import Batch, OneOf
+from datasets.limits import AtOnce, OneOf
 from methods.base import Kind, MethodError, NotRunnable, Stage
 
 SAMPLED = 32
@@ -38,7 +38,7 @@ class SaliencyConfig:
     resize: bool = False
     model: str = "u2netp"
     weights: str = ""
-    batch_size: Batch = 32
+    batch_size: AtOnce = 32
     content: str = ""
 
     @property

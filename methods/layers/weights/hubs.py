@@ -94,3 +94,16 @@ def from_smp(name: str) -> dict[str, torch.Tensor]:
         return get_encoder(name, weights=True).state_dict()  # type: ignore[no-any-return]
     except ValueError:  # a transformer of one resolution, as DPT has it
         return TimmViTEncoder(name.removeprefix(TIMM_ENCODER), pretrained=True).state_dict()  # type: ignore[no-any-return]
+
+
+def fetch_tokenizer(name: str) -> None:
+    """Have the tokenizer of "<model>.<tag>" on this machine: some come from a hub, as the weights do. MethodError."""
+    import open_clip
+
+    try:
+        open_clip.get_tokenizer(name.partition(".")[0])
+    except Exception as error:  # of open_clip, transformers and what they download with
+        raise MethodError(
+            f"open_clip could not fetch the tokenizer of {name} ({type(error).__name__}); run this where there is a "
+            "network"
+        ) from error

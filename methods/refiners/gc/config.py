@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from datasets.limits import Batch, Conflicts, Count, Inside, OneOf, Positive, Similarity, Within, out_of_order
+from datasets.limits import (
+    AtOnce,
+    Conflicts,
+    Count,
+    Inside,
+    OneOf,
+    Positive,
+    Similarity,
+    Within,
+    out_of_order,
+)
 from methods.layers.config import BackboneConfig
 
 SCOPES = ("image", "class")
@@ -59,7 +69,7 @@ class GcConfig:
 
     backbone: BackboneConfig | None = None
     correction: CorrectionConfig = field(default_factory=lambda: CorrectionConfig(similarity=0.7))
-    batch_size: Batch = 8
+    batch_size: AtOnce = 8
 
 
 @dataclass(frozen=True)
@@ -69,4 +79,4 @@ class GcStageConfig:
     backbone: BackboneConfig
     correction: CorrectionConfig
     background_threshold: float
-    batch_size: int
+    batch_size: AtOnce

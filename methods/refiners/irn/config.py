@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from datasets.limits import Batch, Count, Inside, Natural, Positive, Share, Within
+from datasets.limits import AtOnce, Count, Inside, Natural, Positive, Share, Within
 from datasets.recipe import Recipe
 from methods.base import part
 from methods.layers.config import BackboneConfig, CrfConfig, TrainConfig, TrainingConfig
@@ -42,7 +42,7 @@ class EdgeWalkConfig:
     beta: float
     exp_times: int
     background_threshold: float
-    batch_size: int
+    batch_size: AtOnce
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class IrnConfig:
     beta: Positive = 10.0
     exp_times: Natural = 8
     background_threshold: Share = 0.25
-    batch_size: Batch = 8
+    batch_size: AtOnce = 8
     network_checkpoint: str | None = None
 
     def labels(self) -> InterPixelLabelConfig:

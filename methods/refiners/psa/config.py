@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from datasets.limits import Batch, Count, Natural, Positive, Rising, Within
+from datasets.limits import AtOnce, Count, Natural, Positive, Rising, Within
 from datasets.recipe import Recipe
 from methods.base import part
 from methods.layers.config import BackboneConfig, CrfConfig, TrainConfig, TrainingConfig
@@ -38,7 +38,7 @@ class WalkConfig:
     logt: int
     background_power: float | None
     background_threshold: float
-    batch_size: int
+    batch_size: AtOnce
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class PsaConfig:
     beta: Positive = 8.0
     logt: Natural = 8
     background_power: Positive | None = 16.0
-    batch_size: Batch = 8
+    batch_size: AtOnce = 8
     network_checkpoint: str | None = None
 
     def labels(self) -> AffinityLabelConfig:

@@ -34,6 +34,10 @@ def test_defaults_are_no_changes(scale: str, protocol: str) -> None:
         ("runtime.precision=bf16-mixed", "runtime.precision=bf16-mixed"),
         ("runtime.max_iterations=3", "runtime.max_iterations=3"),
         ("runtime.workers=1", ""),
+        ("runtime.accumulate=2", ""),
+        ("method.eps.train.batch_size=4", "train.batch_size=4"),
+        ("method.eps.inference.batch_size=1", ""),
+        ("method.eps.segmenter.test_batch_size=1", ""),
     ],
 )
 def test_what_decides_numbers_is_named(override: str, expected: str) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import pickle
+import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from benchmark.config import compose
+from benchmark.config import compose, plain
 from benchmark.failures import ConfigError
 from benchmark.planning import code_version, plan
 from benchmark.planning.plan import Plan, make_plan
@@ -55,6 +58,37 @@ def test_a_plan_can_be_sent_to_another_process(root, override):
     ]
     assert sent.dataset.samples("train") == plan.dataset.samples("train")
     assert sent.dataset.fingerprint("masks", "val") == plan.dataset.fingerprint("masks", "val")
+
+
+ONLY_ROUNDING = re.compile(
+    r"(.*\.)?(inference|saliency|psa|irn|gc|test)\.batch_size|(.*\.)?(test|mask)_batch_size"
+)
+"""Keys of the batch sizes of inference; others are of trainings."""
+
+
+def leaves(settings: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in settings.items():
+        yield from leaves(value, f"{prefix}{name}.") if isinstance(value, dict) else [f"{prefix}{name}"]
+
+
+def test_batch_sizes_are_in_the_keys_of_trainings_alone(root):
+    names = [name for name, method in all_methods().items() if "nano" in method.presets]
+    sizes = {
+        f"method.{name}.{key}"
+        for name in names
+        for key in leaves(plain(all_methods()[name].presets["nano"]))
+        if key.endswith("batch_size")
+    }
+    inference = {key for key in sizes if ONLY_ROUNDING.fullmatch(key)}
+    fewer = ["runtime.accumulate=2", "runtime.checkpoint_activations=true"]
+    fewer += [f"{key}=1" for key in inference]
+    before, same, other = (
+        planned(root, *overrides, methods=names)
+        for overrides in ((), fewer, [f"{key}=2" for key in sizes - inference])
+    )
+    for name in names:
+        assert keys(same, name) == keys(before, name)
+        assert changed(keys(before, name), keys(other, name)), name
 
 
 TRAINED = {"classify", "cam", "image_scores", "pseudo_label", "segment", "predict"}
