@@ -82,7 +82,8 @@ def _counted(count: int, what: str) -> str:
 
 
 def _listed(text: str, said: str) -> Images:
-    paths = tuple(dict.fromkeys(Path(line.strip()) for line in text.splitlines() if line.strip()))
+    named = [Path(line.strip()) for line in text.splitlines() if line.strip()]
+    paths = tuple({absolute(path): path for path in named}.values())
     if not paths:
         raise ConfigError(f"--images: {said} names no file; write a path a line")
     if not any(path.exists() for path in paths):
@@ -90,8 +91,13 @@ def _listed(text: str, said: str) -> Images:
             f"--images: {said} names {len(paths)} files and none is there ({paths[0]} first); write paths from the"
             " current folder, or whole ones"
         )
-    parents = [os.path.abspath(path.parent) for path in paths]  # noqa: PTH100 - links stay
+    parents = [absolute(path).parent for path in paths]
     return Images(Path(os.path.commonpath(parents)), paths, said)
+
+
+def absolute(path: Path) -> Path:
+    """Without ``..``; links stay."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() follows links
 
 
 def watched(

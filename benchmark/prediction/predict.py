@@ -17,7 +17,7 @@ from benchmark.console import console, stage_progress
 from benchmark.failures import ConfigError
 from benchmark.folders import check_writable
 from benchmark.prediction import images as sources
-from benchmark.prediction.images import Images, find_images, watched
+from benchmark.prediction.images import Images, absolute, find_images, watched
 from benchmark.prediction.networks import Predictor, load
 from benchmark.prediction.outputs import WORK, Outputs, Picture, written_paths
 from benchmark.store import SCRATCH, disk_is_full
@@ -172,11 +172,7 @@ class _Reading:
 
 
 def _relative(path: Path, group: Images) -> Path:
-    return (
-        path.relative_to(group.base)
-        if path.is_relative_to(group.base)
-        else path.absolute().relative_to(group.base)
-    )
+    return absolute(path).relative_to(absolute(group.base))
 
 
 def _segment_all(

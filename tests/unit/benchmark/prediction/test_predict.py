@@ -399,7 +399,8 @@ def test_a_list_of_files_and_standard_input(
     command_line: CommandLine, doubting: tuple[str, ...], photographs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [photographs / "deeper" / "b.jpg", photographs / "a.png", photographs / "gone.png"]
-    text = "".join(f"{name}\n" for name in names)
+    again = photographs / "deeper" / ".." / "a.png"  # the second, written otherwise
+    text = "".join(f"{name}\n" for name in (*names, again))
     (listed := command_line.folder / "list.txt").write_text(text)
     done = predict(command_line, listed, *doubting)
     assert f"Images: 3 from {listed}\n" in done.out
