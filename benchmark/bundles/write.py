@@ -30,6 +30,7 @@ from benchmark.bundles.form import SubmissionForm
 from benchmark.config import compose
 from benchmark.failures import ConfigError
 from benchmark.provenance import git, release
+from benchmark.store import Store
 from datasets import open_dataset
 from datasets.base import DataError, Dataset
 from datasets.files.images import read_labels
@@ -146,6 +147,12 @@ def artifact_folder(run_dir: Path, stage: Mapping[str, Any]) -> Path:
     """The stored artifact of a scored stage. DataError where it is gone."""
     folder = (run_dir / stage["path"]).resolve()
     if not folder.is_dir():
+        left = Store(folder.parents[2]).discarded(folder.parent.name, folder.name)
+        if left is not None:
+            raise DataError(
+                f"{folder}: discarded (--discard-intermediate); delete {left.path} and run the command that made "
+                f"{run_dir} again without that option, which makes it anew"
+            )
         raise DataError(f"{folder}: gone; run the command that made {run_dir} again, which makes it anew")
     return folder
 

@@ -99,6 +99,8 @@ class Fit:
         )
 
     def _advice(self, parts: int) -> str:
+        if not self._batch:
+            return "out of memory before a training's first step: the network does not fit; --device cpu has more"
         runtime, found = self._runtime, []
         if self._divisible and parts < self._batch:
             more = AUTO if self._alone and not self._auto and parts == 1 else min(2 * parts, self._batch)
@@ -116,7 +118,8 @@ class Fit:
 
     def recorded(self) -> dict[str, Any]:
         """What the artifact's manifest says of it."""
-        found: dict[str, Any] = {"training_parts": self._parts} if self._batch and self._parts > 1 else {}
+        in_parts = self._batch and self._divisible and self._parts > 1
+        found: dict[str, Any] = {"training_parts": self._parts} if in_parts else {}
         if self._most is not None:
             found["images_at_once"] = self._most
         return found | ({"notes": self._notes} if self._notes else {})

@@ -33,7 +33,7 @@ class Unneeded:
             consumers = [consumer for consumer, inputs in made_from.items() if name in inputs]
             if plan.store.find(*name) is not None:
                 there.add(name)
-            elif consumers and there.issuperset(consumers) and not _to_score(plan, planned):
+            elif consumers and there.issuperset(consumers) and _is_done_with(plan, planned):
                 there.add(name)
                 self._names.add(name)
 
@@ -52,13 +52,13 @@ def _name(planned: PlannedStage) -> tuple[str, str]:
     return planned.stage.name, planned.key
 
 
-def _to_score(plan: Plan, planned: PlannedStage) -> bool:
-    """Whether an artifact has scores and they are not stored, or it was never discarded."""
+def _is_done_with(plan: Plan, planned: PlannedStage) -> bool:
+    """Whether an artifact was discarded, and its scores are stored where it has any."""
     if plan.store.discarded(*_name(planned)) is None:
-        return True
-    if planned.score_key is None or (planned.needs_masks and not plan.dataset.masked(planned.split)):
         return False
-    return plan.store.find(planned.score_name, planned.score_key) is None
+    if planned.score_key is None or (planned.needs_masks and not plan.dataset.masked(planned.split)):
+        return True
+    return plan.store.find(planned.score_name, planned.score_key) is not None
 
 
 def artifacts(plan: Plan) -> Iterator[tuple[PlannedStage, StoredArtifact | None]]:

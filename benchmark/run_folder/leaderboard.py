@@ -201,7 +201,7 @@ def _run_record(
         },
         stages=[
             s
-            | {"path": os.path.relpath(result.artifacts[s["name"]].path, run_dir)}
+            | {"path": os.path.relpath(plan.store.path(s["name"], s["key"]), run_dir)}
             | costs.of(of[s["name"]], settings_of_inputs(of[s["name"]], stages), result.artifacts[s["name"]])
             for s in described_stages(result)
         ],

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from benchmark.bundles.write import artifact_folder
 from benchmark.execution.discarding import USERS, in_use
 from benchmark.store import Store
+from datasets.base import DataError
 from methods.base import Kind, Stage
 from results.io import read_run
 from tests.helpers.toys import Toy
@@ -148,6 +150,17 @@ def test_what_an_unfinished_stage_needs_stays(command_line, third_party, ends):
     assert done.code == 0, done.out
     assert f"chain · seed 0 · {DRAFT}:" not in done.out  # it was stored
     assert stored(command_line.store).keys() == {"labels"}
+
+
+def test_who_needs_what_was_discarded_is_told_how_to_have_it(command_line, third_party):
+    third_party(Chain("chain", COPY))
+    command_line.run("chain", OPTION)
+    (stage,) = (s for s in read_run(command_line.output).runs[0]["stages"] if s["name"] == DRAFT)
+    with pytest.raises(DataError, match=r"discarded .*; delete .* and run the command") as raised:
+        artifact_folder(command_line.output, stage)
+    shutil.rmtree(str(raised.value).partition("delete ")[2].partition(" and run ")[0])
+    assert command_line.run("chain").code == 0
+    assert artifact_folder(command_line.output, stage).is_dir()
 
 
 def test_it_is_of_methods(command_line):
