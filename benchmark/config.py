@@ -10,13 +10,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import datasets
 from benchmark.failures import ConfigError
 from datasets.base import DatasetConfig
+from datasets.files.places import expanded, resolved
 from datasets.limits import (
     AUTO,
     Count,
@@ -164,7 +164,7 @@ def run_name(dataset: DatasetConfig, scale: str, protocol: str) -> str:
     """What a run's folder and its group in a logger are called: by the data set, a user's own by its folder."""
     name = dataset.name
     if name == USERS_OWN and dataset.root:
-        own = Path(dataset.root).expanduser().resolve().name
+        own = resolved(expanded(dataset.root)).name
         name = "".join(c if c.isalnum() or c in "._-" else "-" for c in own) or name
     return f"{name}-{scale}-{protocol}"
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from datasets.files.places import resolved
 from reports.cost_table import costs_table
 from reports.figure_files import FIGURES, FOLDER, figure_name
 from reports.headline import Headline, headline
@@ -252,4 +253,4 @@ def document_of(stored: StoredRuns, board: pd.DataFrame) -> str:
                 (f"{FOLDER}/{figure_name(kind, names)}.pdf", escape(f"{', '.join(names)}: {what}."))
             )
     finished = max((str(run["provenance"].get("finished", "")) for run in stored.runs), default="")
-    return document(f"Run {stored.path.resolve().name}", finished, figures)
+    return document(f"Run {resolved(stored.path).name}", finished, figures)

@@ -23,6 +23,26 @@ RUNS_FILE = "cells.json"
 
 REMEDY = "move the folder away and run its commands again: what the store holds is not computed anew"
 
+_TEXTS = ("title", "paper", "summary", "supervision", "reported_as", "schedule")
+_NUMBER = int | float | None
+_SHAPES: dict[str, Any] = {
+    "method_info": {
+        **{f"{name}?": str for name in _TEXTS},
+        "deviations?": [dict.fromkeys(("topic", "paper", "code", "ours", "why"), str)],
+        "sources?": [{"chosen_by": str, "source": str, "values": [str]}],
+    },
+    "stages": [
+        {"name": str, "key?": str, "kind?": str, "path?": str, "notes?": [str], "score?": dict | None}
+        | {f"{name}?": _NUMBER for name in ("seconds", "bytes", "step_seconds", "wait_share", "images", "threads")}
+        | {f"{name}?": _NUMBER for name in ("host_memory_mb", "device_memory_mb")}
+    ],
+    "panels": [
+        {"id": str, "labels?": [str], "steps?": [{"name": str, "picture": str | None}]}
+        | {f"{name}?": str | None for name in ("image", "truth", "cam", "pseudo_label", "prediction")}
+    ],
+}  # fmt: skip
+"""Types of what reports read of a run; with "?" what may be absent."""
+
 _INTEGERS = ("schema_version", "seed", "images")
 _FLOATS = ("value", "threshold")
 
@@ -114,15 +134,23 @@ def check_types(runs: Any) -> None:
         for each in fields(RunRecord):
             if each.name in run and not isinstance(run[each.name], kinds[str(each.type).partition("[")[0]]):
                 raise ValueError(f"{each.name} is {run[each.name]!r:.60}")
-        for stage in run["stages"]:
-            if not (
-                isinstance(stage, dict)
-                and all(isinstance(stage.get(name, ""), str) for name in ("name", "key", "kind"))
-            ):
-                raise ValueError(f"a stage is {stage!r:.60}")
-        for panel in run["panels"]:
-            if not isinstance(panel["id"], str):
-                raise ValueError(f"a panel is {panel!r:.60}")
+        for part, shape in _SHAPES.items():
+            _require_shape(run.get(part) or {}, shape, part)
+        json.dumps(run, ensure_ascii=False).encode()  # UnicodeEncodeError for half of a character
+
+
+def _require_shape(value: Any, shape: Any, where: str) -> None:
+    """ValueError unless a value is of a type, a list of such, or a dictionary whose fields are."""
+    if isinstance(shape, list) and isinstance(value, list | dict) and (isinstance(value, list) or not value):
+        for each in value:
+            _require_shape(each, shape[0], where)
+    elif isinstance(shape, dict) and isinstance(value, dict):
+        for name, inner in shape.items():
+            needed = not name.endswith("?")
+            if needed or name[:-1] in value:
+                _require_shape(value.get(name.removesuffix("?")), inner, f"{where}: {name.removesuffix('?')}")
+    elif isinstance(shape, list | dict) or not isinstance(value, shape):
+        raise ValueError(f"{where} is {value!r:.60}")
 
 
 def _check_columns(records: pd.DataFrame) -> None:

@@ -14,6 +14,7 @@ from benchmark.config import DEVICES, choose
 from benchmark.console import console
 from benchmark.failures import ConfigError, printable
 from benchmark.folders import check_writable
+from datasets.files.places import resolved
 
 BOARD = Path("results/leaderboard")
 Leaderboard = Annotated[Path, typer.Option(help="Folder of the accepted bundles.")]
@@ -44,7 +45,7 @@ def bundle(
     from benchmark.bundles.write import describe, write_bundle
 
     answers = form_at(form)
-    target = output or Path(f"{run_dir.resolve().name}.bundle.zip")
+    target = output or Path(f"{resolved(run_dir).name}.bundle.zip")
     check_writable(target.parent, "--output")
     chosen = names_of(methods, "--methods") if methods else []
     manifest = write_bundle(run_dir, answers, target, overrides or [], chosen)

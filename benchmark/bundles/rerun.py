@@ -16,6 +16,7 @@ from benchmark.prediction.networks import load
 from benchmark.prediction.predict import segment
 from datasets.base import Dataset, Sample
 from datasets.files.images import read_labels
+from datasets.files.places import resolved
 from methods.artifacts import label_map_path
 
 ALIKE = 0.999
@@ -61,7 +62,7 @@ def _predictions(bundle: Bundle) -> Iterator[tuple[Mapping[str, Any], str, Mappi
 
 def _folder(weights: Path, key: str) -> Path | None:
     """Where the artifact of a key is, below or at a folder."""
-    if weights.resolve().name == key:
+    if resolved(weights).name == key:
         return weights
     return next((found for found in (*weights.glob(key), *weights.glob(f"*/{key}")) if found.is_dir()), None)
 

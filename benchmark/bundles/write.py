@@ -34,6 +34,7 @@ from benchmark.store import Store
 from datasets import open_dataset
 from datasets.base import DataError, Dataset
 from datasets.files.images import read_labels
+from datasets.files.places import resolved
 from methods.artifacts import CamReader, label_map_path, write_cams
 from results.changes import changes_of, is_place
 from results.io import StoredRuns, read_run
@@ -145,7 +146,7 @@ def _write(
 
 def artifact_folder(run_dir: Path, stage: Mapping[str, Any]) -> Path:
     """The stored artifact of a scored stage. DataError where it is gone."""
-    folder = (run_dir / stage["path"]).resolve()
+    folder = resolved(run_dir / stage["path"])
     if not folder.is_dir():
         left = Store(folder.parents[2]).discarded(folder.parent.name, folder.name)
         if left is not None:

@@ -35,7 +35,8 @@ Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
 
 def require_values(arguments: Sequence[str]) -> None:
-    """ConfigError for an option or setting without a value, as an unset variable of the shell leaves it."""
+    """ConfigError for an option or setting without a value, as an unset variable of the shell leaves it, and for a
+    setting that is no text: it is written down as one when all is done."""
     before = "command line"
     for argument in arguments:
         if not argument.strip():
@@ -48,6 +49,10 @@ def require_values(arguments: Sequence[str]) -> None:
             )
             raise ConfigError(
                 f"{argument.strip()} has no value (an unset variable of the shell?); give one{text}"
+            )
+        if "=" in argument and re.search(r"[\ud800-\udfff]", argument):
+            raise ConfigError(
+                f"{argument!a}: bytes that are no UTF-8; give a link with another name to that file or folder"
             )
         before = argument
 

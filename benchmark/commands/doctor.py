@@ -20,6 +20,7 @@ from benchmark.console import console, size
 from benchmark.failures import ConfigError
 from datasets.base import DataError, DatasetConfig
 from datasets.files.hash_list import changed_files, write_hashes
+from datasets.files.places import expanded
 from methods.base import MethodError
 
 REQUIRED = {
@@ -239,7 +240,7 @@ def _data(name: str, config: DatasetConfig, hashes: bool) -> Iterator[tuple[str,
         for problem in dataset.problems():
             yield "bad" if problem.broken else "note", f"{problem.what}; {problem.remedy}"
         if config.root is not None:
-            root = Path(config.root).expanduser()
+            root = expanded(config.root)
             if hashes:
                 path, count = write_hashes(dataset, root)
                 yield "ok", f"SHA-256 of {count} files in {path}"

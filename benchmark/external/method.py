@@ -16,6 +16,7 @@ from benchmark.failures import ConfigError
 from datasets import open_dataset
 from datasets.base import DataError, Dataset, TrainingView
 from datasets.files.palette import VOC_COLOURS, reference_palette
+from datasets.files.places import resolved
 from methods.base import Kind, Method, MethodConfig, Shared, Stage, Supervision
 from results.schema import EXTERNAL
 
@@ -142,7 +143,7 @@ def _look_through(dataset: Dataset, kind: Kind, folder: Path, split: str) -> Ext
             f"{sort.option} {folder}: lacks {len(missing)} of the {len(scored)} scored images of {split}, {names} "
             "first; name the files by image id, or choose the other split with --split"
         )
-    files = ExternalFiles(str(folder.resolve()), split, len(found), content_hash(found.items()))
+    files = ExternalFiles(str(resolved(folder)), split, len(found), content_hash(found.items()))
     if sort.files == "cam":
         return files
     shown = [path for i in scored[:: max(1, len(scored) // PALETTES)] if (path := dataset.mask_path(i))]

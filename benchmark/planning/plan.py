@@ -30,6 +30,7 @@ from benchmark.store import Store, StoredArtifact, content_key
 from datasets import open_dataset
 from datasets.base import Dataset
 from datasets.files.hash_list import changed_files
+from datasets.files.places import expanded
 from methods.base import Kind, Method, MethodError, NotRunnable, Stage, Supervision, TrainingView
 from methods.layers.weights.files import check_served, fetch, fingerprint
 from methods.registry import find_method
@@ -199,7 +200,7 @@ def plan_jobs(jobs: Sequence[Job], *, fetching: bool = True) -> Plan:
     dataset = open_dataset(config.dataset)
     dataset.prepare()
     if config.dataset.root is not None:
-        for line in changed_files(dataset, Path(config.dataset.root).expanduser()):
+        for line in changed_files(dataset, expanded(config.dataset.root)):
             console.print(line, style="yellow", markup=False)
     store = Store(Path(config.runtime.store))
     keys = _Keys(config, dataset, world_size(), fetching)

@@ -14,6 +14,7 @@ from datasets.files.duplicates import duplicate_problems
 from datasets.files.fingerprints import dataset_fingerprint
 from datasets.files.inspection import as_problem, first_names, sampled_problems
 from datasets.files.listing import litter_notes, names_in
+from datasets.files.places import expanded
 from datasets.limits import OneOf, first_fault
 
 INSTANCES, COCO_STUFF = "instances", "coco_stuff"
@@ -65,7 +66,7 @@ class Coco2014(Dataset):
             raise DataError(
                 "coco2014 needs its folder; set dataset.root=PATH of train2014/, val2014/, annotations/"
             )
-        root = Path(self.settings.root).expanduser()
+        root = expanded(self.settings.root)
         if not root.is_dir():
             raise DataError(
                 f"coco2014: no folder {root}; set dataset.root=PATH of train2014/, val2014/, annotations/"

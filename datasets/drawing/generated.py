@@ -23,6 +23,7 @@ from platformdirs import user_cache_path
 
 from datasets.base import DataError, Dataset, DatasetConfig, Fingerprint, Problem, Sample
 from datasets.files.cores import usable_cores
+from datasets.files.places import expanded
 from datasets.limits import Within, first_fault
 
 Pictures = Annotated[int, Within(1, 1_000_000)]
@@ -64,7 +65,7 @@ class GeneratedDataset(Dataset):
         if fault := first_fault(config, "dataset"):
             raise DataError(fault)
         self.settings = config
-        parent = Path(config.root).expanduser() if config.root else user_cache_path("wsss-benchmark")
+        parent = expanded(config.root) if config.root else user_cache_path("wsss-benchmark")
         self.folder = parent / f"{self.name}-{self._settings_key()[:16]}"
 
     @abstractmethod

@@ -14,6 +14,7 @@ from datasets.files.duplicates import duplicate_problems
 from datasets.files.fingerprints import dataset_fingerprint
 from datasets.files.inspection import as_problem, first_names, sampled_problems
 from datasets.files.listing import PICTURES, UNREAD, files_below, litter_notes
+from datasets.files.places import expanded
 from datasets.folder.copies import MaskJob, convert, copy_masks, empty_masks
 from datasets.folder.good import SETTING, GoodNames
 from datasets.folder.layouts import has_mask_folders, read_tree
@@ -123,7 +124,7 @@ class Folder(Dataset):
     def root(self) -> Path:
         if self.settings.root is None:
             raise DataError(f"folder needs a folder; set {self.needs}")
-        root = Path(self.settings.root).expanduser()
+        root = expanded(self.settings.root)
         if not root.is_dir():
             raise DataError(f"folder: no folder {root}; set {self.needs}")
         return root

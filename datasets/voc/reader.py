@@ -16,6 +16,7 @@ from datasets.files.duplicates import duplicate_problems
 from datasets.files.fingerprints import dataset_fingerprint
 from datasets.files.inspection import as_problem, first_names, sampled_problems
 from datasets.files.listing import litter_notes, names_in, open_regular
+from datasets.files.places import expanded
 from datasets.limits import OneOf, first_fault
 from datasets.voc.pascal_context import PascalContext
 
@@ -94,7 +95,7 @@ class Voc2012(Dataset):
         self.settings = config
         self._context: PascalContext | None = None
         if config.context_root is not None:
-            self._context = PascalContext(Path(config.context_root).expanduser(), self.classes)
+            self._context = PascalContext(expanded(config.context_root), self.classes)
             self.contexts = self._context.contexts
 
     @cached_property
@@ -102,7 +103,7 @@ class Voc2012(Dataset):
         """The `VOC2012` folder."""
         if self.settings.root is None:
             raise DataError("voc2012 needs its folder; set dataset.root=PATH of VOCdevkit")
-        root = Path(self.settings.root).expanduser()
+        root = expanded(self.settings.root)
         if not root.is_dir():
             raise DataError(f"voc2012: no folder {root}; set dataset.root=PATH of VOCdevkit")
         for folder in (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012"):
@@ -219,7 +220,7 @@ class Voc2012(Dataset):
     def _sbd_lists(self) -> tuple[Path, Path]:
         if self.settings.sbd_root is None:
             raise DataError("voc2012: dataset.train=sbd needs SBD's lists; set dataset.sbd_root=PATH")
-        root = Path(self.settings.sbd_root).expanduser()
+        root = expanded(self.settings.sbd_root)
         for folder in (root, root / "dataset", root / "benchmark_RELEASE" / "dataset"):
             if (folder / "train.txt").is_file() and (folder / "val.txt").is_file():
                 return folder / "train.txt", folder / "val.txt"

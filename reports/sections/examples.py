@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.base import DataError
+from datasets.files.places import resolved
 from reports.panels import class_colour, encode, kind_colour
 from reports.text import percent
 from reports.view import Board
@@ -146,10 +147,10 @@ def _sorts(images: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
 
 def embedded(folder: Path, relative: str | None, longest: int) -> dict[str, Any] | None:
     """An image of the run folder, embedded; None where there is none or it lies outside the folder."""
-    if not relative:
+    if not relative or "\0" in relative:
         return None
-    path = (folder / relative).resolve()
-    if not path.is_relative_to(folder.resolve()) or not path.is_file():
+    path = resolved(folder / relative)
+    if not path.is_relative_to(resolved(folder)) or not path.is_file():
         return None
     try:
         picture = encode(path, longest)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from datasets.base import TrainingView
+from datasets.files.places import expanded
 from datasets.limits import Count, NotEmpty
 from methods.base import MethodError, NotRunnable
 
@@ -120,7 +121,7 @@ def _prompts(config: TextConfig) -> tuple[str, ...]:
     prompts, source = config.prompts, "text.prompts"
     if config.prompts_file is not None:
         source = config.prompts_file
-        lines = [line.strip() for line in _text(Path(config.prompts_file).expanduser()).splitlines()]
+        lines = [line.strip() for line in _text(expanded(config.prompts_file)).splitlines()]
         prompts = tuple(line for line in lines if line)
     if not prompts:
         raise MethodError(f"{source}: no prompt; give at least one, such as 'a photo of {{}}.'")
@@ -135,7 +136,7 @@ def _prompts(config: TextConfig) -> tuple[str, ...]:
 def _path(config: TextConfig, view: TrainingView) -> Path | None:
     """The word list: the one given, or the shipped one where there is one."""
     if config.words is not None:
-        return Path(config.words).expanduser()
+        return expanded(config.words)
     shipped = SHIPPED / f"{view.name}.yaml"
     return shipped if shipped.is_file() else None
 

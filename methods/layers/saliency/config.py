@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from datasets.base import DataError, Sample, TrainingView
 from datasets.files.fingerprints import content_fingerprint
+from datasets.files.places import expanded
 from datasets.limits import AtOnce, OneOf
 from methods.base import Kind, MethodError, NotRunnable, Stage
 
@@ -86,7 +87,7 @@ def map_path(settings: SaliencyConfig, sample_id: str) -> Path:
         raise NotRunnable(
             "saliency maps are needed; set saliency.folder=PATH of <id>.png, or saliency.source"
         )
-    return Path(settings.folder).expanduser() / f"{sample_id}.png"
+    return expanded(settings.folder) / f"{sample_id}.png"
 
 
 def _require_scaled(settings: SaliencyConfig, samples: tuple[Sample, ...]) -> None:

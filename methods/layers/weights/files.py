@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
+from datasets.files.places import expanded, resolved
 from methods.base import MethodError
 from methods.layers.weights import hubs as weight_hubs
 from methods.layers.weights import mxnet as mxnet_params
@@ -57,7 +58,7 @@ def locate(reference: str, root: str | Path | None = None) -> Path | None:
     if reference == NONE:
         return None
     family = reference.partition("/")[0]
-    as_path = Path(reference).expanduser()
+    as_path = expanded(reference)
     if as_path.is_file():
         if as_path.suffix in FILE_SUFFIXES:
             return as_path
@@ -100,7 +101,7 @@ def fingerprint(reference: str, root: str | Path | None = None) -> str | None:
     if path is None:
         return NONE if reference == NONE else None
     stat = path.stat()
-    key = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
+    key = f"{resolved(path)}|{stat.st_size}|{stat.st_mtime_ns}"
     if key not in _digests:
         _digests.update(_read_digest_cache())
     if key not in _digests:
@@ -281,7 +282,7 @@ def _matches(key: str, patterns: Iterable[str]) -> bool:
 
 def _root(root: str | Path | None) -> Path | None:
     given = root or os.environ.get("WSSS_WEIGHTS")
-    return Path(given).expanduser() if given else None
+    return expanded(given) if given else None
 
 
 def _folders(family: str, root: str | Path | None) -> list[Path]:
@@ -295,7 +296,7 @@ def _folders(family: str, root: str | Path | None) -> list[Path]:
 
 
 def _u2net_home() -> Path:
-    return Path(os.environ.get("U2NET_HOME", "~/.u2net")).expanduser()
+    return expanded(os.environ.get("U2NET_HOME", "~/.u2net"))
 
 
 def _cache() -> Path:

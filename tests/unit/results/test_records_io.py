@@ -162,7 +162,11 @@ def test_runs_of_another_type(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("change", [{"seed": "0"}, {"stages": {}}, {"stages": [1]}, {"stages": [{"name": 1}]},
-                                    {"panels": [{}]}, {"method": None}, {"reason": 1}])  # fmt: skip
+                                    {"panels": [{}]}, {"method": None}, {"reason": 1}, {"stages": [{}]},
+                                    {"stages": [{"name": "a", "seconds": "1"}]}, {"method_info": {"sources": [{}]}},
+                                    {"method_info": {"deviations": "x"}}, {"panels": [{"id": "a", "image": 5}]},
+                                    {"panels": [{"id": "a", "steps": [7]}]},
+                                    {"settings": {"half a character": "\ud800"}}])  # fmt: skip
 def test_fields_of_another_type(tmp_path: Path, change: dict) -> None:
     write_records(tmp_path, [RECORD], [RUN])
     path = tmp_path / "cells.json"

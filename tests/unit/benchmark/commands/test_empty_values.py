@@ -33,6 +33,13 @@ def test_other_arguments_pass(argument):
     require_values(["run", argument])
 
 
+def test_settings_that_are_no_text_are_refused(command_line):
+    done = command_line("run", "--methods", "cam", "dataset.root=/data/\udcff")
+    assert done.code == 2
+    assert "bytes that are no UTF-8; give a link" in done.err
+    assert done.err.count("\n") == 1
+
+
 def test_the_command_line_looks(command_line):
     for arguments in (("run", "--methods", ""), ("run", "--methods", "cam", "dataset.root=")):
         done = command_line(*arguments)
