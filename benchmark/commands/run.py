@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -205,6 +206,7 @@ def _run_board(jobs: list[Job], run_dir: Path, discard: bool) -> None:
     from benchmark.execution.distributed import form_team
     from benchmark.execution.runner import Runner, plan_in_team
     from benchmark.prediction.networks import announce
+    from benchmark.run_folder.drawing import keep_pictures
     from benchmark.run_folder.leaderboard import GrowingBoard
     from results.merge import earlier_run
 
@@ -220,7 +222,8 @@ def _run_board(jobs: list[Job], run_dir: Path, discard: bool) -> None:
         return
     if refused and any(artifact is None for _, artifact in plan.artifacts()):
         raise refused
-    runner = Runner(plan, team, run_dir, Discards(plan, run_dir) if discard else None)
+    discards = Discards(plan, run_dir, partial(keep_pictures, plan)) if discard else None
+    runner = Runner(plan, team, run_dir, discards)
     runner.follow_pace()
     with GrowingBoard(runner, run_dir) as board:
         results = runner.run(board.add)

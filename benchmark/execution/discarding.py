@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -71,12 +71,14 @@ def _users(store: Store) -> Iterator[set[str]]:
 class Discards:
     """Discards intermediate artifacts of a plan as its tasks end."""
 
-    def __init__(self, plan: Plan, folder: Path) -> None:
-        """folder: the run's, whose leaderboard names what this plan makes"""
+    def __init__(self, plan: Plan, folder: Path, draw: Callable[[PlannedStage, Path], None]) -> None:
+        """folder: the run's, whose leaderboard names what this plan makes
+        draw: leaves in a folder the pictures that reports always show of an artifact
+        """
         from results.merge import identity  # and pandas
 
         self._identity = identity
-        self._plan, self._folder = plan, folder.resolve()
+        self._plan, self._folder, self._draw = plan, folder.resolve(), draw
         self._ours = {identity(run_identity(run.config, run.method.name, run.seed)) for run in plan.runs}
         self._freed = 0
 
@@ -111,19 +113,6 @@ class Discards:
                 f"discarded {stage} {planned.key[:12]}: {size(gone.bytes)}, {size(self._freed)} in all",
                 markup=False,
             )
-
-    def _draw(self, planned: PlannedStage, folder: Path) -> None:
-        """Leave the pictures that reports show of the training images that they always show."""
-        from benchmark.run_folder.drawing import DRAWN, Pictures
-
-        stage = {"name": planned.stage.name, "key": planned.key, "kind": planned.stage.yields}
-        if planned.stage.yields in DRAWN:
-            pictures = Pictures(self._plan.store, [stage], folder)
-            for sample in self._plan.dataset.training_view().examples()[
-                : self._plan.config.evaluation.panels
-            ]:
-                with suppress(DataError):  # an image that cannot be read is said where panels are drawn
-                    pictures.artifact(stage, sample)
 
     def _on_leaderboards(self) -> set[str]:
         """Keys of the artifacts of all rows but this plan's own."""

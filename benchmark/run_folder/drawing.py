@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from shutil import copy2
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.planning.code_version import code_version
-from benchmark.planning.plan import Plan
+from benchmark.planning.plan import Plan, PlannedStage
 from benchmark.store import Store, StoredArtifact, content_key
 from datasets.base import DataError, Sample
 from methods.artifacts import CamReader, label_map_path
@@ -47,6 +48,16 @@ def given(plan: Plan, sample: Sample, split: str, folder: Path) -> dict[str, Any
             raise DataError(f"{mask}: the mask's size is not that of its image; export it at that size")
         panel["truth"] = _save(overlay(image, truth), f"truth-{name}", folder)
     return panel
+
+
+def keep_pictures(plan: Plan, planned: PlannedStage, folder: Path) -> None:
+    """Draw an artifact that is going to be discarded for the training images that every report shows."""
+    stage = {"name": planned.stage.name, "key": planned.key, "kind": planned.stage.yields}
+    if planned.stage.yields in DRAWN:
+        drawn = Pictures(plan.store, [stage], folder)
+        for sample in plan.dataset.training_view().examples()[: plan.config.evaluation.panels]:
+            with suppress(DataError):  # an image that cannot be read is said where panels are drawn
+                drawn.artifact(stage, sample)
 
 
 class Pictures:
