@@ -250,7 +250,7 @@ def test_a_new_setting_is_refreshed_and_keeps_the_spread(recorded, command_line,
     copy.write_text(json.dumps(sealed(content)))
     done = command_line("check", *recorded, "--reference", copy, "--refresh")
     assert done.code == 0, done.out + done.err
-    assert done.out.count("method.cam.background_threshold=0.2 added") == 1
+    assert done.out.count("method.cam.background_threshold=0.25 added") == 1
     assert read_sealed(copy) == read_sealed(reference_of(recorded))
     changed = command_line(
         "check", *recorded, "--reference", copy, "--refresh", "method.cam.train.iterations=3"
