@@ -87,6 +87,15 @@ def compare(runs: Sequence[Run], values: Values, tier: int, seed: int) -> list[D
     return found
 
 
+def of_one_thread(runs: list[Run]) -> list[Run]:
+    """Those of one thread, as tier 2 is compared on a CPU, where they tell a spread within a seed; else all.
+
+    Where rates are high, a second thread's rounding changes a short training by 2 %, another processor's by .5.
+    """
+    alone = [run for run in runs if run.threads == 1]
+    return alone if len(alone) > len({run.seed for run in alone}) else runs
+
+
 def require_spread(runs: Sequence[Run], seed: int) -> None:
     """ConfigError where tier 2 has no run of the seed, or no seed two runs to tell the spread within one by."""
     seeds = {run.seed for run in runs}
