@@ -40,8 +40,8 @@ def access_record(
     masks_closed: bool; refused: files of masks whose opening was refused
     images: split -> number of its images that were opened
     opened: kind -> {"files": number, "sha256": of their sorted names, a line each}; kinds: images ("split/id"), masks
-            and data (other files of the data set; "folder/name"), inputs ("role/path"), undeclared (of artifacts in the
-            store that are no inputs), weights (names)
+            and data (other files of the data set; from the folder that all are in), inputs ("role/path"), undeclared (of
+            artifacts in the store that are no inputs), weights (names)
     elsewhere: files of none of these; endings: the commonest of their names' endings -> number
     """
     images = {
@@ -51,6 +51,7 @@ def access_record(
     }
     masks = [*dataset.mask_directories()]
     mask_folders = {str(folder) for path in masks for folder in (path.absolute(), path.resolve())}
+    mask_files = {str(file) for path in dataset.mask_files() for file in (path.absolute(), path.resolve())}
     folders = {str(Path(path).parent) for path in images} | mask_folders
     data = _roots(folders)
     found: dict[str, set[str]] = {
@@ -63,14 +64,14 @@ def access_record(
             found["images"].add(images[name])
         elif not path.is_file() or _inside(path, (output.absolute(),)):
             continue
-        elif _inside(path, mask_folders) or _inside(path.resolve(), mask_folders):
-            found["masks"].add(f"{path.parent.name}/{path.name}")
+        elif any(str(p) in mask_files or _inside(p, mask_folders) for p in (path, path.resolve())):
+            found["masks"].add(_below(path, data))
         elif role := next((r for r, folder in inputs.items() if _inside(path, (folder.absolute(),))), ""):
             found["inputs"].add(f"{role}/{path.relative_to(inputs[role].absolute()).as_posix()}")
         elif _inside(path, (store.absolute(),)):
-            found["undeclared"].add(f"{path.parent.name}/{path.name}")
+            found["undeclared"].add(path.relative_to(store.absolute()).as_posix())
         elif _inside(path, data):
-            found["data"].add(f"{path.parent.name}/{path.name}")
+            found["data"].add(_below(path, data))
         elif path.suffix in FILE_SUFFIXES:
             found["weights"].add(path.name)
         elif path.suffix not in _SOURCES and not _inside(path, (*_CODE, *_SYSTEM)):
@@ -97,6 +98,14 @@ def _names_hash(names: Iterable[str]) -> str:
 
 def _inside(path: Path, folders: Iterable[Path | str]) -> bool:
     return any(path.is_relative_to(folder) for folder in folders)
+
+
+def _below(path: Path, roots: Iterable[str]) -> str:
+    """From the uppermost of the roots that the path is in; the whole path where it is in none."""
+    for root in sorted(roots, key=len):
+        if path.is_relative_to(root):
+            return path.relative_to(root).as_posix()
+    return path.as_posix()
 
 
 def _roots(folders: Iterable[str]) -> set[str]:

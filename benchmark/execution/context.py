@@ -111,6 +111,7 @@ class RunContext:
             self._fit.gives(len(batch.ids))
             yield batch
             self._progress.advance(len(batch.ids))
+        self._fit.gives(0)
 
     def train(
         self,

@@ -28,10 +28,10 @@ USERS = "users"
 
 
 @contextmanager
-def in_use(store: Store, names: Iterable[str]) -> Iterator[None]:
+def in_use(store: Store, names: Iterable[str]) -> Iterator[bool]:
     """Tell other commands, while it lasts, that this one needs these artifacts ("stage/key").
 
-    In a store that cannot be written nobody discards anything.
+    Yields whether they are told: not where the store cannot be written, and then nothing may be discarded here.
     """
     file = store.root / USERS / f"{uuid.uuid4().hex}.txt"
     lock = FileLock(file.with_suffix(".lock"))
@@ -41,10 +41,10 @@ def in_use(store: Store, names: Iterable[str]) -> Iterator[None]:
         with _registry(store):
             file.write_text("\n".join(names))
     except OSError:
-        yield
+        yield False
         return
     try:
-        yield
+        yield True
     finally:
         file.unlink(missing_ok=True)
         lock.release()

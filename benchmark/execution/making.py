@@ -217,23 +217,29 @@ class Maker:
 
         What does not fit the memory is tried again in smaller batches, and goes on from what is finished.
         """
+        from benchmark.execution.access import access_record
         from benchmark.execution.fitting import Fit
+        from datasets.files.guard import files_opened
 
-        stage = planned.stage
+        stage, plan = planned.stage, self.plan
         trained = next((p for p in settings_parts(stage.settings) if isinstance(p, TrainConfig)), None)
         setting = trained and key_of(run.config, trained)
         shared = bool(self._team) and stage.yields == Kind.WEIGHTS
         fit = Fit(self.plan.config.runtime, title, f"{setting or 'train'}.batch_size", alone=not shared)
-        while True:
-            try:
-                costs = self._attempt(run, planned, work, title, checkpoints, fit)
-            except Exception as error:
-                if not out_of_memory(error):
-                    raise
-                fit.divide(error)
-            else:
-                return {**costs, **fit.recorded()}
-            release_unused()
+        with files_opened() as opened:
+            while True:
+                try:
+                    costs = self._attempt(run, planned, work, title, checkpoints, fit)
+                    break
+                except Exception as error:
+                    if not out_of_memory(error):
+                        raise
+                    fit.divide(error)
+                release_unused()
+        inputs = {role: self._input(up).path for role, up in planned.inputs.items()}
+        closed = Supervision.MASKS not in run.method.supervision
+        access = access_record(plan.dataset, opened, closed, inputs, work, plan.store.root)
+        return {**costs, **fit.recorded(), "access": access}
 
     def _attempt(
         self,
@@ -243,13 +249,12 @@ class Maker:
         title: str,
         checkpoints: Path | None,
         fit: Fit,
-    ) -> dict[str, Any]:
+    ) -> Mapping[str, float]:
         from contextlib import nullcontext
 
-        from benchmark.execution.access import access_record
         from benchmark.execution.context import RunContext, mask_dense_map
         from benchmark.execution.training import seed_everything
-        from datasets.files.guard import files_opened, masks_closed
+        from datasets.files.guard import masks_closed
 
         plan, stage = self.plan, planned.stage
         may_see_masks = Supervision.MASKS in run.method.supervision
@@ -281,13 +286,11 @@ class Maker:
         closed = nullcontext() if may_see_masks else masks_closed(data.mask_directories(), data.mask_files())
         seed_everything(seed)
         try:
-            with files_opened() as opened, closed:
+            with closed:
                 function(context, stage.settings)
         finally:
             progress.stop()  # a bar that a failure left on the screen would break the next one's
-        folders = {role: artifact.path for role, artifact in inputs.items()}
-        access = access_record(data, opened, not may_see_masks, folders, work, plan.store.root)
-        return {**context.training_costs(), "access": access}
+        return context.training_costs()
 
     def _score(
         self, planned: PlannedStage, artifact: StoredArtifact, work: Path, title: str

@@ -111,7 +111,9 @@ class Runner:
             raise
         results = [RunResult(run) for run in self.plan.runs]
         try:
-            with in_use(self.plan.store, names_of(self.plan)):
+            with in_use(self.plan.store, names_of(self.plan)) as told:
+                if not told:  # without a list of its own another command's would be taken for it
+                    self._discards = None
                 self._run_tasks(results, finished)
         finally:
             for log in self._logs.values():  # of runs that an interrupt has stopped

@@ -136,6 +136,8 @@ class Outputs:
         found = verdict(regions, scores)
         if LABELS in self._parts:
             made.replace(self._place(LABELS, sample_id))
+        else:
+            made.unlink()
         if SCORES in self._parts and scores is not None:
             self._write_scores(sample_id, scores, size)
         rows: dict[str, list[Row]] = {VERDICTS: [(picture.file, found.name, _share(found.score))]}

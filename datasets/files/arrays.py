@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+_BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Ways of packing of which no more is unpacked at once than is asked for."""
 _DAMAGED = (OSError, EOFError, KeyError, ValueError, TypeError, NotImplementedError, RuntimeError, zipfile.BadZipFile,
             zlib.error, lzma.LZMAError)  # fmt: skip
 """What NumPy and `zipfile` raise of files that are cut short, empty, or something else."""
@@ -29,12 +31,16 @@ def read_npz(path: Path, most: float, only: Container[str] | None = None) -> dic
     try:
         with zipfile.ZipFile(path) as packed:
             members = packed.infolist()
-            size = sum(member.file_size for member in members)  # of a member, no more than that is unpacked
+            size = sum(member.file_size for member in members)
             if size > most:
                 raise ArraysError(f"{size / 1e6:.0f} MB of arrays in {path.stat().st_size / 1e6:.1f} MB")
+            if any(member.compress_type not in _BOUNDED for member in members):
+                raise ArraysError("packed in a way that NumPy does not write")
             named = ((member.filename.removesuffix(".npy"), member) for member in members)
             return {
-                name: _array(packed.read(member)) for name, member in named if only is None or name in only
+                name: _array(packed.open(member).read(member.file_size))
+                for name, member in named
+                if only is None or name in only
             }
     except ArraysError:
         raise

@@ -102,15 +102,19 @@ class LpcamNetwork(PlainCam):
                 torch.randperm(len(samples), generator=generator)[: settings.images_per_class].sort().values
             )
             samples = [samples[i] for i in drawn]
-        sides: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
+        found: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         for batch in context.images(samples, self.normalisation, settings.inference.batch_size):
             cams = torch.stack([_of_class(plain, i, label, batch.size) for i in batch.ids]).to(context.device)
-            parts = inside_and_outside(self.backbone(batch.images), cams, settings.threshold)
-            for side, part in zip(sides, parts):
-                side.append(part)
-        inside, outside = (
-            self._centres(side, settings, generator) if side else self.foreground[:0] for side in sides
-        )
+            features = self.backbone(batch.images)
+            for n, sample_id in enumerate(batch.ids):
+                found[sample_id] = inside_and_outside(
+                    features[n : n + 1], cams[n : n + 1], settings.threshold
+                )
+        # in the images' order: batches come in another one where sizes differ, and the first centres are drawn by place
+        sides = zip(*(found[sample.id] for sample in samples))
+        inside, outside = [self._centres(side, settings, generator) for side in sides] or [
+            self.foreground[:0]
+        ] * 2
         weights = self.classifier.weight.flatten(1)
         sure = confidence(inside, weights, label)
         kept = sure > settings.foreground_probability

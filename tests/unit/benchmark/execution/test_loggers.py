@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,8 +20,8 @@ from tests.helpers.toys import CommandLine, Toy, ToyConfig, fill
 def learn(context: Any, settings: ToyConfig) -> None:
     """Two trainings of three iterations, whose loss is the iteration; then label maps."""
 
-    def batches(start: int, stop: int) -> Iterator[torch.Tensor]:
-        yield from (torch.tensor(float(i)) for i in range(start, stop))
+    def batches(start: int, stop: int) -> Iterator[SimpleNamespace]:
+        yield from (SimpleNamespace(images=torch.tensor([float(i)])) for i in range(start, stop))
 
     for _ in range(2):
         network = nn.Linear(1, 1)
@@ -29,8 +30,8 @@ def learn(context: Any, settings: ToyConfig) -> None:
     fill(context, settings)
 
 
-def losses(network: nn.Module, batch: torch.Tensor) -> dict[str, torch.Tensor]:
-    return {"rising": batch + 0 * network(torch.ones(1)).sum()}
+def losses(network: nn.Module, batch: SimpleNamespace) -> dict[str, torch.Tensor]:
+    return {"rising": batch.images.sum() + 0 * network(torch.ones(1)).sum()}
 
 
 def run(command_line: CommandLine, logger: str) -> Any:
