@@ -114,7 +114,7 @@ def test_mctformers_segmentation_freezes_the_stem_alone_and_takes_padding_as_bac
         assert frozen == {"conv1a"}
         assert all(not p.requires_grad for n, p in trunk.named_parameters() if "bn" in n)
     for scale in ("nano", "small"):
-        assert presets[scale].background_threshold == 0.4
+        assert presets[scale].background_threshold == {"nano": 0.45, "small": 0.4}[scale]
         assert not presets[scale].segmenter.padding_is_background
 
 
