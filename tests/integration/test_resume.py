@@ -189,11 +189,11 @@ def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def manifests(folder: Path) -> dict[str, dict[str, Any]]:
-    """stage/key -> what its manifest says, without times, memory and machine."""
+    """stage/key -> what its manifest says, without times, memory, machine and what was opened since the last start."""
     found = {}
     for path in sorted((folder / "store" / "artifacts").glob("*/*/manifest.json")):
         manifest = json.loads(path.read_text())
-        for name in ("seconds", *COSTS, "resumed", "created", "provenance", "sha256"):
+        for name in ("seconds", *COSTS, "access", "resumed", "created", "provenance", "sha256"):
             manifest.pop(name, None)
         found[f"{manifest['stage']}/{manifest['key']}"] = manifest
     return found
