@@ -134,7 +134,7 @@ class RunContext:
 
         def seen(start: int, stop: int) -> Iterator[Batch]:
             for batch in batches(start, stop):
-                self._fit.sees(len(batch.images))
+                self._fit.sees(len(getattr(batch, "images", ())))  # a plug-in's may be anything
                 yield batch
 
         with self._fit.training(network):
