@@ -183,7 +183,7 @@ def plain(value: Any, *, rounding: bool = True) -> Any:
 
 
 def key_of(config: RunConfig, part: Any) -> str | None:
-    """Key of the first place where methods' or the protocol's settings hold a part: "method.eps.train"; None: nowhere."""
+    """Key of the first place where methods' or the protocol's settings hold a part: "method.NAME.train", or None."""
 
     def places(value: Any, key: str) -> Iterator[str]:
         if type(value) is type(part) and value == part:

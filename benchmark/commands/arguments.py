@@ -68,7 +68,7 @@ def names_of(text: str, option: str) -> list[str]:
 def method_names(text: str, scale: str = "nano") -> list[str]:
     """Registry names of a comma-separated list, once each.
 
-    `all` in it is the board's standard set, `every` what is installed and has settings at `scale`. Raises ConfigError.
+    `all` in it is the default set, `every` what is installed and has settings at `scale`. Raises ConfigError.
     """
     from methods.registry import all_methods, broken_methods, find_method
 

@@ -41,11 +41,11 @@ class RunContext:
         masks: DenseMap | None,
         checkpoints: Path | None = None,
         log_metrics: Callable[[Mapping[str, float], int], None] = lambda values, iteration: None,
-        in_all: bool = True,
+        by_all: bool = True,
         fit: Fit | None = None,
     ) -> None:
         """checkpoints: folder of the training's newest states; None: the output's own
-        in_all: whether all processes under torchrun run this stage, without which none could train
+        by_all: whether all processes under torchrun run this stage, without which none could train
         log_metrics: called with the losses by name and the iteration, counted over all of the stage's trainings
         fit: how far batches are divided to fit the memory; None: as the settings say
         """
@@ -54,7 +54,7 @@ class RunContext:
         self.processes = fabric.world_size
         self._fabric, self._runtime, self._progress, self._masks = fabric, runtime, progress, masks
         self._checkpoints = checkpoints or output / SCRATCH
-        self._log_metrics, self._in_all = log_metrics, in_all
+        self._log_metrics, self._by_all = log_metrics, by_all
         self._fit = fit or Fit(runtime)
         self._trainings = self._iterations = 0
         self._loaders: list[TrainLoader] = []
@@ -122,7 +122,7 @@ class RunContext:
         iterations: int,
         learning_rate: Callable[[int], float],
     ) -> None:
-        if not self._in_all:  # it would wait for the others for ever
+        if not self._by_all:  # it would wait for the others for ever
             raise MethodError(
                 f"a stage that trains under torchrun has to yield Kind.{Kind.WEIGHTS.name}; run it without torchrun"
             )

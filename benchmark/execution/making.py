@@ -275,7 +275,7 @@ class Maker:
             progress=progress,
             masks=mask_dense_map(plan.dataset) if may_see_masks else None,
             checkpoints=checkpoints,
-            in_all=self._team is None or stage.yields == Kind.WEIGHTS,
+            by_all=self._team is None or stage.yields == Kind.WEIGHTS,
             log_metrics=lambda values, iteration: self._log(
                 index, {f"{stage.name}/{name}": value for name, value in values.items()}, iteration
             ),

@@ -62,3 +62,11 @@ def test_what_inflates_is_refused_by_what_its_index_says(
         read_npz(tmp_path / "a.npz", 7 * 10**6)
     with pytest.raises(ArraysError, match="FileNotFoundError"):
         read_npz(tmp_path / "b.npz", 10**6)
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_packing_that_is_undone_without_bound_is_refused(tmp_path: Path, packing: int) -> None:
+    with zipfile.ZipFile(tmp_path / "maps.npz", "w", packing) as packed:
+        packed.writestr("maps.npy", b"any")
+    with pytest.raises(ArraysError, match="packed in a way"):
+        read_npz(tmp_path / "maps.npz", 1e6)
