@@ -80,6 +80,18 @@ def test_a_link_to_a_mask_is_a_mask(data: Halves, tmp_path: Path) -> None:
     assert recorded(data, link, closed=False)["opened"]["masks"]["files"] == 1
 
 
+def test_masks_beside_images_are_masks_and_like_names_are_two(
+    data: Halves, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside = [data.root / kind / "000_mask.png" for kind in ("scratch", "dent")]
+    for path in beside:
+        path.parent.mkdir()
+        path.touch()
+    monkeypatch.setattr(type(data), "mask_files", lambda self: tuple(beside))
+    assert recorded(data, *beside, closed=False)["opened"]["masks"]["files"] == 2
+    assert recorded(data, *beside)["refused"] == 2
+
+
 def test_the_record_does_not_grow_with_the_files(tmp_path: Path) -> None:
     few, many = (
         Halves(tmp_path / f"d{n}", {f"i{k}": np.zeros((1, 1), np.uint8) for k in range(n)}) for n in (10, 300)
