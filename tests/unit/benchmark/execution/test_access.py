@@ -130,8 +130,9 @@ class TestRun:
         assert len(stages["blind"]["sha256"]) == 64
 
     def test_a_refusal_that_is_hushed_up_is_told(
-        self, certificate: Callable[..., dict[str, Any]], command_line: CommandLine
+        self, certificate: Callable[..., dict[str, Any]], command_line: CommandLine, tmp_path: Path
     ) -> None:
+        command_line.data = tmp_path / "data"  # where all tests draw, other data sets have masks, too
         assert certificate(Toy("honest"))["summary"]["refused"] == 0
         mask = next(path for path in sorted(command_line.data.rglob("*.png")) if "mask" in str(path.parent))
 
