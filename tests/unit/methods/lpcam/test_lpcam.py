@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
 import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
 from methods.layers.cam import resize
+from methods.lpcam.config import PRESETS, LpcamStageConfig
 from methods.lpcam.network import LpcamNetwork
 from methods.lpcam.prototypes import (
     cluster,
@@ -78,3 +85,49 @@ def test_nothing_kept_gives_an_empty_map() -> None:
     nothing = mean_direction(torch.randn(3, 4), torch.zeros(3, dtype=torch.bool))
     maps = prototype_maps(torch.rand(1, 4, 2, 2), nothing[None], nothing[None])
     assert not LpcamNetwork.to_unit(maps).any()
+
+
+@pytest.fixture
+def stage() -> SimpleNamespace:
+    """What finding prototypes takes of a stage: seven images of two sizes, which come in batches of one size."""
+    draw = torch.Generator().manual_seed(3)
+    sizes = [(24, 32), (32, 24)]
+    images = {f"i{n}": torch.rand(3, *sizes[n % 2], generator=draw, dtype=torch.float64) for n in range(7)}
+
+    def batches(samples: Sequence[Any], _: object, batch_size: int) -> Iterator[SimpleNamespace]:
+        waiting: dict[tuple[int, int], list[str]] = {size: [] for size in sizes}
+        for n, sample in enumerate(samples):
+            size = (images[sample.id].shape[1], images[sample.id].shape[2])
+            waiting[size].append(sample.id)
+            for ready, ids in waiting.items():  # a full batch at once, the rest at the end
+                if len(ids) == batch_size or (ids and n == len(samples) - 1):
+                    pictures = torch.stack([images[id_] for id_ in ids])
+                    yield SimpleNamespace(ids=tuple(ids), size=ready, images=pictures)
+                    waiting[ready] = []
+
+    cams = {
+        id_: SimpleNamespace(maps=torch.rand(1, 6, 6, generator=draw).numpy(), classes=(0,)) for id_ in images
+    }
+    view = SimpleNamespace(classes=("one", "two"))
+    samples = [SimpleNamespace(id=id_) for id_ in images]
+    return SimpleNamespace(images=batches, view=view, device="cpu", seed=5, samples=samples, cams=cams)
+
+
+@pytest.mark.parametrize("images_per_class", [0, 5])
+def test_prototypes_do_not_depend_on_the_batch_size(stage: Any, images_per_class: int) -> None:
+    preset = PRESETS["nano"]
+    prototypes = replace(preset.prototypes, images_per_class=images_per_class, clusters=3)
+    torch.manual_seed(4)
+    network = LpcamNetwork.build(preset.backbone, 2).double().eval()
+    one, another = (
+        network._prototypes(
+            stage,
+            LpcamStageConfig(inference=replace(preset.inference, batch_size=size), **asdict(prototypes)),
+            0,
+            stage.samples,
+            stage.cams,
+        )
+        for size in (1, 3)
+    )
+    assert one["foreground"].any()
+    assert_close(one, another, rtol=1e-9, atol=1e-12)
