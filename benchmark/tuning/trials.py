@@ -204,14 +204,18 @@ def threshold_keys(config: RunConfig, name: str, chosen_on: Pictures) -> list[st
     present = fixed(config.method[name])
     if present is None:
         return []
-    other = present / 2 if present else 0.5
+    others = (present / 2, (present + 1) / 2)
     keys = [f"method.{name}.{key}" for key, value in _numbers(plain(config.method[name])) if value == present]
     where = (config.dataset.name, config.scale.name, config.protocol.name)
-    return [key for key in keys if fixed(_changed(name, where, key, other)) == other]
 
+    def follows(key: str, other: float) -> bool:
+        try:
+            changed = compose([name], *where, [f"{key}={literal(other)}"])
+        except ConfigError:  # a setting of the same value that has to keep an order with others
+            return False
+        return fixed(changed.method[name]) == other
 
-def _changed(name: str, where: tuple[str, str, str], key: str, value: float) -> Any:
-    return compose([name], *where, [f"{key}={literal(value)}"]).method[name]
+    return [key for key in keys if any(follows(key, other) for other in others if other != present)]
 
 
 def _numbers(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
