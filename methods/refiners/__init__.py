@@ -33,7 +33,6 @@ PSA: Mapping[str, PsaConfig] = {
         train=replace(
             NANO_TRAIN,
             iterations=60,
-            learning_rate=1e-3,
             warmup=10,
             recipe=replace(NANO_RECIPE, scale=(1.0, 1.0)),
         ),
@@ -68,7 +67,7 @@ IRN: Mapping[str, IrnConfig] = {
     "nano": IrnConfig(  # 24 x 18 cells
         NANO_BACKBONE,
         init="the miniature's own world",
-        train=replace(NANO_TRAIN, iterations=60, learning_rate=2e-3, warmup=10),
+        train=replace(NANO_TRAIN, iterations=60, learning_rate=6.4e-2, warmup=10),  # of the heads alone
         confident_foreground=0.45,
         confident_background=0.15,
         background_threshold=0.35,
