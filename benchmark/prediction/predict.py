@@ -247,26 +247,43 @@ def segment(
     """
     from benchmark.execution.context import RunContext
     from benchmark.execution.distributed import make_fabric
-    from benchmark.failures import one_line
+    from benchmark.execution.fitting import Fit
+    from benchmark.execution.memory import release_unused
+    from benchmark.failures import one_line, out_of_memory
+
+    at: list[Sequence[Sample]] = [samples]
+    done: set[str] = set()  # of the shard it is at
+    count = 0
+
+    def finish(sample_id: str, scores: torch.Tensor | None) -> None:
+        nonlocal count
+        finished(sample_id, scores)
+        count += sample_id not in done
+        done.add(sample_id)
 
     class Context(RunContext):
-        """Its shards have no end before the images have."""
+        """Its shards have no end before the images have. After an attempt that failed, they go on where it was."""
 
         def shards(self, samples: Sequence[Sample]) -> Iterator[tuple[str, Sequence[Sample]]]:
             started()
             if total is not None:
-                progress.start(total, "img")
-            for number, shard in enumerate(chain([samples], further)):
-                yield f"shard-{number:05d}", shard
+                progress.start(total, "img", done=count)
+            for number, shard in enumerate(chain(list(at), further)):
+                if shard is not at[0]:
+                    at[0] = shard
+                    done.clear()
+                if left := [sample for sample in shard if sample.id not in done]:
+                    yield f"shard-{number:05d}", left
                 for sample in shard:
-                    finished(sample.id, None)
+                    finish(sample.id, None)
 
         def report_scores(self, sample_id: str, scores: torch.Tensor) -> None:
-            finished(sample_id, scores)
+            finish(sample_id, scores)
 
     (work / SCRATCH).mkdir(exist_ok=True)
     runtime = RuntimeConfig(device=device)
     progress = stage_progress("predict")
+    fit = Fit(runtime, "predict")
     context = Context(
         fabric=make_fabric(runtime),
         runtime=runtime,
@@ -276,16 +293,27 @@ def segment(
         seed=predictor.seed,
         progress=progress,
         masks=None,
+        fit=fit,
     )
     run = function_of(predictor.function)
     try:
-        run(context, predictor.settings)
+        while True:
+            try:
+                run(context, predictor.settings)
+                break
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+                fit.divide(error)
+            release_unused()
     except (DataError, MethodError, OSError):
         raise
     except Exception as error:  # of safetensors and torch, which share no base
         if disk_is_full(error):
             raise
         places = ", ".join(str(artifact.path) for artifact in predictor.inputs.values())
+        if out_of_memory(error):
+            raise MethodError(one_line(error, work)) from error
         raise ConfigError(
             f"{places}: segmenting with it fails: {one_line(error, work)}; "
             "if its files are damaged, remove that folder and run its command again"

@@ -1,4 +1,4 @@
-"""`predict` goes on: with images that are moved away, and what an earlier call has left."""
+"""`predict` goes on: with images that are moved away, what an earlier call has left, and too little memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 from benchmark.prediction import predict
 from benchmark.prediction.networks import Predictor
 from datasets.base import Conversion
-from tests.helpers.painter import PainterConfig
+from methods.base import MethodError
+from tests.helpers.painter import FITTING, PainterConfig
 from tests.helpers.trees import write_image
 
 DEFAULT = ("verdicts", "regions", "labels", "overlays")
@@ -128,3 +129,20 @@ def test_a_damaged_record_of_what_is_finished_is_made_again(folder: Path, watch,
     record.write_text("\n".join([line, *kept[1:]]))
     assert watch().total() == 1
     assert sorted(rows(folder)) == ["a.png", "b.png", "c.png", "d.png"]
+
+
+def test_what_does_not_fit_the_memory_goes_on_in_smaller_batches(folder: Path, monkeypatch, capsys) -> None:
+    use(monkeypatch, "paint_hungrily")
+    monkeypatch.setattr(predict, "AT_ONCE", 3)
+    done = predict.predict_images(Path("w"), folder, folder.parent / "out", "cpu", DEFAULT)
+    assert done.verdicts == {"cat": 4}
+    assert rows(folder) == rows(folder, "regions") == ["a.png", "b.png", "c.png", "d.png"]
+    said = capsys.readouterr().out.replace("\n", " ")
+    assert said.count("predict: 3 images at once do not fit the memory; going on with 1") == 1
+
+
+def test_one_image_that_does_not_fit_is_one_line(folder: Path, monkeypatch) -> None:
+    use(monkeypatch, "paint_hungrily")
+    monkeypatch.setitem(FITTING, "images", 0)
+    with pytest.raises(MethodError, match=r"out of memory with one image at a time: .*--device cpu"):
+        predict.predict_images(Path("w"), folder, folder.parent / "out", "cpu", DEFAULT)
