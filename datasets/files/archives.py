@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from datasets.base import DataError
 
@@ -239,7 +239,7 @@ class _After(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+    def readinto(self, buffer: Any, /) -> int:
         part = self._start[: len(buffer)] or self._file.read(len(buffer))
         self._start = self._start[len(part) :]
         buffer[: len(part)] = part
@@ -255,7 +255,7 @@ class _Checked(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+    def readinto(self, buffer: Any, /) -> int:
         part = self._file.read(min(len(buffer), self._left))
         self._left -= len(part)
         self._crc = zlib.crc32(part, self._crc)

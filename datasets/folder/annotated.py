@@ -263,5 +263,5 @@ def _peeked(path: Path, changed: int) -> Any:
 def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON ({' '.join(str(error).split())}); export it again") from None
