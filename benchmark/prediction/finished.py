@@ -87,10 +87,12 @@ class Table:
             self._file.close()
 
     def _there(self) -> list[list[str]] | None:
+        if not self._path.is_file():  # of a pipe there would be no end
+            return None
         try:
             with self._path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
                 head, *rows = csv.reader(file)
-        except (FileNotFoundError, ValueError, csv.Error):  # none, empty, or no CSV
+        except (ValueError, csv.Error):  # empty, or no CSV
             return None
         return [row for row in rows if len(row) == len(head)] if head == self._columns else None
 
@@ -98,6 +100,13 @@ class Table:
 def _written(path: Path, mode: str) -> IO[str]:
     """A table open to be written. Names of files that are no UTF-8 keep their bytes."""
     return path.open(mode, newline="", encoding="utf-8", errors="surrogateescape")
+
+
+def put(path: Path, text: str) -> None:
+    """Write a file whole, in place of whatever is there."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 def state_of(path: Path) -> tuple[int, int] | None:

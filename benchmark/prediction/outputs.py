@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmark.prediction.finished import Finished, Row, Table, read_finished
+from benchmark.prediction.finished import Finished, Row, Table, put, read_finished
 from benchmark.prediction.regions import Region, Verdict, find_regions, stretched, verdict
 from datasets.base import Sample
 
@@ -103,15 +103,21 @@ class Outputs:
         if resuming and state.is_file() and state.read_bytes() == content:
             rows = {name: table.files() for name, table in self._tables.items()}
             if None not in rows.values():
-                found = read_finished(finished)
-                listed = rows.get(VERDICTS, found)  # a row each; of regions there may be none
-                kept = {file: one for file, one in found.items() if file in listed and self._is_whole(one)}
-        state.write_bytes(content)
+                listed = rows.get(VERDICTS)  # a row each; of regions there may be none
+                kept = {
+                    file: one
+                    for file, one in read_finished(finished).items()
+                    if (listed is None or file in listed) and self._is_whole(one)
+                }
         legend = ["0 background", *(f"{i} {name}" for i, name in enumerate(self._classes, 1))]
-        (self._output / LEGEND).write_text("\n".join(legend) + "\n", encoding="utf-8")
         for table in self._tables.values():
             table.open(kept.__contains__)
-        finished.write_text("".join(one.line() for one in kept.values()), encoding="utf-8")
+        for path, text in (
+            (state, content.decode()),
+            (self._output / LEGEND, "\n".join(legend) + "\n"),
+            (finished, "".join(one.line() for one in kept.values())),
+        ):
+            put(path, text)
         self._written = set(kept)
         return kept
 

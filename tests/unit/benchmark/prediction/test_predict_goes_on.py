@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -129,6 +130,16 @@ def test_a_damaged_record_of_what_is_finished_is_made_again(folder: Path, watch,
     record.write_text("\n".join([line, *kept[1:]]))
     assert watch().total() == 1
     assert sorted(rows(folder)) == ["a.png", "b.png", "c.png", "d.png"]
+
+
+def test_pipes_where_an_earlier_call_wrote_are_replaced(folder: Path, watch) -> None:
+    for name in ("network.json", "finished.jsonl", "verdicts.csv", "classes.txt"):
+        watch()
+        (folder.parent / "out" / name).unlink()
+        os.mkfifo(folder.parent / "out" / name)
+        watch()
+        assert (folder.parent / "out" / name).is_file()
+    assert rows(folder) == ["a.png", "b.png", "c.png", "d.png"]
 
 
 def test_what_does_not_fit_the_memory_goes_on_in_smaller_batches(folder: Path, monkeypatch, capsys) -> None:

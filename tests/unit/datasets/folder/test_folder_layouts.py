@@ -397,7 +397,9 @@ def test_masks_beside_the_images_of_a_label_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("masks", ["abc", "c"])
 def test_masks_beside_images_that_are_not_listed_are_closed(tmp_path: Path, name: str, masks: str) -> None:
     """Also where none lies beside the images that are listed, or all rows of some split are left out."""
-    (tmp_path / "labels.csv").write_text("id,labels,split\na.jpg,rust,train\nb.jpg,dent,val\nd.jpg,dent,test\n")
+    (tmp_path / "labels.csv").write_text(
+        "id,labels,split\na.jpg,rust,train\nb.jpg,dent,val\nd.jpg,dent,test\n"
+    )
     write_images(tmp_path / "images", "a.jpg", "b.jpg", "c.jpg", "d.jpg")
     for each in (*masks, "d"):
         write_mask(tmp_path / "images" / name.format(each), [0, 1])
