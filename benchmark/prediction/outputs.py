@@ -26,6 +26,8 @@ LABELS, OVERLAYS, SCORES, REGIONS, VERDICTS = PARTS = ("labels", "overlays", "sc
 LEGEND, NETWORK, FINISHED, WORK = "classes.txt", "network.json", "finished.jsonl", ".work"
 """In the output: names of class ids, which network it is of, the images that are finished, and a folder that is there
 only while `predict` runs."""
+LOCK = ".lock"
+"""Held by whoever writes there."""
 _FILES = {LABELS: ".png", OVERLAYS: ".png", REGIONS: ".json"}
 """Parts of which each image has one file, and its ending."""
 _TABLES = {
@@ -51,10 +53,8 @@ class Picture:
 
 def written_paths(output: Path) -> list[Path]:
     """All that may be in an output."""
-    return [
-        output / name
-        for name in (*PARTS, *(f"{table}.csv" for table in _TABLES), LEGEND, NETWORK, FINISHED, WORK)
-    ]
+    files = (*(f"{table}.csv" for table in _TABLES), LEGEND, NETWORK, FINISHED, WORK, LOCK)
+    return [output / name for name in (*PARTS, *files)]
 
 
 class Outputs:

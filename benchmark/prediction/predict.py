@@ -13,6 +13,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filelock import FileLock, Timeout
+
 from benchmark.config import DEVICES, RuntimeConfig, choose
 from benchmark.console import console, stage_progress
 from benchmark.failures import ConfigError
@@ -21,7 +23,7 @@ from benchmark.prediction import images as sources
 from benchmark.prediction.finished import state_of
 from benchmark.prediction.images import Images, absolute, find_images, watched
 from benchmark.prediction.networks import Predictor, load
-from benchmark.prediction.outputs import WORK, Outputs, Picture, written_paths
+from benchmark.prediction.outputs import LOCK, WORK, Outputs, Picture, written_paths
 from benchmark.store import SCRATCH, disk_is_full
 from datasets.base import Conversion, DataError, Sample, TrainingView
 from datasets.files.listing import CONVERT, UNREAD, open_regular
@@ -111,14 +113,22 @@ def predict_images(
 
 @contextmanager
 def scratch(output: Path) -> Iterator[Path]:
-    """A folder in the output that is there only meanwhile."""
-    work = output / WORK
-    shutil.rmtree(work, ignore_errors=True)  # of a call that was killed
-    work.mkdir(parents=True)
+    """A folder in the output that is there only meanwhile. Raises ConfigError while another call writes there."""
+    lock = FileLock(output / LOCK)
     try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ConfigError(
+            f"--output {output}: another `predict` writes there; give another folder, or wait for its end"
+        ) from None
+    work = output / WORK
+    try:
+        shutil.rmtree(work, ignore_errors=True)  # of a call that was killed
+        work.mkdir(parents=True)
         yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
+        lock.release()
 
 
 class _Reading:
@@ -191,12 +201,11 @@ def _copy(path: Path, to: Path) -> tuple[int, int]:
     """What an image holds now, whatever becomes of it while it is segmented; its size and time, as `state_of`."""
     to.parent.mkdir(parents=True, exist_ok=True)
     try:
-        file = open_regular(path)
+        with open_regular(path) as file:
+            found, content = os.fstat(file.fileno()), file.read()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
-    with file, to.open("wb") as out:
-        found = os.fstat(file.fileno())
-        shutil.copyfileobj(file, out, 1 << 20)
+    to.write_bytes(content)
     return found.st_size, found.st_mtime_ns
 
 

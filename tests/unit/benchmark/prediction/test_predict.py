@@ -37,6 +37,7 @@ WRITTEN = {
     "classes.txt",
     "network.json",
     "finished.jsonl",
+    ".lock",
 }
 
 

@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
+from benchmark.failures import ConfigError
 from benchmark.prediction import predict
 from benchmark.prediction.networks import Predictor
 from datasets.base import Conversion
@@ -140,6 +142,14 @@ def test_pipes_where_an_earlier_call_wrote_are_replaced(folder: Path, watch) -> 
         watch()
         assert (folder.parent / "out" / name).is_file()
     assert rows(folder) == ["a.png", "b.png", "c.png", "d.png"]
+
+
+def test_two_calls_do_not_write_to_one_folder(folder: Path, watch) -> None:
+    output = folder.parent / "out"
+    output.mkdir()
+    with FileLock(output / ".lock"), pytest.raises(ConfigError, match="another `predict` writes there"):
+        watch()
+    assert watch().total() == 4
 
 
 def test_what_does_not_fit_the_memory_goes_on_in_smaller_batches(folder: Path, monkeypatch, capsys) -> None:
