@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasets.base import DataError
+from datasets.files.listing import text_of
 from results.csv_cells import read_csv, to_csv
 from results.io import RECORDS_FILE
 
@@ -134,8 +135,8 @@ def write_row_panels(folder: Path, name: str, panels: RowPanels) -> None:
 def _read_panels(path: Path) -> RowPanels:
     """Raises DataError."""
     try:
-        return RowPanels(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+        return RowPanels(**json.loads(text_of(path)))
+    except (ValueError, TypeError, RecursionError) as error:
         raise DataError(
             f"{path}: no list of pictures ({error}); delete it and run the experiment again"
         ) from error

@@ -37,6 +37,7 @@ from safetensors.numpy import load
 from benchmark.bundles.form import SubmissionForm, read_form
 from benchmark.evaluation.counts import Counts
 from datasets.base import IGNORE, DataError
+from datasets.files.arrays import BOUNDED
 from methods.artifacts import Cam
 from results.io import check_types, records_frame
 from results.schema import COLUMNS, SCHEMA_VERSION, RunRecord
@@ -217,6 +218,8 @@ class Bundle:
             raise DataError(f"{self.path}: holds {unknown[0]!r:.80}, which no bundle has")
         if len(names) > MOST_MEMBERS or len(set(names)) < len(names):
             raise DataError(f"{self.path}: holds too many files, or one twice")
+        if any(info.compress_type not in BOUNDED for info in infos):
+            raise DataError(f"{self.path}: packed in a way that `bundle` does not write")
         sizes = {info.filename: info.file_size for info in infos}
         whole = self.path.stat().st_size
         if any(size > _most_bytes(name) for name, size in sizes.items()) or sum(sizes.values()) > max(

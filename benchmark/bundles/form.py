@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from datasets.base import DataError
+from datasets.files.listing import text_of
 
 LONGEST = 500
 """Characters of an answer."""
@@ -83,7 +84,7 @@ def read_form(text: str, source: str) -> SubmissionForm:
 def form_at(path: Path) -> SubmissionForm:
     """The form in a file. DataError as `read_form`, and where there is no file."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = text_of(path)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path}: cannot be read ({error}); `bundle --form {path}` writes an empty form"

@@ -19,7 +19,7 @@ from benchmark.folders import check_writable
 from methods.base import MethodError
 
 if TYPE_CHECKING:
-    from benchmark.planning.plan import Job
+    from benchmark.planning.plan import Job, PlannedRun
 
 
 def prefetch(
@@ -37,6 +37,7 @@ def prefetch(
 ) -> None:
     """Download and check every weight that `run` with the same arguments would start from, and draw generated data."""
     from benchmark.planning.plan import Job, plan_jobs
+    from methods.layers.weights.hubs import fetch_tokenizer
 
     if into is not None:
         check_writable(into, "--into")
@@ -56,42 +57,63 @@ def prefetch(
         return
     plan = plan_jobs(jobs)
     root = plan.config.runtime.weights_root
-    references = sorted({r for run in plan.runs for planned in run.stages for r in planned.weights})
-    total, faults = 0, []
+    runs = [run for run in plan.runs if run.status == "planned"]
+    references = sorted({reference for run in runs for reference in _references(run)})
+    total, faults = 0, dict.fromkeys(run.reason for run in plan.runs if run.status == "failed")
+    unavailable = set()
     for reference in references:
         try:
             path = _checked(reference, root)
         except MethodError as error:
-            faults.append(str(error))
+            faults[str(error)] = None
+            unavailable.add(reference)
             continue
         if path is not None:
             total += path.stat().st_size
             console.print(f"ok  {reference}  {size(path.stat().st_size)}  {path}", markup=False)
             if into is not None:
                 _copy(reference, path, into)
+    for model in sorted({model for run in runs for model in _clips(run)}):
+        try:
+            fetch_tokenizer(model, into)
+        except MethodError as error:
+            faults[str(error)] = None
     for run in plan.runs:
         if run.status != "planned":
             console.print(f"{run.title}: {run.status}: {run.reason}", markup=False)
-    faults += [run.reason for run in plan.runs if run.status == "failed"]
     if into is not None:
         console.print(f"On the other machines: export WSSS_WEIGHTS={into.absolute()}", markup=False)
+    here = sum(unavailable.isdisjoint(_references(run)) for run in runs)
     if faults:
-        for fault in dict.fromkeys(faults):
+        for fault in faults:
             console.print(f"missing: {fault}", markup=False)
         sys.exit(1)
-    console.print(f"All weights of {len(plan.runs)} runs are here: {size(total)}", markup=False)
+    console.print(f"All weights of {here} runs are here: {size(total)}", markup=False)
+
+
+def _references(run: PlannedRun) -> set[str]:
+    """Of the weights that a run starts from."""
+    return {reference for planned in run.stages for reference in planned.weights}
+
+
+def _clips(run: PlannedRun) -> set[str]:
+    """open_clip's models that a run uses, whose tokenizers it needs wherever their weights come from."""
+    from benchmark.planning.weights import settings_parts
+    from methods.layers.clip.config import NANO, OPEN_CLIP, ClipConfig
+
+    served = (r.removeprefix(OPEN_CLIP) for r in _references(run) if r.startswith(OPEN_CLIP))
+    parts = (part for planned in run.stages for part in settings_parts(planned.stage.settings))
+    named = {part.name for part in parts if isinstance(part, ClipConfig) and part.name != NANO}
+    return named | {name.partition(".")[0] for name in served}
 
 
 def _checked(reference: str, root: str | Path | None) -> Path | None:
     """The file of a reference, of which all is read; None for random initialisation. Raises MethodError."""
     from methods.layers.weights.files import load_state, locate
-    from methods.layers.weights.hubs import fetch_tokenizer
 
     path = locate(reference, root)
     if path is not None and path.suffix != ".onnx":  # rembg's, whose content it checks itself
         load_state(path)
-    if reference.startswith("open_clip/"):
-        fetch_tokenizer(reference.removeprefix("open_clip/"))
     return path
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.console import console
 from benchmark.failures import ConfigError
+from benchmark.prediction.finished import state_of
 from datasets.files.listing import PICTURES, UNREAD, files_below, first_names, is_litter
 
 STDIN = Path("-")
@@ -101,22 +102,24 @@ def absolute(path: Path) -> Path:
 
 
 def watched(
-    folder: Path, recursive: bool, outputs: Sequence[Path], done: Collection[Path], wait: Callable[[], object]
+    folder: Path,
+    recursive: bool,
+    outputs: Sequence[Path],
+    done: Mapping[Path, tuple[int, int]],
+    wait: Callable[[], object],
 ) -> Iterator[list[Path]]:
     """Pictures of a folder as they come, without end: those of one look at a time, perhaps none.
 
     A file is taken once its size and time are the same in two looks, so that none is read half-written, and again
     where it was written anew. Files that vanish meanwhile are left out.
 
-    done: files that are not taken, unless they change; wait: called between two looks
+    done: files that are not taken while they have this size and time, see `state_of`; wait: called between two looks
     """
-    taken: dict[Path, tuple[int, int] | None] = dict.fromkeys(done)
+    taken = dict(done)
     before: dict[Path, tuple[int, int]] = {}
     while True:
         files = _files(folder, outputs) if recursive else sorted(folder.iterdir())
-        now = {path: state for path in files if _is_picture(path) and (state := _state(path))}
-        for path in [path for path, state in taken.items() if state is None and path in now]:
-            taken[path] = now[path]
+        now = {path: state for path in files if _is_picture(path) and (state := state_of(path))}
         new = [path for path, state in now.items() if before.get(path) == state != taken.get(path)]
         taken |= {path: now[path] for path in new}
         before = now
@@ -127,15 +130,6 @@ def watched(
 def pause() -> None:
     """Between two looks at a folder that is watched."""
     time.sleep(PAUSE)
-
-
-def _state(path: Path) -> tuple[int, int] | None:
-    """Size and time; None of an empty file, or one that has vanished."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return (found.st_size, found.st_mtime_ns) if found.st_size else None
 
 
 def _files(folder: Path, outputs: Sequence[Path]) -> list[Path]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections import Counter, deque
-from collections.abc import Collection, Sequence
-from contextlib import ExitStack
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,19 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmark.prediction.finished import Finished, Row, Table, put, read_finished
 from benchmark.prediction.regions import Region, Verdict, find_regions, stretched, verdict
 from datasets.base import Sample
-from results.csv_cells import harmless, original
 
 if TYPE_CHECKING:
     import torch
 
 LABELS, OVERLAYS, SCORES, REGIONS, VERDICTS = PARTS = ("labels", "overlays", "scores", "regions", "verdicts")
 """What can be written, and the folders or files that hold it."""
-LEGEND, NETWORK, WORK = "classes.txt", "network.json", ".work"
-"""In the output: names of class ids, which network it is of, and a folder that is there only while `predict` runs."""
-Row = Sequence[Any]
-"""Cells of a table."""
+LEGEND, NETWORK, FINISHED, WORK = "classes.txt", "network.json", "finished.jsonl", ".work"
+"""In the output: names of class ids, which network it is of, the images that are finished, and a folder that is there
+only while `predict` runs."""
+LOCK = ".lock"
+"""Held by whoever writes there."""
+_FILES = {LABELS: ".png", OVERLAYS: ".png", REGIONS: ".json"}
+"""Parts of which each image has one file, and its ending."""
 _TABLES = {
     VERDICTS: ("file", "verdict", "score"),
     REGIONS: ("file", "class", "left", "top", "width", "height", "area", "score", "centroid_x", "centroid_y"),
@@ -41,16 +42,19 @@ class Picture:
     """An image to be segmented.
 
     file: as tables name it; own, shown: the image as it is, and as the network sees it, under the results' name
+    state: bytes of the image, and nanoseconds of its last change
     """
 
     file: str
     own: Sample
     shown: Sample
+    state: tuple[int, int]
 
 
 def written_paths(output: Path) -> list[Path]:
     """All that may be in an output."""
-    return [output / name for name in (*PARTS, *(f"{table}.csv" for table in _TABLES), LEGEND, NETWORK, WORK)]
+    files = (*(f"{table}.csv" for table in _TABLES), LEGEND, NETWORK, FINISHED, WORK, LOCK)
+    return [output / name for name in (*PARTS, *files)]
 
 
 class Outputs:
@@ -71,40 +75,63 @@ class Outputs:
     ) -> None:
         """work: folder in which label maps appear; network: what tells it from others"""
         self._output, self._work, self._classes, self._parts = output, work, classes, parts
-        self._min_area, self._open = min_area, ExitStack()
+        self._min_area = min_area
         self._state = {"network": network, "classes": list(classes), "min_area": min_area}
         self._waiting: dict[str, Picture] = {}
         self._order: deque[str] = deque()
-        self._done: dict[str, dict[str, list[Row]]] = {}
-        self._tables: dict[str, Any] = {}
+        self._done: dict[str, tuple[Finished, Mapping[str, Sequence[Row]]]] = {}
+        self._tables = {
+            name: Table(output / f"{name}.csv", columns) for name, columns in _TABLES.items() if name in parts
+        }
+        self._written: set[str] = set()
         self.verdicts: Counter[str] = Counter()
         self.unscored = 0
 
     def __exit__(self, *raised: object) -> None:
-        self._open.close()
+        for table in self._tables.values():
+            table.close()
 
     def __enter__(self) -> Outputs:
         return self
 
-    def begin(self, resuming: bool) -> frozenset[str]:
-        """Open the tables; the files whose verdicts are kept: of the same network, where an earlier call is resumed."""
-        state, table = self._output / NETWORK, self._output / f"{VERDICTS}.csv"
-        text = json.dumps(self._state, indent=1) + "\n"
-        kept: frozenset[str] = frozenset()
-        if resuming and state.is_file() and state.read_text() == text and table.is_file():
-            with table.open(newline="", encoding="utf-8") as file:
-                kept = frozenset(original(row["file"]) for row in csv.DictReader(file))
-        state.write_text(text)
+    def begin(self, resuming: bool) -> dict[str, Finished]:
+        """Open the tables; what is kept, by file: all that is wanted of an image with the same network, where an earlier
+        call is resumed. An image itself may have changed since."""
+        state, finished = self._output / NETWORK, self._output / FINISHED
+        content = (json.dumps(self._state, indent=1) + "\n").encode()
+        kept: dict[str, Finished] = {}
+        if resuming and state.is_file() and state.read_bytes() == content:
+            rows = {name: table.files() for name, table in self._tables.items()}
+            if None not in rows.values():
+                listed = rows.get(VERDICTS)  # a row each; of regions there may be none
+                kept = {
+                    file: one
+                    for file, one in read_finished(finished).items()
+                    if (listed is None or file in listed) and self._is_whole(one)
+                }
         legend = ["0 background", *(f"{i} {name}" for i, name in enumerate(self._classes, 1))]
-        (self._output / LEGEND).write_text("\n".join(legend) + "\n")
-        for name in (name for name in _TABLES if name in self._parts):
-            path = self._output / f"{name}.csv"
-            grows = bool(kept) and path.is_file()
-            file = self._open.enter_context(path.open("a" if grows else "w", newline="", encoding="utf-8"))
-            self._tables[name] = (csv.writer(file), file)
-            if not grows:
-                self._rows(name, [_TABLES[name]])
+        for table in self._tables.values():
+            table.open(kept.__contains__)
+        for path, text in (
+            (state, content.decode()),
+            (self._output / LEGEND, "\n".join(legend) + "\n"),
+            (finished, "".join(one.line() for one in kept.values())),
+        ):
+            put(path, text)
+        self._written = set(kept)
         return kept
+
+    def _is_whole(self, one: Finished) -> bool:
+        """Whether all that is wanted of an image is there."""
+        files = [f"{part}/{one.name}{ending}" for part, ending in _FILES.items() if part in self._parts]
+        if SCORES in self._parts and one.scored:
+            files += [f"{folder}/{one.name}.png" for folder in self._score_folders()]
+        return set(self._parts) <= set(one.parts) and all((self._output / file).is_file() for file in files)
+
+    def _score_folders(self) -> list[str]:
+        """Of each class."""
+        named = (re.sub(r"[^\w-]+", "-", f"{value}-{name}") for value, name in enumerate(self._classes, 1))
+        return [f"{SCORES}/{folder}" for folder in named]
 
     def expect(self, pictures: Sequence[Picture]) -> None:
         """These are being segmented."""
@@ -120,7 +147,7 @@ class Outputs:
         from methods.artifacts import label_map_path
         from reports.panels import overlay, save_panel
 
-        if (picture := self._waiting.pop(sample_id, None)) is None:
+        if (picture := self._waiting.get(sample_id)) is None:
             return None
         made = label_map_path(self._work, sample_id)
         labels = np.asarray(read_labels(made))
@@ -143,24 +170,34 @@ class Outputs:
         rows: dict[str, list[Row]] = {VERDICTS: [(picture.file, found.name, _share(found.score))]}
         if REGIONS in self._parts:
             rows[REGIONS] = self._write_regions(picture, size, regions, found)
-        self._done[sample_id] = rows
+        del self._waiting[sample_id]  # not before: what fails for want of memory is tried again
+        size_and_time, parts = picture.state, tuple(sorted(self._parts))
+        self._done[sample_id] = (
+            Finished(picture.file, sample_id, *size_and_time, parts, scores is not None),
+            rows,
+        )
         self._write_tables()
         self.verdicts[found.name] += 1
         return found
 
     def _write_tables(self) -> None:
-        """Rows of the images that are finished, in the order in which they came: batches have another."""
+        """Rows of the images that are finished, in the order in which they came: batches have another. Those that an
+        image had are replaced."""
         while self._order and self._order[0] in self._done:
-            for name, rows in self._done.pop(self._order.popleft()).items():
-                if name in self._tables:
-                    self._rows(name, rows)
+            one, rows = self._done.pop(self._order.popleft())
+            for name, table in self._tables.items():
+                if one.file in self._written:
+                    table.open(lambda file, again=one.file: file != again)  # type: ignore[misc]
+                table.add(rows[name])
+            self._written.add(one.file)
+            with (self._output / FINISHED).open("a", encoding="utf-8") as file:
+                file.write(one.line())
 
     def _write_scores(self, sample_id: str, scores: NDArray[np.float32], size: tuple[int, int]) -> None:
         """A map of each class: 16 bits, 65535 is a probability of 1."""
-        for value, (name, values) in enumerate(zip(self._classes, scores), 1):
+        for folder, values in zip(self._score_folders(), scores):
             deep = (stretched(values, size).clip(0, 1) * 65535).round().astype(np.uint16)
-            folder = re.sub(r"[^\w-]+", "-", f"{value}-{name}")
-            Image.fromarray(deep).save(self._place(f"{SCORES}/{folder}", sample_id), compress_level=1)
+            Image.fromarray(deep).save(self._place(folder, sample_id), compress_level=1)
 
     def _write_regions(
         self, picture: Picture, size: tuple[int, int], regions: Sequence[Region], found: Verdict
@@ -180,7 +217,9 @@ class Outputs:
         lines = ",".join(f"\n  {json.dumps(each, ensure_ascii=False)}" for each in listed)
         head = json.dumps({**said, "score": _rounded(found.score)}, ensure_ascii=False)
         text = f'{head[:-1]},\n "regions": [{lines}]}}\n'
-        self._place(REGIONS, picture.own.id, ".json").write_text(text, encoding="utf-8")
+        self._place(REGIONS, picture.own.id, ".json").write_text(
+            text, encoding="utf-8", errors="surrogateescape"
+        )
         return [
             (picture.file, r.name, *r.box, r.area, _share(r.score), *(f"{each:.1f}" for each in r.centroid))
             for r in regions
@@ -190,12 +229,6 @@ class Outputs:
         path = self._output / folder / f"{sample_id}{ending}"
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
-
-    def _rows(self, table: str, rows: Sequence[Row]) -> None:
-        """Written at once: whoever follows a table sees an image when it is finished."""
-        writer, file = self._tables[table]
-        writer.writerows([harmless(cell) for cell in row] for row in rows)
-        file.flush()
 
 
 def _rounded(value: float | None) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections import Counter
@@ -12,24 +13,27 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filelock import FileLock, Timeout
+
 from benchmark.config import DEVICES, RuntimeConfig, choose
 from benchmark.console import console, stage_progress
 from benchmark.failures import ConfigError
 from benchmark.folders import check_writable
 from benchmark.prediction import images as sources
+from benchmark.prediction.finished import state_of
 from benchmark.prediction.images import Images, absolute, find_images, watched
 from benchmark.prediction.networks import Predictor, load
-from benchmark.prediction.outputs import WORK, Outputs, Picture, written_paths
+from benchmark.prediction.outputs import LOCK, WORK, Outputs, Picture, written_paths
 from benchmark.store import SCRATCH, disk_is_full
 from datasets.base import Conversion, DataError, Sample, TrainingView
-from datasets.files.listing import CONVERT, UNREAD
+from datasets.files.listing import CONVERT, UNREAD, open_regular
 from methods.base import MethodError, function_of
 
 if TYPE_CHECKING:
     import torch
 
 COPIES = "copies"
-"""In the work folder: images as the network is shown them, where they had to be converted."""
+"""In the work folder: images as they were read, and as the network is shown them, where they had to be converted."""
 AT_ONCE = 32
 """Images that are checked and converted before they are segmented."""
 
@@ -80,17 +84,16 @@ def predict_images(
         kept = outputs.begin(resuming=watch)
         if found is None:
             console.print(f"Images: new ones in {source}, until Ctrl-C", markup=False)
-            if kept:
-                console.print(f"note: {len(kept)} files have their verdict there already", markup=False)
-            done = [source / name for name in kept]
+            done = {source / file: (one.size, one.changed) for file, one in kept.items()}
+            if there := sum(state_of(path) == state for path, state in done.items()):
+                console.print(f"note: {there} files have their verdict there already", markup=False)
             new = watched(source, recursive, written_paths(output), done, sources.pause)
             groups: Iterable[Images] = (Images(source, tuple(paths), str(source)) for paths in new)
         else:
             console.print(f"Images: {len(found.paths)} from {found.said}", markup=False)
             groups = [found]
-        reading = _Reading(
-            predictor.conversion, work / COPIES, outputs, {name: source / name for name in kept}
-        )
+        before = {source / file: one.name for file, one in kept.items()}
+        reading = _Reading(predictor.conversion, work / COPIES, outputs, before, watch)
         began = time.perf_counter()
         pictures = reading.chunks(groups)
         total = None if found is None else len(found.paths)
@@ -110,23 +113,38 @@ def predict_images(
 
 @contextmanager
 def scratch(output: Path) -> Iterator[Path]:
-    """A folder in the output that is there only meanwhile."""
-    work = output / WORK
-    shutil.rmtree(work, ignore_errors=True)  # of a call that was killed
-    work.mkdir(parents=True)
+    """A folder in the output that is there only meanwhile. Raises ConfigError while another call writes there."""
+    lock = FileLock(output / LOCK)
     try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ConfigError(
+            f"--output {output}: another `predict` writes there; give another folder, or wait for its end"
+        ) from None
+    work = output / WORK
+    try:
+        shutil.rmtree(work, ignore_errors=True)  # of a call that was killed
+        work.mkdir(parents=True)
         yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
+        lock.release()
 
 
 class _Reading:
     """Checks and converts images a few at a time, as the network comes to them. `skipped` counts the others."""
 
-    def __init__(self, how: Conversion, copies: Path, outputs: Outputs, before: Mapping[str, Path]) -> None:
-        """copies: folder for those that have to be converted; before: `Picture.file` -> image, of results there"""
-        self._how, self._copies, self._outputs = how, copies, outputs
-        self._owners = {Path(file).with_suffix("").as_posix(): path for file, path in before.items()}
+    def __init__(
+        self, how: Conversion, copies: Path, outputs: Outputs, before: Mapping[Path, str], watching: bool
+    ) -> None:
+        """copies: folder for images as they are read, and those that have to be converted
+        before: image -> what its results are called, of those that are there
+        watching: whether images may be moved away at any time
+        """
+        self._how, self._copies, self._outputs, self._watching = how, copies, outputs, watching
+        self._given = dict(before)
+        self._owners = {name: path for path, name in before.items()}
+        self._read = 0
         self.skipped = 0
 
     def chunks(self, groups: Iterable[Images]) -> Iterator[list[Sample]]:
@@ -145,30 +163,50 @@ class _Reading:
         from datasets.files.images import image_size, read_image
         from datasets.folder.copies import convert
 
+        self._read += 1
+        own = self._copies / f"{self._read}{path.suffix}"
         try:
             if path.suffix.lower() in UNREAD:
                 raise DataError(f"{path} {CONVERT}")
             image_size(path)
-            read_image(path)
-            copy = convert([path], self._how, self._copies).copies.get(path, path)
-        except DataError as error:
-            console.print(f"skipped: {error}", style="yellow", markup=False)
+            state = _copy(path, own)
+            read_image(own)
+            shown = convert([own], self._how, self._copies).copies.get(own, own)
+        except (DataError, MemoryError) as error:
+            if self._watching and not os.path.lexists(path):
+                console.print(f"note: {path}: moved away before it was read", markup=False)
+                return None
+            said = str(error).replace(str(own), str(path)) or f"{path}: does not fit the memory"
+            console.print(f"skipped: {said}", style="yellow", markup=False)
             self.skipped += 1
             return None
-        own = Sample(name, path, ())
-        return Picture(_relative(path, group).as_posix(), own, replace(own, image=copy))
+        sample = Sample(name, own, ())
+        return Picture(_relative(path, group).as_posix(), sample, replace(sample, image=shown), state)
 
     def _names(self, group: Images) -> dict[Path, str]:
-        """What results are called: paths below the base, with their endings where a.jpg and a.png are both there."""
+        """What results are called: paths below the base, with their endings where a.jpg and a.png are both there. An
+        image keeps its name."""
         relative = {path: _relative(path, group) for path in group.paths}
         counts = Counter(name.with_suffix("") for name in relative.values())
         counts.update(relative.values())
-        found = {}
         for path, name in relative.items():
             bare = name.with_suffix("").as_posix()
             alone = counts[name.with_suffix("")] == 1 and self._owners.setdefault(bare, path) == path
-            found[path] = bare if alone else name.as_posix()
-        return found
+            given = self._given.setdefault(path, bare if alone else name.as_posix())
+            self._owners.setdefault(given, path)
+        return self._given
+
+
+def _copy(path: Path, to: Path) -> tuple[int, int]:
+    """What an image holds now, whatever becomes of it while it is segmented; its size and time, as `state_of`."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with open_regular(path) as file:
+            found, content = os.fstat(file.fileno()), file.read()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
+    to.write_bytes(content)
+    return found.st_size, found.st_mtime_ns
 
 
 def _relative(path: Path, group: Images) -> Path:
@@ -218,26 +256,43 @@ def segment(
     """
     from benchmark.execution.context import RunContext
     from benchmark.execution.distributed import make_fabric
-    from benchmark.failures import one_line
+    from benchmark.execution.fitting import Fit
+    from benchmark.execution.memory import release_unused
+    from benchmark.failures import one_line, out_of_memory
+
+    at: list[Sequence[Sample]] = [samples]
+    done: set[str] = set()  # of the shard it is at
+    count = 0
+
+    def finish(sample_id: str, scores: torch.Tensor | None) -> None:
+        nonlocal count
+        finished(sample_id, scores)
+        count += sample_id not in done
+        done.add(sample_id)
 
     class Context(RunContext):
-        """Its shards have no end before the images have."""
+        """Its shards have no end before the images have. After an attempt that failed, they go on where it was."""
 
         def shards(self, samples: Sequence[Sample]) -> Iterator[tuple[str, Sequence[Sample]]]:
             started()
             if total is not None:
-                progress.start(total, "img")
-            for number, shard in enumerate(chain([samples], further)):
-                yield f"shard-{number:05d}", shard
+                progress.start(total, "img", done=count)
+            for number, shard in enumerate(chain(list(at), further)):
+                if shard is not at[0]:
+                    at[0] = shard
+                    done.clear()
+                if left := [sample for sample in shard if sample.id not in done]:
+                    yield f"shard-{number:05d}", left
                 for sample in shard:
-                    finished(sample.id, None)
+                    finish(sample.id, None)
 
         def report_scores(self, sample_id: str, scores: torch.Tensor) -> None:
-            finished(sample_id, scores)
+            finish(sample_id, scores)
 
     (work / SCRATCH).mkdir(exist_ok=True)
     runtime = RuntimeConfig(device=device)
     progress = stage_progress("predict")
+    fit = Fit(runtime, "predict")
     context = Context(
         fabric=make_fabric(runtime),
         runtime=runtime,
@@ -247,16 +302,27 @@ def segment(
         seed=predictor.seed,
         progress=progress,
         masks=None,
+        fit=fit,
     )
     run = function_of(predictor.function)
     try:
-        run(context, predictor.settings)
+        while True:
+            try:
+                run(context, predictor.settings)
+                break
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+                fit.divide(error)
+            release_unused()
     except (DataError, MethodError, OSError):
         raise
     except Exception as error:  # of safetensors and torch, which share no base
         if disk_is_full(error):
             raise
         places = ", ".join(str(artifact.path) for artifact in predictor.inputs.values())
+        if out_of_memory(error):
+            raise MethodError(one_line(error, work)) from error
         raise ConfigError(
             f"{places}: segmenting with it fails: {one_line(error, work)}; "
             "if its files are damaged, remove that folder and run its command again"

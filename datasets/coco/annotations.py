@@ -71,7 +71,7 @@ def read_images(path: Path) -> tuple[CocoImage, ...]:
     try:
         rows = json.loads(remembered.read_text())
         return tuple(CocoImage(*row)._replace(labels=tuple(row[-1])) for row in rows)
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         pass  # not remembered yet, or torn
     images, _ = read_annotations(path, lambda segmentation: None)
     temporary = remembered.with_name(f"{remembered.name}.{os.getpid()}.tmp")

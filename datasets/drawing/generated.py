@@ -23,6 +23,8 @@ from platformdirs import user_cache_path
 
 from datasets.base import DataError, Dataset, DatasetConfig, Fingerprint, Problem, Sample
 from datasets.files.cores import usable_cores
+from datasets.files.inspection import as_problem
+from datasets.files.listing import text_of
 from datasets.files.places import expanded
 from datasets.limits import Within, first_fault
 
@@ -115,9 +117,10 @@ class GeneratedDataset(Dataset):
         again = f"remove {self.folder}; it is drawn again on the next run"
         try:
             self.prepare()
+            _ = self._finished
             drawn = {k: v for split in SPLITS for k, v in self._fingerprints_on_disk(split).items()}
         except DataError as error:
-            return [Problem(str(error), "set dataset.root to a folder that can be written")]
+            return [as_problem(error)]
         except (OSError, ValueError) as error:
             what = f"{self.name}: a file in {self.folder} is missing or damaged ({error})"
             return [Problem(what, again)]
@@ -151,8 +154,15 @@ class GeneratedDataset(Dataset):
     def _finished(self) -> dict[str, Any]:
         """The marker's content: labels of every sample and fingerprints of every part."""
         self.prepare()
-        content: dict[str, Any] = json.loads((self.folder / _MARKER).read_text())
-        return content
+        try:
+            content = json.loads(text_of(self.folder / _MARKER))
+            if all(isinstance(content[part], dict) for part in ("labels", "fingerprints")):
+                return dict(content)
+        except (DataError, OSError, ValueError, TypeError, KeyError, RecursionError):
+            pass
+        raise DataError(
+            f"{self.name}: {self.folder / _MARKER} is damaged; remove {self.folder}; it is drawn again on the next run"
+        )
 
     def _generate(self) -> None:
         for stale in self.folder.parent.glob(f"{self.folder.name}.tmp-*"):

@@ -6,6 +6,8 @@ Only regular files count; links, devices and folders are passed over.
 
 from __future__ import annotations
 
+import bz2
+import copy
 import gzip
 import io
 import lzma
@@ -17,7 +19,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from datasets.base import DataError
 
@@ -35,6 +37,10 @@ _NAMING = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, 
 """Types of a tar's headers that say more of the next file, which `tarfile` reads at once."""
 _LONGEST_HEADER = 10**6
 """Bytes of them."""
+
+
+_END_IS_MARKED = 2
+"""Flag of a zip's file: its LZMA says itself where it ends."""
 
 
 class Member(NamedTuple):
@@ -66,8 +72,12 @@ def members(archive: Path, any_size: bool = False) -> list[Member]:
                     allowed = _less(archive, allowed, tarfile.BLOCKSIZE)
                     if header.isreg():
                         found.append(Member(header.name, header.size))
+                    if header.isreg() or header.type not in tarfile.SUPPORTED_TYPES:  # which have data, too
                         allowed = _less(archive, allowed, header.size)
                 _require_end(tar)
+                assert tar.fileobj is not None
+                while rest := tar.fileobj.read(1 << 20):  # the checksum of what is compressed is behind it
+                    allowed = _less(archive, allowed, len(rest))
     for member in found:
         path = PurePosixPath(member.name.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts:
@@ -146,7 +156,7 @@ def _crc_of(file: IO[bytes]) -> int:
 
 def _require_end(tar: tarfile.TarFile) -> None:
     """ReadError unless the block of zeros follows that ends a tar: `tarfile` takes one that breaks off between two
-    files, or within a header, for whole. Compressed ones have a checksum at their end."""
+    files, or within a header, for whole. Compressed ones have a checksum at their end, which `members` reads."""
     if isinstance(tar.fileobj, io.BufferedReader):
         tar.fileobj.seek(tar.offset)
         if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
@@ -186,7 +196,7 @@ def _opened(archive: Path, wanted: Collection[str]) -> Iterator[tuple[str, IO[by
             for info in zipped.infolist():
                 if info.filename in names:
                     with _reading(archive):
-                        file = zipped.open(info)
+                        file = _open_in_zip(zipped, info)
                     with file:
                         yield info.filename, file
         return
@@ -198,6 +208,61 @@ def _opened(archive: Path, wanted: Collection[str]) -> Iterator[tuple[str, IO[by
                 file_or_none = tar.extractfile(header)
                 assert file_or_none is not None  # it is regular
                 yield header.name, file_or_none
+
+
+def _open_in_zip(zipped: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
+    """A file in a zip, of which no more is unpacked at once than is asked for. `zipfile` unpacks a MB of bzip2 or LZMA
+    whole, whatever size is announced, and such a MB can fill any memory."""
+    if info.compress_type not in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        return zipped.open(info)
+    as_packed = copy.copy(info)
+    as_packed.compress_type, as_packed.file_size = zipfile.ZIP_STORED, info.compress_size
+    as_packed.CRC = None  # type: ignore[assignment]  # it is of what is unpacked
+    packed = zipped.open(as_packed)
+    if info.compress_type == zipfile.ZIP_BZIP2:
+        return io.BufferedReader(_Checked(bz2.BZ2File(packed), info))
+    # two bytes of version, two that say five, and five of settings, which a .lzma begins with, too
+    start = packed.read(9)
+    if start[2:4] != b"\x05\x00":
+        raise zipfile.BadZipFile(f"settings of LZMA for {info.filename!r}")
+    marked = info.flag_bits & _END_IS_MARKED
+    alone = _After(start[4:] + (b"\xff" * 8 if marked else info.file_size.to_bytes(8, "little")), packed)
+    return io.BufferedReader(_Checked(lzma.LZMAFile(io.BufferedReader(alone)), info))
+
+
+class _After(io.RawIOBase):
+    """`start`, and then a file."""
+
+    def __init__(self, start: bytes, file: IO[bytes]) -> None:
+        self._start, self._file = start, file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        part = self._start[: len(buffer)] or self._file.read(len(buffer))
+        self._start = self._start[len(part) :]
+        buffer[: len(part)] = part
+        return len(part)
+
+
+class _Checked(io.RawIOBase):
+    """A file in a zip as it is unpacked: BadZipFile at its end unless it is what the zip says, in size and CRC."""
+
+    def __init__(self, file: IO[bytes], info: zipfile.ZipInfo) -> None:
+        self._file, self._info, self._left, self._crc = file, info, info.file_size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        part = self._file.read(min(len(buffer), self._left))
+        self._left -= len(part)
+        self._crc = zlib.crc32(part, self._crc)
+        if not part and (self._left or self._crc != self._info.CRC):
+            raise zipfile.BadZipFile(f"Bad CRC-32 for file {self._info.filename!r}")
+        buffer[: len(part)] = part
+        return len(part)
 
 
 def _is_zip(archive: Path) -> bool:
@@ -228,3 +293,7 @@ def _reading(archive: Path) -> Iterator[None]:
         raise
     except IsADirectoryError:
         raise DataError(f"{archive}: a folder, not an archive; give the downloaded file") from None
+    except (OSError, ValueError) as error:
+        if getattr(error, "errno", None) is not None:
+            raise
+        raise DataError(f"{archive}: damaged ({error}); download it again") from error  # as `bz2` says it

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-_BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """Ways of packing of which no more is unpacked at once than is asked for."""
 _DAMAGED = (OSError, EOFError, KeyError, ValueError, TypeError, NotImplementedError, RuntimeError, zipfile.BadZipFile,
             zlib.error, lzma.LZMAError)  # fmt: skip
@@ -34,7 +34,7 @@ def read_npz(path: Path, most: float, only: Container[str] | None = None) -> dic
             size = sum(member.file_size for member in members)
             if size > most:
                 raise ArraysError(f"{size / 1e6:.0f} MB of arrays in {path.stat().st_size / 1e6:.1f} MB")
-            if any(member.compress_type not in _BOUNDED for member in members):
+            if any(member.compress_type not in BOUNDED for member in members):
                 raise ArraysError("packed in a way that NumPy does not write")
             named = ((member.filename.removesuffix(".npy"), member) for member in members)
             return {

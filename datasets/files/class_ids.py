@@ -18,6 +18,7 @@ from PIL import Image
 
 from datasets.base import IGNORE, DataError
 from datasets.files.decoding import opened
+from datasets.files.listing import text_of
 from datasets.files.palette import VOC_COLOURS, VOC_PALETTE, Colour
 
 
@@ -69,7 +70,10 @@ def class_ids(path: Path, ids: dict[Colour, int], keep: bool) -> np.ndarray:
 
 def read_colours(file: Path) -> list[Colour]:
     """Colours of the ids from 0 on, of CVAT's labelmap.txt. Raises DataError."""
-    lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+    try:
+        lines = [line.strip() for line in text_of(file).splitlines()]
+    except UnicodeDecodeError:
+        raise DataError(f"{file}: is not UTF-8; save it as such") from None
     colours = []
     for line in (line for line in lines if line and not line.startswith("#")):
         parts = line.split(":")[1].split(",") if ":" in line else []

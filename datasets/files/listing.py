@@ -70,6 +70,13 @@ def open_regular(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
+def text_of(path: Path) -> str:
+    """A file's text, in UTF-8 with or without a mark at its beginning. Raises as `open_regular`, and
+    UnicodeDecodeError."""
+    with open_regular(path) as file:
+        return file.read().decode("utf-8-sig")
+
+
 def names_in(folder: Path) -> frozenset[str]:
     """Names of what a folder holds; none if there is no such folder."""
     return frozenset(os.listdir(folder)) if folder.is_dir() else frozenset()  # noqa: PTH208 - names only

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from datasets.base import DataError
+from datasets.files.listing import text_of
+
 _SEAL = "sha256"
 
 
@@ -23,9 +26,11 @@ def read_sealed(path: Path) -> dict[str, Any]:
     Raises ValueError if the file is not a JSON object or was changed since; OSError as `open`.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(text_of(path))
     except RecursionError:
         raise ValueError("nested too deep") from None
+    except DataError:
+        raise ValueError("no regular file") from None
     if not isinstance(document, dict):
         raise ValueError("no JSON object")
     seal = document.pop(_SEAL, None)

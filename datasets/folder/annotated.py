@@ -15,7 +15,7 @@ import numpy as np
 
 from datasets.base import IGNORE, DataError, Sample
 from datasets.files.decoding import image_size
-from datasets.files.listing import PICTURES, first_names
+from datasets.files.listing import PICTURES, first_names, open_regular
 from datasets.folder.label_file import class_index
 from datasets.folder.listing import Listing, Tree, given_split, require_readable, settled_splits
 from datasets.folder.outlines import Outlined, drawn_mask, polygon
@@ -262,6 +262,7 @@ def _peeked(path: Path, changed: int) -> Any:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        with open_regular(path) as file:
+            return json.loads(file.read())
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON ({' '.join(str(error).split())}); export it again") from None

@@ -76,6 +76,13 @@ def masks_beside(pictures: Sequence[Path]) -> dict[Path, Path]:
     return found
 
 
+def all_beside(pictures: Sequence[Path]) -> set[Path]:
+    """The masks among files, found as by `masks_beside`, whatever else is there: those that training must not open."""
+    found = {mask for group in _same_names(pictures) if _confirmed(group) for _, mask in group.pairs}
+    groups = _beside(_by_folder([path for path in pictures if path not in found]))
+    return found | {mask for group in groups if _confirmed(group) for _, mask in group.pairs}
+
+
 def _by_folder(pictures: Sequence[Path]) -> dict[Path, dict[str, Path]]:
     """Pictures by folder and name without ending."""
     found: dict[Path, dict[str, Path]] = {}

@@ -13,13 +13,14 @@ from datasets.base import Conversion, DataError, Dataset, DatasetConfig, Problem
 from datasets.files.duplicates import duplicate_problems
 from datasets.files.fingerprints import dataset_fingerprint
 from datasets.files.inspection import as_problem, first_names, sampled_problems
-from datasets.files.listing import PICTURES, UNREAD, files_below, litter_notes
+from datasets.files.listing import PICTURES, UNREAD, files_below, litter_notes, pictures_below
 from datasets.files.places import expanded
 from datasets.folder.copies import MaskJob, convert, copy_masks, empty_masks
 from datasets.folder.good import SETTING, GoodNames
 from datasets.folder.layouts import has_mask_folders, read_tree
 from datasets.folder.listing import Listing, Tree, declared_classes, without_unused_void
-from datasets.folder.mask_files import LOSSLESS
+from datasets.folder.mask_files import LOSSLESS, is_mask_folder
+from datasets.folder.mask_like import all_beside
 from datasets.folder.splits import class_counts, drawn_splits
 from datasets.limits import Inside, Within, first_fault
 
@@ -161,14 +162,29 @@ class Folder(Dataset):
         return Conversion(self.settings.longest_side, usable.bits if usable.deep else self.settings.bits)
 
     def mask_directories(self) -> tuple[Path, ...]:
-        """Also those of the masks that copies were made of; not those of images, see `mask_files`."""
+        """Also those of the masks that copies were made of, and all that are called so, whichever images are listed; not
+        those of images, see `mask_files`."""
         originals = {path.parent for path in self._listing.masks.values()}
-        return tuple((originals | set(super().mask_directories())) - self._image_folders)
+        return tuple((originals | self._mask_folders | set(super().mask_directories())) - self._image_folders)
 
     def mask_files(self) -> tuple[Path, ...]:
-        """Masks beside images, those that masks were made of, and annotations."""
+        """Masks beside images, also beside those that are not listed; those that masks were made of, and annotations."""
         masks = (*self._listing.masks.values(), *self._usable.masks.values())
-        return (*self._listing.closed, *(path for path in masks if path.parent in self._image_folders))
+        among = (path for path in masks if path.parent in self._image_folders)
+        return (*self._listing.closed, *self._masks_beside, *among)
+
+    @cached_property
+    def _mask_folders(self) -> set[Path]:
+        """All folders below the root that are called as folders of masks are."""
+        masks = self.settings.masks
+        named = {Path(place) for place, _, _ in os.walk(self.root) if is_mask_folder(Path(place).name, masks)}
+        return named | ({self.root / masks} if (self.root / masks).is_dir() else set())
+
+    @cached_property
+    def _masks_beside(self) -> set[Path]:
+        images = {sample.image for sample in self._listing.samples.values()}
+        folders = (self.root, self.root / self.settings.images)  # which may be elsewhere
+        return all_beside(list({path: None for f in folders for path in pictures_below(f)})) - images
 
     @cached_property
     def _image_folders(self) -> frozenset[Path]:

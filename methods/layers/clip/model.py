@@ -13,7 +13,7 @@ from torch import nn
 from datasets.recipe import IMAGENET, Normalisation
 from methods.base import MethodError
 from methods.layers.clip.config import NANO, OPEN_CLIP, ClipConfig
-from methods.layers.weights.files import NONE, load_into, load_state
+from methods.layers.weights.files import NONE, load_into, load_state, tokenizers
 
 _NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
 """Entries of OpenAI's own files and of older releases' that are no parameters."""
@@ -123,4 +123,5 @@ def _open_clip(name: str, path: Path | None) -> tuple[nn.Module, Any]:
     model = open_clip.create_model(name, pretrained_text=False, device=torch.get_default_device())
     if path is not None:
         load_into(model, load_state(path), allow_unexpected=_NOT_WEIGHTS, source=path)
-    return model, open_clip.get_tokenizer(name)
+    folder = tokenizers(path)
+    return model, open_clip.get_tokenizer(name, cache_dir=folder and str(folder))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from datasets.base import TrainingView
+from datasets.files.listing import text_of
 from datasets.files.places import expanded
 from datasets.limits import Count, NotEmpty
 from methods.base import MethodError, NotRunnable
@@ -143,7 +144,7 @@ def _path(config: TextConfig, view: TrainingView) -> Path | None:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return text_of(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise MethodError(f"cannot read {path}: {reason}; correct the setting that names it") from None

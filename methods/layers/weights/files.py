@@ -26,7 +26,7 @@ from methods.base import MethodError
 from methods.layers.weights import hubs as weight_hubs
 from methods.layers.weights import mxnet as mxnet_params
 from methods.layers.weights.contents import REBUILDING, read_shapes, tensors_of, unpickling
-from methods.layers.weights.hubs import HUBS
+from methods.layers.weights.hubs import HUBS, TOKENIZERS
 from methods.layers.weights.rembg import open_session
 
 if TYPE_CHECKING:
@@ -233,6 +233,15 @@ def fetch(reference: str, root: str | Path | None = None) -> Path | None:
             f"put {file_to_provide(reference)} into {folder}"
         ) from error
     return _keep(reference, state)
+
+
+def tokenizers(path: Path | None) -> Path | None:
+    """Folder of tokenizers beside a CLIP's weights, or in the folder of weights; None where there is none: where the
+    library keeps them."""
+    given = _root(None)
+    roots = [path.parent.parent] if path is not None else []
+    found = (root / TOKENIZERS for root in (*roots, *([given] if given else [])))
+    return next((folder for folder in found if folder.is_dir()), None)
 
 
 def check_served(reference: str, root: str | Path | None = None) -> None:

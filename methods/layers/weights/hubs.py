@@ -9,9 +9,13 @@ from methods.base import MethodError
 from methods.layers.weights.rembg import check_installed
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
 HUBS = ("timm", "torchvision", "open_clip", "smp", "rembg")
+TOKENIZERS = "open_clip/tokenizers"
+"""In a folder of weights: what a hub serves beside them."""
 TIMM_ENCODER = "tu-"
 """Prefix of the encoders that segmentation_models_pytorch takes from timm."""
 
@@ -96,14 +100,22 @@ def from_smp(name: str) -> dict[str, torch.Tensor]:
         return TimmViTEncoder(name.removeprefix(TIMM_ENCODER), pretrained=True).state_dict()  # type: ignore[no-any-return]
 
 
-def fetch_tokenizer(name: str) -> None:
-    """Have the tokenizer of "<model>.<tag>" on this machine: some come from a hub, as the weights do. MethodError."""
+def fetch_tokenizer(model: str, weights: Path | None) -> None:
+    """Have the tokenizer of open_clip's model on this machine: some come from a hub, as weights do.
+
+    weights: a folder of weights that is to hold it, None: where the library keeps it. Raises MethodError.
+    """
     import open_clip
 
+    folder = None if weights is None else weights / TOKENIZERS
     try:
-        open_clip.get_tokenizer(name.partition(".")[0])
+        open_clip.get_tokenizer(model, cache_dir=folder and str(folder))
+    except ImportError as error:
+        raise MethodError(
+            f"the tokenizer of {model} needs a package: pip install {error.name or 'transformers'}"
+        ) from error
     except Exception as error:  # of open_clip, transformers and what they download with
         raise MethodError(
-            f"open_clip could not fetch the tokenizer of {name} ({type(error).__name__}); run this where there is a "
+            f"open_clip could not fetch the tokenizer of {model} ({type(error).__name__}); run this where there is a "
             "network"
         ) from error

@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -13,23 +14,31 @@ import pytest
 
 from datasets.base import DataError
 from datasets.files import archives
-from datasets.files.archives import members, unlike, unpack
+from datasets.files.archives import contents, members, unlike, unpack
 
-FILES = {"a.txt": b"content of a", "deeper/b.txt": b"content of b"}
+FILES = {
+    "a.txt": b"content of a",
+    "deeper/b.txt": b"content of b",
+    "empty": b"",
+    "c": bytes(range(256)) * 200,
+}
+ZIPS = {"zip": zipfile.ZIP_DEFLATED, "bzip2.zip": zipfile.ZIP_BZIP2, "lzma.zip": zipfile.ZIP_LZMA}
+TARS = {"tar": "w", "tgz": "w:gz", "tar.bz2": "w:bz2", "tar.xz": "w:xz"}
 
 
-@pytest.fixture(params=["zip", "tar", "tgz"])
+@pytest.fixture(params=[*ZIPS, *TARS])
 def archive(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return packed(tmp_path / f"archive.{request.param}", FILES)
 
 
 def packed(path: Path, files: dict[str, bytes]) -> Path:
-    if path.suffix == ".zip":
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as zipped:
+    kind = path.name.partition(".")[2]
+    if kind in ZIPS:
+        with zipfile.ZipFile(path, "w", ZIPS[kind]) as zipped:
             for name, content in files.items():
                 zipped.writestr(name, content)
         return path
-    with tarfile.open(path, "w:gz" if path.suffix == ".tgz" else "w") as tar:
+    with tarfile.open(path, TARS[kind]) as tar:  # type: ignore[call-overload]
         for name, content in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
@@ -40,21 +49,58 @@ def packed(path: Path, files: dict[str, bytes]) -> Path:
 def test_files_damaged_at_the_same_size_are_found(archive, tmp_path):
     places = {name: tmp_path / "to" / name for name in FILES}
     unpack(archive, places, lambda count: None)
+    assert {name: place.read_bytes() for name, place in places.items()} == FILES
+    assert dict(contents(archive, FILES)) == FILES
     assert unlike(archive, places) == set()
     (tmp_path / "to" / "deeper" / "b.txt").write_bytes(b"Content of b")
     assert unlike(archive, places) == {"deeper/b.txt"}
     assert unlike(archive, {"a.txt": places["a.txt"]}) == set()
 
 
-@pytest.mark.parametrize("suffix", ["zip", "tgz"])
+@pytest.mark.parametrize("suffix", [*ZIPS, "tgz", "tar.bz2", "tar.xz"])
 def test_what_is_made_to_fill_the_disk_is_refused_before_it_is_unpacked(tmp_path, monkeypatch, suffix):
     monkeypatch.setattr(archives, "SMALL", 10**6)
     bomb = packed(tmp_path / f"bomb.{suffix}", {"a.txt": bytes(8 * 10**6)})
-    with pytest.raises(DataError, match=r"bomb\.\w+: unpacks to more than 200 times its size, .*--any-size"):
+    with pytest.raises(
+        DataError, match=r"bomb\.[\w.]+: unpacks to more than 200 times its size, .*--any-size"
+    ):
         members(bomb)
     assert [member.size for member in members(bomb, any_size=True)] == [8 * 10**6]
-    small = packed(tmp_path / f"small.{suffix}", {"a.txt": bytes(10**6 - 512)})  # and a header
+    small = packed(
+        tmp_path / f"small.{suffix}", {"a.txt": bytes(10**6 - 20_000)}
+    )  # and what a tar has around it
     assert len(members(small)) == 1
+
+
+@pytest.mark.parametrize("kind", ZIPS)
+def test_a_zip_that_announces_less_than_it_unpacks_to_fills_no_memory(tmp_path, kind):
+    path = packed(tmp_path / f"bomb.{kind}", {"a.txt": bytes(2 * 10**7)})
+    content, size = bytearray(path.read_bytes()), (2 * 10**7).to_bytes(4, "little")
+    assert content.count(size) == 2  # in the file's header, and in the list at the end
+    path.write_bytes(content.replace(size, (1000).to_bytes(4, "little")))
+    assert [member.size for member in members(path)] == [1000]
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=r"damaged \(Bad CRC-32 for file 'a.txt'\); download it again"):
+            unpack(path, {"a.txt": tmp_path / "a.txt"}, lambda count: None)
+        assert tracemalloc.get_traced_memory()[1] < 10**7  # and not 20
+    finally:
+        tracemalloc.stop()
+
+
+def read_all(path: Path, place: Path) -> None:
+    members(path)
+    unpack(path, {"a.txt": place}, lambda count: None)
+
+
+@pytest.mark.parametrize("kind", [*ZIPS, "tgz", "tar.bz2", "tar.xz"])
+def test_a_damaged_stream_is_one_line(tmp_path, kind):
+    path = packed(tmp_path / f"damaged.{kind}", {"a.txt": os.urandom(3000)})
+    content = bytearray(path.read_bytes())
+    content[300:400] = bytes(100)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"(damaged \(.+\)|neither .* or cut off); download it again"):
+        read_all(path, tmp_path / "a.txt")
 
 
 def header(name: str, size: int, kind: bytes) -> bytes:
@@ -81,6 +127,7 @@ SPARSE = b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n"
             "a sparse file",
         ),
         (FIRST * 3000, "unpacks to more than 200 times its size"),
+        (FIRST + header("x", 9 * 10**6, b"Z") + bytes(9 * 10**6), "unpacks to more than 200 times its size"),
     ],
 )  # fmt: skip
 def test_headers_made_to_fill_the_memory_are_refused(tmp_path, monkeypatch, content, words):

@@ -125,6 +125,17 @@ def test_a_bundle_without_a_run_is_refused(tmp_path: Path, members: dict[str, by
         Bundle(packed(tmp_path, members))
 
 
+@pytest.mark.parametrize("packing", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_what_python_would_unpack_at_once_is_refused(
+    tmp_path: Path, members: dict[str, bytes], packing: int
+) -> None:
+    path = packed(tmp_path, members)
+    with zipfile.ZipFile(path, "a", packing) as written:
+        written.writestr(MAP, bytes(10**6))
+    with pytest.raises(DataError, match="packed in a way that `bundle` does not write"):
+        Bundle(path)
+
+
 @pytest.mark.parametrize("ids", ["i0", ["\ud800"], ["i0", "i0"], [""]])
 def test_ids_are_a_list_of_different_texts(tmp_path: Path, members: dict[str, bytes], ids: Any) -> None:
     with pytest.raises(DataError, match=r"bundle\.json"):

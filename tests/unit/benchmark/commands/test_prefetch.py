@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import torch
 
+from methods.base import NotRunnable
+from methods.layers.clip.config import ClipConfig
 from methods.layers.weights import hubs
-from tests.helpers.toys import CommandLine, Outcome, Toy
+from methods.layers.weights.files import tokenizers
+from tests.helpers.toys import CommandLine, Outcome, Toy, ToyConfig
 
 FAMILIES = {
     "timm": "timm/resnet18",
@@ -110,6 +114,54 @@ def test_copies_are_found_where_the_home_folder_is_another(
     network["up"] = False
     monkeypatch.setenv("WSSS_WEIGHTS", str(folder))
     assert command_line.run(",".join(FAMILIES)).code == 0
+
+
+@dataclass(frozen=True)
+class WithClip(ToyConfig):
+    clip: ClipConfig = field(default_factory=lambda: ClipConfig("ViT-B-16", "none"))
+
+
+class Speaker(Toy):
+    config = WithClip
+    presets = {"nano": WithClip()}  # noqa: RUF012
+
+
+def test_tokenizers_come_with_the_weights_wherever_these_come_from(
+    command_line, third_party, network, prefetch, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr("open_clip.get_tokenizer", lambda name, cache_dir: asked.append((name, cache_dir)))
+    third_party(Toy("served", pretrained=(FAMILIES["open_clip"],)), Speaker("own"))
+    assert prefetch("served,own").code == 0
+    assert asked == [("ViT-B-16", None), ("ViT-B-32", None)]
+    asked.clear()
+    folder = command_line.folder / "weights"
+    assert prefetch("served,own", "--into", str(folder)).code == 0
+    assert asked == [(name, str(folder / "open_clip" / "tokenizers")) for name in ("ViT-B-16", "ViT-B-32")]
+    assert tokenizers(None) is None
+    (folder / "open_clip" / "tokenizers").mkdir(parents=True)
+    assert tokenizers(folder / "open_clip" / "x.pt") == folder / "open_clip" / "tokenizers"
+    monkeypatch.setenv("WSSS_WEIGHTS", str(folder))
+    assert tokenizers(None) == folder / "open_clip" / "tokenizers"
+
+
+def test_a_tokenizer_that_needs_a_package_says_which(third_party, network, prefetch, monkeypatch):
+    def needs(name: str, cache_dir: str | None) -> None:
+        raise ModuleNotFoundError("No module named 'transformers'", name="transformers")
+
+    monkeypatch.setattr("open_clip.get_tokenizer", needs)
+    third_party(Speaker("own"))
+    done = prefetch("own")
+    assert done.code == 1
+    assert "missing: the tokenizer of ViT-B-16 needs a package: pip install transformers\n" in done.out
+
+
+def test_runs_that_cannot_run_are_not_counted(third_party, network, prefetch):
+    refused = Toy("three", refuses=NotRunnable("needs text embeddings"))
+    third_party(Toy("one", pretrained=(FAMILIES["timm"],)), Toy("two"), refused)
+    done = prefetch("one,two,three")
+    assert done.code == 0, done.out
+    assert "All weights of 2 runs are here: " in done.out
 
 
 def test_tables_of_papers_say_their_methods_themselves(prefetch):

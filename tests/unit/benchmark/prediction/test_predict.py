@@ -28,7 +28,17 @@ from tests.helpers.painter import LightPainter, Painter, PainterConfig
 from tests.helpers.toys import CommandLine, Outcome, Toy, registered
 from tests.helpers.trees import write_deep_colour, write_folder, write_image
 
-WRITTEN = {"labels", "overlays", "regions", "regions.csv", "verdicts.csv", "classes.txt", "network.json"}
+WRITTEN = {
+    "labels",
+    "overlays",
+    "regions",
+    "regions.csv",
+    "verdicts.csv",
+    "classes.txt",
+    "network.json",
+    "finished.jsonl",
+    ".lock",
+}
 
 
 @pytest.fixture

@@ -393,6 +393,31 @@ def test_masks_beside_the_images_of_a_label_file(tmp_path: Path) -> None:
     check_closed(found)
 
 
+@pytest.mark.parametrize("name", ["{}.png", "{}_GT.bmp", "mask_{}.png"])
+@pytest.mark.parametrize("masks", ["abc", "c"])
+def test_masks_beside_images_that_are_not_listed_are_closed(tmp_path: Path, name: str, masks: str) -> None:
+    """Also where none lies beside the images that are listed, or all rows of some split are left out."""
+    (tmp_path / "labels.csv").write_text(
+        "id,labels,split\na.jpg,rust,train\nb.jpg,dent,val\nd.jpg,dent,test\n"
+    )
+    write_images(tmp_path / "images", "a.jpg", "b.jpg", "c.jpg", "d.jpg")
+    for each in (*masks, "d"):
+        write_mask(tmp_path / "images" / name.format(each), [0, 1])
+    found = dataset(tmp_path)
+    assert found.ids("train") == ("a",)
+    check_closed(found, *(tmp_path / "images" / name.format(each) for each in "cd"))
+
+
+def test_masks_of_folders_that_are_left_out_are_closed(tmp_path: Path) -> None:
+    for k, split in enumerate(("train", "val", "test")):
+        write_images(tmp_path, f"{split}/dent/{k}.jpg", f"{split}/rust/{k}.jpg")
+        write_mask(tmp_path / split / "ground_truth" / "dent" / f"{k}.png", [0, 255])
+        write_mask(tmp_path / split / "rust" / f"{k}.png", [0, 255])
+    found = dataset(tmp_path)
+    assert len(found.ids("train")) == len(found.ids("val")) == 2
+    check_closed(found, tmp_path / "test/ground_truth/dent/2.png", tmp_path / "test/rust/2.png")
+
+
 def test_a_stage_cannot_open_a_mask_beside_an_image(command_line, third_party, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     third_party(Toy("toy", run="tests.helpers.toys:read_note"))
     root = write_class_folders(tmp_path / "data", "dent", "rust", count=0)
