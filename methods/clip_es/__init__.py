@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datasets.base import TrainingView
-from methods.base import Kind, Method, Shared, Stage, Supervision
+from methods.base import Kind, Method, Shared, Stage, Supervision, part
 from methods.clip_es.config import PRESETS, ClipEsConfig, ClipEsStageConfig
 from methods.layers.clip.covered import require_covered
 from methods.layers.clip.words import resolve_prompts
@@ -28,11 +28,17 @@ class ClipEs(Method):
     def stages(self, config: ClipEsConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
         texts = resolve_prompts(f"method.{self.name}", config.text, view)
         require_covered(f"method.{self.name}.clip", config.clip, texts)
-        affinity = config.affinity if config.refine else None
+        settings = part(
+            ClipEsStageConfig,
+            config,
+            texts=texts,
+            affinity=config.affinity if config.refine else None,
+            inference=shared.inference or config.inference,
+        )
         cam = Stage(
             "cam",
             "methods.clip_es.stages:cam",
-            ClipEsStageConfig(config.clip, texts, affinity, shared.inference or config.inference),
+            settings,
             Kind.CAM,
             pretrained=(config.clip.weights,),
             seeded=False,

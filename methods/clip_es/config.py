@@ -50,6 +50,7 @@ NANO_PROMPTS = PromptConfig(
 class ClipEsConfig(MethodConfig):
     """CLIP-ES (Lin et al., CVPR 2023): nothing is trained before the segmentation network.
 
+    select_prompt: take the prompt of text.prompts that is least sharp on the training images, in place of their mean
     refine: whether attention spreads the maps (CAA); false: Grad-CAM as it is
     background_threshold: constant background score of the maps, in [0, 1]. The code's background is what is left of 1,
                           which .5 equals where it decides
@@ -57,6 +58,7 @@ class ClipEsConfig(MethodConfig):
 
     clip: ClipConfig = VIT_B16
     text: PromptConfig = VOC_PROMPTS
+    select_prompt: bool = False
     refine: bool = True
     affinity: AffinityConfig = field(default_factory=AffinityConfig)
     inference: CamInferenceConfig = field(default_factory=lambda: CamInferenceConfig((1.0,), False))
@@ -71,6 +73,7 @@ class ClipEsStageConfig:
 
     clip: ClipConfig
     texts: Texts
+    select_prompt: bool
     affinity: AffinityConfig | None
     inference: CamInferenceConfig
 

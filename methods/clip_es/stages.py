@@ -9,6 +9,7 @@ from torch import nn
 
 from methods.base import ForwardPass, Inputs, StageContext
 from methods.clip_es.config import ClipEsStageConfig
+from methods.clip_es.prompts import least_sharp
 from methods.layers.cam_inference import write_multi_scale_cams
 from methods.layers.clip.affinity import mean_attention, spread, transition
 from methods.layers.clip.config import AffinityConfig
@@ -56,7 +57,11 @@ class ClipMaps(nn.Module):
 def cam(context: StageContext, settings: ClipEsStageConfig) -> None:
     """Write the maps of the training images' present classes."""
     clip = load_clip(settings.clip, context.weights_path(settings.clip.weights)).to(context.device)
-    network, directions = ClipMaps(clip, settings.affinity), text_directions(clip, settings.texts)
+    network = ClipMaps(clip, settings.affinity)
+    texts = settings.texts
+    if settings.select_prompt and len(texts.prompts) > 1:
+        texts = least_sharp(context, clip, network.visual, settings)
+    directions = text_directions(clip, texts)
     write_multi_scale_cams(
         context,
         lambda images, present: network(images, directions, present),

@@ -114,9 +114,7 @@ def softmax_grad_cam(
         tokens, texts, scale = tokens.detach().clone(), texts.detach().clone(), scale.detach().clone()
         normal = block.ln_1(tokens).detach().requires_grad_()
         last, attention = _through(block, tokens, normal, True)
-        feature = F.normalize(visual.ln_post(last)[:, 1:].mean(1) @ visual.proj, dim=-1)
-        absent = F.pad(~present, (0, len(texts) - classes))
-        probabilities = (scale * feature @ texts.T).masked_fill(absent, -torch.inf).softmax(1)
+        probabilities = _probabilities(visual, last, texts, scale, present)
         order, counts = present.int().argsort(dim=1, descending=True, stable=True), present.sum(1)
         found = tokens.new_zeros(
             len(tokens), classes + 1, grid[0] * grid[1]
@@ -131,6 +129,16 @@ def softmax_grad_cam(
     return ClassMaps(
         to_unit(found[:, :classes].unflatten(2, grid)), attention.detach()[:, 1:, 1:], probabilities.detach()
     )
+
+
+@torch.no_grad()
+def class_probabilities(
+    visual: Any, images: torch.Tensor, texts: torch.Tensor, scale: torch.Tensor, present: torch.Tensor
+) -> torch.Tensor:
+    """What `softmax_grad_cam` is of, (B, C + W), without maps; images as for `encode_patches`."""
+    tokens, block = encode_patches(visual, images, 1).tokens, visual.transformer.resblocks[-1]
+    last, _ = _through(block, tokens, block.ln_1(tokens), False)
+    return _probabilities(visual, last, texts, scale, present)
 
 
 def to_unit(maps: torch.Tensor) -> torch.Tensor:
@@ -155,6 +163,15 @@ def _through(
     attended, weights = parts.attn(normal, normal, normal, need_weights=watched)
     tokens = tokens + parts.ls_1(attended)
     return tokens + parts.ls_2(parts.mlp(parts.ln_2(tokens))), weights
+
+
+def _probabilities(
+    visual: Any, last: torch.Tensor, texts: torch.Tensor, scale: torch.Tensor, present: torch.Tensor
+) -> torch.Tensor:
+    """Softmax over the present classes and the other texts, by the mean of the last block's patches."""
+    feature = F.normalize(visual.ln_post(last)[:, 1:].mean(1) @ visual.proj, dim=-1)
+    absent = F.pad(~present, (0, len(texts) - present.shape[1]))
+    return (scale * feature @ texts.T).masked_fill(absent, -torch.inf).softmax(1)
 
 
 def _positions(visual: Any, grid: tuple[int, int]) -> torch.Tensor:

@@ -19,17 +19,19 @@ from datasets.voc.reader import CLASSES
 from methods.artifacts import label_map_path
 from methods.base import MethodConfig, NotRunnable, Shared, Stage
 from methods.clip_es import METHOD
+from methods.clip_es import prompts as prompts_module
 from methods.clip_es.config import NANO_PROMPTS, VOC_PROMPTS
+from methods.clip_es.prompts import spread_and_mean
 from methods.clip_es.stages import profile_cam
 from methods.layers.clip.nano import vocabulary
-from methods.layers.clip.words import resolve_prompts
+from methods.layers.clip.words import Texts, resolve_prompts
 from methods.layers.config import CrfConfig
 from methods.refiners.cam_maps import background_score, class_ids
 from methods.refiners.config import RefinerConfig
 from methods.refiners.crf import most_likely
 from methods.segmenters.stages import segmentation_losses
 from tests.conftest import golden
-from tests.helpers.refining import check_label_maps, run_refiner
+from tests.helpers.refining import check_label_maps, context, pictures, run_refiner
 
 VOC = TrainingView("voc2012", CLASSES, {"train": (), "val": ()})
 SHAPES = TrainingView("shapes", ("boat", "house", "train"), {"train": (), "val": ()}, generated=True)
@@ -101,6 +103,42 @@ def test_the_miniature_is_asked_about_what_it_knows_alone() -> None:
     unknown = TrainingView("folder", ("scratch",), {"train": (), "val": ()})
     with pytest.raises(NotRunnable, match=r"does not know 1 of 24 words \(scratch\)"):
         _stages("nano", unknown)
+
+
+def test_sharpness_is_the_ratio_of_variance_and_mean() -> None:
+    """Of (.6, .2) and (.5, .3, .1): variances .04 and .08 / 3, means .4 and .3."""
+    scores = torch.tensor([[0.6, 0.9, 0.2], [0.5, 0.3, 0.1]])
+    present = torch.tensor([[True, False, True], [True, True, True]])
+    expected = torch.tensor([0.04 + 0.08 / 3, 0.7], dtype=torch.float64)
+    assert_close(spread_and_mean(scores, present), expected, rtol=1e-6, atol=0)
+
+
+def test_the_least_sharp_prompt_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of pictures with several classes alone, and by the sums over all of them."""
+    prompts = ("sharp {}.", "even {}.")
+    names = ("a", "b", "c")
+    settings = _stages("paper", VOC, select_prompt=True)["cam"].settings
+    settings = replace(settings, texts=Texts(names, (), ("sky",), prompts))
+    seen: list[int] = []
+
+    def probabilities(visual: Any, images: torch.Tensor, texts: torch.Tensor, *rest: Any) -> torch.Tensor:
+        seen.append(len(images))
+        near = texts[0, 0]  # the prompt's number
+        return torch.tensor([0.5 - 0.1 * near, 0.2, 0.1, 0.2]).expand(len(images), -1)
+
+    monkeypatch.setattr(prompts_module, "class_probabilities", probabilities)
+    monkeypatch.setattr(
+        prompts_module,
+        "text_directions",
+        lambda clip, texts: torch.full((4, 2), float(prompts.index(texts.prompts[0]))),
+    )
+    monkeypatch.setattr(prompts_module, "whole_patches", lambda visual, images: images)
+    clip: Any = SimpleNamespace(model=SimpleNamespace(logit_scale=torch.zeros(())))
+    view = pictures(tmp_path)
+    chosen = prompts_module.least_sharp(context(view, {}, tmp_path / "out"), clip, None, settings)
+    assert chosen == replace(settings.texts, prompts=("even {}.",))
+    several = sum(len(sample.labels) > 1 for sample in view.samples("train"))
+    assert sum(seen) == several * len(prompts) > 0
 
 
 def test_grad_cam_alone_watches_no_affinity() -> None:
