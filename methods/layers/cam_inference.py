@@ -18,12 +18,13 @@ from methods.layers.config import CamInferenceConfig
 @torch.inference_mode()
 def write_multi_scale_cams(
     context: StageContext,
-    forward: Callable[[torch.Tensor], torch.Tensor],
+    forward: Callable[..., torch.Tensor],
     normalisation: Normalisation,
     settings: CamInferenceConfig,
     folders: Sequence[str] = ("",),
     normalised: Callable[[torch.Tensor], torch.Tensor] = normalise,
     also: Callable[[ImageBatch], None] = lambda batch: None,
+    by_class: bool = False,
 ) -> None:
     """Write the CAMs of the training images' present classes, each map divided by its maximum.
 
@@ -32,6 +33,7 @@ def write_multi_scale_cams(
     folders: folders of the output that are written, "" being the output itself
     normalised: summed maps (..., h, w) -> maps in [0, 1]
     also: called with every batch of images
+    by_class: `forward` is given (images, present) instead, present: (B, C) bool, the classes of each image
     """
     for folder in folders:
         (context.output / folder).mkdir(exist_ok=True)
@@ -39,11 +41,17 @@ def write_multi_scale_cams(
         labels = {s.id: s.labels for s in samples}
         cams: dict[str, dict[str, Cam]] = {folder: {} for folder in folders}
         for batch in context.images(samples, normalisation, settings.batch_size):
-            maps = normalised(multi_scale_cam(forward, batch.images, settings.scales, settings.flip))
+            present = batch.labels > 0
+
+            def of_batch(images: torch.Tensor, present: torch.Tensor = present) -> torch.Tensor:
+                return forward(images, present.repeat(len(images) // len(present), 1))
+
+            own = of_batch if by_class else forward
+            maps = normalised(multi_scale_cam(own, batch.images, settings.scales, settings.flip))
             also(batch)
-            present = [labels[i] for i in batch.ids]
+            classes = [labels[i] for i in batch.ids]
             for folder, part in zip(folders, maps.chunk(len(folders), dim=1)):
-                for sample_id, kept in zip(batch.ids, only_present(part, present)):
+                for sample_id, kept in zip(batch.ids, only_present(part, classes)):
                     values = kept.cpu().numpy().astype(np.float16)
                     cams[folder][sample_id] = Cam(values, labels[sample_id], batch.size)
         for folder, of_folder in cams.items():

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.functional import avg_pool2d, cross_entropy, grid_sample, interpolate, max_pool2d, normalize
 
 from datasets.pretraining.captions import NOUNS, OBJECTS, STYLES, WORDS
+from methods.layers.clip.config import NANO
 from methods.layers.clip.nano import (
     IMAGE_SIZE,
     build_clip_nano,
@@ -67,9 +68,10 @@ class ClipPretraining(nn.Module):
 
     rows: torch.Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = NANO) -> None:
         super().__init__()
-        self.model = build_clip_nano()
+        self.name = name
+        self.model = build_clip_nano(name)
         self.register_buffer("rows", caption_tokens())
         whole = self.model.token_embedding.weight.detach()
         self.model.token_embedding = nn.Embedding.from_pretrained(whole[self.rows], freeze=False)
@@ -303,5 +305,5 @@ def zero_shot(model: CLIP, view: View) -> tuple[torch.Tensor, torch.Tensor]:
 
 def zero_shot_score(network: ClipPretraining, images: torch.Tensor, nouns: torch.Tensor) -> float:
     """Summed over the pictures, in [0, B]: the share of a picture's nouns that are found, by what is shipped."""
-    hits, named = zero_shot(from_shipped_state(network.shipped()), whole_view(images, nouns))
+    hits, named = zero_shot(from_shipped_state(network.shipped(), network.name), whole_view(images, nouns))
     return float((hits.sum(1) / named.sum(1).clamp_min(1)).sum())

@@ -28,7 +28,7 @@ from methods.layers.networks.vit import build_trunk
 from methods.layers.saliency import nano as saliency
 from methods.layers.sam import nano as sam_nano
 from methods.layers.weights.files import SHIPPED
-from methods.miniatures import clip, sam, vit
+from methods.miniatures import clip, clip_vit, sam, vit
 from methods.miniatures.views import normalised, object_centred, plainer
 
 
@@ -170,6 +170,20 @@ MINIATURES: dict[str, Miniature] = {
         PretrainSettings(images=12288, iterations=4400, batch_size=32, learning_rate=2e-3, size=72),
         clip.ClipPretraining,
         lambda network, settings, *batch: clip.pretraining_loss(network, *batch),
+        lambda network, settings, images, styles, nouns: clip.zero_shot_score(network, images, nouns),
+        lambda network: network.shipped(),
+        captioned_pictures,
+        ("styles", "nouns"),
+        lambda images: images.float() / 255,
+    ),
+    "clip_vit": Miniature(
+        "CLIP with a small vision transformer, taught by clip: for methods that need tokens of patches",
+        "zero-shot accuracy",
+        PretrainSettings(
+            images=6144, iterations=1800, batch_size=32, learning_rate=3e-3, weight_decay=0.05, size=72
+        ),
+        clip_vit.TaughtClip,
+        lambda network, settings, *batch: clip_vit.pretraining_loss(network, *batch),
         lambda network, settings, images, styles, nouns: clip.zero_shot_score(network, images, nouns),
         lambda network: network.shipped(),
         captioned_pictures,

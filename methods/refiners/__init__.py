@@ -12,7 +12,13 @@ from methods.declared import deviations_of_parts
 from methods.layers.config import BackboneConfig, CrfConfig, TrainConfig
 from methods.layers.presets import COCO, COCO_IMAGES, NANO_BACKBONE, NANO_RECIPE, NANO_TRAIN, SMALL_BACKBONE
 from methods.layers.weights.released import released_stage
-from methods.refiners.config import REFINERS, ParStageConfig, PseudoLabelConfig, RefinerConfig
+from methods.refiners.config import (
+    REFINERS,
+    ConfidentLabelConfig,
+    ParStageConfig,
+    PseudoLabelConfig,
+    RefinerConfig,
+)
 from methods.refiners.gc.config import GcStageConfig
 from methods.refiners.irn.config import IrnConfig
 from methods.refiners.psa.config import PsaConfig
@@ -121,7 +127,9 @@ def mctformer_psa(psa: PsaConfig, irn: IrnConfig = IRN["paper"]) -> RefinerConfi
 
 
 def refiner_stages(config: RefinerConfig, cam: Stage) -> list[Stage]:
-    """Stages that turn the CAMs of stage `cam` into pseudo-labels of the training images, which the last yields.
+    """Stages that turn the CAMs of stage `cam` into pseudo-labels of the training images.
+
+    The last yields the labels that a segmentation network learns from: these, or those of them that are sure.
 
     Raises MethodError where there is no threshold.
     """
@@ -143,8 +151,10 @@ def refiner_stages(config: RefinerConfig, cam: Stage) -> list[Stage]:
     settings = PseudoLabelConfig(threshold or 0.0)
     if config.name == "crf":
         power = config.crf_background_power
-        settings = PseudoLabelConfig((threshold or 0.0) if power is None else 0.0, config.crf, power)
-    return [_pseudo_label_stage(config.name, settings, cam)]
+        constant = (threshold or 0.0) if power is None else 0.0
+        settings = PseudoLabelConfig(constant, config.crf, power, config.crf_confidence)
+    labels = _pseudo_label_stage(config.name, settings, cam)
+    return [labels, _confident_stage(labels)] if settings.confidence > 0 else [labels]
 
 
 def uncorrected_stage(cam: Stage, threshold: float) -> Stage:
@@ -152,6 +162,18 @@ def uncorrected_stage(cam: Stage, threshold: float) -> Stage:
     name = "pseudo_label_uncorrected"
     plain = _pseudo_label_stage("none", PseudoLabelConfig(threshold), cam)
     return replace(plain, name=name, scored_as=name)
+
+
+def _confident_stage(labels: Stage) -> Stage:
+    return Stage(
+        "confident_label",
+        "methods.refiners.crf:confident_label",
+        ConfidentLabelConfig(),
+        Kind.TRAINING_LABEL,
+        inputs={"labels": labels.name},
+        splits=labels.splits,
+        seeded=False,
+    )
 
 
 def _gc_stages(config: RefinerConfig, threshold: float, cam: Stage) -> list[Stage]:

@@ -60,6 +60,8 @@ class RefinerConfig:
     background_threshold: score of the constant background map, in [0, 1]; None: the CAM's own fixed threshold.
                           Not of "irn", whose walk changes the scale of scores: it has its own
     crf_background_power: of "crf": power of the background score (1 - max CAM)^power; null: the constant one
+    crf_confidence: of "crf": posterior below which a segmentation network does not learn from a label; 0: it learns from
+                    all. The labels that are scored are whole
     crf, psa, irn, par, gc: of the refiner of that name only; `methods.refiners.PSA` and `IRN` have the latter by scale
     """
 
@@ -67,6 +69,7 @@ class RefinerConfig:
     background_threshold: Share | None = None
     crf: CrfConfig = field(default_factory=lambda: CrfConfig(10, 3.0, 3.0, 80.0, 13.0, 10.0))
     crf_background_power: Positive | None = None
+    crf_confidence: Share = 0.0
     psa: PsaConfig = field(default_factory=PsaConfig)
     irn: IrnConfig = field(default_factory=IrnConfig)
     par: ParConfig = field(default_factory=ParConfig)
@@ -77,9 +80,15 @@ class RefinerConfig:
 class PseudoLabelConfig:
     """What the pseudo-labels of "none" and "crf" depend on; crf: None without one.
 
-    background_power: of "crf", in place of the constant score; see `RefinerConfig`
+    background_power, confidence: of "crf", the former in place of the constant score; see `RefinerConfig`
     """
 
     background_threshold: float
     crf: CrfConfig | None = None
     background_power: float | None = None
+    confidence: float = 0.0
+
+
+@dataclass(frozen=True)
+class ConfidentLabelConfig:
+    """What the labels that a CRF is sure of depend on, besides its artifact, which has them."""

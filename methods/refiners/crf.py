@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+
+import numpy as np
 import torch
 
+from datasets.base import IGNORE
 from datasets.files.images import write_labels
 from methods.artifacts import CamReader, label_map_path
 from methods.base import StageContext
 from methods.layers.crf import CrfPool
 from methods.refiners.cam_maps import background_score, class_ids, crf_picture, resized_maps
-from methods.refiners.config import PseudoLabelConfig
+from methods.refiners.config import ConfidentLabelConfig, PseudoLabelConfig
+
+CONFIDENT = "confident"
+"""In the artifact, with `PseudoLabelConfig.confidence`: the labels again, 255 where the CRF is not sure."""
 
 
 def pseudo_label(context: StageContext, settings: PseudoLabelConfig) -> None:
@@ -36,7 +43,25 @@ def pseudo_label(context: StageContext, settings: PseudoLabelConfig) -> None:
 
             for sample, posterior in zip(samples, pool.map(jobs())):
                 values = class_ids(cams[sample.id].classes)
-                write_labels(
-                    label_map_path(context.output, sample.id), values[torch.from_numpy(posterior).argmax(0)]
-                )
+                write_labels(label_map_path(context.output, sample.id), most_likely(posterior, values))
+                if settings.confidence > 0:
+                    path = label_map_path(context.output / CONFIDENT, sample.id)
+                    write_labels(path, most_likely(posterior, values, settings.confidence))
                 context.advance(1)
+
+
+def most_likely(posterior: np.ndarray, values: torch.Tensor, confidence: float = 0.0) -> torch.Tensor:
+    """Labels (H, W) uint8 of a posterior (L, H, W) over `values` (L,), 255 where its maximum is below `confidence`."""
+    highest, winner = torch.from_numpy(posterior).max(0)
+    return torch.where(highest < confidence, IGNORE, values[winner]).to(torch.uint8)
+
+
+def confident_label(context: StageContext, settings: ConfidentLabelConfig) -> None:
+    """What a segmentation network learns from: the labels that the CRF is sure of."""
+    source = context.inputs["labels"].path / CONFIDENT
+    for _, samples in context.shards(context.view.samples("train")):
+        for sample in samples:
+            path = label_map_path(context.output, sample.id)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(label_map_path(source, sample.id), path)
+            context.advance(1)

@@ -34,7 +34,7 @@ def context(view: TrainingView, inputs: Mapping[str, Artifact], output: Path) ->
 
 def run_refiner(refiner: RefinerConfig, folder: Path) -> dict[str, Path]:
     """Output folders of the refiner's stages by name, on pictures and CAMs that are written to `folder`."""
-    view = _pictures(folder)
+    view = pictures(folder)
     done = {"cam": Artifact(folder / "cam", "", Kind.CAM)}
     for stage in refiner_stages(refiner, CAM):
         inputs = {role: done[name] for role, name in stage.inputs.items()}
@@ -52,7 +52,7 @@ def check_label_maps(folder: Path, others: frozenset[int] | set[int] = frozenset
         assert set(labels.unique().tolist()) <= {0, *(c + 1 for c in classes)} | others
 
 
-def _pictures(folder: Path) -> TrainingView:
+def pictures(folder: Path) -> TrainingView:
     samples = []
     for i, ((height, width), labels) in enumerate(zip(SIZES, LABELS)):
         path = folder / "images" / f"{i}.png"

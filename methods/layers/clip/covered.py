@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from methods.base import NotRunnable
-from methods.layers.clip.config import NANO, OPEN_CLIP, ClipConfig
+from methods.layers.clip.config import MINIATURES, OPEN_CLIP, ClipConfig
 from methods.layers.clip.words import Texts
 
 
@@ -13,7 +13,7 @@ def require_covered(key: str, config: ClipConfig, texts: Texts) -> None:
     key: of the setting, such as "method.ca_cl.clip"
     Raises NotRunnable that names words it does not know, MethodError for a file of unknown statistics.
     """
-    if config.name != NANO:
+    if config.name not in MINIATURES:
         if not config.weights.startswith(OPEN_CLIP):  # whose statistics open_clip has beside them
             from methods.layers.clip.model import normalisation
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from datasets.recipe import IMAGENET, Normalisation
 from methods.base import MethodError
-from methods.layers.clip.config import NANO, OPEN_CLIP, ClipConfig
+from methods.layers.clip.config import MINIATURES, OPEN_CLIP, ClipConfig
 from methods.layers.weights.files import NONE, load_into, load_state, tokenizers
 
 _NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
@@ -75,8 +75,8 @@ def load_clip(config: ClipConfig, path: Path | None = None) -> ClipModel:
 
     Raises MethodError for an unknown model, weights that do not fit it, or unknown statistics of their images.
     """
-    if config.name == NANO:
-        model, tokenizer = _nano(path)
+    if config.name in MINIATURES:
+        model, tokenizer = _nano(config.name, path)
     else:
         model, tokenizer = _open_clip(config.name, path)
     return ClipModel(model, tokenizer, normalisation(config))
@@ -92,7 +92,7 @@ def normalisation(config: ClipConfig) -> Normalisation:
     stated = {"imagenet": IMAGENET, "openai": openai, "inception": inception}
     if config.normalise in stated:
         return stated[config.normalise]
-    if config.name == NANO or config.weights == NONE:  # trained with OpenAI's, or on no images at all
+    if config.name in MINIATURES or config.weights == NONE:  # trained with OpenAI's, or on no images at all
         return openai
     model, _, tag = config.weights.removeprefix(OPEN_CLIP).partition(".")
     if config.weights.startswith(OPEN_CLIP) and (known := get_pretrained_cfg(model, tag)):
@@ -108,10 +108,10 @@ def normalisation(config: ClipConfig) -> Normalisation:
     return found.pop()
 
 
-def _nano(path: Path | None) -> tuple[nn.Module, Any]:
+def _nano(name: str, path: Path | None) -> tuple[nn.Module, Any]:
     from methods.layers.clip.nano import build_clip_nano, clip_nano_tokenizer, restore_clip_nano
 
-    return build_clip_nano() if path is None else restore_clip_nano(path), clip_nano_tokenizer()
+    return build_clip_nano(name) if path is None else restore_clip_nano(path, name), clip_nano_tokenizer()
 
 
 def _open_clip(name: str, path: Path | None) -> tuple[nn.Module, Any]:

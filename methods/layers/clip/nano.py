@@ -1,9 +1,11 @@
-"""The miniature CLIP of the nano scale: open_clip's model, tiny, with CLIP's own tokenizer.
+"""The miniature CLIPs of the nano scale: open_clip's model, tiny, with CLIP's own tokenizer.
 
-Its image tower is open_clip's ModifiedResNet (CLIP's RN50, narrow): from scratch, on a few thousand pictures, a
-convolutional network learns within minutes what a vision transformer does not (the shipped `vit_nano` needed a
-teacher). Only the token embeddings that pretraining met are shipped; those of the other 49 000 tokens mean nothing
-to the model and are made again from a seed. Light to import (no torch): planning asks for `vocabulary`.
+The image tower of `clip_nano` is open_clip's ModifiedResNet (CLIP's RN50, narrow): from scratch, on a few thousand
+pictures, a convolutional network learns within minutes what a vision transformer does not. It is the teacher of
+`clip_vit_nano`'s, a vision transformer with the same text tower, for methods that need tokens of patches; a picture's
+embedding is the mean of theirs. Only the token embeddings that pretraining met are shipped; those of the other 49 000
+tokens mean nothing to the models and are made again from a seed. Light to import (no torch): planning asks for
+`vocabulary`.
 """
 
 from __future__ import annotations
@@ -11,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from datasets.pretraining.captions import NOUNS, WORDS
+from methods.layers.clip.config import NANO, NANO_VIT
 
 if TYPE_CHECKING:
     import torch
@@ -23,15 +26,27 @@ EMBED_DIM = 64
 IMAGE_SIZE = 64
 CONTEXT_LENGTH = 16
 """Tokens of a text, the two ends included; the tokenizer cuts longer ones."""
-_VISION = {"layers": (1, 1, 1, 1), "width": 12, "head_width": 64, "image_size": IMAGE_SIZE}
+_VISION: Mapping[str, Mapping[str, Any]] = {
+    NANO: {"layers": (1, 1, 1, 1), "width": 12, "head_width": 64, "image_size": IMAGE_SIZE},
+    NANO_VIT: {
+        "layers": 6,
+        "width": 96,
+        "head_width": 24,
+        "patch_size": 8,
+        "mlp_ratio": 2.0,
+        "image_size": IMAGE_SIZE,
+        "pool_type": "avg",
+    },
+}
 _TEXT = {"context_length": CONTEXT_LENGTH, "width": 64, "heads": 2, "layers": 2}
 _TOKENS, _TOKEN_ROWS = "token_embedding.weight", "token_rows"
 _SEED = 0
 
 
-def build_clip_nano(seed: int = _SEED) -> CLIP:
+def build_clip_nano(name: str = NANO, seed: int = _SEED) -> CLIP:
     """The untrained model in training mode; equal seeds give equal token embeddings.
 
+    name: which of the two
     Pictures (B, 3, 64, 64) in 0..1, normalised by `model.visual.image_mean` and `image_std`, and tokens (B, 16)
     become embeddings (B, 64) by `encode_image` and `encode_text`.
     """
@@ -39,9 +54,13 @@ def build_clip_nano(seed: int = _SEED) -> CLIP:
     from open_clip import CLIP, OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
     from open_clip.model import CLIPTextCfg, CLIPVisionCfg, set_model_preprocess_cfg
 
+    from methods.layers.networks.vit import nano_stem
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = CLIP(EMBED_DIM, CLIPVisionCfg(**_VISION), CLIPTextCfg(**_TEXT))
+        model = CLIP(EMBED_DIM, CLIPVisionCfg(**_VISION[name]), CLIPTextCfg(**_TEXT))
+        if name == NANO_VIT:
+            model.visual.conv1 = nano_stem()
     # From a generator of their own: what open_clip draws before must not change rows that are not shipped.
     own = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -52,14 +71,14 @@ def build_clip_nano(seed: int = _SEED) -> CLIP:
     return model
 
 
-def restore_clip_nano(path: str | Path) -> CLIP:
+def restore_clip_nano(path: str | Path, name: str = NANO) -> CLIP:
     """The pretrained model, frozen and in evaluation mode, from what `shipped_state` wrote.
 
     Raises MethodError where the file is not one of this model.
     """
     from methods.layers.weights.files import load_state
 
-    return from_shipped_state(load_state(Path(path)), source=path)
+    return from_shipped_state(load_state(Path(path)), name, source=path)
 
 
 def shipped_state(model: CLIP, rows: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -71,12 +90,14 @@ def shipped_state(model: CLIP, rows: torch.Tensor) -> dict[str, torch.Tensor]:
     return {**state, _TOKEN_ROWS: rows}
 
 
-def from_shipped_state(state: Mapping[str, torch.Tensor], *, source: str | Path = "memory") -> CLIP:
+def from_shipped_state(
+    state: Mapping[str, torch.Tensor], name: str = NANO, *, source: str | Path = "memory"
+) -> CLIP:
     """The model of `shipped_state`, frozen and in evaluation mode. Raises MethodError if it does not fit."""
     from methods.base import MethodError
     from methods.layers.weights.files import load_into
 
-    model = build_clip_nano()
+    model = build_clip_nano(name)
     state = dict(state)
     rows, kept = state.pop(_TOKEN_ROWS, None), state.get(_TOKENS)
     if rows is None or kept is None or kept.shape != (len(rows), _TEXT["width"]):

@@ -12,7 +12,7 @@ class:
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +21,7 @@ from datasets.files.listing import text_of
 from datasets.files.places import expanded
 from datasets.limits import Count, NotEmpty
 from methods.base import MethodError, NotRunnable
+from methods.layers.clip.config import PromptConfig
 
 SHIPPED = Path(__file__).parents[2] / "ca_cl" / "words"
 """Reviewed lists, by the name of their data set."""
@@ -116,6 +117,13 @@ def resolve_texts(key: str, config: TextConfig, view: TrainingView, background: 
         common,
         prompts,
     )
+
+
+def resolve_prompts(key: str, config: PromptConfig, view: TrainingView) -> Texts:
+    """Texts of a method that compares all classes with one list of background words; errors as of `resolve_texts`."""
+    texts = resolve_texts(key, TextConfig(prompts=config.prompts, names=config.names), view, ())
+    taken = {*texts.names, *view.classes}
+    return replace(texts, common=tuple(word for word in config.background if word not in taken))
 
 
 def _prompts(config: TextConfig) -> tuple[str, ...]:
