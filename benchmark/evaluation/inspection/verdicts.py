@@ -40,10 +40,12 @@ class Rates(NamedTuple):
 
 def rates(scores: Floats, defective: Bools) -> Rates | None:
     """Of all thresholds that tell the images apart; None where there are no good or no defective ones. Both (N,)."""
-    if not 0 < np.count_nonzero(defective) < len(scores):
+    total = np.count_nonzero(defective)
+    if not 0 < total < len(scores):
         return None
     overkill, found, thresholds = roc_curve(defective, scores, drop_intermediate=False)
-    return Rates(thresholds, overkill, 1 - found)
+    # in whole images: 1 - .95 is more than .05
+    return Rates(thresholds, overkill, (total - np.rint(found * total)) / total)
 
 
 def escapes_at(overkill: float, of: Rates) -> tuple[float, float]:

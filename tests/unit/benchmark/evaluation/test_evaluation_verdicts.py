@@ -161,6 +161,15 @@ def test_rates_are_the_best_that_any_threshold_gives(
     )
 
 
+def test_one_of_twenty_is_five_percent() -> None:
+    scores, defective = np.arange(40.0), np.arange(40) >= 20
+    scores[[20, 19]] = [-1, 30.5]  # one bad image below all good ones, one good one among the bad
+    curve = rates(scores, defective)
+    assert curve is not None
+    assert escapes_at(0.05, curve) == (0.05, 21)
+    assert overkill_at(0.05, curve) == (0.05, 21)
+
+
 def test_rates_of_verdicts() -> None:
     defective = np.array([True, True, True, True, False, False])
     rejected = np.array([True, True, True, False, True, False])
