@@ -57,6 +57,8 @@ OWN = "own"
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 """Of trainings, as Lightning Fabric names them; inference is in float32."""
+INSPECTION = ("auto", "always", "never")
+"""When verdicts on images and single defects are scored."""
 SMOKE = ("dataset.subset=16", "runtime.max_iterations=10")
 """Settings of a trial that only shows whether a method runs: 16 images in each split, 10 steps in each training."""
 NO_LOGGER = "none"
@@ -90,12 +92,15 @@ class EvaluationConfig:
     sweep_max: highest background threshold of the sweep. panels: example images in the report, at most 8.
     boundary_tolerance: how far apart two boundaries may be and still match, as a fraction of the image's diagonal
     (BSDS500's).
+    inspection: whether verdicts on images and single defects are scored: auto, where the data have good parts or are
+    of a single class; always; never
     """
 
     held_out: Inside = 0.2
     sweep_max: Inside = 0.59
     boundary_tolerance: Inside = 0.0075
     panels: Annotated[int, Within(0, 8)] = 6
+    inspection: Annotated[str, OneOf(INSPECTION)] = INSPECTION[0]
 
 
 @dataclass

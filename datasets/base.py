@@ -143,6 +143,11 @@ class Dataset(ABC):
     classes: tuple[str, ...]
     contexts: tuple[ContextClass, ...] = ()
 
+    @property
+    def has_good_parts(self) -> bool:
+        """Whether its images show parts, some of them good, so that verdicts on them and single defects are scored."""
+        return False
+
     @abstractmethod
     def prepare(self) -> None:
         """Make or check what is on disk; cheap when there is nothing to do. Raises DataError."""

@@ -314,7 +314,8 @@ class StageContext(Protocol):
     def report_scores(self, sample_id: str, scores: torch.Tensor) -> None:
         """Probabilities (C + 1, H, W) in [0, 1], background first, behind a PREDICTION's label map that has been written.
 
-        `predict` makes score maps, regions and verdicts of them; a run keeps nothing.
+        `predict` makes score maps, regions and verdicts of them; a run on data with good parts keeps what verdicts and
+        AUPRO need.
         """
 
     def advance(self, images: int) -> None:

@@ -15,6 +15,7 @@ from results.csv_cells import to_csv
 from results.directions import read_directions
 from results.experiments import EXPERIMENTS_FOLDER
 from results.further import further_metrics
+from results.inspection import inspection_metrics
 from results.io import StoredRuns
 from results.reported import reported_frame
 from results.significance import Significance
@@ -36,6 +37,7 @@ def frames(stored: StoredRuns, board: pd.DataFrame, significance: Significance) 
         "leaderboard": board.merge(cost, on=KEYS, how="left"),
         "per_class": per_class_iou(stored.records),
         "further_metrics": further_metrics(stored.records),
+        "inspection": inspection_metrics(stored.records),
         "threshold_curves": threshold_curves(stored.records),
         "standings": significance.standings,
         "pairs": pairs,

@@ -9,11 +9,13 @@ from typing import Any
 
 import pandas as pd
 
+from reports.inspection import EXPLAINED, inspection_tables, with_deviation
 from reports.text import MISSING, entry_key, entry_label, mean_and_deviation, points
 from results.aggregate import KEYS, SCORES, as_rows, stage_title, varying
 from results.complexity import STAGE, complexity_table, read_profiles
 from results.experiments import Experiment
 from results.further import CLASSIFIER, COLUMNS, further_metrics
+from results.inspection import inspection_metrics
 from results.io import StoredRuns
 from results.reported import reported_of
 from results.significance import Significance
@@ -63,6 +65,7 @@ def board_tables(
     profiles = complexity_tables(complexity_table(read_profiles(stored.path)), part)
     found = (
         baseline_table(significance, part),
+        *inspection_text_tables(stored, part),
         further_table(stored, part),
         classifier_table(stored, part),
         *map(_without_repeats, profiles),
@@ -125,6 +128,29 @@ def further_table(stored: StoredRuns, part: pd.DataFrame) -> TextTable | None:
     return TextTable(
         "boundaries-and-sizes", caption, ["Method", "Score", *(COLUMNS[c] for c in columns)], rows, 2
     )
+
+
+def inspection_text_tables(stored: StoredRuns, part: pd.DataFrame) -> list[TextTable]:
+    """Verdicts on images and single defects of one board's entries, where they were scored."""
+    labels, found = _labels(part), []
+    for table in inspection_tables(
+        inspection_metrics(stored.records), [entry_key(row) for row in as_rows(part)]
+    ):
+        typed = table.kind == "confusion"
+        rows = [
+            [labels[key], *([true] if typed else []), *map(with_deviation, cells)]
+            for key, true, cells in table.rows
+        ]
+        found.append(
+            TextTable(
+                f"inspection-{table.kind}-{table.score.name}",
+                f"{table.score.title} ({table.score.split}). {EXPLAINED[table.kind]}",
+                ["Method", *(["Type"] if typed else []), *table.heads],
+                rows,
+                2 if typed else 1,
+            )
+        )
+    return found
 
 
 def classifier_table(stored: StoredRuns, part: pd.DataFrame) -> TextTable | None:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from reports.cost_table import cost_notes, figure, of_board, shown_columns
 from reports.headline import headline
+from reports.inspection import written
 from reports.text import (
     ONE_SEED,
     entry_key,
@@ -39,6 +40,7 @@ from results.aggregate import (
 from results.changes import BOARD, shared_changes
 from results.complexity import complexity_table, read_profiles
 from results.costs import costs
+from results.inspection import GIVEN, inspection_metrics
 from results.io import StoredRuns
 from results.significance import Significance, significance
 
@@ -52,6 +54,10 @@ _HEADINGS = {
     "pseudo_label": "Pseudo-\nlabel",
     "segmentation": "Segmen-\ntation",
 }
+
+_INSPECTED = (
+    "In %, predictions on val; escapes: defective images that pass, overkill: good ones that are rejected"
+)
 
 _COST_HEADINGS = {
     "cam_macs_g": "CAM\nMACs\nG",
@@ -71,6 +77,18 @@ _COST_HEADINGS = {
 }
 
 
+_INSPECTION_HEADINGS = {
+    ("image_auroc", "max"): "Image\nAUROC",
+    ("escapes_at_overkill", f"max|{GIVEN}"): "Escapes\nat 5 %\noverkill",
+    ("overkill_at_escapes", f"max|{GIVEN}"): "Overkill\nat 5 %\nescapes",
+    ("escapes", ""): "Esca-\npes",
+    ("overkill", ""): "Over-\nkill",
+    ("defects_found", ""): "Defects\nfound",
+    ("alarms_per_good_part", ""): "Alarms/\ngood\npart",
+    ("aupro", ""): "AUPRO",
+}
+
+
 def print_leaderboard(stored: StoredRuns, console: Console | None = None, baseline: str = "") -> None:
     """Print the run's leaderboard; reference rows dim, reasons of missing entries below."""
     console = console or Console()
@@ -79,17 +97,23 @@ def print_leaderboard(stored: StoredRuns, console: Console | None = None, baseli
         return
     board = leaderboard(stored.records, stored.runs)
     cost = costs(stored, complexity_table(read_profiles(stored.path)))
-    for part in render(board, significance(stored, board, baseline), console.width, cost):
+    inspected = inspection_metrics(stored.records)
+    for part in render(board, significance(stored, board, baseline), console.width, cost, inspected):
         console.print(part, soft_wrap=False)  # which would cut what is long below the table
 
 
 def render(
-    board: pd.DataFrame, found: Significance, width: int, cost: pd.DataFrame | None = None
+    board: pd.DataFrame,
+    found: Significance,
+    width: int,
+    cost: pd.DataFrame | None = None,
+    inspected: pd.DataFrame | None = None,
 ) -> Iterator[RenderableType]:
-    """Rich renderables of a leaderboard: for each leaderboard a table and the reasons below it, and
-    a table of costs where there are any.
+    """Rich renderables of a leaderboard: for each leaderboard a table and the reasons below it, and tables of verdicts
+    and of costs where there are any.
 
-    bold is the first group, as in the LaTeX tables; cost: `results.costs.costs`
+    bold is the first group, as in the LaTeX tables; cost: `results.costs.costs`; inspected:
+    `results.inspection.inspection_metrics`
     """
     total = found.standings[found.standings["class_name"] == ""]
     groups = {(entry_key(row), row["score"]): int(row["group"]) for row in as_rows(total)}
@@ -115,6 +139,9 @@ def render(
         for note in footnotes(part):
             yield Padding(Text(note, style="dim"), (0, 0, 0, 2))
         yield Text("")
+        if inspected is not None and (table := _inspection_table(inspected, part)) is not None:
+            yield table
+            yield Padding(Text(_INSPECTED, style="dim"), (0, 0, 1, 2))
         if cost is not None and (table := _cost_table(cost, part, width)) is not None:
             yield table
             for note in cost_notes(cost, part):
@@ -148,6 +175,29 @@ def _table(part: pd.DataFrame, groups: Mapping[tuple[tuple[str, ...], str], int]
             cells.append(points(row["segmentation_gap"]))
         cells += [score_text(row[f"{CONFUSION}{pair}_mean"], CONFUSION) for pair in pairs]
         table.add_row(*[_plain(cell) for cell in cells], style=_row_style(row))
+    return table
+
+
+def _inspection_table(inspected: pd.DataFrame, part: pd.DataFrame) -> Table | None:
+    """Of predictions on val; None where none was inspected."""
+    values = {
+        (entry_key(row), row["metric"], row["class_name"]): row
+        for row in as_rows(inspected[inspected["score"] == SCORES[-1].name])
+    }
+    columns = [c for c in _INSPECTION_HEADINGS if any(key[1:] == c for key in values)]
+    rows = [row for row in as_rows(part) if any((entry_key(row), *c) in values for c in columns)]
+    if not rows:
+        return None
+    extra = varying(part)
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", show_edge=False
+    )
+    table.add_column("Good or not", min_width=8, overflow="fold")
+    for column in columns:
+        table.add_column(Text(_INSPECTION_HEADINGS[column]), justify="right", no_wrap=True)
+    for row in rows:
+        cells = (written(values.get((entry_key(row), *column))) for column in columns)
+        table.add_row(Text(entry_label(row, extra)), *map(Text, cells))
     return table
 
 

@@ -30,9 +30,18 @@ CLASSIFIER_METRICS = ("mean_average_precision", "average_precision")
 def further_metrics(records: pd.DataFrame) -> pd.DataFrame:
     """`KEYS`, `score` (a name of `SCORES`, or `CLASSIFIER`), `metric`, `class_name`, mean, std, n, and the images
     of a subset or split (the most of any seed). CAMs at their fixed threshold."""
-    names = {(score.stage, score.variant, score.split): score.name for score in SCORES}
+    place = places(records)
     metrics = {metric for metric, _ in COLUMNS}
-    place = pd.Series(
+    wanted = records["metric"].isin(metrics) | (
+        (place == CLASSIFIER) & records["metric"].isin(CLASSIFIER_METRICS)
+    )
+    return with_images(records.assign(score=place)[wanted & (place != "")])
+
+
+def places(records: pd.DataFrame) -> pd.Series[str]:
+    """`score` of each record: a name of `SCORES`, `CLASSIFIER`, or "" for neither."""
+    names = {(score.stage, score.variant, score.split): score.name for score in SCORES}
+    return pd.Series(
         [
             CLASSIFIER if stage == CLASSIFIER else names.get((stage, variant, split), "")
             for stage, variant, split in zip(records["stage"], records["variant"], records["split"])
@@ -40,10 +49,10 @@ def further_metrics(records: pd.DataFrame) -> pd.DataFrame:
         index=records.index,
         dtype="str",
     )
-    wanted = records["metric"].isin(metrics) | (
-        (place == CLASSIFIER) & records["metric"].isin(CLASSIFIER_METRICS)
-    )
-    chosen = records.assign(score=place)[wanted & (place != "")]
+
+
+def with_images(chosen: pd.DataFrame) -> pd.DataFrame:
+    """Records with a `score`, summarised over seeds, with the most images of any seed."""
     groups = [*KEYS, "score", "metric", "class_name"]
     images = chosen.groupby(groups, sort=False)["images"].max().reset_index()
     table: pd.DataFrame = summarise(chosen, groups).merge(images, on=groups)

@@ -34,14 +34,18 @@ COLUMNS = (
     "metric",       # miou, iou, precision, recall, pixel_accuracy, confusion_ratio, threshold, seconds;
                     # false_alarms: share of pixels predicted as a class that the masks lack, where they lack one;
                     # boundary_recall, boundary_precision, boundary_f1, miou_by_size, miou_by_class_count;
+                    # where data have good parts image_auroc, escapes, overkill, escapes_at_overkill,
+                    # overkill_at_escapes, escapes_calibrated, overkill_calibrated, verdicts, defects_found,
+                    # defects_found_by_size, alarms_per_good_part, aupro, area_error, area_bias (results.inspection);
                     # mean_average_precision, average_precision (of the stage classifier); and
                     # host_memory_mb, device_memory_mb: peaks of a stage, 10^6 bytes; of a profile, see complexity;
                     # of trainings step_seconds, and wait_share: part of their time that waits for data
     "class_name",   # "" for metrics over all classes; "boat|water" for confusion_ratio; the subset of images or
-                    # regions for miou_by_size (small, medium, large) and miou_by_class_count (0, 1, 2, 3+)
+                    # regions for miou_by_size (small, medium, large) and miou_by_class_count (0, 1, 2, 3+);
+                    # the score of an image, and a given rate ("max|0.05"); "true|said" for verdicts
     "value",        # float; fractions in [0, 1], seconds, ...
     "threshold",    # background threshold in force (NaN where there is none)
-    "images",       # number of images scored
+    "images",       # number of images scored; of shares of defects, the number of these; of aupro, of regions
     "key",          # key of the scored artifact
 )  # fmt: skip
 

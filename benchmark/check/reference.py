@@ -189,7 +189,8 @@ def load(path: Path) -> Reference | None:
 def shared_settings(config: RunConfig) -> dict[str, Any]:
     """Settings that all methods share and that decide numbers, as plain data."""
     dataset = {name: value for name, value in plain(config.dataset).items() if not name.endswith("root")}
-    evaluation = {name: value for name, value in plain(config.evaluation).items() if name != "panels"}
+    no_number = ("panels", "inspection")  # what is shown, and whether more is scored
+    evaluation = {name: value for name, value in plain(config.evaluation).items() if name not in no_number}
     return {
         "dataset": dataset,
         "scale": config.scale.name,

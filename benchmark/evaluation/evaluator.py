@@ -24,19 +24,22 @@ from benchmark.evaluation.curves import (
     matrices_at_thresholds,
     threshold_grid,
 )
+from benchmark.evaluation.flatness import flat_maps, flatness
 from benchmark.evaluation.ground_truth import GroundTruth, read_label_map
+from benchmark.evaluation.inspection.foreground import LEVELS, map_path
+from benchmark.evaluation.inspection.tally import PartCounts, PartTally, part_counts
 from benchmark.evaluation.parallel import map_in_order
 from benchmark.evaluation.scores import MetricRow, absent_classes, false_alarms, mean_iou, metric_rows
 from benchmark.evaluation.tallies import Tally
 from datasets.base import DataError, Dataset
+from datasets.files.images import read_labels
 from methods.artifacts import Cam, CamReader, label_map_path
 
 NO_MASKS = "no masks, nothing is scored"
+ONLY_VERDICTS = "no masks, verdicts on images alone are scored"
 
-FLAT = 0.05
-"""Range of values below which a map is called constant: it locates nothing."""
-NOTED = 0.1
-"""Share of the maps from which on empty or constant ones are noted; some images have a class that is not found."""
+CAM_LEVELS = 4096
+"""Levels that CAMs are rounded to for AUPRO."""
 
 Progress = Callable[[int], object]
 """Called with the number of images finished since the last call."""
@@ -46,7 +49,8 @@ Progress = Callable[[int], object]
 class Scores:
     """Result of one evaluation.
 
-    notes:  one line each: `NO_MASKS`, images or classes left out, predicted 255, masks that chose a threshold
+    notes:  one line each: `NO_MASKS` or `ONLY_VERDICTS`, images or classes left out, predicted 255, masks that chose a
+            threshold
     images: number of images scored
     counts: file of per-image counts (`benchmark.evaluation.counts`), None if nothing was scored
     """
@@ -65,6 +69,8 @@ def score_label_maps(
     stage: str,
     counts_path: Path,
     boundary_tolerance: float = TOLERANCE,
+    inspect: bool = False,
+    judge: bool = False,
     ids: Sequence[str] | None = None,
     workers: int | None = None,
     progress: Progress = lambda images: None,
@@ -74,30 +80,48 @@ def score_label_maps(
     stage: "pseudo_label" or "segmentation"; ids: a part of the split (default: all that have masks)
     counts_path: Parquet file to write; workers: threads (default: one per core)
     boundary_tolerance: as a fraction of the diagonal, see `benchmark.evaluation.boundary`
+    inspect: also score defects one by one; judge: and verdicts on images, also on those without a mask. The maps have
+    to be made without the images' labels then
     Raises DataError on a missing map, on ids out of range and on sizes that differ.
     """
     truth = GroundTruth(dataset)
     scored, notes = scored_ids(truth, split, ids)
-    if not scored:
-        return Scores([], notes)
+    judged: list[MetricRow] = []
+    if judge:
+        from benchmark.evaluation.inspection.images import verdict_rows  # loads scikit-learn
 
-    def count(sample_id: str) -> tuple[str, np.ndarray, np.ndarray]:
+        every, masked = dataset.ids(split) if ids is None else ids, set(scored)
+        # files made elsewhere may be of the images with a mask alone
+        named = [i for i in every if i in masked or label_map_path(artifact_dir, i).exists()]
+        of_named = partial(MetricRow, stage, "", split, images=len(named))
+        judged += verdict_rows(artifact_dir, dataset, named, of_named, workers)
+    if not scored:
+        return Scores(judged, [ONLY_VERDICTS], len(named)) if judged else Scores([], notes)
+
+    def count(sample_id: str) -> tuple[str, np.ndarray, np.ndarray, PartCounts | None]:
         mask = truth.read(sample_id)
         path = label_map_path(artifact_dir, sample_id)
         prediction = read_label_map(path, "label map", len(dataset.classes))
         truth.require_size(sample_id, mask, prediction.shape, f"label map {path}")
         pairs = pair_counts(mask[None], prediction[None], truth.gt_classes, truth.pred_classes)[0]
         plain = truth.without_context(mask)
-        return sample_id, pairs, boundary_counts(plain[None], prediction[None], boundary_tolerance)[0]
+        part = None
+        if inspect:
+            good = judge and not dataset.sample(sample_id).labels
+            levels = _levels(artifact_dir, truth, sample_id, mask)
+            part = part_counts(plain, prediction, len(dataset.classes), good, levels, LEVELS)
+        return sample_id, pairs, boundary_counts(plain[None], prediction[None], boundary_tolerance)[0], part
 
     total = np.zeros((truth.gt_classes, truth.pred_classes + 1), np.int64)
     found = np.zeros(truth.pred_classes, np.int64)
-    tally = Tally(len(dataset.classes))
+    tally, parts = Tally(len(dataset.classes)), PartTally(dataset.classes)
     # column -> stored id; the last column counts predicted 255
     stored = np.append(np.arange(truth.pred_classes), 255)
     with CountsWriter(counts_path, CountsHeader(truth.naming)) as writer:
-        for sample_id, counts, boundary in map_in_order(count, scored, workers):
+        for sample_id, counts, boundary, part in map_in_order(count, scored, workers):
             total += counts
+            if part is not None:
+                parts.add(part)
             tally.add(fold_ignored(counts), boundary)
             if truth.has_context(sample_id):
                 found += fold_ignored(counts).diagonal()
@@ -106,7 +130,7 @@ def score_label_maps(
             progress(1)
     matrix, ignored = fold_ignored(total), int(total[:, -1].sum())
     row = partial(MetricRow, stage, "", split, images=len(scored))
-    rows = [*metric_rows(matrix, truth.naming, row, found), *tally.rows(row)]
+    rows = [*metric_rows(matrix, truth.naming, row, found), *tally.rows(row), *parts.rows(row), *judged]
     rows.append(row("ignored_predictions", float(ignored)))
     notes += _uncovered(truth, scored)
     if ignored:
@@ -127,6 +151,7 @@ def score_cams(
     sweep_max: float = 0.59,
     step: float = 0.01,
     boundary_tolerance: float = TOLERANCE,
+    inspect: bool = False,
     ids: Sequence[str] | None = None,
     workers: int | None = None,
     progress: Progress = lambda images: None,
@@ -134,7 +159,7 @@ def score_cams(
     """Score class activation maps on a split under four rules for the background threshold.
 
     "fixed":  the method's own, on all images (no rows if `fixed_threshold` is None). It alone has the scores of
-              boundaries and subsets: the map at a threshold that is not known yet cannot be looked at in one pass
+              boundaries, subsets and defects: a map at a threshold that is not known yet cannot be looked at in one pass
     "tuned":  the best on a held-out part of the split (`held_out_ids`), scored on the remaining images; this
               uses masks. The part's size is the metric ``held_out_images``
     "oracle": the best on the scored images themselves, which is what most papers print
@@ -158,10 +183,11 @@ def score_cams(
         counts_path,
         fixed_threshold,
         boundary_tolerance,
+        inspect,
         workers,
         progress,
     )
-    notes += _flatness(counted.maps)
+    notes += flatness(counted.maps)
     tuning, remaining = (matrices_at_thresholds(group) for group in counted.histograms)
     everything = tuning + remaining
     found_tuning, found_remaining = (counts_above(group) for group in counted.found)
@@ -181,7 +207,7 @@ def score_cams(
             absences.setdefault(note, []).append(variant)
         row = partial(MetricRow, stage, variant, split, threshold=threshold, images=images)
         rows = [*metric_rows(matrix, truth.naming, row, found[position]), row("threshold", threshold)]
-        return [*rows, *counted.tally.rows(row)] if variant == "fixed" else rows
+        return [*rows, *counted.tally.rows(row), *counted.parts.rows(row)] if variant == "fixed" else rows
 
     rows: list[MetricRow] = []
     absences: dict[str, list[str]] = {}
@@ -214,12 +240,14 @@ class _CamSums(NamedTuple):
     histograms: two (G, P, T + 1), by ground truth, highest class and bin
     found: two (P, T + 1), those on the diagonal, over the images whose context is labelled
     tally: of all images at the fixed threshold; empty where there is none
+    parts: the same of defects, of images with one: on others a CAM has no map, whatever its network sees
     maps: (3,) how many there are, how many of them are empty, how many constant
     """
 
     histograms: tuple[np.ndarray, np.ndarray]
     found: tuple[np.ndarray, np.ndarray]
     tally: Tally
+    parts: PartTally
     maps: np.ndarray
 
 
@@ -232,33 +260,40 @@ def _count_cams(
     counts_path: Path,
     fixed_threshold: float | None,
     boundary_tolerance: float,
+    inspect: bool,
     workers: int | None,
     progress: Progress,
 ) -> _CamSums:
     """One pass over CAMs and masks."""
 
-    def count(item: tuple[str, Cam]) -> tuple[str, CamCounts, np.ndarray | None, np.ndarray]:
+    def count(
+        item: tuple[str, Cam],
+    ) -> tuple[str, CamCounts, np.ndarray | None, PartCounts | None, np.ndarray]:
         sample_id, cam = item
         _require_valid(sample_id, cam, directory, len(truth.dataset.classes))
         mask = truth.read(sample_id)
         truth.require_size(sample_id, mask, cam.size, f"CAM {sample_id} of {directory}")
-        highest, boundary = highest_class(cam), None
+        highest, boundary, part = highest_class(cam), None, None
         if fixed_threshold is not None:
             prediction = label_map(highest, cam.classes, fixed_threshold)
             plain = truth.without_context(mask)
             boundary = boundary_counts(plain[None], prediction[None], boundary_tolerance)[0]
-        return sample_id, cam_counts(cam, mask, bins, highest), boundary, _flat_maps(cam)
+            if inspect and cam.classes:
+                levels = (highest[0] * np.float32(CAM_LEVELS - 1)).astype(np.intp)
+                part = part_counts(plain, prediction, truth.pred_classes - 1, False, levels, CAM_LEVELS)
+        return sample_id, cam_counts(cam, mask, bins, highest), boundary, part, flat_maps(cam)
 
     shape = (truth.gt_classes, truth.pred_classes, len(bins.thresholds) + 1)
     sums = _CamSums(
         (np.zeros(shape, np.int64), np.zeros(shape, np.int64)),
         (np.zeros(shape[1:], np.int64), np.zeros(shape[1:], np.int64)),
         Tally(len(truth.dataset.classes)),
+        PartTally(truth.dataset.classes),
         np.zeros(3, np.int64),
     )
     header = CountsHeader(truth.naming, tuple(float(t) for t in bins.thresholds))
     with CountsWriter(counts_path, header) as writer:
-        for sample_id, counts, boundary, maps in map_in_order(count, _cams_of(directory, ids), workers):
+        for sample_id, counts, boundary, part, maps in map_in_order(count, _cams_of(directory, ids), workers):
             sums.maps[:] += maps
             group = 0 if sample_id in held_out else 1
             sums.histograms[group][counts.gt, counts.pred, counts.bin] += (
@@ -270,33 +305,21 @@ def _count_cams(
             if boundary is not None:
                 fixed_bin = np.searchsorted(bins.thresholds, np.float32(fixed_threshold))
                 sums.tally.add(_matrix_above(counts, int(fixed_bin), shape[:2]), boundary)
+            if part is not None:
+                sums.parts.add(part)
             writer.add(sample_id, *counts)
             progress(1)
     return sums
 
 
-def _flat_maps(cam: Cam) -> np.ndarray:
-    """(3,) numbers of maps: all, those that are 0 everywhere, and others that hardly vary."""
-    if not cam.classes:
-        return np.zeros(3, np.int64)
-    flat = cam.maps.reshape(len(cam.classes), -1).astype(np.float32)
-    empty = flat.max(1) == 0
-    constant = ~empty & (np.ptp(flat, 1) < FLAT)
-    return np.array([len(flat), empty.sum(), constant.sum()])
-
-
-def _flatness(maps: np.ndarray) -> list[str]:
-    """Notes on maps that locate nothing, where they are many."""
-    total, empty, constant = (int(count) for count in maps)
-    found = {
-        "empty (0 everywhere)": empty,
-        f"nearly constant (their values differ by less than {FLAT:g})": constant,
-    }
-    return [
-        f"{count:,} of {total:,} maps are {what}, so they locate nothing"
-        for what, count in found.items()
-        if total and count >= NOTED * total
-    ]
+def _levels(directory: Path, truth: GroundTruth, sample_id: str, mask: np.ndarray) -> np.ndarray | None:
+    """The foreground map that a prediction keeps of an image; None where it keeps none."""
+    path = map_path(directory, sample_id)
+    if not path.exists():
+        return None
+    levels = read_labels(path).numpy()
+    truth.require_size(sample_id, mask, levels.shape, f"foreground map {path}")
+    return levels
 
 
 def _matrix_above(counts: CamCounts, bin_: int, shape: tuple[int, int]) -> np.ndarray:

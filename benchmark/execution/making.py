@@ -265,7 +265,13 @@ class Maker:
         seed = run.seed if stage.seeded else 0
         index = plan.runs.index(run)
         progress = stage_progress(title)
-        context = RunContext(
+        kind: type[RunContext] = RunContext
+        function = function_of(stage.run)
+        if planned.foreground:
+            from benchmark.execution.foreground import ForegroundContext, run_twice
+
+            kind, function = ForegroundContext, partial(run_twice, function)
+        context = kind(
             fabric=self._get_fabric(),
             runtime=plan.config.runtime,
             view=plan.dataset.training_view(),
@@ -281,7 +287,6 @@ class Maker:
             ),
             fit=fit,
         )
-        function = function_of(stage.run)
         data = plan.dataset
         closed = nullcontext() if may_see_masks else masks_closed(data.mask_directories(), data.mask_files())
         seed_everything(seed)
@@ -316,6 +321,7 @@ class Maker:
                     held_out_fraction=config.held_out,
                     sweep_max=config.sweep_max,
                     boundary_tolerance=config.boundary_tolerance,
+                    inspect=planned.inspected,
                     progress=progress.advance,
                 )
             else:
@@ -326,6 +332,8 @@ class Maker:
                     stage=planned.scored_as,
                     counts_path=counts,
                     boundary_tolerance=config.boundary_tolerance,
+                    inspect=planned.inspected,
+                    judge=planned.judged,
                     progress=progress.advance,
                 )
         finally:

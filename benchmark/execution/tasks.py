@@ -71,8 +71,7 @@ def run_tasks(plan: Plan, run: int) -> list[Task]:
         made = artifact_name(planned)
         needs = tuple(name for name in map(artifact_name, planned.inputs.values()) if name in own)
         found.append(Task(made, run, number, needs=needs))
-        scored = planned.score_key is not None
-        if scored and (not planned.needs_masks or plan.dataset.masked(planned.split)):
+        if planned.is_scored(plan.dataset.masked):
             found.append(Task(scores_name(planned), run, number, scoring=True, needs=(made,)))
     return found
 

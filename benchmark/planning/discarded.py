@@ -56,7 +56,7 @@ def _is_done_with(plan: Plan, planned: PlannedStage) -> bool:
     """Whether an artifact was discarded, and its scores are stored where it has any."""
     if plan.store.discarded(*_name(planned)) is None:
         return False
-    if planned.score_key is None or (planned.needs_masks and not plan.dataset.masked(planned.split)):
+    if planned.score_key is None or not planned.is_scored(plan.dataset.masked):
         return True
     return plan.store.find(planned.score_name, planned.score_key) is not None
 

@@ -6,7 +6,7 @@ their content is part of the keys.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from methods.registry import find_method
 
 HARNESS_MODULES = ("benchmark.execution.context",)
 """Harness sources whose change can change a stage's result: its training loop and loaders."""
+FOREGROUND_MODULE = "benchmark.execution.foreground"
 EVALUATOR_MODULE = "benchmark.evaluation.evaluator"
 CLASSIFIER_MODULE = "benchmark.evaluation.classifier"
 REFERENCE_MODULE = "benchmark.evaluation.reference"
@@ -69,6 +70,8 @@ class PlannedStage:
 
     weights: reference -> SHA-256 of the pretrained weights it starts from; `UNFETCHED` where they are still to be
              fetched, and then the key is not the one it will have
+    foreground: whether it keeps foreground maps, see `benchmark.execution.foreground`
+    inspected: whether single defects are scored
     """
 
     stage: Stage
@@ -77,6 +80,14 @@ class PlannedStage:
     split: str
     score_key: str | None = None
     weights: dict[str, str] = field(default_factory=dict)
+    foreground: bool = False
+    inspected: bool = False
+
+    @property
+    def judged(self) -> bool:
+        """Whether verdicts on images are scored. CAMs and pseudo-labels are made with the images' labels, which a
+        verdict would only repeat."""
+        return self.inspected and self.stage.yields == Kind.PREDICTION
 
     @property
     def provisional(self) -> bool:
@@ -87,6 +98,12 @@ class PlannedStage:
     def needs_masks(self) -> bool:
         """Whether its scores are made with masks; those of images' labels are not."""
         return self.score_key is not None and self.stage.yields != Kind.IMAGE_SCORES
+
+    def is_scored(self, masked: Callable[[str], int]) -> bool:
+        """Whether there is anything to score it by. masked: number of masks of a split"""
+        return self.score_key is not None and (
+            not self.needs_masks or self.judged or bool(masked(self.split))
+        )
 
     @property
     def score_name(self) -> str:
@@ -270,11 +287,25 @@ def _plan_stages(job: Job, method: Method, seed: int, view: TrainingView, keys: 
         inputs = {role: planned[name] for role, name in stage.inputs.items()}
         weights = {reference: keys.weights(reference) for reference in stage.pretrained}
         check_weights(stage, job.config.runtime.weights_root)
-        key = keys.stage(stage, inputs, weights, seed, Supervision.MASKS in method.supervision)
+        foreground = (
+            keys.inspected
+            and stage.yields == Kind.PREDICTION
+            and any(up.stage.yields == Kind.WEIGHTS for up in inputs.values())
+        )
+        masks = Supervision.MASKS in method.supervision
+        key = keys.stage(stage, inputs, weights, seed, masks, foreground)
         split = stage.splits[0]
         score_key = keys.score(key, stage, split) if stage.yields in SCORED else None
-        planned[stage.name] = PlannedStage(stage, key, inputs, split, score_key, weights)
+        planned[stage.name] = PlannedStage(
+            stage, key, inputs, split, score_key, weights, foreground, keys.inspected
+        )
     return list(planned.values())
+
+
+def inspected(config: RunConfig, dataset: Dataset) -> bool:
+    """Whether verdicts on images and single defects are scored."""
+    chosen = config.evaluation.inspection
+    return dataset.has_good_parts if chosen == "auto" else chosen == "always"
 
 
 class _Keys:
@@ -283,12 +314,19 @@ class _Keys:
     def __init__(self, config: RunConfig, dataset: Dataset, world_size: int, fetching: bool) -> None:
         self._config, self._dataset, self._world_size = config, dataset, world_size
         self._fetching = fetching
+        self.inspected = inspected(config, dataset)
         self._weights: dict[str, str | MethodError] = {}
         self._harness = [code_version(module) for module in HARNESS_MODULES]
         self._fingerprints: dict[tuple[str, str], str] = {}
 
     def stage(
-        self, stage: Stage, inputs: dict[str, PlannedStage], weights: dict[str, str], seed: int, masks: bool
+        self,
+        stage: Stage,
+        inputs: dict[str, PlannedStage],
+        weights: dict[str, str],
+        seed: int,
+        masks: bool,
+        foreground: bool,
     ) -> str:
         runtime = self._config.runtime
         parts = {
@@ -304,6 +342,7 @@ class _Keys:
             "precision": runtime.precision,
             "deterministic": runtime.deterministic,
             **({"max_iterations": runtime.max_iterations} if runtime.max_iterations else {}),
+            **({"foreground": code_version(FOREGROUND_MODULE)} if foreground else {}),
             "world_size": self._world_size,
         }
         return content_key(parts)
@@ -322,6 +361,7 @@ class _Keys:
             "held_out": evaluation.held_out,
             "sweep_max": evaluation.sweep_max,
             "boundary_tolerance": evaluation.boundary_tolerance,
+            **({"inspected": True} if self.inspected else {}),
             "code": code_version(EVALUATOR_MODULE),
         }
         return content_key(parts)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-OK = "OK"
-"""Verdict of an image without a region."""
+from benchmark.evaluation.inspection.foreground import OK, highest
+
 _TOUCHING = np.ones((3, 3), bool)
 """Pixels of a region touch by sides or corners."""
 
@@ -38,7 +38,8 @@ class Verdict:
     """Of one image.
 
     name:  `OK`, or the class of which most pixels are in regions
-    score: highest probability of any class at any pixel, [0, 1], however it was decided; None as a region's
+    score: highest probability of any class at any pixel, [0, 1], however it was decided; None as a region's. The
+           score `max` of a run's verdicts is the same
     """
 
     name: str
@@ -78,7 +79,7 @@ def verdict(regions: Sequence[Region], scores: NDArray[np.float32] | None) -> Ve
     areas: dict[str, int] = {}
     for region in regions:
         areas[region.name] = areas.get(region.name, 0) + region.area
-    score = None if scores is None else float(scores.max(initial=0))
+    score = None if scores is None else float(highest(scores[None].max(1, initial=0))[0])
     return Verdict(max(areas, key=lambda name: areas[name]) if areas else OK, score)
 
 

@@ -51,7 +51,8 @@ class Costs:
         dataset = self._plan.dataset
         hardware = artifact.manifest.get("provenance", {}).get("hardware", {})
         return {
-            "images": sum(len(dataset.ids(split)) for split in stage.splits),
+            "images": sum(len(dataset.ids(split)) for split in stage.splits)
+            + artifact.manifest.get("further_images", 0),
             "machine": machine(hardware) if hardware else "",
             "threads": hardware.get("threads"),
             "counts": self._counts(stage, inputs),

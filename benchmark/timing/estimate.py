@@ -124,7 +124,7 @@ class Estimates:
                 found.append((planned, planned.key, needs, self.stage(planned)))
             seen.add(planned.key)
             key = planned.score_key
-            if key is None or key in seen or (planned.needs_masks and not masked(planned.split)):
+            if key is None or key in seen or not planned.is_scored(masked):
                 continue
             seen.add(key)
             if self.plan.store.find(planned.score_name, key) is None:

@@ -70,6 +70,10 @@ class BlueFilm(GeneratedDataset):
         self._config = config
         super().__init__(config)
 
+    @property
+    def has_good_parts(self) -> bool:
+        return self._config.good > 0
+
     def drawing_order(self, split: str) -> tuple[str, ...]:
         count = self._defective(split)
         good = round(count * self._config.good)

@@ -134,6 +134,11 @@ class Folder(Dataset):
     def classes(self) -> tuple[str, ...]:  # type: ignore[override]
         return self._listing.classes
 
+    @property
+    def has_good_parts(self) -> bool:
+        """Images without a label; those of a single class are taken for parts too."""
+        return len(self.classes) == 1 or any(not s.labels for s in self._listing.samples.values())
+
     def prepare(self) -> None:
         """Read the labels, find every image, and copy those that cannot be used as they are. Raises DataError."""
         for split, ids in self._splits.items():

@@ -21,6 +21,7 @@ from reports.sections import (
     field,
     further,
     gain,
+    inspection,
     leaderboard,
     methods,
     provenance,
@@ -33,6 +34,7 @@ from reports.view import Board
 
 _OF_A_BOARD = (
     leaderboard,
+    inspection,
     gain,
     cost,
     classes,

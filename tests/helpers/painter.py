@@ -117,3 +117,20 @@ def paint_square(context: Any, settings: PainterConfig) -> None:
             images.write_labels(label_map_path(context.output, sample.id), scores.argmax(0).byte())
             context.report_scores(sample.id, scores)
             context.advance(1)
+
+
+def paint_brightness(context: Any, settings: PainterConfig) -> None:
+    """A probability that is the brightness, of the class that is learned."""
+    import torch
+
+    from datasets.files import images
+    from methods.artifacts import label_map_path
+
+    for _, samples in context.shards((*context.view.samples("val"), *context.view.examples())):
+        for sample in samples:
+            bright = images.read_image(sample.image).float().mean(0) / 255
+            scores = torch.zeros(len(context.view.classes) + 1, *bright.shape)
+            scores[settings.colour], scores[0] = bright, 1 - bright
+            images.write_labels(label_map_path(context.output, sample.id), scores.argmax(0).byte())
+            context.report_scores(sample.id, scores)
+            context.advance(1)

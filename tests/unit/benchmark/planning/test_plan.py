@@ -136,6 +136,8 @@ def test_how_it_is_computed_is_not_in_the_keys(root, override):
         ("runtime.max_iterations=3", TRAINED | {"saliency"} | SCORES),
         ("evaluation.held_out=0.3", MASK_SCORES),
         ("evaluation.boundary_tolerance=0.01", MASK_SCORES),
+        ("evaluation.inspection=always", MASK_SCORES | {"predict"}),
+        ("evaluation.inspection=never", set()),
     ],
 )
 def test_a_setting_changes_what_depends_on_it(root, override, expected):
