@@ -24,6 +24,7 @@ from benchmark.commands.arguments import (
     require_values,
     run_folder,
 )
+from benchmark.commands.export import export
 from benchmark.commands.field import field
 from benchmark.commands.predict import predict
 from benchmark.commands.prefetch import prefetch
@@ -224,6 +225,7 @@ app.command()(bundle)
 app.command()(verify)
 app.command()(site)
 app.command()(predict)
+app.command()(export)
 app.command(hidden=True)(record_times)
 
 
