@@ -26,6 +26,7 @@ from benchmark.commands.arguments import (
 )
 from benchmark.commands.export import export
 from benchmark.commands.field import field
+from benchmark.commands.polygons import polygons
 from benchmark.commands.predict import predict
 from benchmark.commands.prefetch import prefetch
 from benchmark.commands.prune import prune
@@ -226,6 +227,7 @@ app.command()(verify)
 app.command()(site)
 app.command()(predict)
 app.command()(export)
+app.command()(polygons)
 app.command(hidden=True)(record_times)
 
 
