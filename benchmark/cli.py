@@ -24,7 +24,9 @@ from benchmark.commands.arguments import (
     require_values,
     run_folder,
 )
+from benchmark.commands.export import export
 from benchmark.commands.field import field
+from benchmark.commands.polygons import polygons
 from benchmark.commands.predict import predict
 from benchmark.commands.prefetch import prefetch
 from benchmark.commands.prune import prune
@@ -224,6 +226,8 @@ app.command()(bundle)
 app.command()(verify)
 app.command()(site)
 app.command()(predict)
+app.command()(export)
+app.command()(polygons)
 app.command(hidden=True)(record_times)
 
 

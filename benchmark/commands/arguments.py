@@ -32,6 +32,14 @@ DatasetName = Annotated[str | None, typer.Option(help="Data set; by default the 
 Scale = Annotated[str, typer.Option(help=f"One of {', '.join(SCALES)}.")]
 Protocol = Annotated[str, typer.Option(help=f"One of {', '.join(PROTOCOLS)}.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+NetworkRun = Annotated[
+    Path | None, typer.Option("--run", help="Folder of a run, e.g. results/runs/shapes-nano-paper.")
+]
+NetworkMethod = Annotated[str | None, typer.Option(help="With --run: whose network.")]
+NetworkSeed = Annotated[int | None, typer.Option(help="With --run: of which seed.")]
+NetworkWeights = Annotated[
+    Path | None, typer.Option(help="Instead of --run: folder of a trained network, as `run` prints it.")
+]
 
 
 def require_values(arguments: Sequence[str]) -> None:

@@ -8,7 +8,14 @@ from typing import Annotated
 
 import typer
 
-from benchmark.commands.arguments import Device, names_of
+from benchmark.commands.arguments import (
+    Device,
+    NetworkMethod,
+    NetworkRun,
+    NetworkSeed,
+    NetworkWeights,
+    names_of,
+)
 from benchmark.config import choose
 from benchmark.console import console, duration
 from benchmark.failures import ConfigError
@@ -37,14 +44,10 @@ def predict(
         Path | None,
         typer.Option(help="Instead of --images: a folder whose new images are segmented until Ctrl-C."),
     ] = None,
-    run_dir: Annotated[
-        Path | None, typer.Option("--run", help="Folder of a run, e.g. results/runs/shapes-nano-paper.")
-    ] = None,
-    method: Annotated[str | None, typer.Option(help="With --run: whose network.")] = None,
-    seed: Annotated[int | None, typer.Option(help="With --run: of which seed.")] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="Instead of --run: folder of a trained network, as `run` prints it.")
-    ] = None,
+    run_dir: NetworkRun = None,
+    method: NetworkMethod = None,
+    seed: NetworkSeed = None,
+    weights: NetworkWeights = None,
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("predictions"),
     write: Annotated[
         str, typer.Option(help=f"What to write, comma-separated: {', '.join(PARTS)}, or `all`.")
@@ -71,35 +74,29 @@ def predict(
     ] = False,
 ) -> None:
     """Segment unlabelled images with a trained result: verdicts, regions, label maps; or VOC's test set."""
-    from benchmark.prediction.networks import of_run
+    from benchmark.prediction.networks import chosen
 
     sources = [source for source in (images, watch, test) if source is not None]
     if len(sources) != 1:
         raise ConfigError("give one of --images FOLDER, --watch FOLDER and --test VOCDEVKIT")
     if test is None and (partial or competition != COMPETITION):
         raise ConfigError("--competition and --partial are of --test VOCDEVKIT; leave them out")
-    if (run_dir is None) == (weights is None):
-        raise ConfigError("give either --run FOLDER (and --method, --seed) or --weights FOLDER")
     if test is not None and (recursive or min_area > 1):
         raise ConfigError("--recursive and --min-area are of --images and --watch; leave them out")
     parts = list(PARTS) if write == "all" else names_of(write, "--write")
     for part in parts:
         choose("part to --write", part, PARTS)
-    if weights is None:
-        assert run_dir is not None
-        weights = of_run(run_dir, method, seed)
-    elif method is not None or seed is not None:
-        raise ConfigError("--method and --seed choose a network of a run; give --run instead of --weights")
+    network = chosen(run_dir, method, seed, weights)
     if test is not None:
         from benchmark.prediction.submission import predict_test
 
-        archive, count = predict_test(weights, test, output, competition, device, partial)
+        archive, count = predict_test(network, test, output, competition, device, partial)
         console.print(f"{count} images, checked: {archive}", markup=False)
         return
     from benchmark.prediction.predict import predict_images
 
     done = predict_images(
-        weights,
+        network,
         sources[0],
         output,
         device,

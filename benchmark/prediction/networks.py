@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from benchmark.config import DEFAULT_DATASET, PROTOCOLS, protocol_defaults, settled, typed
 from benchmark.console import console
@@ -39,6 +39,7 @@ class Predictor:
     inputs:   role -> artifact, the trained network among them
     classes:  names of the object classes it tells apart
     conversion: what the images it was trained on went through
+    profile:  "package.module:function" that says what it passes images through, as `Stage.profile`
     """
 
     function: str
@@ -47,6 +48,7 @@ class Predictor:
     classes: tuple[str, ...]
     conversion: Conversion
     seed: int
+    profile: str | None = None
 
 
 def trained_networks(result: RunResult) -> Iterator[Path]:
@@ -74,28 +76,51 @@ def announce(results: Sequence[RunResult], run_dir: Path) -> None:
         )
 
 
-def of_run(run_dir: Path, method: str | None, seed: int | None) -> Path:
-    """Folder of the predictions of one run of a run folder. Raises ConfigError that says which there are."""
+def chosen(run_dir: Path | None, method: str | None, seed: int | None, weights: Path | None) -> Path:
+    """Folder of the network that a command's options name, for `load`. Raises ConfigError where they do not fit."""
+    if (run_dir is None) == (weights is None):
+        raise ConfigError("give either --run FOLDER (and --method, --seed) or --weights FOLDER")
+    if run_dir is not None:
+        return of_run(run_dir, method, seed, Kind.PREDICTION)
+    assert weights is not None
+    if method is not None or seed is not None:
+        raise ConfigError("--method and --seed choose a network of a run; give --run instead of --weights")
+    return weights
+
+
+_SAID = {
+    Kind.PREDICTION: ("segmented", "network", "networks", "--weights"),
+    Kind.PSEUDO_LABEL: ("made pseudo-labels", "pseudo-label", "pseudo-labels", "--labels"),
+}
+"""What has been done, what there is one or several of, and the option that names a folder of it."""
+
+
+def of_run(
+    run_dir: Path, method: str | None, seed: int | None, kind: Literal[Kind.PREDICTION, Kind.PSEUDO_LABEL]
+) -> Path:
+    """Folder of the last artifact of that kind of one run of a run folder: predictions, or pseudo-labels.
+
+    Raises ConfigError that says which there are.
+    """
     from results.io import read_run
     from results.schema import EXTERNAL
 
+    done, one, several, by_folder = _SAID[kind]
     found = [
-        (run, next(s for s in reversed(run["stages"]) if s["kind"] == Kind.PREDICTION))
+        (run, next(s for s in reversed(run["stages"]) if s["kind"] == kind))
         for run in read_run(run_dir).runs
         if not run["method"].startswith(EXTERNAL)  # files, no network
-        and any(s["kind"] == Kind.PREDICTION for s in run["stages"])
+        and any(s["kind"] == kind for s in run["stages"])
     ]
     if not found:
-        raise ConfigError(
-            f"--run {run_dir}: no method has segmented there; its runs failed or stopped before"
-        )
+        raise ConfigError(f"--run {run_dir}: no method has {done} there; its runs failed or stopped before")
     for option, key, wanted in (("--method", "method", method), ("--seed", "seed", seed)):
         there = list(dict.fromkeys(run[key] for run, _ in found))
         named = ", ".join(map(str, there))
         if wanted is not None and wanted not in there:
-            raise ConfigError(f"{option} {wanted}: {run_dir} has no network of it; there: {named}")
+            raise ConfigError(f"{option} {wanted}: {run_dir} has no {one} of it; there: {named}")
         if wanted is None and len(there) != 1:
-            raise ConfigError(f"--run {run_dir}: choose a network with {option}; there: {named}")
+            raise ConfigError(f"--run {run_dir}: choose a {one} with {option}; there: {named}")
         found = [(run, stage) for run, stage in found if wanted is None or run[key] == wanted]
     paths = [run_dir / stage["path"] for _, stage in found]
     if len(found) > 1:  # other settings, data or scales
@@ -104,7 +129,7 @@ def of_run(run_dir: Path, method: str | None, seed: int | None) -> Path:
             f"segmenter {run['segmenter']}, {run['changes'] or 'all default'})"
             for (run, _), path in zip(found, paths)
         )
-        raise ConfigError(f"--run {run_dir}: several networks fit; choose one with --weights: {named}")
+        raise ConfigError(f"--run {run_dir}: several {several} fit; choose one with {by_folder}: {named}")
     if not paths[0].is_dir():
         raise ConfigError(f"--run {run_dir}: {paths[0]} is not in the store any more; {AGAIN}")
     return paths[0]
@@ -150,7 +175,7 @@ def load(folder: Path) -> Predictor:
             "remove this folder, then run its command again"
         ) from error
     inputs = {role: _artifact(store, key) for role, key in manifest["inputs"].items()}
-    return Predictor(stage.run, settings, inputs, classes, conversion, seed)
+    return Predictor(stage.run, settings, inputs, classes, conversion, seed, stage.profile)
 
 
 def _texts(value: Any) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Layouts of annotation tools: COCO JSON and LabelMe JSON. Labels are the classes of an image's objects."""
+"""Layouts of annotation tools: COCO JSON, LabelMe JSON, CVAT XML. Labels are the classes of an image's objects."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -65,7 +66,10 @@ def read_coco(tree: Tree) -> Listing:
             categories = {entry["id"]: str(entry["name"]) for entry in content["categories"]}
             objects: dict[Any, list[_Object]] = {entry["id"]: [] for entry in content["images"]}
             used = {entry["category_id"] for entry in content["annotations"]}
-            names += [name for key, name in sorted(categories.items()) if key in used and name not in names]
+            in_use = [
+                name for key, name in sorted(categories.items()) if key in used and not is_ignored(name)
+            ]
+            names += [name for name in in_use if name not in names]
             for entry in content["annotations"]:
                 objects[entry["image_id"]].append(_coco_object(entry, categories, file))
             images = {entry["id"]: str(entry["file_name"]) for entry in content["images"]}
@@ -98,7 +102,8 @@ def _is_coco(path: Path) -> bool:
 
 def _coco_object(entry: Mapping[str, Any], categories: Mapping[Any, str], file: Path) -> _Object:
     where = f"{file}: annotation {entry.get('id')}"
-    name = None if entry.get("iscrowd") else categories[entry["category_id"]]
+    category = categories[entry["category_id"]]
+    name = None if entry.get("iscrowd") or is_ignored(category) else category
     shape = entry.get("segmentation")
     if isinstance(shape, dict):
         counts = shape.get("counts", ())
@@ -195,7 +200,61 @@ def _labelme_object(shape: Mapping[str, Any], file: Path) -> _Object:
     return _Object(name, {"polygons": (points,)})
 
 
-# ---------------------------------------------------------------- both
+# ---------------------------------------------------------------- CVAT
+
+
+def lacks_cvat(tree: Tree) -> str:
+    return "" if _cvat_files(tree) else "no XML of CVAT for images"
+
+
+def _cvat_files(tree: Tree) -> list[Path]:
+    """Files of the root and of ``annotations``."""
+    folders = (tree.root, tree.root / "annotations")
+    found = []
+    for path in (p for p in tree.files if p.parent in folders and p.suffix.lower() == ".xml"):
+        with path.open("rb") as file:
+            if b"<annotations" in file.read(4096):
+                found.append(path)
+    return found
+
+
+def read_cvat(tree: Tree) -> Listing:
+    """Every image that a file lists; one without shapes has no label. Images are found as those of a COCO file."""
+    found: list[_Annotated] = []
+    for file in _cvat_files(tree):
+        try:
+            entries = {
+                entry.attrib["name"]: tuple(_cvat_object(shape, file) for shape in entry)
+                for entry in ElementTree.parse(file).getroot().iter("image")
+            }
+        except (KeyError, ElementTree.ParseError) as error:
+            raise DataError(
+                f"{file}: not as CVAT's files for images are ({error}); export it again"
+            ) from None
+        places = _places(tree, file, list(entries))
+        found += [
+            _Annotated(places[name], objects, file, _split_of(places[name], file, tree.root))
+            for name, objects in entries.items()
+        ]
+    names = sorted({each.name for one in found for each in one.objects if each.name})
+    return _listing(tree, names, found, "CVAT XML", ())
+
+
+def _cvat_object(shape: ElementTree.Element, file: Path) -> _Object:
+    """Of what is no polygon and no upright box, the outline is not known."""
+    label = shape.attrib["label"]
+    name = None if is_ignored(label) else label
+    if shape.tag == "polygon":
+        pairs = [pair.split(",") for pair in shape.attrib["points"].split(";")]
+        return _Object(name, {"polygons": (polygon(pairs, str(file)),)})
+    if shape.tag == "box" and not shape.get("rotation"):
+        left, top, right, bottom = (shape.attrib[side] for side in ("xtl", "ytl", "xbr", "ybr"))
+        corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+        return _Object(name, {"polygons": (polygon(corners, str(file)),)})
+    return _Object(name, None)
+
+
+# ---------------------------------------------------------------- all
 
 
 def _listing(

@@ -98,6 +98,7 @@ LAYOUTS = (
     Layout("DAGM", industrial.lacks_dagm, industrial.read_dagm),
     Layout("COCO JSON", annotated.lacks_coco, annotated.read_coco),
     Layout("LabelMe JSON", annotated.lacks_labelme, annotated.read_labelme),
+    Layout("CVAT XML", annotated.lacks_cvat, annotated.read_cvat),
     Layout("class folders", _lacks_class_folders, _read_class_folders),
 )
 """In the order in which they are asked; what is more special comes first."""

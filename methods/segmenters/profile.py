@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from inspect import unwrap
 
 import torch
 from torch import nn
@@ -14,6 +15,8 @@ from methods.layers.networks.deeplab import build_segmenter
 from methods.segmenters.stages import segmentation_probabilities
 
 NETWORK = "segmentation network"
+probabilities = unwrap(segmentation_probabilities)
+"""In the caller's mode: `export` traces it, which inference mode does not allow."""
 
 
 def segment(
@@ -28,7 +31,7 @@ def predict(
     """As it is tested: scales and mirror images, without and with the CRF where there is one."""
 
     def run(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
-        return segmentation_probabilities(network, images, settings.test_scales, settings.test_flip)
+        return probabilities(network, images, settings.test_scales, settings.test_flip)
 
     covers = scales_text(settings.test_scales, settings.test_flip)
     tested = ForwardPass(NETWORK, covers, size, build_segmenter(settings, classes).eval(), run)

@@ -11,7 +11,7 @@ from torch import nn
 from methods.base import ForwardPass, Inputs
 from methods.layers.forward_passes import CrfFinish, alone, scales_text
 from methods.refiners.gc.profile import correct
-from methods.segmenters.stages import segmentation_probabilities
+from methods.segmenters.profile import probabilities
 from methods.toco.branch import Branch, build_branch
 from methods.toco.config import CorrectedLabelConfig, PredictConfig, SingleStageTrainingConfig
 from methods.toco.network import SingleStageNetwork
@@ -60,10 +60,10 @@ def predict(
     test = settings.test
 
     def run(branch: nn.Module, images: torch.Tensor) -> torch.Tensor:
-        return segmentation_probabilities(branch, images, test.scales, test.flip)
+        return probabilities(branch, images, test.scales, test.flip)
 
     covers = f"prediction, {scales_text(test.scales, test.flip)}"
-    branch = Branch.build(inputs["weights"].network, classes).eval()
+    branch = Branch.build(settings.network, classes).eval()
     tested = ForwardPass(settings.trained, covers, size, branch, run)
     if test.crf is None:
         return [tested]

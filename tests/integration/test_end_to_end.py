@@ -274,6 +274,38 @@ def test_predict_with_the_network_of_a_single_stage_method(
         assert (tmp_path / "out" / "labels" / f"{name}.png").is_file()
 
 
+def test_export_of_a_segmentation_network(finished, command_line: CommandLine, photographs, tmp_path):
+    """For images of any size; the file is held against `predict` on images that are given."""
+    (photographs / "torn.png").unlink()
+    done = command_line(
+        "export", "--weights", str(finished.segment_artifact()), "--to", "torch_export",
+        "--images", str(photographs), "--output", str(tmp_path / "net.pt2"),
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert "images of any size" in done.out
+    assert "pixels of 5 images" in done.out
+    assert (tmp_path / "net.pt2").is_file()
+
+
+def test_export_of_a_single_stage_network(finished, command_line: CommandLine, tmp_path):
+    """A transformer, whose resizing depends on the image's size."""
+    arguments = (
+        "export", "--run", str(finished.folder / "run"), "--method", "dskd_gc", "--seed", "0",
+        "--to", "torch_export", "--output", str(tmp_path / "net.pt2"),
+    )  # fmt: skip
+    done = command_line(*arguments, "--size", "44x60")
+    assert done.code == 0, done.err
+    assert "images of 44x60" in done.out
+    (tmp_path / "net.pt2").unlink()
+    done = command_line(*arguments)
+    assert done.code == 2
+    assert done.err.startswith(
+        "error: this network cannot be traced for images of any size; give one with --size HEIGHTxWIDTH"
+    )
+    assert done.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
 def test_predict_repeats_what_the_run_predicted(finished, command_line: CommandLine, tmp_path):
     """On the validation images themselves: the same label maps."""
     run = next(run for run in finished.runs if run["method"] == "cam")

@@ -254,6 +254,32 @@ def test_labelme(tmp_path: Path) -> None:
     check_closed(found, tmp_path / "a.json")
 
 
+def cvat(*images: str) -> str:
+    return f"<?xml version='1.0'?>\n<annotations><version>1.1</version>{''.join(images)}</annotations>"
+
+
+def test_cvat(tmp_path: Path) -> None:
+    write_images(tmp_path, *(f"images/{name}.jpg" for name in "abcd"))
+    polygon = ";".join(f"{x}.0,{y}.0" for x, y in np.reshape(SQUARE, (-1, 2)))
+    text = cvat(
+        f"<image id='0' name='a.jpg'><polygon label='rust' points='{polygon}' z_order='0'/>"
+        "<box label='__ignore__' xtl='14' ytl='0' xbr='20' ybr='16'/></image>",
+        "<image id='1' name='b.jpg'><box label='dent' xtl='2' ytl='2' xbr='10' ybr='8'/></image>",
+        "<image id='2' name='c.jpg'><points label='dent' points='3,3'/></image>",
+        "<image id='3' name='d.jpg'/>",
+    )
+    (tmp_path / "annotations.xml").write_text(text)
+    found = dataset(tmp_path, val_fraction=0.4)
+    assert layout(found).startswith("CVAT XML, masks drawn of its outlines; not ")
+    assert found.classes == ("dent", "rust")
+    assert labels(found) == {"images/a": ["rust"], "images/b": ["dent"], "images/c": ["dent"], "images/d": []}
+    assert np.count_nonzero(mask(found, "images/a") == 2) == 48
+    assert values(found, "images/a") == {0, 2, 255}
+    assert np.count_nonzero(mask(found, "images/b") == 1) == 48
+    assert found.mask_path("images/c") is None
+    check_closed(found, tmp_path / "annotations.xml")
+
+
 def test_several_classes_in_one_image_of_class_folders(tmp_path: Path) -> None:
     write_class_folders(tmp_path, "dent", "rust", count=4)
     (tmp_path / "labels.csv").write_text("id,labels\ndent/0,rust\nrust/1.png,dent;hole\n")
@@ -335,6 +361,18 @@ def torn_labelme(root: Path) -> Path:
     return root
 
 
+def torn_cvat(root: Path) -> Path:
+    write_images(root, "images/a.jpg", "images/b.jpg")
+    (root / "a.xml").write_text(cvat("<image id='0' name='a.jpg'>")[:-20])
+    return root
+
+
+def nameless_cvat(root: Path) -> Path:
+    write_images(root, "images/a.jpg", "images/b.jpg")
+    (root / "a.xml").write_text(cvat("<image id='0' name='a.jpg'><polygon points='1,1;2,2'/></image>"))
+    return root
+
+
 def nowhere_csv(root: Path) -> Path:
     write_class_folders(root, "dent", "rust", count=2)
     (root / "labels.csv").write_text("id,labels\nx,rust\n")
@@ -364,6 +402,8 @@ def twice_csv(root: Path) -> Path:
         (short_runs, r"x\.json: run lengths of 8 pixels for an image of 24x16; export it again"),
         (break_labelme, r"b\.json: its image b\.jpg is not beside it; add the image or remove the file"),
         (torn_labelme, r"b\.json: not JSON \(.*\); export it again"),
+        (torn_cvat, r"a\.xml: not as CVAT's files for images are \(.*\); export it again"),
+        (nameless_cvat, r"a\.xml: not as CVAT's files for images are \('label'\); export it again"),
         (nowhere_csv, r"labels\.csv row 2: no image 'x' in the class folders of"),
         (twice_csv, r"labels\.csv row 2: id '0' fits dent/0, rust/0; write the path"),
     ],

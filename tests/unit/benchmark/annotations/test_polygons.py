@@ -1,0 +1,163 @@
+"""Label maps as polygons: the same pixels come back through the reader of annotations, in every form."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
+from scipy import ndimage
+
+from benchmark.annotations.convert import write_polygons
+from benchmark.annotations.polygons import outlines, simplified
+from benchmark.failures import ConfigError
+from datasets.base import IGNORE, DataError
+from tests.helpers.folder_data import dataset, labels, mask
+from tests.helpers.toys import CommandLine
+from tests.helpers.trees import write_image
+
+CLASSES = ("scratch", "dent")
+
+
+def blobs(seed: int, size: tuple[int, int] = (120, 160)) -> np.ndarray:
+    """Regions of both classes, with holes, islands in them, and corners that touch."""
+    random = np.random.default_rng(seed)
+    return ndimage.gaussian_filter(random.normal(size=(3, *size)), (0, 5, 5)).argmax(0).astype(np.uint8)
+
+
+def filled(pixels: np.ndarray, tolerance: float) -> np.ndarray:
+    """The label map drawn of its outlines, larger ones first."""
+    drawn = np.zeros_like(pixels)
+    for each in sorted(outlines(pixels, tolerance), key=lambda each: -each.area):
+        runs = coco_mask.frPyObjects([each.ring.reshape(-1).tolist()], *pixels.shape)
+        drawn[coco_mask.decode(coco_mask.merge(runs)).astype(bool)] = each.value
+    return drawn
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """Smallest IoU of a value of either."""
+    return min(((a == v) & (b == v)).sum() / ((a == v) | (b == v)).sum() for v in np.union1d(a, b))
+
+
+def test_without_a_tolerance_no_pixel_changes() -> None:
+    """Also of noise, in which most pixels touch others by corners."""
+    noise = np.random.default_rng(0).integers(0, 3, (40, 50)).astype(np.uint8)
+    noise[:3, :3] = IGNORE
+    for pixels in (blobs(0), noise, np.ones((4, 5), np.uint8)):
+        assert np.array_equal(filled(pixels, 0), pixels)
+
+
+def test_a_hole_and_what_is_in_it() -> None:
+    pixels = np.zeros((20, 20), np.uint8)
+    pixels[2:18, 2:18] = 1
+    pixels[4:10, 4:10] = pixels[12:15, 12:15] = 0
+    pixels[6:8, 6:8] = 2
+    found = list(outlines(pixels, 0))
+    assert [(each.value, each.area) for each in found] == [(1, 256 - 36 - 9), (2, 4)]
+    assert np.array_equal(filled(pixels, 1), pixels)
+
+
+def test_a_tolerance_is_kept() -> None:
+    """No corner of the exact outline is farther from the simplified one; most corners are gone."""
+    pixels = blobs(1)
+    exact, fewer = list(outlines(pixels, 0)), list(outlines(pixels, 1.5))
+    assert sum(len(each.ring) for each in fewer) < sum(len(each.ring) for each in exact) / 3
+    for before, after in zip(exact, fewer, strict=True):
+        start, end = after.ring, np.roll(after.ring, -1, 0)
+        along = end - start
+        length = np.maximum((along**2).sum(1), 1e-9)
+        place = ((before.ring[:, None] - start) * along).sum(2) / length
+        nearest = start + place.clip(0, 1)[..., None] * along
+        away = np.linalg.norm(before.ring[:, None] - nearest, axis=2).min(1)
+        assert away.max() <= 1.5 + 1e-9
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 5])
+def test_small_regions_stay_as_they_are(side: int) -> None:
+    pixels = np.zeros((20, 30), np.uint8)
+    pixels[5 : 5 + side, 7 : 7 + 2 * side] = 1
+    assert np.array_equal(filled(pixels, 3), pixels)
+
+
+def test_a_straight_line_keeps_three_corners() -> None:
+    ring = np.array([[0, 0], [50, 0], [50, 1], [0, 1]], float)
+    assert np.array_equal(simplified(ring, 100), ring)
+
+
+def predictions(folder: Path) -> dict[str, np.ndarray]:
+    """Images and, as `predict` leaves them, label maps and a legend; the maps by name."""
+    found = {}
+    for seed, name in enumerate(("a", "deeper/b")):
+        pixels = blobs(seed)
+        pixels[:9, :9] = IGNORE
+        write_image(folder / "images" / f"{name}.png", seed, pixels.shape[::-1])
+        path = folder / "predictions" / "labels" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+        found[name] = pixels
+    legend = ["0 background", *(f"{i} {name}" for i, name in enumerate(CLASSES, 1))]
+    (folder / "predictions" / "classes.txt").write_text("\n".join(legend) + "\n")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("to", "place", "file"),
+    [
+        ("coco", "", "instances.json"),
+        ("labelme", "images", "images/deeper/b.json"),
+        ("cvat", "", "annotations.xml"),
+    ],
+)
+@pytest.mark.parametrize(("tolerance", "least"), [(0, 1), (1, 0.93)])
+def test_there_and_back(
+    tmp_path: Path, command_line: CommandLine, to: str, place: str, file: str, tolerance: float, least: float
+) -> None:
+    made, root = predictions(tmp_path / "made"), tmp_path / "root"
+    root.mkdir()
+    (tmp_path / "made" / "images").rename(root / "images")
+    done = command_line(
+        "polygons", "--labels", str(tmp_path / "made" / "predictions"), "--images", str(root / "images"),
+        "--to", to, "--output", str(root / place), "--tolerance", str(tolerance),
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert (root / file).is_file()
+    found = dataset(root)
+    assert sorted(found.classes) == sorted(CLASSES)
+    order = np.arange(256, dtype=np.uint8)
+    order[1:3] = [found.classes.index(name) + 1 for name in CLASSES]
+    for name, pixels in made.items():
+        assert sorted(labels(found)[f"images/{name}"]) == sorted(CLASSES)
+        assert overlap(mask(found, f"images/{name}"), order[pixels]) >= least
+
+
+def test_images_that_were_reduced_get_outlines_of_their_own_size(tmp_path: Path) -> None:
+    made = predictions(tmp_path)
+    for name, pixels in made.items():
+        write_image(tmp_path / "images" / f"{name}.png", 1, (2 * pixels.shape[1], 2 * pixels.shape[0]))
+    count = write_polygons(tmp_path / "predictions", tmp_path / "images", "coco", tmp_path / "out", 0)
+    content = json.loads((tmp_path / "out" / "instances.json").read_text())
+    assert count == (2, len(content["annotations"]), 1)
+    of_a = [each for each in content["annotations"] if each["image_id"] == 1]
+    assert sum(each["area"] for each in of_a) == 4 * np.count_nonzero(made["a"])
+    assert content["images"][0]["width"] == 320
+    assert max(each["bbox"][0] + each["bbox"][2] for each in of_a) > 160
+
+
+def test_what_is_wrong_is_one_line(tmp_path: Path) -> None:
+    predictions(tmp_path)
+    made, images, output = tmp_path / "predictions", tmp_path / "images", tmp_path / "out"
+    few = tmp_path / "few.txt"
+    few.write_text("scratch\n")
+    with pytest.raises(DataError, match=r"class id 2 is not in 0\.\.1 and not 255; correct --classes"):
+        write_polygons(made, images, "coco", output, 1, classes=few)
+    (made / "classes.txt").unlink()
+    with pytest.raises(ConfigError, match="nothing says what its class ids mean; give --classes FILE"):
+        write_polygons(made, images, "coco", output, 1)
+    (images / "a.png").unlink()
+    with pytest.raises(DataError, match=r"1 of 2 label maps have no image of their name there \(a\)"):
+        write_polygons(made, images, "coco", output, 1, classes=few)
+    with pytest.raises(ConfigError, match="no label maps there"):
+        write_polygons(tmp_path / "few", images, "coco", output, 1)
