@@ -93,7 +93,8 @@ def find(run_dir: Path, root: str | None = None) -> Found:
 
 def _able(classifiers: Sequence[Path]) -> tuple[tuple[Path, ...], list[str]]:
     """The first `JURORS` that can be run again, and a note of each on the way that cannot."""
-    able, notes = [], []
+    able: list[Path] = []
+    notes: list[str] = []
     for path in classifiers:
         if len(able) == JURORS:
             break

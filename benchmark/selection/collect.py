@@ -18,6 +18,7 @@ from datasets.base import DataError, Sample
 from datasets.files.guard import masks_closed
 from methods.artifacts import CamReader
 from methods.base import Kind
+from results.selection import FOLDER
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 12))
 """Background thresholds that are chosen among: the range of the evaluator's sweep, whose curves are flatter than this."""
-FOLDER = "selection"
-"""In a run's folder."""
 VERSION = 1
 """Of the columns; raise it when one changes its meaning."""
 
@@ -44,7 +43,7 @@ def evidence_file(found: Found, images: int) -> Path:
             "thresholds": THRESHOLDS,
             "side": SIDE,
             "images": images,
-            "artifacts": sorted(each.key for each in found.candidates),
+            "artifacts": sorted([each.key, each.entry] for each in found.candidates),
             "jurors": [path.name for path in found.jurors],
             "data": [found.data.fingerprint("images", split) for split in sorted(_splits(found))],
         }

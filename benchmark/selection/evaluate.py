@@ -50,9 +50,9 @@ def with_truth(table: pd.DataFrame, found: Found) -> pd.DataFrame:
 
 
 def evaluate(table: pd.DataFrame) -> pd.DataFrame:
-    """Regrets, ranks and coverage by data set and kind of map, in percent points of mIoU.
+    """Regrets, ranks and coverage by run folder and kind of map, in percent points of mIoU.
 
-    table: as `model.calibrate` takes it, with fixed, oracle and product
+    table: as `model.calibrate` takes it, with run (folder), fixed, oracle and product
     Each row was predicted by a model without its data set; with one data set, without its method.
     units: artifacts; threshold: of CAMs, the mean over artifacts of the oracle's mIoU less that at the threshold chosen;
     method: best entry's mIoU less that of the entry ranked first (by the model, or on average at random), each at its
@@ -74,8 +74,8 @@ def evaluate(table: pd.DataFrame) -> pd.DataFrame:
     if not predicted:
         raise DataError("two methods on one data set evaluate nothing; give run folders of several data sets")
     rows = [
-        {"data": data, "kind": kind, "left out": by, **_measured(group)}
-        for (data, kind), group in pd.concat(predicted).groupby(["data", "kind"])
+        {"data": data, "run": run, "kind": kind, "left out": by, **_measured(group)}
+        for (data, run, kind), group in pd.concat(predicted).groupby(["data", "run", "kind"])
     ]
     return pd.DataFrame(rows)
 

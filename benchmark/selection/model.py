@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -140,20 +140,16 @@ def fit(table: pd.DataFrame) -> Model:
     ridge.fit(np.where(known, (values - mean) / scale, 0), target, sample_weight=weight)
     terms = {
         name: Term(float(c), float(m), float(s), math.nan, math.nan)
-        for name, c, m, s in zip(FEATURES, ridge.coef_, mean, scale)
+        for name, c, m, s, any_known in zip(FEATURES, ridge.coef_, mean, scale, known.any(0))
+        if any_known
     }
     model = Model(terms, float(ridge.intercept_))
     chosen = choose(table.assign(predicted=model.predict(table)), "predicted", ["data", *ARTIFACT])
-    ranged = {
-        name: Term(term.coefficient, term.mean, term.scale, *_range(chosen[name]))
-        for name, term in terms.items()
-    }
+    ranged = {}
+    for name, term in terms.items():
+        at = chosen[name].dropna() if chosen[name].notna().any() else table[name].dropna()
+        ranged[name] = replace(term, low=float(at.min()), high=float(at.max()))
     return Model(ranged, model.intercept)
-
-
-def _range(values: pd.Series) -> tuple[float, float]:
-    known = values.dropna()
-    return (float(known.min()), float(known.max())) if len(known) else (-math.inf, math.inf)
 
 
 def choose(table: pd.DataFrame, column: str, of: Sequence[str]) -> pd.DataFrame:
