@@ -41,6 +41,7 @@ from benchmark.external.command import evaluate
 from benchmark.failures import ConfigError, one_line
 from benchmark.folders import check_writable
 from benchmark.provenance import release
+from benchmark.selection.command import calibrate, select
 from benchmark.stopping import stoppable
 from benchmark.store import disk_is_full
 from datasets.base import DataError
@@ -196,6 +197,8 @@ def list_(
 app.command()(evaluate)
 app.command()(audit)
 app.command()(explain)
+app.command()(select)
+app.command()(calibrate)
 
 
 @app.command()

@@ -203,8 +203,8 @@ def key_of(config: RunConfig, part: Any) -> str | None:
     return next((key for name in ("method", "protocol") for key in places(getattr(config, name), name)), None)
 
 
-def typed(kind: type, values: Mapping[str, Any]) -> Any:
-    """A dataclass of `kind` from the plain data that `plain` made of one."""
+def typed(kind: Any, values: Mapping[str, Any]) -> Any:
+    """A dataclass of `kind`, a type or an instance, from the plain data that `plain` made of one."""
     from omegaconf import OmegaConf
 
     from benchmark.composing import open_parts, writable

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,6 +137,18 @@ def of_run(
 
 def load(folder: Path) -> Predictor:
     """The predictor of a finished artifact: predictions, or the network that predictions were made with."""
+    artifact, store = _finished(folder)
+    if artifact.manifest.get("kind") != Kind.PREDICTION:
+        artifact = _made_with(store, artifact)
+    return _predictor(artifact, store)
+
+
+def load_classifier(folder: Path) -> Predictor:
+    """The stage that made an IMAGE_SCORES artifact, ready to score other images. Raises ConfigError."""
+    return _predictor(*_finished(folder), Kind.IMAGE_SCORES)
+
+
+def _finished(folder: Path) -> tuple[StoredArtifact, Store]:
     folder = Path(os.path.realpath(folder))  # `resolve` raises for links in a circle
     store = Store(folder.parents[2] if len(folder.parents) > 2 else folder)
     damaged = (folder / "manifest.json").exists()
@@ -148,34 +160,50 @@ def load(folder: Path) -> Predictor:
             f"--weights {folder}: no finished artifact there; give the folder of a trained network, "
             "e.g. results/runs/store/artifacts/segment/<key>, or use --run"
         )
-    if artifact.manifest.get("kind") != Kind.PREDICTION:
-        artifact = _made_with(store, artifact)
+    return artifact, store
+
+
+def _predictor(artifact: StoredArtifact, store: Store, yields: Kind = Kind.PREDICTION) -> Predictor:
+    """The stage that made an artifact; yields: its kind. Raises ConfigError, DataError where its inputs are gone."""
     manifest = artifact.manifest
     if manifest.get("inputs") == {}:
         raise ConfigError(
-            f"--weights {folder}: these predictions came as files; there is no network to segment with"
+            f"--weights {artifact.path}: these predictions came as files; there is no network to segment with"
         )
     try:
         classes = _texts(manifest["classes"])
-        stage = _registered(manifest["run"], classes)
-        kind = type(stage.settings)
-        if manifest["settings_type"] != f"{kind.__module__}:{kind.__qualname__}":
-            raise ValueError(f"its settings are {manifest['settings_type']}")
-        settings = typed(kind, manifest["settings"])
+        stage = _registered(manifest["run"], classes, yields)
+        settings = _settings(manifest, stage)
         conversion = Conversion(**manifest["conversion"])
-        if (fault := first_fault(settings)) or not all(type(v) is int for v in vars(conversion).values()):
-            raise ValueError(fault or "its conversion of images is not of whole numbers")
+        if not all(type(v) is int for v in vars(conversion).values()):
+            raise ValueError("its conversion of images is not of whole numbers")
         seed = manifest["seed"] or 0
         if type(seed) is not int:
             raise ValueError(f"its seed is {seed!r}")
+        inputs = {role: _artifact(store, key, classes, yields) for role, key in manifest["inputs"].items()}
+    except DataError:
+        raise
     except Exception as error:  # OmegaConf's are many
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(
             f"{artifact.path}: made by another version of the benchmark or of a plug-in ({reason}); "
             "remove this folder, then run its command again"
         ) from error
-    inputs = {role: _artifact(store, key) for role, key in manifest["inputs"].items()}
     return Predictor(stage.run, settings, inputs, classes, conversion, seed, stage.profile)
+
+
+def _settings(manifest: Mapping[str, Any], stage: Stage, parts: bool = False) -> Any:
+    """What a manifest says of its stage's settings, typed. Raises ValueError and OmegaConf's errors.
+
+    parts: also those of parts whose type the stage leaves open, as a training does that of its network
+    """
+    kind = type(stage.settings)
+    if manifest["settings_type"] != f"{kind.__module__}:{kind.__qualname__}":
+        raise ValueError(f"its settings are {manifest['settings_type']}")
+    settings = typed(stage.settings if parts else kind, manifest["settings"])
+    if fault := first_fault(settings):
+        raise ValueError(fault)
+    return settings
 
 
 def _texts(value: Any) -> tuple[str, ...]:
@@ -184,8 +212,8 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _registered(run: str, classes: tuple[str, ...]) -> Stage:
-    """The stage of that function, of whichever registered method segments with it. Raises ValueError."""
+def _registered(run: str, classes: tuple[str, ...], yields: Kind) -> Stage:
+    """The stage of that function, of whichever registered method has it. Raises ValueError."""
     view = TrainingView("predict", classes, {"train": (), "val": ()})
     for method in all_methods().values():
         for scale, _, dataset in (key.partition("/") for key in method.presets):
@@ -195,9 +223,10 @@ def _registered(run: str, classes: tuple[str, ...]) -> Stage:
                 config = settled(method.preset(scale, protocol, dataset))
                 with suppress(MethodError):  # not for such data
                     for stage in method.stages(config, view, settled(shared)):
-                        if stage.yields == Kind.PREDICTION and stage.run == run:
+                        if stage.yields == yields and stage.run == run:
                             return stage
-    raise ValueError(f"no method that is installed segments with {run!r}")
+    does = "segments with" if yields == Kind.PREDICTION else "has a stage"
+    raise ValueError(f"no method that is installed {does} {run!r}")
 
 
 def _made_with(store: Store, network: StoredArtifact) -> StoredArtifact:
@@ -229,9 +258,14 @@ def _manifest(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _artifact(store: Store, key: Any) -> Artifact:
+def _artifact(store: Store, key: Any, classes: tuple[str, ...], yields: Kind) -> Artifact:
+    """An input of a stage that yields a kind. A classifier's comes with its settings; predictions need none of it."""
     paths = list(store.artifacts(key)) if isinstance(key, str) and _KEY.fullmatch(key) else []
     artifact = store.intact(paths[0].parent.parent.name, key) if paths else None
     if artifact is None:
         raise DataError(f"{store.root}: artifact {key} is not in the store any more, or damaged; {AGAIN}")
-    return Artifact(artifact.path, key, Kind(artifact.manifest["kind"]))
+    manifest, kind = artifact.manifest, Kind(artifact.manifest["kind"])
+    if yields == Kind.PREDICTION:
+        return Artifact(artifact.path, key, kind)
+    settings = _settings(manifest, _registered(manifest["run"], classes, kind), parts=True)
+    return Artifact(artifact.path, key, kind, settings)

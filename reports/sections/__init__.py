@@ -27,6 +27,7 @@ from reports.sections import (
     provenance,
     reported,
     reproduction,
+    selection,
     thresholds,
     training,
 )
@@ -47,7 +48,7 @@ _OF_A_BOARD = (
     complexity,
     training,
 )
-_OF_THE_PAGE = (reproduction, ablations, methods, failures, certificate, provenance)
+_OF_THE_PAGE = (selection, reproduction, ablations, methods, failures, certificate, provenance)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,131 @@
+"""What a run folder has to choose among: stored CAMs and label maps of each run, and classifiers that judge them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark.config import typed
+from benchmark.failures import ConfigError
+from benchmark.prediction.networks import load_classifier
+from datasets import dataset_class, open_dataset
+from datasets.base import DataError, Dataset
+from methods.base import Kind, Supervision
+from results.io import read_run
+from results.schema import EXTERNAL
+
+SPLITS = {Kind.CAM: "train", Kind.PSEUDO_LABEL: "train", Kind.PREDICTION: "val"}
+"""Kinds that are chosen among, and the images that they are of."""
+JURORS = 3
+"""Classifiers that judge, at most one a method: each passes every image twice for every map of it."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One artifact.
+
+    entry: METHOD, METHOD:REFINER or METHOD:REFINER:SEGMENTER, as far as it depends on them, and changed settings
+    fixed: the method's own background threshold of a CAM, where its settings have one
+    """
+
+    method: str
+    entry: str
+    kind: Kind
+    seed: int
+    key: str
+    path: Path
+    fixed: float | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a run folder has. jurors: IMAGE_SCORES artifacts; commits: of the code that made the artifacts."""
+
+    folder: Path
+    data: Dataset
+    candidates: tuple[Candidate, ...]
+    jurors: tuple[Path, ...]
+    commits: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def find(run_dir: Path, root: str | None = None) -> Found:
+    """What `run` left in a folder; entries that were trained with masks are left out.
+
+    root: of the data set, where it is not the one that the runs name any more
+    Raises ConfigError and DataError.
+    """
+    runs = [run for run in read_run(run_dir).runs if _without_masks(run)]
+    settings = {json.dumps(run["settings"]["dataset"], sort_keys=True) for run in runs}
+    if len(settings) > 1:
+        raise ConfigError(
+            f"{run_dir}: its runs are of {len(settings)} different data; run those of one into a folder of their own "
+            "with --output"
+        )
+    found: dict[str, Candidate] = {}
+    jurors: dict[str, Path] = {}
+    gone = []
+    for run in runs:
+        for stage in run["stages"]:
+            kind, path = stage.get("kind"), run_dir / (stage.get("path") or "")
+            if not stage.get("key") or kind not in (*SPLITS, Kind.IMAGE_SCORES) or not stage.get("shown"):
+                continue
+            if not (path / "manifest.json").is_file():
+                gone.append(f"{run['method']} {stage['name']}")
+            elif kind == Kind.IMAGE_SCORES:
+                jurors.setdefault(run["method"], path)
+            elif stage["key"] not in found:
+                found[stage["key"]] = _candidate(run, stage, Kind(kind), path)
+    if not found:
+        raise ConfigError(
+            f"{run_dir}: the store has no CAMs or label maps of its runs; run the command that made them again"
+        )
+    notes = [f"not in the store any more: {', '.join(dict.fromkeys(gone))}"] if gone else []
+    data = _open(runs[0]["settings"]["dataset"], root)
+    commits = {str(run["provenance"].get("git", {}).get("commit") or "unknown")[:12] for run in runs}
+    able, unable = _able(tuple(dict.fromkeys(jurors.values())))  # methods may share a classifier
+    notes += unable
+    return Found(run_dir, data, tuple(found.values()), able, tuple(sorted(commits)), tuple(notes))
+
+
+def _able(classifiers: Sequence[Path]) -> tuple[tuple[Path, ...], list[str]]:
+    """The first `JURORS` that can be run again, and a note of each on the way that cannot."""
+    able: list[Path] = []
+    notes: list[str] = []
+    for path in classifiers:
+        if len(able) == JURORS:
+            break
+        try:
+            load_classifier(path)
+            able.append(path)
+        except (ConfigError, DataError) as error:
+            notes.append(f"a classifier cannot be run again and does not judge: {error}")
+    return tuple(able), notes
+
+
+def _without_masks(run: dict[str, Any]) -> bool:
+    supervision = str(run["method_info"].get("supervision", "")).split("+")
+    stored = bool(run["stages"]) and "dataset" in run["settings"]
+    return stored and not run["method"].startswith(EXTERNAL) and Supervision.MASKS not in supervision
+
+
+def _candidate(run: dict[str, Any], stage: dict[str, Any], kind: Kind, path: Path) -> Candidate:
+    parts: Sequence[str] = {
+        Kind.CAM: (),
+        Kind.PSEUDO_LABEL: (run["refiner"],),
+        Kind.PREDICTION: (run["refiner"], run["segmenter"]),
+    }[kind]
+    entry = ":".join([run["method"], *(parts if set(parts) - {"own"} else ())])
+    changes = f" ({run['changes']})" if run.get("changes") else ""
+    fixed = run["settings"].get("method", {}).get("background_threshold") if kind == Kind.CAM else None
+    return Candidate(run["method"], entry + changes, kind, run["seed"], stage["key"], path, fixed)
+
+
+def _open(settings: dict[str, Any], root: str | None) -> Dataset:
+    given = {**settings, **({} if root is None else {"root": root})}
+    data = open_dataset(typed(dataset_class(settings["name"]).config, given))
+    data.prepare()
+    return data

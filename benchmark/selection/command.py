@@ -1,0 +1,218 @@
+"""The commands `select`, which chooses thresholds and methods without masks, and `calibrate`, which fits what it uses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from benchmark.commands.arguments import Device
+from benchmark.config import DEVICES, choose
+from benchmark.console import console, stage_progress
+from benchmark.failures import ConfigError
+from benchmark.folders import check_writable
+from methods.base import Kind
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from benchmark.selection.candidates import Found
+    from benchmark.selection.model import Calibration
+
+IMAGES = 200
+TITLES = {
+    Kind.CAM: "CAMs, on train",
+    Kind.PSEUDO_LABEL: "Pseudo-labels, on train",
+    Kind.PREDICTION: "Segmentation, on val",
+}
+Images = Annotated[int, typer.Option(help="Images of each split that evidence is taken of; 0: all.")]
+
+
+def select(
+    run_dir: Annotated[Path, typer.Argument(help="Folder of a run, e.g. results/runs/shapes-nano-paper")],
+    images: Images = IMAGES,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Written by `calibrate`; by default the shipped one.")
+    ] = None,
+    root: Annotated[
+        str | None, typer.Option(help="Root of the data set, where it is not the run's any more.")
+    ] = None,
+    device: Device = "auto",
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder for selection.csv and .json; default: selection/ in the run's."),
+    ] = None,
+) -> None:
+    """Choose thresholds and rank methods, refiners and networks of a run without masks, with a predicted mIoU."""
+    from benchmark.selection.candidates import find
+    from benchmark.selection.model import SHIPPED, read_calibration, selected
+    from results.csv_cells import to_csv
+    from results.selection import FOLDER, TABLE, write_choices
+
+    _check(images, device)
+    if calibration is not None and not calibration.is_file():
+        raise ConfigError(
+            f"--calibration {calibration}: no such file; write one with `calibrate RUN_FOLDER...`"
+        )
+    place = calibration or SHIPPED
+    known = read_calibration(place) if place.is_file() else None
+    found = find(run_dir, root)
+    folder = output or run_dir / FOLDER
+    check_writable(folder, "--output")
+    table = selected(_features(found, images, device), known)
+    warnings = [*found.notes, *_warnings(found, table, known)]
+    _print(table, known, warnings)
+    to_csv(table, folder / TABLE)
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    write_choices(folder, {"warnings": warnings, "level": known.level if known else None, "choices": rows})
+    console.print(f"\nChoices: {folder / TABLE}", markup=False)
+
+
+def calibrate(
+    run_dirs: Annotated[list[Path], typer.Argument(help="Folders of runs on data that have masks.")],
+    output: Annotated[
+        Path, typer.Option(help="JSON file of the calibration, for `select --calibration`.")
+    ] = Path("results/runs/calibration.json"),
+    images: Images = IMAGES,
+    device: Device = "auto",
+) -> None:
+    """Fit what `select` predicts with, and say what its choices lose on each data set when it is left out."""
+    from dataclasses import replace
+
+    import pandas as pd
+
+    from benchmark.selection import model
+    from benchmark.selection.candidates import find
+    from benchmark.selection.evaluate import evaluate, with_truth
+
+    _check(images, device)
+    check_writable(output.parent, "--output")
+    tables, sources = [], []
+    for run_dir in dict.fromkeys(run_dirs):
+        found = find(run_dir)
+        table = with_truth(_features(found, images, device), found).assign(
+            data=found.data.name, run=run_dir.name
+        )
+        tables.append(table)
+        sources.append(
+            {
+                "data": found.data.name,
+                "methods": sorted(table["method"].unique()),
+                "seeds": sorted(int(seed) for seed in table["seed"].unique()),
+                "artifacts": int(table["key"].nunique()),
+                "images": images,
+                "commits": list(found.commits),
+            }
+        )
+    whole = pd.concat(tables, ignore_index=True).drop_duplicates(["data", "key", "threshold"])
+    measured = evaluate(whole)
+    rows: Any = measured.astype(object).where(measured.notna(), None).to_dict("records")
+    fitted = replace(model.calibrate(whole), sources=sources, evaluation=rows)
+    fitted.write(output)
+    _print_evaluation(measured, fitted)
+    console.print(f"\nCalibration: {output}", markup=False)
+
+
+def _check(images: int, device: str) -> None:
+    if images < 0:
+        raise ConfigError(f"--images {images}: must be 0, for all, or more")
+    choose("device", device, DEVICES)
+
+
+def _features(found: Found, images: int, device: str) -> pd.DataFrame:
+    from benchmark.selection.collect import read_or_collect
+    from benchmark.selection.features import features
+
+    return features(read_or_collect(found, images, device, stage_progress))
+
+
+def _warnings(found: Found, table: pd.DataFrame, known: Calibration | None) -> list[str]:
+    said = []
+    if known is None:
+        said.append(
+            "not calibrated: nothing is predicted; thresholds and ranks are by the product of four factors. "
+            "`calibrate` fits runs on data with masks"
+        )
+    elif len({source["data"] for source in known.sources}) < 2:
+        said.append(
+            "calibrated on one data set: what it says of others is untested, and its intervals are too narrow"
+        )
+    if not found.jurors:
+        said.append(
+            "no method of the run has a classifier: scores with parts of the image hidden are missing"
+        )
+    if table["method"].nunique() < 2:
+        said.append("one method alone: there are no others that it could agree with")
+    if known is not None:
+        for row in table.to_dict("records"):
+            named = {str(key): value for key, value in row.items()}
+            said += [
+                f"{row['entry']} is unlike what was calibrated on: {text}" for text in known.unlike(named)
+            ]
+    return said
+
+
+def _print(table: pd.DataFrame, known: Calibration | None, warnings: Sequence[str]) -> None:
+    for kind, rows in table.groupby("kind", sort=False):
+        width = max(len(entry) for entry in rows["entry"])
+        console.print(f"\n{TITLES[Kind(str(kind))]}", markup=False)
+        for row in rows.to_dict("records"):
+            threshold = f"threshold {row['threshold']:.2f}  " if row["threshold"] == row["threshold"] else ""
+            predicted = ""
+            if known is not None:
+                low, high = 100 * row["low"], 100 * row["high"]
+                predicted = f"predicted mIoU {100 * row['predicted']:5.1f} %  [{low:.1f}, {high:.1f}]"
+            console.print(
+                f"{row['rank']:>3}  {row['entry']:<{width}}  {threshold}{predicted}".rstrip(), markup=False
+            )
+    if known is not None:
+        console.print(f"\n{_past(known)}", markup=False)
+    for text in warnings:
+        console.print(f"Warning: {text}", style="yellow", markup=False)
+
+
+def _past(known: Calibration) -> str:
+    """What the choices were worth where masks could tell: a line on what was left out of the calibration."""
+    left_out = "data sets" if known.left_out == "data" else "methods"
+
+    def mean(name: str) -> float | None:
+        values = [row[name] for row in known.evaluation if row.get(name) is not None]
+        return sum(values) / len(values) if values else None
+
+    told = [
+        ("thresholds lost {:.1f} points", mean("threshold: model")),
+        ("a common .5 lost {:.1f}", mean("threshold: common")),
+        ("the method ranked first lost {:.1f}", mean("method: model")),
+        ("Kendall's tau {:.2f}", mean("tau")),
+        (f"{100 * known.level:.0f} % intervals covered {{:.0%}}", mean("coverage")),
+    ]
+    said = ", ".join(text.format(value) for text, value in told if value is not None)
+    names = ", ".join(sorted({str(source["data"]) for source in known.sources}))
+    return f"On left-out {left_out} ({names}): {said}; errors within a data set depend on each other."
+
+
+def _print_evaluation(measured: pd.DataFrame, fitted: Calibration) -> None:
+    from benchmark.selection.evaluate import RULES
+
+    left_out = "data set" if fitted.left_out == "data" else "method"
+    for row in measured.to_dict("records"):
+        console.print(
+            f"\n{row['run']}, {row['kind']}: {row['units']} artifacts of {row['entries']} entries, "
+            f"each predicted without its {left_out}",
+            markup=False,
+        )
+        lines: list[tuple[str, Any]] = [
+            (f"points lost by the threshold, {rule}", row.get(f"threshold: {rule}")) for rule in RULES
+        ]
+        lines += [
+            ("points lost by the method ranked first", row["method: model"]),
+            ("points lost by a method at random", row["method: random"]),
+            ("Kendall's tau of the ranking", row["tau"]),
+            (f"intervals of {100 * fitted.level:.0f} % that cover", 100 * row["coverage"]),
+            ("mean width of the intervals, points", row["width"]),
+        ]
+        for name, value in lines:
+            if value is not None and value == value:
+                console.print(f"  {name:<45} {value:6.2f}", markup=False)
