@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -50,7 +51,7 @@ def bundle(
     chosen = names_of(methods, "--methods") if methods else []
     manifest = write_bundle(run_dir, answers, target, overrides or [], chosen)
     console.print(describe(manifest, target), markup=False)
-    console.print(f"Check it as others will: wsss verify {target}", markup=False)
+    console.print(f"Check it as others will: wsss verify {shlex.quote(str(target))}", markup=False)
 
 
 def verify(

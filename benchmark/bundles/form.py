@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,6 @@ def form_at(path: Path) -> SubmissionForm:
         text = text_of(path)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{path}: cannot be read ({error}); `bundle --form {path}` writes an empty form"
+            f"{path}: cannot be read ({error}); `bundle --form {shlex.quote(str(path))}` writes an empty form"
         ) from None
     return read_form(text, str(path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -82,7 +83,9 @@ def prefetch(
         if run.status != "planned":
             console.print(f"{run.title}: {run.status}: {run.reason}", markup=False)
     if into is not None:
-        console.print(f"On the other machines: export WSSS_WEIGHTS={into.absolute()}", markup=False)
+        console.print(
+            f"On the other machines: export WSSS_WEIGHTS={shlex.quote(str(into.absolute()))}", markup=False
+        )
     here = sum(unavailable.isdisjoint(_references(run)) for run in runs)
     if faults:
         for fault in faults:

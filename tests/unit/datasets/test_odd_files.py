@@ -37,6 +37,11 @@ def test_files_without_an_end_are_refused(endless: Path) -> None:
         read_sealed(endless)
 
 
+def test_the_command_for_a_form_can_be_pasted(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"`bundle --form '{tmp_path / 'no form'}'` writes an empty form"):
+        form_at(tmp_path / "no form")
+
+
 def test_a_pipe_among_the_images_keeps_no_layout_from_being_found(endless: Path) -> None:
     write_class_folders(endless.parent, "dent", "rust", count=2)
     assert dataset(endless.parent).classes == ("dent", "rust")

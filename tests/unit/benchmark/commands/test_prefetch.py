@@ -103,10 +103,10 @@ def test_copies_are_found_where_the_home_folder_is_another(
     command_line, third_party, network, prefetch, monkeypatch
 ):
     third_party(*(Toy(family, pretrained=(reference,)) for family, reference in FAMILIES.items()))
-    folder = command_line.folder / "weights"
+    folder = command_line.folder / "the weights"
     done = prefetch(",".join(FAMILIES), "--into", str(folder))
     assert done.code == 0, done.err
-    assert f"export WSSS_WEIGHTS={folder}\n" in done.out
+    assert f"export WSSS_WEIGHTS='{folder}'\n" in done.out
     assert {str(path.relative_to(folder)) for path in folder.rglob("*.*")} == {
         f"{reference}.safetensors" for reference in FAMILIES.values()
     }
