@@ -26,8 +26,8 @@ def least_sharp(context: StageContext, clip: ClipModel, visual: Any, settings: C
     totals = torch.zeros(len(each), 2, dtype=torch.float64)
     for batch in context.images(samples, normalisation(settings.clip), settings.inference.batch_size):
         images, present = whole_patches(visual, batch.images), batch.labels > 0
-        for number, texts in enumerate(directions):
-            scores = class_probabilities(visual, images, texts, scale, present)[:, : present.shape[1]]
+        for number, of_prompt in enumerate(directions):
+            scores = class_probabilities(visual, images, of_prompt, scale, present)[:, : present.shape[1]]
             totals[number] += spread_and_mean(scores, present).cpu()
     sharp = totals[:, 0] / totals[:, 1].clamp_min(torch.finfo(torch.float64).tiny)
     chosen = int(sharp.argmin())
