@@ -6,6 +6,8 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from benchmark.annotations.formats import FORMATS, Annotated
 from benchmark.annotations.polygons import outlines
 from benchmark.console import stage_progress
@@ -52,7 +54,7 @@ def write_polygons(
     try:
         for name, path in maps.items():
             pixels = read_labels(path).numpy()
-            if wrong := [int(v) for v in set(pixels.flat) if len(names) < v != IGNORE]:
+            if wrong := [int(v) for v in np.unique(pixels) if len(names) < v != IGNORE]:
                 raise DataError(
                     f"{path}: class id {min(wrong)} is not in 0..{len(names)} and not {IGNORE}; correct --classes"
                 )

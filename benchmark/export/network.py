@@ -114,6 +114,9 @@ class Exportable(nn.Module):
     longest_side: as `datasets.base.Conversion`'s, 0 for any
     """
 
+    mean: torch.Tensor
+    deviation: torch.Tensor
+
     def __init__(self, segmentation: Segmentation, longest_side: int) -> None:
         super().__init__()
         self.network = segmentation.network

@@ -64,7 +64,7 @@ def traced(module: Exportable, size: tuple[int, int] | None) -> torch.export.Exp
 
 
 def _blank(size: tuple[int, int]) -> torch.Tensor:
-    return torch.zeros(*size, 3, dtype=torch.uint8)
+    return torch.zeros((*size, 3), dtype=torch.uint8)
 
 
 def _write_onnx(program: torch.export.ExportedProgram, path: Path, metadata: dict[str, str]) -> None:
@@ -83,7 +83,12 @@ def _load_onnx(path: Path) -> Run:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return lambda image: tuple(session.run(OUTPUTS, {INPUT: image}))
+
+    def run(image: NDArray[np.uint8]) -> Any:
+        labels, probabilities = session.run(OUTPUTS, {INPUT: image})
+        return labels, probabilities
+
+    return run
 
 
 def _write_torch(program: torch.export.ExportedProgram, path: Path, metadata: dict[str, str]) -> None:
@@ -120,7 +125,12 @@ def _load_openvino(path: Path) -> Run:
     import openvino
 
     compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_NUM_THREADS": torch.get_num_threads()})
-    return lambda image: tuple(compiled({INPUT: image}).values())
+
+    def run(image: NDArray[np.uint8]) -> Any:
+        labels, probabilities = compiled({INPUT: image}).values()
+        return labels, probabilities
+
+    return run
 
 
 _ONNX = ("onnx", "onnxscript", "onnxruntime")
