@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmark.console import console
 from benchmark.experiments.diagnoses import FILE
@@ -33,37 +34,40 @@ def write_summary(run_dir: Path, experiments: Sequence[str]) -> None:
             console.print(f"Report: {build_reports(run_dir)['html']}", markup=False)
 
 
+def _heading(row: dict[str, Any]) -> str:
+    from reports.reproduction import group_of
+
+    at = f" at the {row['threshold']} threshold" if row["threshold"] else ""
+    return f"{group_of(row)}, {row['column']}{at}"
+
+
 def _print(found: pd.DataFrame) -> None:
     """Without remarks, which are in the files."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    from reports.reproduction import COLUMNS, cells, directions_table, group_of, undiagnosed
+    from reports.reproduction import COLUMNS, cells, directions_table, undiagnosed
     from results.aggregate import as_rows
     from results.directions import MISSED
 
     if found.empty:
         return
-    shown = Table(
-        title="What reproduces",
-        caption=Text(directions_table(found).caption),
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        caption_justify="left",
-        padding=(0, 1, 0, 0),
-    )
-    shown.add_column("")
-    names = [name for name in COLUMNS if name != "remark"]
-    for name in names:
-        shown.add_column(COLUMNS[name], justify="left" if name in ("verdict", "threshold") else "right")
-    group = ""
-    for row in as_rows(found):
-        if group != (group := f"{group_of(row)}, {row['column']}"):
-            shown.add_row(Text(group, style="bold"))
-        text = cells(row)
-        shown.add_row(*(Text(text[name]) for name in ("compared", *names)))
-    console.print(shown)
+    names = [name for name in COLUMNS if name not in ("remark", "threshold")]
+    console.print("\nWhat reproduces", style="italic")
+    for group, compared in groupby(as_rows(found), _heading):
+        shown = Table(
+            box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=Text(group, "bold"), title_justify="left"
+        )
+        shown.add_column("", ratio=1)
+        for name in names:
+            justify, whole = ("left", True) if name == "verdict" else ("right", False)
+            shown.add_column(COLUMNS[name], justify=justify, no_wrap=whole)  # type: ignore[arg-type]
+        for row in compared:
+            text = cells(row)
+            shown.add_row(*(Text(text[name]) for name in ("compared", *names)))
+        console.print(shown)
+    console.print(Text(directions_table(found).caption))
     if missing := undiagnosed(found):
         console.print(
             f"{missing} {' or '.join(MISSED)} without a diagnosis: write them into {FILE} in the methods' folders",
