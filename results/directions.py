@@ -2,7 +2,7 @@
 
 A difference is taken within each seed, so that what two rows share (data order, often a whole training) drops out. Its
 variance is that over images, by the bootstrap, plus that of the pair's own differences from seed to seed over their
-number, shrunk a little towards that of all comparisons of the same score in the folder (`results.significance.PRIOR`):
+number, shrunk a little (`results.intervals.PRIOR`) towards what is typical of the folder's comparisons of the same score:
 a noisy row hardly widens the interval of other pairs, and a pair that happens to agree on its few seeds is not taken to
 have no noise. Two tables that show one comparison so show one interval. A difference is held against the paper's where
 that is at least `smallest_effect`, or where it is claimed without a number; of one seed nothing is concluded.
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import scipy.special
 
 from datasets.base import DataError
 from results.aggregate import as_rows
@@ -280,11 +281,22 @@ def _pool(each: Direction) -> tuple[str, ...]:
 
 
 def pooled_noise(found: Sequence[Direction]) -> SeedNoise:
-    """Variance of differences over seeds, by their degrees of freedom."""
+    """Typical variance of differences over seeds, with all their degrees of freedom.
+
+    The geometric mean (of logarithms corrected as by Smyth 2004, sec. 6.2), where that is below the arithmetic one:
+    settings of one network differ by hundredths of a point from seed to seed, methods by points, and the mean would give
+    the former the noise of the latter. Differences that are the same on all seeds have no logarithm and are left out.
+    """
     several = [(each.n - 1, each.seeds) for each in found if each.n > 1]
-    freedom = sum(own for own, _ in several)
-    squares = sum(own * variance for own, variance in several)
-    return SeedNoise(np.array([squares / max(freedom, 1)]), np.array([freedom]))
+    freedom, variance = (
+        (np.array(column, float) for column in zip(*several)) if several else (np.zeros(1),) * 2
+    )
+    typical = (freedom * variance).sum() / max(freedom.sum(), 1)
+    if (differ := variance > 0).any():
+        half = freedom[differ] / 2
+        logarithms = np.log(variance[differ]) - scipy.special.digamma(half) + np.log(half)
+        typical = min(typical, np.exp(np.average(logarithms, weights=half)))
+    return SeedNoise(np.array([typical]), np.array([int(freedom.sum())]))
 
 
 def _with_interval(each: Direction, pooled: SeedNoise) -> Direction:

@@ -47,9 +47,9 @@ def keep(run: Path, place: str) -> None:
     (kept / "summary.md").write_text(
         markdown_table(directions_table(both), "What reproduces"), encoding="utf-8"
     )
-    for name in sorted(set(new["experiment"])):
-        stem = name.replace("/", "-")
-        shutil.copy(run / EXPERIMENTS_FOLDER / f"{stem}-{place}.csv", kept / "tables" / f"{stem}.csv")
+    for table in sorted((run / EXPERIMENTS_FOLDER).glob(f"*-{place}.csv")):
+        name = table.name.removesuffix(f"-{place}.csv")
+        shutil.copy(table, kept / "tables" / f"{name}.csv")
         print("kept:", name)
 
 

@@ -105,6 +105,19 @@ def test_a_noisy_row_widens_other_comparisons_little() -> None:
     assert 1 < width[1] / width[0] < 2  # with the noise of all rows alike: 5
 
 
+def test_pairs_that_agree_are_told_apart_beside_pairs_that_do_not() -> None:
+    """Settings of one network, in one folder with other methods."""
+    quiet = [row("ρ = 30", 60, {0: 50.0, 1: 52.0, 2: 51.0})] + [
+        row(f"ρ = {k}", 50, {0: 49.8 + 0.01 * k, 1: 51.79, 2: 50.81}) for k in range(4)
+    ]
+    loud = [row("ours", 60, {0: 50.0, 1: 52.0, 2: 51.0})] + [
+        row(f"theirs {k}", 50, {0: 40.0 + k, 1: 48.0, 2: 43.0}) for k in range(4)
+    ]
+    together = judged([*directions("m/one", "CAM", quiet), *directions("m/two", "CAM", loud)])
+    assert all(found.high - found.low < 0.6 for found in together[:4])  # with the mean of all: 2.6
+    assert all(found.high - found.low > 5 for found in together[4:])
+
+
 def test_one_comparison_has_one_interval_whichever_tables_show_it() -> None:
     """Beside rows of other noise, and another effect of the paper."""
 
