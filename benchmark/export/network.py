@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -154,7 +154,7 @@ def reduced(side: int, height: int, width: int, longest_side: int) -> int:
     nearest = doubled // (2 * longest)
     is_half = 1 - torch.sym_min(doubled - nearest * 2 * longest, 1)
     is_odd = nearest - nearest // 2 * 2
-    return torch.sym_max(1, nearest - is_half * is_odd)  # type: ignore[no-any-return]
+    return cast(int, torch.sym_max(1, nearest - is_half * is_odd))  # in a trace a symbol
 
 
 def _nearest(new: int, old: int) -> torch.Tensor:
