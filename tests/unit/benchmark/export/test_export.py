@@ -117,6 +117,7 @@ def test_the_example_runs_it_alone(onnx_file: tuple[Path, Exported], tmp_path: P
     assert said.getvalue().startswith(f"{image}: {verdict}, score 0.")
 
 
+@pytest.mark.slow
 def test_the_networks_of_scale_small(tmp_path: Path) -> None:
     """Whose dilated convolutions are cut into others on a CPU; by torch.export and by onnxruntime."""
     needs("onnx", "onnxscript", "onnxruntime")
