@@ -6,6 +6,7 @@ says which stage it was: nothing is imported or called but stages of registered 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shlex
@@ -49,6 +50,12 @@ class Predictor:
     conversion: Conversion
     seed: int
     profile: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Of what it does with its inputs: one network may have been tested in several ways."""
+        text = repr((self.function, self.settings, self.conversion, self.seed))
+        return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def trained_networks(result: RunResult) -> Iterator[Path]:

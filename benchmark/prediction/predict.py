@@ -77,6 +77,7 @@ def predict_images(
     check_writable(output, "--output")
     found = None if watch else find_images(source, recursive, written_paths(output))
     network = {role: artifact.key for role, artifact in predictor.inputs.items()}
+    network["stage"] = predictor.fingerprint
     with (
         scratch(output) as work,
         Outputs(output, work, predictor.classes, network, parts, min_area) as outputs,

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from methods.layers.cam import resize
-from methods.layers.clip.affinity import mean_attention
+from methods.layers.clip.affinity import last_of, mean_attention
 from methods.layers.par import pixel_adaptive_refinement
 from methods.refiners.cam_maps import background_score
 
@@ -23,7 +23,7 @@ def corrected_attention(
     absolute:  the difference is the sum of the pairs' absolute ones, as printed. In the code it is that of the signed
                ones, of which the affinity's part is all blocks' the same
     """
-    last = torch.stack(list(attention[-blocks:]), 1)
+    last = torch.stack(last_of(attention, blocks), 1)
     differences = affinity[:, None] - last
     totals = (differences.abs() if absolute else differences).sum((2, 3))
     kept = (totals <= totals.mean(1, keepdim=True)).to(last.dtype)

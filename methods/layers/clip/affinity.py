@@ -11,12 +11,20 @@ import numpy as np
 import torch
 from scipy.ndimage import find_objects, label
 
+from methods.base import MethodError
 from methods.layers.clip.config import AffinityConfig
 
 
 def mean_attention(attention: Sequence[torch.Tensor], blocks: int) -> torch.Tensor:
-    """Mean of the last `blocks` of the attentions, each (B, N, N) from patch (row) to patch."""
-    return torch.stack(list(attention[-blocks:])).mean(0)
+    """Mean of the last `blocks` of the attentions, each (B, N, N) from patch (row) to patch; errors as of `last_of`."""
+    return torch.stack(last_of(attention, blocks)).mean(0)
+
+
+def last_of(attention: Sequence[torch.Tensor], blocks: int) -> list[torch.Tensor]:
+    """The last `blocks` attentions. Raises MethodError where there are fewer."""
+    if blocks > len(attention):
+        raise MethodError(f"blocks={blocks}: the image encoder has {len(attention)}; give at most that many")
+    return list(attention[-blocks:])
 
 
 def spread(maps: torch.Tensor, weights: torch.Tensor, config: AffinityConfig) -> torch.Tensor:

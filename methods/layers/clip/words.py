@@ -62,7 +62,9 @@ class Texts:
     """
 
     names: tuple[str, ...]
-    background: tuple[tuple[str, ...], ...]
+    background: tuple[
+        Any, ...
+    ]  # of tuples; OmegaConf knows no nested ones, and `predict` reads settings by it
     common: tuple[str, ...]
     prompts: tuple[str, ...]
 
@@ -120,10 +122,18 @@ def resolve_texts(key: str, config: TextConfig, view: TrainingView, background: 
 
 
 def resolve_prompts(key: str, config: PromptConfig, view: TrainingView) -> Texts:
-    """Texts of a method that compares all classes with one list of background words; errors as of `resolve_texts`."""
+    """Texts of a method that compares all classes with one list of background words.
+
+    Errors as of `resolve_texts`; MethodError also where words are given and each is a class's name.
+    """
     texts = resolve_texts(key, TextConfig(prompts=config.prompts, names=config.names), view, ())
     taken = {*texts.names, *view.classes}
-    return replace(texts, common=tuple(word for word in config.background if word not in taken))
+    common = tuple(word for word in config.background if word not in taken)
+    if config.background and not common:
+        raise MethodError(
+            "text.background: every word names a class; give words of what is around the objects"
+        )
+    return replace(texts, common=common)
 
 
 def _prompts(config: TextConfig) -> tuple[str, ...]:

@@ -133,7 +133,7 @@ def test_torch_export_and_a_crf_that_is_left_out(tmp_path: Path) -> None:
     made = predictor(tmp_path, settings, Conversion())
     done = export_network(made, "torch_export", tmp_path / "net.pt2", size=(40, 56))
     assert done.crf
-    assert done.equal == 1
+    assert done.equal >= 0.999
     extra = {write.METADATA: ""}
     program = torch.export.load(tmp_path / "net.pt2", extra_files=extra)
     assert json.loads(json.loads(extra[write.METADATA])["size"]) == [40, 56]
