@@ -136,6 +136,8 @@ class Direction:
     conditions: str = ""
 
 
+SAME = 1e-8
+"""Variance over seeds, in points squared, below which differences are the same but for rounding."""
 _JUDGED = ("low", "high", "share", "share_low", "share_high", "p", "p_holm")
 _NUMBERS = ("paper", "difference", "images", "seeds", *_JUDGED)
 
@@ -285,14 +287,14 @@ def pooled_noise(found: Sequence[Direction]) -> SeedNoise:
 
     The geometric mean (of logarithms corrected as by Smyth 2004, sec. 6.2), where that is below the arithmetic one:
     settings of one network differ by hundredths of a point from seed to seed, methods by points, and the mean would give
-    the former the noise of the latter. Differences that are the same on all seeds have no logarithm and are left out.
+    the former the noise of the latter. Differences that are the same on all seeds, but for rounding, are left out.
     """
     several = [(each.n - 1, each.seeds) for each in found if each.n > 1]
     freedom, variance = (
         (np.array(column, float) for column in zip(*several)) if several else (np.zeros(1),) * 2
     )
     typical = (freedom * variance).sum() / max(freedom.sum(), 1)
-    if (differ := variance > 0).any():
+    if (differ := variance > SAME).any():
         half = freedom[differ] / 2
         logarithms = np.log(variance[differ]) - scipy.special.digamma(half) + np.log(half)
         typical = min(typical, np.exp(np.average(logarithms, weights=half)))

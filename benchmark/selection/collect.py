@@ -218,16 +218,11 @@ def _of_image(
 
 
 def _others(candidates: Sequence[Candidate], given: Sequence[np.ndarray], n: int) -> Iterator[np.ndarray]:
-    """Votes of the other methods, one each; where there is no other method, of its other artifacts.
-
-    A method's own votes would let it confirm itself.
-    """
+    """Votes of the other methods, one each: its own would let a method confirm itself."""
     own = candidates[n].method
     methods = dict.fromkeys(each.method for each in candidates if each.method != own)
     for method in methods:
         yield np.mean([vote for each, vote in zip(candidates, given) if each.method == method], 0)
-    if not methods:
-        yield from (vote for place, vote in enumerate(given) if place != n)
 
 
 def _add_verdict(rows: pd.DataFrame, verdict: np.ndarray) -> None:

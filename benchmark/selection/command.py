@@ -89,16 +89,20 @@ def calibrate(
 
     _check(images, device)
     check_writable(output.parent, "--output")
+    if output.is_dir():
+        raise ConfigError(
+            f"--output {output}: is a folder; give a file, such as {output / 'calibration.json'}"
+        )
     tables, sources = [], []
     for run_dir in dict.fromkeys(run_dirs):
         found = find(run_dir)
         table = with_truth(_features(found, images, device), found).assign(
-            data=found.data.name, run=run_dir.name
+            data=_name_of(found), run=run_dir.name
         )
         tables.append(table)
         sources.append(
             {
-                "data": found.data.name,
+                "data": _name_of(found),
                 "methods": sorted(table["method"].unique()),
                 "seeds": sorted(int(seed) for seed in table["seed"].unique()),
                 "artifacts": int(table["key"].nunique()),
@@ -113,6 +117,11 @@ def calibrate(
     fitted.write(output)
     _print_evaluation(measured, fitted)
     console.print(f"\nCalibration: {output}", markup=False)
+
+
+def _name_of(found: Found) -> str:
+    """Of the data, as run folders begin: users' own data sets differ in it alone."""
+    return found.folder.name.rsplit("-", 2)[0]
 
 
 def _check(images: int, device: str) -> None:

@@ -7,6 +7,7 @@ that every method declares for its classifier (`Kind.IMAGE_SCORES`), on images o
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,14 +39,17 @@ def judge(
     """For each image what is kept of its classes' scores when a mask alone is shown, and lost when it is hidden.
 
     masks: position of an image -> (N, h, w) bool; asked once for each juror
-    Returns (N, 2, K) float32 for each image: kept and lost, the mean over the jurors. 0 is as low as images without the
-    class, 1 as high as those with it: scores may be on any scale. NaN for a class that all or no images have.
+    Returns (N, 2, K) float32 for each image: kept and lost, the mean over the jurors that recognise the class. 0 is as
+    low as images without the class, 1 as high as those with it: scores may be on any scale. NaN for a class that all or
+    no images have.
     Raises ConfigError and DataError for a classifier that cannot be run.
     """
     everyone = [_unit(_scores(path, samples, masks, device, progress), samples, classes) for path in jurors]
     found = []
     for of_image in zip(*everyone):
-        shown, hidden = np.split(np.mean(np.stack(of_image), 0), 2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a class that no juror recognises
+            shown, hidden = np.split(np.nanmean(np.stack(of_image), 0), 2)
         found.append(np.stack([shown, 1 - hidden], 1))
     return found
 

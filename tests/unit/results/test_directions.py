@@ -27,6 +27,7 @@ from results.directions import (
     directions,
     floor_of,
     judged,
+    pooled_noise,
     read_directions,
     verdict,
     write_directions,
@@ -116,6 +117,15 @@ def test_pairs_that_agree_are_told_apart_beside_pairs_that_do_not() -> None:
     together = judged([*directions("m/one", "CAM", quiet), *directions("m/two", "CAM", loud)])
     assert all(found.high - found.low < 0.6 for found in together[:4])  # with the mean of all: 2.6
     assert all(found.high - found.low > 5 for found in together[4:])
+
+
+def test_differences_that_are_equal_but_for_rounding_count_for_none() -> None:
+    equal = [row("one", 60, {0: 61.3, 1: 60.3, 2: 62.7}), row("other", 50, {0: 60.1, 1: 59.1, 2: 61.5})]
+    noisy = [row("best", 60, {0: 50.0, 1: 52.0, 2: 51.0}), row("worse", 50, {0: 44.0, 1: 45.0, 2: 46.5})]
+    alone = directions("m/one", "CAM", noisy)
+    beside = [*alone, *directions("m/two", "CAM", equal)]
+    assert 0 < beside[1].seeds < 1e-20
+    assert pooled_noise(beside).variance == pytest.approx(pooled_noise(alone).variance / 2)
 
 
 def test_one_comparison_has_one_interval_whichever_tables_show_it() -> None:
