@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.annotations.formats import FORMATS, Annotated
+from benchmark.annotations.formats import FORMATS, UNWRITABLE, Annotated, check_targets
 from benchmark.annotations.polygons import outlines
 from benchmark.console import stage_progress
 from benchmark.failures import ConfigError
@@ -16,7 +16,7 @@ from benchmark.folders import check_writable
 from benchmark.prediction.outputs import LABELS, LEGEND
 from benchmark.store import read_manifest
 from datasets.base import IGNORE, DataError
-from datasets.files.listing import PICTURES, files_below, first_names
+from datasets.files.listing import PICTURES, files_below, first_names, text_of
 
 
 def write_polygons(
@@ -47,6 +47,7 @@ def write_polygons(
         )
     names = _classes(folder, classes)
     places = _images(images, maps)
+    check_targets(to, images, [place.relative_to(images).as_posix() for place in places.values()], output)
     check_writable(output, "--output")
     found = []
     progress = stage_progress("polygons")
@@ -75,15 +76,27 @@ def write_polygons(
 
 
 def _images(folder: Path, maps: dict[str, Path]) -> dict[str, Path]:
-    """Image by the name of its label map, which may have the image's ending. Raises DataError."""
+    """Image by the name of its label map, which may have the image's ending: then it is no other map's. Raises
+    DataError, also where a name without an ending is left with several images."""
     if not folder.is_dir():
         raise ConfigError(f"--images {folder}: no such folder; give the folder of the images")
-    found: dict[str, Path] = {}
-    for path in files_below(folder):
-        if path.suffix.lower() in PICTURES and path not in maps.values():
-            whole = path.relative_to(folder)
-            found.setdefault(whole.with_suffix("").as_posix(), path)
-            found[whole.as_posix()] = path
+    own = set(maps.values())
+    pictures = [p for p in files_below(folder) if p.suffix.lower() in PICTURES and p not in own]
+    whole = {path.relative_to(folder).as_posix(): path for path in pictures}
+    found = {name: whole[name] for name in maps if name in whole}
+    rest: dict[str, list[str]] = {}
+    for name in whole:
+        if name not in found:
+            rest.setdefault(Path(name).with_suffix("").as_posix(), []).append(name)
+    for name in maps:
+        if name not in found and name in rest:
+            first, *others = rest[name]
+            if others:
+                raise DataError(
+                    f"--images {folder}: the label map {name}.png may be of {first_names(rest[name])}; call it"
+                    f" {first}.png if it is of that, or take the others away"
+                )
+            found[name] = whole[first]
     if missing := [name for name in maps if name not in found]:
         raise DataError(
             f"--images {folder}: {len(missing)} of {len(maps)} label maps have no image of their name there"
@@ -92,20 +105,32 @@ def _images(folder: Path, maps: dict[str, Path]) -> dict[str, Path]:
     return {name: found[name] for name in maps}
 
 
+def _lines(file: Path) -> list[str]:
+    try:
+        return text_of(file).splitlines()
+    except UnicodeDecodeError:
+        raise ConfigError(f"{file}: is not UTF-8; save it as such") from None
+    except (OSError, DataError) as error:
+        raise ConfigError(f"{file}: cannot be read ({error}); give a file with a class name a line") from None
+
+
 def _classes(folder: Path, file: Path | None) -> tuple[str, ...]:
     """Names of the object classes: of a list, of `predict`'s legend, or of an artifact's manifest."""
     legend, manifest = folder.parent / LEGEND, folder.parent / "manifest.json"
     names: tuple[str, ...] = ()
     if file is not None:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-        names = tuple(line.strip() for line in lines if line.strip())
+        names = tuple(line.strip() for line in _lines(file) if line.strip())
     elif legend.is_file():
-        names = tuple(line.partition(" ")[2] for line in legend.read_text(encoding="utf-8").splitlines()[1:])
+        names = tuple(line.partition(" ")[2] for line in _lines(legend)[1:])
     elif manifest.is_file():
         with suppress(ValueError, KeyError):  # damaged, or of an artifact that was made elsewhere
             names = tuple(read_manifest(manifest)["classes"])
     if not names:
         raise ConfigError(
             f"{folder}: nothing says what its class ids mean; give --classes FILE, a class name a line from id 1 on"
+        )
+    if wrong := next(filter(UNWRITABLE.search, names), None):
+        raise ConfigError(
+            f"the class name {wrong!a} has characters that annotation files cannot hold; give --classes FILE without"
         )
     return names

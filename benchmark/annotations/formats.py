@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,16 @@ from xml.etree import ElementTree
 import numpy as np
 
 from benchmark.annotations.polygons import Outline, Ring
-from datasets.base import IGNORE
+from benchmark.failures import ConfigError
+from benchmark.prediction.finished import put
+from datasets.base import IGNORE, DataError
+from datasets.files.listing import first_names
 
 IGNORED = "__ignore__"
 """LabelMe's name of what is not scored; COCO's file calls it a crowd besides."""
+UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+"""What text of JSON and XML cannot hold: control characters, and bytes of names that are no UTF-8."""
+_COCO, _CVAT = "instances.json", "annotations.xml"
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,33 @@ class Annotated:
     name: str
     size: tuple[int, int]
     outlines: tuple[Outline, ...]
+
+
+def check_targets(to: str, folder: Path, names: Sequence[str], output: Path) -> None:
+    """Before anything is written. Raises DataError for a name that cannot be written, and ConfigError where two images
+    share a file or a file is there already, which may hold corrections.
+
+    folder: of the images; names: as `Annotated.name`
+    """
+    written = [*names, os.path.relpath(folder, output)] if to == "labelme" else names
+    if wrong := next(filter(UNWRITABLE.search, written), None):
+        raise DataError(
+            f"--images: the name {wrong!a} is not UTF-8 or has control characters, which annotation files cannot hold;"
+            " rename it, and its label map"
+        )
+    owners: dict[Path, str] = {}
+    for name in names:
+        path = output / (_labelme_file(name) if to == "labelme" else _COCO if to == "coco" else _CVAT)
+        if owners.setdefault(path, name) != name and to == "labelme":
+            raise ConfigError(
+                f"--to labelme: {owners[path]} and {name} would share {path.name}; rename one and its label map, or"
+                " give --to coco or --to cvat"
+            )
+    if there := [str(path) for path in owners if os.path.lexists(path)]:
+        raise ConfigError(
+            f"--output {output}: {len(there)} files are there already ({first_names(there)}) and may hold corrections;"
+            " give another --output, or remove them"
+        )
 
 
 def class_names(classes: Sequence[str]) -> dict[int, str]:
@@ -64,7 +98,7 @@ def write_coco(images: Sequence[Annotated], classes: Sequence[str], output: Path
             for key, (number, outline) in enumerate(regions, 1)
         ],
     }
-    _write_json(output / "instances.json", content)
+    _write_json(output / _COCO, content)
     return 1
 
 
@@ -72,7 +106,7 @@ def write_labelme(images: Sequence[Annotated], classes: Sequence[str], output: P
     """A JSON for each image, under its name; returns how many files were written."""
     names = class_names(classes)
     for image in images:
-        path = output / Path(image.name).with_suffix(".json")
+        path = output / _labelme_file(image.name)
         content: dict[str, Any] = {
             "version": "5.5.0",
             "flags": {},
@@ -117,7 +151,7 @@ def write_cvat(images: Sequence[Annotated], classes: Sequence[str], output: Path
                 z_order=str(depth),
             )
     ElementTree.indent(root)
-    ElementTree.ElementTree(root).write(output / "annotations.xml", encoding="utf-8", xml_declaration=True)
+    put(output / _CVAT, ElementTree.tostring(root, encoding="utf-8", xml_declaration=True).decode())
     return 1
 
 
@@ -127,6 +161,10 @@ FORMATS: dict[str, Callable[[Sequence[Annotated], Sequence[str], Path], int]] = 
     "cvat": write_cvat,
 }
 """By the name that `--to` takes."""
+
+
+def _labelme_file(name: str) -> Path:
+    return Path(name).with_suffix(".json")
 
 
 def _rounded(values: Ring) -> Any:
@@ -140,4 +178,4 @@ def _box(ring: Ring) -> Any:
 
 def _write_json(path: Path, content: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8")
+    put(path, json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n")

@@ -223,30 +223,35 @@ def read_cvat(tree: Tree) -> Listing:
     found: list[_Annotated] = []
     for file in _cvat_files(tree):
         try:
-            entries = {
-                entry.attrib["name"]: tuple(_cvat_object(shape, file) for shape in entry)
+            entries = [
+                (entry.attrib["name"], tuple(_cvat_object(shape, file) for shape in entry))
                 for entry in ElementTree.parse(file).getroot().iter("image")
-            }
-        except (KeyError, ElementTree.ParseError) as error:
+            ]
+        except (LookupError, ValueError, ElementTree.ParseError) as error:  # also of encodings and numbers
+            reason = " ".join(str(error).split())
             raise DataError(
-                f"{file}: not as CVAT's files for images are ({error}); export it again"
+                f"{file}: not as CVAT's files for images are ({reason:.200}); export it again"
             ) from None
-        places = _places(tree, file, list(entries))
+        places = _places(tree, file, [name for name, _ in entries])
         found += [
             _Annotated(places[name], objects, file, _split_of(places[name], file, tree.root))
-            for name, objects in entries.items()
+            for name, objects in entries
         ]
     names = sorted({each.name for one in found for each in one.objects if each.name})
     return _listing(tree, names, found, "CVAT XML", ())
 
 
 def _cvat_object(shape: ElementTree.Element, file: Path) -> _Object:
-    """Of what is no polygon and no upright box, the outline is not known."""
+    """Of what is no polygon, no brush's mask and no upright box, the outline is not known."""
     label = shape.attrib["label"]
     name = None if is_ignored(label) else label
     if shape.tag == "polygon":
         pairs = [pair.split(",") for pair in shape.attrib["points"].split(";")]
         return _Object(name, {"polygons": (polygon(pairs, str(file)),)})
+    if shape.tag == "mask":
+        runs = tuple(map(int, shape.attrib["rle"].split(",")))
+        box = tuple(int(shape.attrib[side]) for side in ("left", "top", "width", "height"))
+        return _Object(name, {"runs": runs, "box": box})
     if shape.tag == "box" and not shape.get("rotation"):
         left, top, right, bottom = (shape.attrib[side] for side in ("xtl", "ytl", "xbr", "ybr"))
         corners = [(left, top), (right, top), (right, bottom), (left, bottom)]

@@ -24,11 +24,13 @@ class Outlined:
     value:    class id in the mask, from 1; `IGNORE` for what is not scored
     polygons: (V, 2) x, y in pixels each; the object is their union
     runs:     instead, lengths of alternating runs of background and object column by column, or COCO's text of them
+    box:      left, top, width, height of what `runs` cover, then row by row; none: the image
     """
 
     value: int
     polygons: tuple[np.ndarray, ...] = ()
     runs: tuple[int, ...] | str = ()
+    box: tuple[int, ...] = ()
 
 
 def drawn_mask(objects: Sequence[Outlined], size: tuple[int, int], source: object) -> Path:
@@ -36,7 +38,7 @@ def drawn_mask(objects: Sequence[Outlined], size: tuple[int, int], source: objec
 
     Pixels that are not scored are below all. size: (H, W); source: names the annotations in errors. Raises DataError.
     """
-    content = repr([(o.value, o.runs, [p.tolist() for p in o.polygons]) for o in objects])
+    content = repr([(o.value, o.runs, [p.tolist() for p in o.polygons], *o.box) for o in objects])
     target = copies_folder("masks") / f"drawn-{hashlib.sha256(f'{size}{content}'.encode()).hexdigest()}.png"
     if target.exists():
         return target
@@ -52,6 +54,8 @@ def drawn_mask(objects: Sequence[Outlined], size: tuple[int, int], source: objec
 def _filled(outline: Outlined, size: tuple[int, int], source: object) -> np.ndarray:
     """Pixels (H, W) bool of an object."""
     height, width = size
+    if outline.box:
+        return _in_box(outline, size, source)
     if isinstance(outline.runs, str):
         encoded = {"size": [height, width], "counts": outline.runs.encode()}
     elif outline.runs:
@@ -72,6 +76,20 @@ def _filled(outline: Outlined, size: tuple[int, int], source: object) -> np.ndar
         raise DataError(
             f"{source}: run lengths that are not of an image of {width}x{height}; export it again"
         ) from None
+
+
+def _in_box(outline: Outlined, size: tuple[int, int], source: object) -> np.ndarray:
+    left, top, width, height = outline.box
+    runs = np.array(outline.runs, dtype=object)  # of any size: a file can say anything
+    fits = min(left, top) >= 0 and 0 < width <= size[1] - left and 0 < height <= size[0] - top
+    if not fits or runs.min() < 0 or runs.sum() != width * height:
+        raise DataError(
+            f"{source}: a mask that does not fit its box, or its box the image of {size[1]}x{size[0]}; export it again"
+        )
+    pixels = np.zeros(size, bool)
+    inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs.astype(int)).reshape(height, width)
+    pixels[top : top + height, left : left + width] = inside
+    return pixels
 
 
 def polygon(points: object, where: str) -> np.ndarray:

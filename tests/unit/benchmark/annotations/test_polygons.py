@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +145,79 @@ def test_images_that_were_reduced_get_outlines_of_their_own_size(tmp_path: Path)
     assert sum(each["area"] for each in of_a) == 4 * np.count_nonzero(made["a"])
     assert content["images"][0]["width"] == 320
     assert max(each["bbox"][0] + each["bbox"][2] for each in of_a) > 160
+
+
+@pytest.mark.parametrize(
+    ("to", "file"),
+    [("coco", "instances.json"), ("labelme", "deeper/b.json"), ("cvat", "annotations.xml")],
+)
+def test_corrections_are_not_overwritten(tmp_path: Path, to: str, file: str) -> None:
+    predictions(tmp_path)
+    corrected = tmp_path / "out" / file
+    corrected.parent.mkdir(parents=True)
+    corrected.write_text("by hand")
+    with pytest.raises(ConfigError, match=rf"1 files are there already \(\S+{file}\) .* another --output"):
+        write_polygons(tmp_path / "predictions", tmp_path / "images", to, tmp_path / "out", 1)
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == [corrected]
+    assert corrected.read_text() == "by hand"
+
+
+def two_of_a_name(folder: Path) -> Path:
+    """Label maps as `predict --watch` names them: of a.png, and of a.jpg that came later; returns their folder."""
+    for name, size, value in (("a.png", (8, 6), 1), ("a.jpg", (12, 10), 2)):
+        write_image(folder / "images" / name, value, size)
+        path = folder / "maps" / ("a.png" if value == 1 else "a.jpg.png")
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full(size[::-1], value, np.uint8)).save(path)
+    (folder / "classes.txt").write_text("0 background\n1 scratch\n2 dent\n")
+    return folder / "maps"
+
+
+def test_each_of_two_images_of_a_name_gets_its_own_outlines(tmp_path: Path) -> None:
+    maps = two_of_a_name(tmp_path)
+    write_polygons(maps, tmp_path / "images", "coco", tmp_path / "out", 0)
+    content = json.loads((tmp_path / "out" / "instances.json").read_text())
+    names = {each["id"]: each["file_name"] for each in content["images"]}
+    areas = {names[each["image_id"]]: (each["category_id"], each["area"]) for each in content["annotations"]}
+    assert areas == {"a.png": (1, 48), "a.jpg": (2, 120)}
+    with pytest.raises(
+        ConfigError, match=r"a\.png and a\.jpg would share a\.json|a\.jpg and a\.png would share"
+    ):
+        write_polygons(maps, tmp_path / "images", "labelme", tmp_path / "new", 0)
+    (maps / "a.jpg.png").unlink()
+    with pytest.raises(DataError, match=r"a\.png may be of a\.jpg, a\.png; call it a\.jpg\.png if"):
+        write_polygons(maps, tmp_path / "images", "coco", tmp_path / "new", 0)
+
+
+@pytest.mark.parametrize("to", ["coco", "labelme", "cvat"])
+@pytest.mark.parametrize("name", [b"a\xff", b"a\x01"])
+def test_a_name_that_no_file_can_hold(tmp_path: Path, to: str, name: bytes) -> None:
+    maps = two_of_a_name(tmp_path)
+    for path in (maps / "a.png", tmp_path / "images" / "a.png"):
+        try:
+            path.rename(path.with_name(f"{os.fsdecode(name)}.png"))
+        except OSError:
+            pytest.skip("the file system has no such names")
+    with pytest.raises(DataError, match=r"the name 'a\\\S+\.png' is not UTF-8 or has control characters"):
+        write_polygons(maps, tmp_path / "images", to, tmp_path / "out", 1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_classes_that_cannot_be_read(tmp_path: Path) -> None:
+    predictions(tmp_path)
+    file, pipe = tmp_path / "latin.txt", tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path, text, words in (
+        (file, "fl\xe4che\nrest\n", "latin.txt: is not UTF-8; save it as such"),
+        (file, "a\x01\nrest\n", r"the class name 'a\\x01' has characters"),
+        (pipe, "", "pipe: cannot be read .* give a file with a class name a line"),
+    ):
+        if text:
+            path.write_bytes(text.encode("latin-1"))
+        with pytest.raises(ConfigError, match=words):
+            write_polygons(
+                tmp_path / "predictions", tmp_path / "images", "coco", tmp_path / "out", 1, classes=path
+            )
 
 
 def test_what_is_wrong_is_one_line(tmp_path: Path) -> None:

@@ -280,6 +280,22 @@ def test_cvat(tmp_path: Path) -> None:
     check_closed(found, tmp_path / "annotations.xml")
 
 
+def test_masks_of_cvats_brush(tmp_path: Path) -> None:
+    """Runs of what is around, then of the object, row by row in the box; rotated boxes have no outline."""
+    write_images(tmp_path, *(f"images/{name}.jpg" for name in "abc"))
+    brush = "<mask label='rust' rle='1, 2, 3' left='4' top='5' width='3' height='2' z_order='0'/>"
+    box = "<box label='rust' xtl='2' ytl='2' xbr='10' ybr='8' rotation='30'/>"
+    text = cvat(
+        f"<image name='a.jpg'>{brush}</image>",
+        f"<image name='b.jpg'>{box}</image>",
+        "<image name='c.jpg'/>",
+    )
+    (tmp_path / "annotations.xml").write_text(text)
+    found = dataset(tmp_path, val_fraction=0.4)
+    assert np.argwhere(mask(found, "images/a")).tolist() == [[5, 5], [5, 6]]
+    assert found.mask_path("images/b") is None
+
+
 def test_several_classes_in_one_image_of_class_folders(tmp_path: Path) -> None:
     write_class_folders(tmp_path, "dent", "rust", count=4)
     (tmp_path / "labels.csv").write_text("id,labels\ndent/0,rust\nrust/1.png,dent;hole\n")
@@ -373,6 +389,24 @@ def nameless_cvat(root: Path) -> Path:
     return root
 
 
+def cvat_of(*images: str, encoding: str = "utf-8") -> Callable[[Path], Path]:
+    def write(root: Path) -> Path:
+        write_images(root, "images/a.jpg", "images/b.jpg")
+        text = cvat(*images).replace("?>", f" encoding='{encoding}'?>", 1)
+        (root / "a.xml").write_text(text)
+        return root
+
+    return write
+
+
+def brush(rle: str, width: int = 3) -> str:
+    mask = f"<mask label='rust' rle='{rle}' left='22' top='5' width='{width}' height='2'/>"
+    return f"<image name='a.jpg'>{mask}</image>"
+
+
+TWICE = "<image name='a.jpg'><polygon label='rust' points='1,1;9,9;1,9'/></image>"
+
+
 def nowhere_csv(root: Path) -> Path:
     write_class_folders(root, "dent", "rust", count=2)
     (root / "labels.csv").write_text("id,labels\nx,rust\n")
@@ -404,6 +438,16 @@ def twice_csv(root: Path) -> Path:
         (torn_labelme, r"b\.json: not JSON \(.*\); export it again"),
         (torn_cvat, r"a\.xml: not as CVAT's files for images are \(.*\); export it again"),
         (nameless_cvat, r"a\.xml: not as CVAT's files for images are \('label'\); export it again"),
+        (cvat_of(encoding="foo"), r"a\.xml: not as CVAT's .* \(unknown encoding: foo\); export it again"),
+        (cvat_of(encoding="euc-jp"), r"a\.xml: not as CVAT's .* \(multi-byte .*\); export it again"),
+        (cvat_of(TWICE, TWICE), r"a\.xml: a\.jpg is annotated twice; remove one of the annotations"),
+        (
+            cvat_of(brush("1, x")),
+            r"a\.xml: not as CVAT's files for images are \(invalid .*\); export it again",
+        ),
+        (cvat_of(brush("1,2,3")), r"a\.xml: a mask that does not fit .* the image of 24x16; export it again"),
+        (cvat_of(brush("1,9", 2)), r"a\.xml: a mask that does not fit its box"),
+        (cvat_of(brush("5,-2,1", 2)), r"a\.xml: a mask that does not fit its box"),
         (nowhere_csv, r"labels\.csv row 2: no image 'x' in the class folders of"),
         (twice_csv, r"labels\.csv row 2: id '0' fits dent/0, rust/0; write the path"),
     ],
