@@ -67,14 +67,19 @@ def _spellings(path: Path | str) -> set[str]:
     return {os.path.abspath(path), os.path.realpath(path)}  # noqa: PTH100 - resolve() would follow the links
 
 
-def _checked(reader: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(reader, assigned=(), updated=())
-    def read(*arguments: Any, **settings: Any) -> Any:
+class _Checked:
+    """A reader behind a check; all else of it stays, as torch.export looks through torch's operators."""
+
+    def __init__(self, reader: Callable[..., Any]) -> None:
+        self.__wrapped__ = reader
+
+    def __call__(self, *arguments: Any, **settings: Any) -> Any:
         if _closed or _records:
             _note(os.fsdecode(arguments[0] if arguments else settings["filename"]))
-        return reader(*arguments, **settings)
+        return self.__wrapped__(*arguments, **settings)
 
-    return read
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__wrapped__, name)
 
 
 def _wrap_readers(package: str) -> None:
@@ -84,8 +89,8 @@ def _wrap_readers(package: str) -> None:
     owner = functools.reduce(getattr, inner, sys.modules[top])
     for name in names:
         reader = getattr(owner, name, None)  # torchvision may have been built without
-        if reader is not None and not hasattr(reader, "__wrapped__"):
-            setattr(owner, name, _checked(reader))
+        if reader is not None and not isinstance(reader, _Checked):
+            setattr(owner, name, _Checked(reader))
 
 
 class _WhenImported(importlib.abc.MetaPathFinder):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import torchvision
 from PIL import Image
 
@@ -211,3 +212,6 @@ class TestFilesOpened:
         with files_opened() as found:
             torchvision.io.read_file(str(data / "images" / "a.png"))
         assert str(data / "images" / "a.png") in found
+        assert torch.ops.image.read_file.overloads() == [
+            "default"
+        ]  # exporting a network looks through all operators
