@@ -104,7 +104,7 @@ def run_module(module: Any) -> Run:
 
     @torch.inference_mode()
     def run(image: NDArray[np.uint8]) -> Any:
-        return tuple(each.numpy() for each in module(torch.from_numpy(image)))
+        return tuple(each.numpy() for each in module(torch.tensor(image)))
 
     return run
 
