@@ -16,7 +16,10 @@ session = onnxruntime.InferenceSession(network, providers=["CPUExecutionProvider
 classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])
 height, width, _ = session.get_inputs()[0].shape
 for file in map(Path, files):
-    image = ImageOps.exif_transpose(Image.open(file)).convert("RGB")
+    image = ImageOps.exif_transpose(Image.open(file))
+    if image.mode[0] in "IF":  # conversion would clip it to 8 bits
+        sys.exit(f"{file}: not an 8-bit image; convert it as the training images were")
+    image = image.convert("RGB")
     if isinstance(height, int):  # exported for one size
         image = image.resize((width, height))
     labels, probabilities = session.run(["labels", "probabilities"], {"image": np.asarray(image)})

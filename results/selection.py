@@ -32,6 +32,8 @@ def read_choices(run_dir: Path) -> dict[str, Any] | None:
         for row in document["choices"]:
             if not {"kind", "entry", "rank", "threshold"} <= row.keys():
                 raise ValueError("a choice lacks something")
+            if row.get("predicted") is not None and not {"low", "high"} <= row.keys():
+                raise ValueError("a prediction lacks its interval")
         return {
             "warnings": list(document["warnings"]),
             "level": document["level"],

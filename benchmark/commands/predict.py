@@ -30,7 +30,7 @@ PARTS = {
     "overlays": "overlays/",
     "scores": "scores/<class>/ (16 bits)",
 }
-"""What `--write` takes, and what is said of it."""
+"""What `--write` takes -> its description in the help."""
 
 
 def predict(

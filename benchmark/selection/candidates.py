@@ -28,7 +28,6 @@ class Candidate:
     """One artifact.
 
     entry: METHOD, METHOD:REFINER or METHOD:REFINER:SEGMENTER, as far as it depends on them, and changed settings
-    fixed: the method's own background threshold of a CAM, where its settings have one
     """
 
     method: str
@@ -37,7 +36,6 @@ class Candidate:
     seed: int
     key: str
     path: Path
-    fixed: float | None = None
 
 
 @dataclass(frozen=True)
@@ -120,8 +118,7 @@ def _candidate(run: dict[str, Any], stage: dict[str, Any], kind: Kind, path: Pat
     }[kind]
     entry = ":".join([run["method"], *(parts if set(parts) - {"own"} else ())])
     changes = f" ({run['changes']})" if run.get("changes") else ""
-    fixed = run["settings"].get("method", {}).get("background_threshold") if kind == Kind.CAM else None
-    return Candidate(run["method"], entry + changes, kind, run["seed"], stage["key"], path, fixed)
+    return Candidate(run["method"], entry + changes, kind, run["seed"], stage["key"], path)
 
 
 def _open(settings: dict[str, Any], root: str | None) -> Dataset:

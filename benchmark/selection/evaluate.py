@@ -57,7 +57,7 @@ def evaluate(table: pd.DataFrame) -> pd.DataFrame:
     units: artifacts; threshold: of CAMs, the mean over artifacts of the oracle's mIoU less that at the threshold chosen;
     method: best entry's mIoU less that of the entry ranked first (by the model, or on average at random), each at its
     chosen threshold; tau: Kendall's, of predicted and true mIoU of the entries; coverage: share of the artifacts whose
-    mIoU lies in the interval; width: its mean
+    mIoU is inside the interval; width: the intervals' mean
     """
     import pandas as pd
 

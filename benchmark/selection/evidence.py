@@ -1,6 +1,6 @@
 """Evidence of one image: how far label maps agree with others, with colours and edges, and how whole their regions are.
 
-All of it is had from the image, its labels and stored maps; none needs a mask.
+All of it follows from the image, its labels and stored maps; none needs a mask.
 """
 
 from __future__ import annotations

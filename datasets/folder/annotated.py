@@ -211,7 +211,7 @@ def _cvat_files(tree: Tree) -> list[Path]:
     """Files of the root and of ``annotations``."""
     folders = (tree.root, tree.root / "annotations")
     found = []
-    for path in (p for p in tree.files if p.parent in folders and p.suffix.lower() == ".xml"):
+    for path in (p for p in tree.files if p.parent in folders and p.suffix.lower() == ".xml" and p.is_file()):
         with path.open("rb") as file:
             if b"<annotations" in file.read(4096):
                 found.append(path)

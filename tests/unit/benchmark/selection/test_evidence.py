@@ -102,9 +102,7 @@ def data(tmp_path: Path) -> Squares:
 def found(data: Squares, tmp_path: Path) -> Found:
     """Three methods with CAMs, of which "wrong" is shifted, and true label maps of "sharp" by another's refiner."""
     candidates = [
-        Candidate(
-            name, name, Kind.CAM, 0, name, write_cam_artifact(tmp_path / name, data, blur, shift), fixed=0.3
-        )
+        Candidate(name, name, Kind.CAM, 0, name, write_cam_artifact(tmp_path / name, data, blur, shift))
         for name, blur, shift in (("sharp", 1.0, 0), ("blurred", 2.0, 0), ("wrong", 1.0, 7))
     ]
     labels = tmp_path / "refined"
