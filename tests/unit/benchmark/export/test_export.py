@@ -115,6 +115,8 @@ def test_the_example_runs_it_alone(onnx_file: tuple[Path, Exported], tmp_path: P
     most = np.bincount(labels.ravel(), minlength=3)[1:]
     verdict = CLASSES[most.argmax()] if most.any() else "OK"
     assert said.getvalue().startswith(f"{image}: {verdict}, score 0.")
+    with pytest.raises(SystemExit, match=r"part_labels\.png is there already"):
+        runpy.run_path(str(RUNNER))
 
 
 @pytest.mark.slow
