@@ -16,6 +16,9 @@ from reports.templating import environment
 _CHARACTER = 6.6
 """Mean width of a label's character in SVG units, at the style sheet's size of chart text."""
 
+_ROW = 42
+"""Height of a row of a waterfall, in SVG units."""
+
 _OVERLAP = 0.1
 """Share of a label that may lie over others; one that would is left out."""
 
@@ -56,6 +59,17 @@ class Bubble:
     x: float
     y: float
     area: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a row of a waterfall adds, with its interval `low` to `high`; note: its numbers in words."""
+
+    label: str
+    gain: float
+    low: float
+    high: float
     note: str = ""
 
 
@@ -103,6 +117,46 @@ def bubble_chart(
     return _draw("bubbles", plot, x, y, description, items=drawn)
 
 
+def waterfall_chart(
+    start: tuple[str, float],
+    steps: Sequence[Step],
+    end: tuple[str, float],
+    x: Axis,
+    description: str,
+    width: int = 640,
+) -> Markup:
+    """An `<svg>` of rows from above: where it starts (label, value), what each step adds, and where it ends.
+
+    Each step begins where the one before has ended. Labels stand above their rows, so that none is too long.
+    """
+    before = np.cumsum([start[1], *(step.gain for step in steps)])
+    ends = [before[n] + part for n, step in enumerate(steps) for part in (step.gain, step.low, step.high)]
+    rows = len(steps) + 2
+    plot = _Plot(
+        (width, 60 + _ROW * rows),
+        _scale(np.array([start[1], end[1], *ends]), x, margin=0.06),
+        _Scale(0, rows, log=False, ticks=()),
+        left=14,
+    )
+
+    def across(value: float) -> float:
+        return plot.point(value, 0)[0]
+
+    drawn: list[dict[str, Any]] = []
+    for n, (label, value) in ((0, start), (rows - 1, end)):
+        drawn.append({"row": n, "label": label, "note": f"{value:.1f}", "dot": across(value)})
+    for n, step in enumerate(steps):
+        low, high = sorted((across(before[n]), across(before[n + 1])))
+        drawn.append(
+            {"row": n + 1, "label": step.label, "note": step.note, "dot": None}
+            | {"up": step.gain >= 0, "at": low, "wide": round(high - low, 1), "from": across(before[n])}
+            | {"low": across(before[n] + step.low), "high": across(before[n] + step.high)}
+        )
+    for item in drawn:
+        item["top"] = plot.top + _ROW * item["row"]
+    return _draw("waterfall", plot, x, Axis(), description, items=drawn, last=across(before[-1]))
+
+
 @dataclass(frozen=True)
 class _Scale:
     """low, high: ends of the axis (their logarithms where `log`)."""
@@ -120,9 +174,9 @@ class _Scale:
 class _Plot:
     """Where values lie in an SVG of `size`."""
 
-    def __init__(self, size: tuple[int, int], x: _Scale, y: _Scale) -> None:
+    def __init__(self, size: tuple[int, int], x: _Scale, y: _Scale, left: int = 56) -> None:
         self.width, self.height = size
-        self.left, self.right, self.top, self.bottom = 56, size[0] - 14, 12, size[1] - 48
+        self.left, self.right, self.top, self.bottom = left, size[0] - 14, 12, size[1] - 48
         self.x, self.y = x, y
 
     def point(self, x: float, y: float) -> tuple[float, float]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from reports.ledgers import ledgers_frame
 from results.aggregate import KEYS, per_class_iou, threshold_curves
 from results.comparison import compare_with_papers
 from results.complexity import complexity_table, read_profiles
@@ -14,6 +15,7 @@ from results.costs import costs
 from results.csv_cells import to_csv
 from results.directions import read_directions
 from results.experiments import EXPERIMENTS_FOLDER
+from results.explanations import read_ledgers
 from results.further import further_metrics
 from results.inspection import inspection_metrics
 from results.io import StoredRuns
@@ -45,6 +47,7 @@ def frames(stored: StoredRuns, board: pd.DataFrame, significance: Significance) 
         "costs": cost,
         "complexity": profiles,
         "reported": reported_frame(),
+        "explanations": ledgers_frame(read_ledgers(stored.path)),
         "reproduction": read_directions(stored.path / EXPERIMENTS_FOLDER),
     }
 

@@ -13,6 +13,7 @@ from reports.cost_table import costs_table
 from reports.figure_files import FIGURES, FOLDER, figure_name
 from reports.headline import Headline, headline
 from reports.latex import PACKAGES, document, escape, floating, label, row, score_cell, tabular
+from reports.ledgers import ledger_table
 from reports.tables import TextTable, board_tables, experiment_table
 from reports.text import (
     MISSING,
@@ -43,6 +44,7 @@ from results.comparison import compare_with_papers
 from results.complexity import complexity_table, read_profiles
 from results.costs import costs
 from results.experiments import read_experiments
+from results.explanations import read_ledgers
 from results.intervals import LEVEL
 from results.io import StoredRuns
 from results.significance import Significance
@@ -90,6 +92,7 @@ def tables(stored: StoredRuns, board: pd.DataFrame, found: Significance) -> str:
         parts += [
             text_table(table, *board_names(part)) for table in board_tables(stored, part, papers, found)
         ]
+    parts += [text_table(ledger_table(*named)) for named in read_ledgers(stored.path).items()]
     parts += [text_table(experiment_table(experiment)) for experiment in read_experiments(stored.path)]
     return "\n\n".join(parts) + "\n"
 

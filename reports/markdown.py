@@ -8,6 +8,7 @@ import pandas as pd
 
 from reports.cost_table import costs_table
 from reports.headline import headline
+from reports.ledgers import ledger_table
 from reports.reproduction import directions_table
 from reports.tables import TextTable, board_tables, experiment_table
 from reports.text import markdown_leaderboard, markdown_row, markdown_text
@@ -18,6 +19,7 @@ from results.complexity import complexity_table, read_profiles
 from results.costs import costs
 from results.directions import read_directions
 from results.experiments import EXPERIMENTS_FOLDER, read_experiments
+from results.explanations import read_ledgers
 from results.io import StoredRuns
 from results.significance import Significance
 
@@ -36,6 +38,9 @@ def render(stored: StoredRuns, board: pd.DataFrame, found: Significance) -> str:
             parts.append(table(beside, title))
         further += [table(each, title) for each in board_tables(stored, part, papers, found)]
     parts += further
+    parts += [
+        table(ledger_table(*named), "Where a gain comes from") for named in read_ledgers(stored.path).items()
+    ]
     directions = read_directions(stored.path / EXPERIMENTS_FOLDER)
     parts += [] if directions.empty else [table(directions_table(directions), "What reproduces")]
     parts += [table(experiment_table(experiment), "Ablation") for experiment in read_experiments(stored.path)]

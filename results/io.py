@@ -135,20 +135,20 @@ def check_types(runs: Any) -> None:
             if each.name in run and not isinstance(run[each.name], kinds[str(each.type).partition("[")[0]]):
                 raise ValueError(f"{each.name} is {run[each.name]!r:.60}")
         for part, shape in _SHAPES.items():
-            _require_shape(run.get(part) or {}, shape, part)
+            require_shape(run.get(part) or {}, shape, part)
         json.dumps(run, ensure_ascii=False).encode()  # UnicodeEncodeError for half of a character
 
 
-def _require_shape(value: Any, shape: Any, where: str) -> None:
+def require_shape(value: Any, shape: Any, where: str) -> None:
     """ValueError unless a value is of a type, a list of such, or a dictionary whose fields are."""
     if isinstance(shape, list) and isinstance(value, list | dict) and (isinstance(value, list) or not value):
         for each in value:
-            _require_shape(each, shape[0], where)
+            require_shape(each, shape[0], where)
     elif isinstance(shape, dict) and isinstance(value, dict):
         for name, inner in shape.items():
             needed = not name.endswith("?")
             if needed or name[:-1] in value:
-                _require_shape(value.get(name.removesuffix("?")), inner, f"{where}: {name.removesuffix('?')}")
+                require_shape(value.get(name.removesuffix("?")), inner, f"{where}: {name.removesuffix('?')}")
     elif isinstance(shape, list | dict) or not isinstance(value, shape):
         raise ValueError(f"{where} is {value!r:.60}")
 

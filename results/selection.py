@@ -3,23 +3,55 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from datasets.base import DataError
+from datasets.files.sealed import read_sealed, sealed
+from results.io import require_shape
+from results.schema import EXTERNAL
 
 FOLDER = "selection"
 CHOICES = "selection.json"
 TABLE = "selection.csv"
+KINDS = ("cam", "pseudo_label", "prediction")
+"""Kinds of artifacts that are chosen among."""
+
+
+def choosable(run: Mapping[str, Any]) -> bool:
+    """Whether `select` chooses among what a run (`RunRecord` as plain data) has left: made here, without masks."""
+    supervision = str(run["method_info"].get("supervision", "")).split("+")
+    stored = bool(run["stages"]) and "dataset" in run["settings"]
+    return stored and not run["method"].startswith(EXTERNAL) and "M" not in supervision
+
+
+def chosen_stages(run: Mapping[str, Any], kinds: Sequence[str] = KINDS) -> Iterator[Mapping[str, Any]]:
+    """The stages of a run whose artifacts are its results of such kinds."""
+    return (s for s in run["stages"] if s.get("key") and s.get("kind") in kinds and s.get("shown"))
+
+
+def keys_of(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Keys of all that `select` chooses among in these runs, sorted: when they change, its choices are out of date."""
+    return sorted({stage["key"] for run in runs if choosable(run) for stage in chosen_stages(run)})
+
+
+_NUMBER = float | None
+_CHOICE = {"kind": str, "entry": str, "rank": int, "threshold": _NUMBER} | dict.fromkeys(
+    ("predicted?", "low?", "high?"), _NUMBER
+)
+_SHAPE = {"warnings": [str], "level": _NUMBER, "keys": [str], "choices": [_CHOICE]}
 
 
 def write_choices(folder: Path, document: dict[str, Any]) -> None:
     """Write the choices of a run.
 
-    document: warnings, a line each; level of the intervals, None where nothing is predicted; choices, rows with kind,
-    entry, rank, threshold, and predicted, low and high where predicted; None for what there is not
+    document: warnings, a line each; level of the intervals, None where nothing is predicted; keys, see `keys_of`;
+    choices, rows with kind, entry, rank, threshold, and predicted, low and high where predicted; None for what there
+    is not
     """
-    (folder / CHOICES).write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    text = json.dumps(sealed(document), indent=1, allow_nan=False)
+    (folder / CHOICES).write_text(text + "\n", encoding="utf-8")
 
 
 def read_choices(run_dir: Path) -> dict[str, Any] | None:
@@ -28,16 +60,11 @@ def read_choices(run_dir: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_sealed(path)
+        require_shape(document, _SHAPE, "selection")
         for row in document["choices"]:
-            if not {"kind", "entry", "rank", "threshold"} <= row.keys():
-                raise ValueError("a choice lacks something")
-            if row.get("predicted") is not None and not {"low", "high"} <= row.keys():
+            if row.get("predicted") is not None and None in (row.get("low"), row.get("high")):
                 raise ValueError("a prediction lacks its interval")
-        return {
-            "warnings": list(document["warnings"]),
-            "level": document["level"],
-            "choices": document["choices"],
-        }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return document
+    except (ValueError, TypeError, OSError, RecursionError) as error:
         raise DataError(f"{path}: damaged ({error}); remove it, or run `select` again") from error

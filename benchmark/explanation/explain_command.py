@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from dataclasses import asdict
+from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,11 +21,9 @@ if TYPE_CHECKING:
 
     from benchmark.execution.runner import RunResult
     from benchmark.explanation.cells import Side
-    from benchmark.explanation.ledger import Changed, Share
+    from benchmark.explanation.ledger import Changed
     from benchmark.planning.plan import Plan
-
-FOLDER = "explanations"
-"""In a run's folder."""
+    from results.explanations import Ledger
 
 
 def explain(
@@ -59,6 +57,7 @@ def explain(
     from benchmark.execution.runner import Runner
     from benchmark.explanation.cells import OF_STAGE, differences, jobs, read_side, sets
     from benchmark.planning.plan import plan_jobs
+    from results.explanations import FOLDER, write_ledger
 
     choose("--score", score, list(OF_STAGE))
     numbers = parse_seeds(seeds)
@@ -83,10 +82,8 @@ def explain(
         if not print_plan(plan):
             sys.exit(1)
         return
-    place = (
-        output
-        or run_folder(a.config.dataset, scale, protocol) / FOLDER / f"{_file(first)}-{_file(second)}.json"
-    )
+    named = f"{_file(first)}-{_file(second)}-{score}.json"
+    place = output or run_folder(a.config.dataset, scale, protocol) / FOLDER / named
     check_writable(place.parent, "--output")
     check_writable(Path(plan.config.runtime.store), "runtime.store")
     runner = Runner(plan)
@@ -94,10 +91,9 @@ def explain(
     results = runner.run()
     if failed := [r for r in results if r.status != "done"]:
         raise ConfigError(f"{failed[0].run.title}: {failed[0].reason}")
-    found = _ledger(plan, results, chosen, things, score, numbers)
-    _print(found, a, b, score, len(numbers))
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text(json.dumps(_document(found, a, b, score, numbers), indent=1, allow_nan=False) + "\n")
+    found = _ledger(plan, results, chosen, things, a, b, score, numbers)
+    _print(found)
+    write_ledger(place, found)
     console.print(f"\nLedger: {place}", markup=False)
 
 
@@ -114,14 +110,18 @@ def _ledger(
     results: Sequence[RunResult],
     chosen: Sequence[Changed],
     things: Sequence[str],
+    a: Side,
+    b: Side,
     score: str,
     seeds: Sequence[int],
-) -> list[Share]:
+) -> Ledger:
     """Results are in the plan's order: for each set, a run of each seed."""
     from benchmark.evaluation.bootstrap import resample
     from benchmark.evaluation.counts import Counts
+    from benchmark.explanation.cells import WORDS
     from benchmark.explanation.ledger import shares
     from datasets.base import DataError
+    from results.explanations import Ledger
 
     values: dict[Any, dict[int, float]] = {changed: {} for changed in chosen}
     resampled: dict[Any, dict[int, Any]] = {changed: {} for changed in chosen}
@@ -138,7 +138,7 @@ def _ledger(
             ),
             (None, None),
         )
-        if row is None or planned is None or planned.score_key is None:
+        if row is None or planned is None or planned.score_key is None or not isfinite(row["value"]):
             raise DataError(
                 f"{result.run.title}: has no mIoU of {score}; the split needs masks, a CAM a threshold"
             )
@@ -149,47 +149,47 @@ def _ledger(
                 counts, row["threshold"] if counts.bin is not None else None
             ).miou
         resampled[changed][seed] = known[planned.score_key]
-    return shares(things, values, resampled)
-
-
-def _print(found: Sequence[Share], a: Side, b: Side, score: str, seeds: int) -> None:
-    from benchmark.explanation.cells import WORDS
-
-    *parts, whole = found
-    over = "images and seeds" if seeds > 1 else "images alone: one seed says nothing of the spread over seeds"
-    lines = ["", f"mIoU of the {score}, points of {b.name} over {a.name} (95 % interval over {over})", ""]
-    width = max(len(WORDS[each.name]) for each in parts)
-    for each in sorted(parts, key=lambda s: -abs(s.gain)):
-        interval = f"[{100 * each.low:+.2f}, {100 * each.high:+.2f}]"
-        order = (
-            f"by order {100 * each.least:+.2f} to {100 * each.most:+.2f}"
-            if each.most - each.least > 5e-5
-            else ""
-        )
-        lines.append(f"{WORDS[each.name]:<{width}}  {100 * each.gain:+6.2f}  {interval:<17} {order}".rstrip())
-    lines.append(
-        f"{'together':<{width}}  {100 * whole.gain:+6.2f}  [{100 * whole.low:+.2f}, {100 * whole.high:+.2f}]"
+    *parts, whole = shares(things, values, resampled)
+    start, end = (sum(values[end].values()) / len(seeds) for end in (frozenset[str](), frozenset(things)))
+    return Ledger(
+        a.name,
+        b.name,
+        score,
+        a.config.dataset.name,
+        a.config.scale.name,
+        a.config.protocol.name,
+        tuple(seeds),
+        float(start),
+        float(end),
+        tuple(replace(each, what=WORDS[each.name]) for each in parts),
+        replace(whole, what="together"),
     )
-    if any(each.most - each.least > 5e-5 for each in parts):
+
+
+def _print(found: Ledger) -> None:
+    over = found.over + ("" if len(found.seeds) > 1 else ": one seed says nothing of the spread over seeds")
+    lines = [
+        "",
+        f"mIoU of the {found.score}, points of {found.b} over {found.a} (95 % interval over {over})",
+        "",
+    ]
+    width = max(len(each.what) for each in found.shares)
+    for each in sorted(found.shares, key=lambda s: -abs(s.gain)):
+        interval = f"[{100 * each.low:+.2f}, {100 * each.high:+.2f}]"
+        order = ""
+        if each.depends_on_order:
+            order = f"by order {100 * each.least:+.2f} to {100 * each.most:+.2f}"
+        lines.append(f"{each.what:<{width}}  {100 * each.gain:+6.2f}  {interval:<17} {order}".rstrip())
+    whole = found.whole
+    lines.append(
+        f"{whole.what:<{width}}  {100 * whole.gain:+6.2f}  [{100 * whole.low:+.2f}, {100 * whole.high:+.2f}]"
+    )
+    if any(each.depends_on_order for each in found.shares):
         lines += [
             "",
             "by order: its gain depends on what is changed before it; the share is the mean over the orders.",
         ]
     console.print("\n".join(lines), markup=False)
-
-
-def _document(found: Sequence[Share], a: Side, b: Side, score: str, seeds: Sequence[int]) -> dict[str, Any]:
-    """The ledger as JSON; fractions."""
-    rows = [{key: value if value == value else None for key, value in asdict(each).items()} for each in found]
-    return {
-        "from": a.name,
-        "to": b.name,
-        "score": score,
-        "seeds": list(seeds),
-        "interval": "images and seeds" if len(seeds) > 1 else "images only",
-        "shares": rows[:-1],
-        "whole": rows[-1],
-    }
 
 
 def _file(name: str) -> str:

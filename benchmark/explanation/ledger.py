@@ -9,30 +9,15 @@ and each resampled set of images has its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations, permutations
 
 import numpy as np
 
+from results.explanations import Share
 from results.intervals import Sampled, score_of
 
 Changed = frozenset[str]
 """The things that are the second side's."""
-
-
-@dataclass(frozen=True)
-class Share:
-    """What a thing gains: fractions of mIoU, with the 95 % interval over images and seeds (of one seed, over images).
-
-    least, most: gains when it alone is changed, in the orders that there are; they differ where things interact
-    """
-
-    name: str
-    gain: float
-    low: float
-    high: float
-    least: float = float("nan")
-    most: float = float("nan")
 
 
 def subsets(names: Sequence[str], possible: Callable[[Changed], bool]) -> list[Changed]:

@@ -13,9 +13,9 @@ from benchmark.failures import ConfigError
 from benchmark.prediction.networks import load_classifier
 from datasets import dataset_class, open_dataset
 from datasets.base import DataError, Dataset
-from methods.base import Kind, Supervision
+from methods.base import Kind
 from results.io import read_run
-from results.schema import EXTERNAL
+from results.selection import KINDS, choosable, chosen_stages, keys_of
 
 SPLITS = {Kind.CAM: "train", Kind.PSEUDO_LABEL: "train", Kind.PREDICTION: "val"}
 """Kinds that are chosen among, and the images that they are of."""
@@ -40,7 +40,8 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Found:
-    """What a run folder has. jurors: IMAGE_SCORES artifacts; commits: of the code that made the artifacts."""
+    """What a run folder has. jurors: IMAGE_SCORES artifacts; commits: of the code that made the artifacts; keys: of
+    all that there is to choose among, whether the store still has it or not."""
 
     folder: Path
     data: Dataset
@@ -48,6 +49,7 @@ class Found:
     jurors: tuple[Path, ...]
     commits: tuple[str, ...]
     notes: tuple[str, ...]
+    keys: tuple[str, ...] = ()
 
 
 def find(run_dir: Path, root: str | None = None) -> Found:
@@ -56,7 +58,7 @@ def find(run_dir: Path, root: str | None = None) -> Found:
     root: of the data set, where it is not the one that the runs name any more
     Raises ConfigError and DataError.
     """
-    runs = [run for run in read_run(run_dir).runs if _without_masks(run)]
+    runs = [run for run in read_run(run_dir).runs if choosable(run)]
     settings = {json.dumps(run["settings"]["dataset"], sort_keys=True) for run in runs}
     if len(settings) > 1:
         raise ConfigError(
@@ -67,10 +69,8 @@ def find(run_dir: Path, root: str | None = None) -> Found:
     jurors: dict[str, Path] = {}
     gone = []
     for run in runs:
-        for stage in run["stages"]:
-            kind, path = stage.get("kind"), run_dir / (stage.get("path") or "")
-            if not stage.get("key") or kind not in (*SPLITS, Kind.IMAGE_SCORES) or not stage.get("shown"):
-                continue
+        for stage in chosen_stages(run, (*KINDS, Kind.IMAGE_SCORES)):
+            kind, path = stage["kind"], run_dir / (stage.get("path") or "")
             if not (path / "manifest.json").is_file():
                 gone.append(f"{run['method']} {stage['name']}")
             elif kind == Kind.IMAGE_SCORES:
@@ -86,7 +86,8 @@ def find(run_dir: Path, root: str | None = None) -> Found:
     commits = {str(run["provenance"].get("git", {}).get("commit") or "unknown")[:12] for run in runs}
     able, unable = _able(tuple(dict.fromkeys(jurors.values())))  # methods may share a classifier
     notes += unable
-    return Found(run_dir, data, tuple(found.values()), able, tuple(sorted(commits)), tuple(notes))
+    keys = tuple(keys_of(runs))
+    return Found(run_dir, data, tuple(found.values()), able, tuple(sorted(commits)), tuple(notes), keys)
 
 
 def _able(classifiers: Sequence[Path]) -> tuple[tuple[Path, ...], list[str]]:
@@ -102,12 +103,6 @@ def _able(classifiers: Sequence[Path]) -> tuple[tuple[Path, ...], list[str]]:
         except (ConfigError, DataError) as error:
             notes.append(f"a classifier cannot be run again and does not judge: {error}")
     return tuple(able), notes
-
-
-def _without_masks(run: dict[str, Any]) -> bool:
-    supervision = str(run["method_info"].get("supervision", "")).split("+")
-    stored = bool(run["stages"]) and "dataset" in run["settings"]
-    return stored and not run["method"].startswith(EXTERNAL) and Supervision.MASKS not in supervision
 
 
 def _candidate(run: dict[str, Any], stage: dict[str, Any], kind: Kind, path: Path) -> Candidate:

@@ -112,6 +112,11 @@ def spread(samples: Sequence[Sample], images: int) -> list[Sample]:
     return [labelled[n * len(labelled) // images] for n in range(images)]
 
 
+def _judges(samples: Sequence[Sample]) -> bool:
+    """Whether a class is on some of the images and missing on others, as the jury's scale needs (`jury.judge`)."""
+    return len({frozenset(sample.labels) for sample in samples}) > 1
+
+
 @dataclass(frozen=True)
 class _Judged:
     """Foregrounds of an image's candidates, (N, h, w), packed to bits."""
@@ -142,9 +147,10 @@ def _of_split(
                 f"{each.path}: has no CAM of {min(lacking)}; its data are not those of {found.folder}, or it is damaged: "
                 "run the command that made it again"
             )
+    jurors = found.jurors if _judges(samples) else ()
     shown = progress(f"evidence of {split}") if progress else None
     if shown:
-        shown.start(len(samples) * (1 + len(found.jurors)), "img")
+        shown.start(len(samples) * (1 + len(jurors)), "img")
     advance = shown.advance if shown else lambda count: None
     tables, judged = [], []
     try:
@@ -153,9 +159,9 @@ def _of_split(
             tables.append(rows)
             judged.append(_Judged(np.packbits(foregrounds), foregrounds.shape))
             advance(1)
-        if found.jurors and samples:
+        if jurors:
             verdicts = judges(
-                found.jurors, samples, lambda n: judged[n].masks(), len(found.data.classes), device, advance
+                jurors, samples, lambda n: judged[n].masks(), len(found.data.classes), device, advance
             )
             for rows, verdict in zip(tables, verdicts):
                 _add_verdict(rows, verdict)

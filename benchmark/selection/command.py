@@ -66,7 +66,8 @@ def select(
     _print(table, known, warnings)
     to_csv(table, folder / TABLE)
     rows = table.astype(object).where(table.notna(), None).to_dict("records")
-    write_choices(folder, {"warnings": warnings, "level": known.level if known else None, "choices": rows})
+    level = known.level if known else None
+    write_choices(folder, {"warnings": warnings, "level": level, "keys": list(found.keys), "choices": rows})
     console.print(f"\nChoices: {folder / TABLE}", markup=False)
 
 
@@ -124,6 +125,11 @@ def _name_of(found: Found) -> str:
     return found.folder.name.rsplit("-", 2)[0]
 
 
+def level_text(level: float) -> str:
+    """A share as percent, not rounded up to a whole one."""
+    return f"{100 * level:.3g} %"
+
+
 def _check(images: int, device: str) -> None:
     if images < 0:
         raise ConfigError(f"--images {images}: must be 0, for all, or more")
@@ -138,6 +144,8 @@ def _features(found: Found, images: int, device: str) -> pd.DataFrame:
 
 
 def _warnings(found: Found, table: pd.DataFrame, known: Calibration | None) -> list[str]:
+    from benchmark.selection.model import LEVEL
+
     said = []
     if known is None:
         said.append(
@@ -152,9 +160,19 @@ def _warnings(found: Found, table: pd.DataFrame, known: Calibration | None) -> l
         said.append(
             "no method of the run has a classifier: scores with parts of the image hidden are missing"
         )
+    elif table[["kept", "lost"]].isna().all(axis=None):
+        said.append(
+            "classifiers judge nothing: no class is on some images and missing on others, or none is recognised; scores "
+            "with parts of the image hidden are left out"
+        )
     if table["method"].nunique() < 2:
         said.append("one method alone: there are no others that it could agree with")
     if known is not None:
+        if known.level < LEVEL:
+            said.append(
+                f"calibrated on too few artifacts for intervals of {level_text(LEVEL)}: these promise "
+                f"{level_text(known.level)}, n / (n + 1) of n errors"
+            )
         for row in table.to_dict("records"):
             named = {str(key): value for key, value in row.items()}
             said += [
@@ -177,7 +195,7 @@ def _print(table: pd.DataFrame, known: Calibration | None, warnings: Sequence[st
                 f"{row['rank']:>3}  {row['entry']:<{width}}  {threshold}{predicted}".rstrip(), markup=False
             )
     if known is not None:
-        console.print(f"\n{_past(known)}", markup=False)
+        console.print(f"\nIntervals of {level_text(known.level)}. {_past(known)}", markup=False)
     for text in warnings:
         console.print(f"Warning: {text}", style="yellow", markup=False)
 
@@ -195,7 +213,7 @@ def _past(known: Calibration) -> str:
         ("a common .5 lost {:.1f}", mean("threshold: common")),
         ("the method ranked first lost {:.1f}", mean("method: model")),
         ("Kendall's tau {:.2f}", mean("tau")),
-        (f"{100 * known.level:.0f} % intervals covered {{:.0%}}", mean("coverage")),
+        (f"intervals of {level_text(mean('level') or known.level)} covered {{:.0%}}", mean("coverage")),
     ]
     said = ", ".join(text.format(value) for text, value in told if value is not None)
     names = ", ".join(sorted({str(source["data"]) for source in known.sources}))
@@ -219,7 +237,7 @@ def _print_evaluation(measured: pd.DataFrame, fitted: Calibration) -> None:
             ("points lost by the method ranked first", row["method: model"]),
             ("points lost by a method at random", row["method: random"]),
             ("Kendall's tau of the ranking", row["tau"]),
-            (f"intervals of {100 * fitted.level:.0f} % that cover", 100 * row["coverage"]),
+            (f"intervals of {level_text(row['level'])} that cover", 100 * row["coverage"]),
             ("mean width of the intervals, points", row["width"]),
         ]
         for name, value in lines:

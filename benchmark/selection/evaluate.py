@@ -8,7 +8,17 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from benchmark.selection.candidates import Found
-from benchmark.selection.model import ARTIFACT, ENTRY, calibrate, choose, folds
+from benchmark.selection.model import (
+    ARTIFACT,
+    ENTRY,
+    Calibration,
+    calibrate,
+    choose,
+    errors_of,
+    fit,
+    folds,
+    width_and_level,
+)
 from datasets.base import DataError
 from methods.base import Kind
 from results.io import read_run
@@ -57,7 +67,9 @@ def evaluate(table: pd.DataFrame) -> pd.DataFrame:
     units: artifacts; threshold: of CAMs, the mean over artifacts of the oracle's mIoU less that at the threshold chosen;
     method: best entry's mIoU less that of the entry ranked first (by the model, or on average at random), each at its
     chosen threshold; tau: Kendall's, of predicted and true mIoU of the entries; coverage: share of the artifacts whose
-    mIoU is inside the interval; width: the intervals' mean
+    mIoU is inside the interval; width: the intervals' mean; level: what they promise to cover
+    Intervals come from errors on data sets that were left out, as those of the final calibration do: of two data sets,
+    from those on the other by a model of this one alone, as no third is there.
     """
     import pandas as pd
 
@@ -65,12 +77,12 @@ def evaluate(table: pd.DataFrame) -> pd.DataFrame:
     predicted = []
     for rest, own in parts:
         try:
-            calibration = calibrate(rest)
+            calibration = _without(rest, own, by)
         except DataError:  # what is left is one method: it predicts, but has no intervals
             continue
         logits = calibration.model.predict(own)
         low, high = calibration.interval(logits)
-        predicted.append(own.assign(predicted=logits, low=low, high=high))
+        predicted.append(own.assign(predicted=logits, low=low, high=high, level=calibration.level))
     if not predicted:
         raise DataError("two methods on one data set evaluate nothing; give run folders of several data sets")
     rows = [
@@ -78,6 +90,14 @@ def evaluate(table: pd.DataFrame) -> pd.DataFrame:
         for (data, run, kind), group in pd.concat(predicted).groupby(["data", "run", "kind"])
     ]
     return pd.DataFrame(rows)
+
+
+def _without(rest: pd.DataFrame, own: pd.DataFrame, by: str) -> Calibration:
+    """What predicts the rows of `own`."""
+    if by == "method" or rest["data"].nunique() > 1:
+        return calibrate(rest)
+    half_width, level = width_and_level([errors := errors_of(own, rest)])
+    return Calibration(fit(rest), half_width, level, len(errors), by)
 
 
 def _measured(group: pd.DataFrame) -> dict[str, float]:
@@ -95,6 +115,7 @@ def _measured(group: pd.DataFrame) -> dict[str, float]:
     )
     found["coverage"] = float(chosen["truth"].between(chosen["low"], chosen["high"]).mean())
     found["width"] = 100 * float((chosen["high"] - chosen["low"]).mean())
+    found["level"] = float(chosen["level"].min())
     return found
 
 

@@ -17,6 +17,7 @@ from reports.sections import (
     confusion,
     cost,
     examples,
+    explanations,
     failures,
     field,
     further,
@@ -48,7 +49,7 @@ _OF_A_BOARD = (
     complexity,
     training,
 )
-_OF_THE_PAGE = (selection, reproduction, ablations, methods, failures, certificate, provenance)
+_OF_THE_PAGE = (explanations, selection, reproduction, ablations, methods, failures, certificate, provenance)
 
 
 @dataclass(frozen=True)

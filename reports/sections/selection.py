@@ -7,7 +7,7 @@ from typing import Any
 
 from reports.text import percent
 from reports.view import Board
-from results.selection import read_choices
+from results.selection import keys_of, read_choices
 
 TITLE = "Chosen without masks"
 _KINDS = {
@@ -28,7 +28,13 @@ def build(boards: Sequence[Board]) -> dict[str, Any] | None:
         if rows:
             groups.append({"title": title, "rows": rows})
     level = found["level"]
-    return {"groups": groups, "warnings": found["warnings"], "level": level and f"{100 * level:.0f} %"}
+    now = keys_of([run for board in boards for run in board.runs])
+    return {
+        "groups": groups,
+        "warnings": found["warnings"],
+        "level": level and f"{100 * level:.3g} %",
+        "stale": now != found["keys"],
+    }
 
 
 def _row(choice: dict[str, Any]) -> dict[str, str]:

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from results.io import read_run
+from results.selection import keys_of
 from tests.helpers.tiny import sizes
 from tests.helpers.toys import CommandLine
 
@@ -54,6 +55,7 @@ def test_a_run_is_chosen_from_without_masks_and_calibrates_another(finished: Com
     assert rows["predicted"].between(rows["low"], rows["high"]).all()
     document = json.loads((finished.output / "selection" / "selection.json").read_text())
     assert len(document["choices"]) == len(rows) == 9
+    assert document["keys"] == keys_of(read_run(finished.output).runs) == sorted(set(table["key"]))
     assert read_run(finished.output).runs  # the run's own files are as they were
 
 

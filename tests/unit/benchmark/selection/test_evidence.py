@@ -231,6 +231,18 @@ def test_verdicts_reach_their_rows(found: Found) -> None:
     assert low["kept"].mean() > high["kept"].mean()
 
 
+def test_nobody_judges_images_that_all_have_the_same_classes(found: Found) -> None:
+    """As with one class: scores have no scale without images that lack the class."""
+
+    def asked(*arguments: object) -> list[np.ndarray]:
+        raise AssertionError("the classifiers were run")
+
+    judged = Found(found.folder, found.data, found.candidates, (found.folder / "juror",), (), ())
+    assert collect(judged, 1, judges=asked)[["kept", "lost"]].isna().all(axis=None)
+    with pytest.raises(AssertionError, match="were run"):
+        collect(judged, 3, judges=asked)
+
+
 def test_images_without_labels_are_left_out_and_the_rest_spread() -> None:
     samples = [Sample(str(n), Path(), (0,) if n % 2 else ()) for n in range(20)]
     assert [s.id for s in spread(samples, 5)] == ["1", "5", "9", "13", "17"]

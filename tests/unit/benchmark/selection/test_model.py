@@ -20,6 +20,7 @@ from benchmark.selection.model import (
     fit,
     read_calibration,
     selected,
+    width_and_level,
 )
 from datasets.base import DataError
 from results.io import write_records
@@ -124,6 +125,27 @@ def test_choices_on_left_out_data_lose_little_and_intervals_cover(three: pd.Data
 def test_a_data_set_that_breaks_the_rule_widens_the_intervals(three: pd.DataFrame) -> None:
     odd = pd.concat([three, artifacts("odd", seed=9, sign=-1)], ignore_index=True)
     assert calibrate(odd).half_width > 3 * calibrate(three).half_width
+
+
+def test_of_two_data_sets_each_has_intervals_of_the_others_errors() -> None:
+    """Methods that agree within each data set promise nothing of the other, where all is otherwise."""
+    two = pd.concat([artifacts("a"), artifacts("b", seed=1, sign=-1)], ignore_index=True)
+    measured = evaluate(two).set_index("data")
+    within = calibrate(two[two["data"] == "a"])
+    assert within.left_out == "method"
+    assert calibrate(two).half_width > 3 * within.half_width
+    assert (measured["coverage"] >= 0.9).all()
+    assert (measured["width"] > 30).all()
+
+
+def test_few_errors_promise_less() -> None:
+    """Of n errors the largest is passed by a further one with probability 1 / (n + 1)."""
+    many, few = np.arange(30.0), np.arange(4.0)
+    assert width_and_level([many]) == (29, 0.95)
+    assert width_and_level([many, few]) == (29, 4 / 5)
+    assert width_and_level([np.arange(18.0)])[1] == pytest.approx(18 / 19)
+    assert calibrate(artifacts("a", methods=3, seeds=3)).level == pytest.approx(9 / 10)
+    assert set(evaluate(pd.concat([artifacts("a", seeds=2), artifacts("b")]))["level"]) == {12 / 13, 18 / 19}
 
 
 def test_one_data_set_leaves_methods_out() -> None:

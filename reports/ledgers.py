@@ -1,0 +1,50 @@
+"""Gain ledgers as plain tables and as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from reports.tables import TextTable
+from reports.text import MISSING, points
+from results.aggregate import stage_title
+from results.explanations import Ledger, Share
+
+_COLUMNS = ["name", "what", "gain", "low", "high", "least", "most"]
+
+
+def conditions(ledger: Ledger) -> str:
+    """Whose mIoU it is, and what the intervals are over, as a sentence without its end."""
+    seeds = f"{len(ledger.seeds)} seed{'s' if len(ledger.seeds) > 1 else ''}"
+    where = f"{ledger.dataset}, {ledger.scale} scale, {ledger.protocol} protocol, {seeds}"
+    return f"{stage_title(ledger.score)} mIoU on {where}; 95 % intervals over {ledger.over}"
+
+
+def ledger_table(name: str, ledger: Ledger) -> TextTable:
+    """A row for each thing and one for all together; name: of its file."""
+    rows = [*map(_row, ledger.shares), _row(ledger.whole)]
+    caption = f"What {ledger.b} gains over {ledger.a}, in points: {conditions(ledger)}."
+    heads = ["", "Gain", "Interval", "By order"]
+    if not any(share.depends_on_order for share in ledger.shares):
+        heads, rows = heads[:-1], [row[:-1] for row in rows]
+    return TextTable(f"explanation-{name}", caption, heads, rows)
+
+
+def _row(share: Share) -> list[str]:
+    order = MISSING
+    if share.depends_on_order and share.least is not None and share.most is not None:
+        order = f"{points(share.least)} to {points(share.most)}"
+    return [share.what, points(share.gain), f"{points(share.low)} to {points(share.high)}", order]
+
+
+def ledgers_frame(ledgers: Mapping[str, Ledger]) -> pd.DataFrame:
+    """A row for each thing of each ledger, in fractions; the row without a name is all together."""
+    rows = [
+        [name, ledger.a, ledger.b, ledger.score, len(ledger.seeds)]
+        + [getattr(share, column) for column in _COLUMNS]
+        for name, ledger in ledgers.items()
+        for share in (*ledger.shares, ledger.whole)
+    ]
+    frame = pd.DataFrame(rows, columns=["explanation", "a", "b", "score", "seeds", *_COLUMNS])
+    return frame.astype(dict.fromkeys(_COLUMNS[2:], "float64"))

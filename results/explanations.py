@@ -1,0 +1,118 @@
+"""Gain ledgers in a run's folder, `explanations/*.json`: what the difference of two scores is made of."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets.base import DataError
+from datasets.files.sealed import read_sealed, sealed
+from results.io import require_shape
+
+FOLDER = "explanations"
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a thing gains: fractions of mIoU, with the 95 % interval over images and seeds (of one seed, over images).
+
+    least, most: gains when it alone is changed, in the orders that there are; None where there is no order
+    what: the thing in words
+    """
+
+    name: str
+    gain: float
+    low: float
+    high: float
+    least: float | None = None
+    most: float | None = None
+    what: str = ""
+
+    @property
+    def depends_on_order(self) -> bool:
+        """Whether things interact, so that its gain differs by what was changed before it."""
+        return None not in (self.least, self.most) and float(self.most or 0) - float(self.least or 0) > 5e-5
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What b gains over a.
+
+    a, b: as the command names them; score: stage of the records; start, end: mean mIoU of a and of b
+    shares: in the order of a run, they add up to `whole`
+    """
+
+    a: str
+    b: str
+    score: str
+    dataset: str
+    scale: str
+    protocol: str
+    seeds: tuple[int, ...]
+    start: float
+    end: float
+    shares: tuple[Share, ...]
+    whole: Share
+
+    @property
+    def over(self) -> str:
+        """What its intervals are over."""
+        return "images and seeds" if len(self.seeds) > 1 else "images alone"
+
+
+_TEXTS = ("a", "b", "score", "dataset", "scale", "protocol")
+_SHARE = (
+    dict.fromkeys(("name", "what"), str)
+    | dict.fromkeys(("gain", "low", "high"), float)
+    | dict.fromkeys(("least", "most"), float | None)
+)
+_SHAPE = {
+    **dict.fromkeys(_TEXTS, str),
+    "seeds": [int],
+    **dict.fromkeys(("start", "end"), float),
+    "shares": [_SHARE],
+    "whole": _SHARE,
+}
+
+
+def write_ledger(path: Path, ledger: Ledger) -> None:
+    """Write a ledger as JSON with a checksum."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    text = json.dumps(sealed(asdict(ledger)), indent=1, ensure_ascii=False, allow_nan=False)
+    temporary.write_text(text + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def read_ledgers(run_dir: Path) -> dict[str, Ledger]:
+    """The ledgers of a run's folder by file name without its ending, in that order. Raises DataError."""
+    return {path.stem: _read(path) for path in sorted((run_dir / FOLDER).glob("[!.]*.json"))}
+
+
+def _read(path: Path) -> Ledger:
+    try:
+        document = read_sealed(path)
+        require_shape(document, _SHAPE, "ledger")
+        shares = [_share(each) for each in document.pop("shares")]
+        whole = _share(document.pop("whole"))
+        seeds = tuple(document.pop("seeds"))
+        if not shares or not seeds or not all(0 <= document[name] <= 1 for name in ("start", "end")):
+            raise ValueError("no shares, no seeds, or a score that is no fraction")
+        json.dumps(document, ensure_ascii=False).encode()  # UnicodeEncodeError for half of a character
+        return Ledger(**document, seeds=seeds, shares=tuple(shares), whole=whole)
+    except (ValueError, TypeError, OSError, RecursionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"{path}: damaged ({reason}); remove it, or run `explain` again") from error
+
+
+def _share(values: Mapping[str, Any]) -> Share:
+    """ValueError for what is no difference of fractions, TypeError for other fields."""
+    json.dumps(values, ensure_ascii=False).encode()
+    for name in ("gain", "low", "high", "least", "most"):
+        if values[name] is not None and not -1 <= values[name] <= 1:  # NaN is neither
+            raise ValueError(f"{name} is {values[name]!r:.60}")
+    return Share(**values)
