@@ -35,7 +35,7 @@ class Activation(Method):
         if config.network.name == CAM:
             network, of_maps = PLAIN, OF_PLAIN
             training: TrainingConfig = CamTrainingConfig(
-                config.backbone, config.train, dropout=config.dropout
+                config.backbone, config.train, dropout=config.dropout, crops=config.crops
             )
         else:
             network = of_maps = WHOLE

@@ -7,7 +7,7 @@ A method's network says what is its own (`build`, `heads`, `losses`, `maps`, `sc
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -18,7 +18,7 @@ from torch import nn
 
 from datasets.base import DenseMap
 from datasets.loading.loader import Batch, ImageBatch
-from datasets.recipe import Normalisation
+from datasets.recipe import Normalisation, View
 from methods.base import ForwardPass, Inputs, StageContext
 from methods.layers.cam import min_max, normalise, resize
 from methods.layers.cam_inference import write_multi_scale_cams
@@ -169,6 +169,11 @@ class CamClassifier(CamNetwork):
         """Maps that come with the batches, by name."""
         return {}
 
+    @staticmethod
+    def views(settings: Any) -> Sequence[View]:
+        """Of each training image, besides the one that the recipe gives."""
+        return ()
+
     @classmethod
     def classify(cls, context: StageContext, settings: TrainingConfig) -> None:
         """Stage: the training. Writes network.safetensors."""
@@ -182,6 +187,7 @@ class CamClassifier(CamNetwork):
             network.normalisation,
             lambda forward, batch: network.losses(forward, batch, settings),
             cls.dense_maps(context, settings),
+            cls.views(settings),
         )
         kept = {
             name: value
