@@ -27,6 +27,7 @@ from datasets.limits import (
     Within,
     field_hints,
     first_fault,
+    off_fields,
     rounding_fields,
     suggestion,
 )
@@ -175,9 +176,12 @@ def run_name(dataset: DatasetConfig, scale: str, protocol: str) -> str:
 
 
 def plain(value: Any, *, rounding: bool = True) -> Any:
-    """Dataclasses, tuples and enums as JSON-ready data; rounding: also what is marked as `datasets.limits.Rounding`."""
+    """Dataclasses, tuples and enums as JSON-ready data, without what is `datasets.limits.OffByDefault` and off.
+
+    rounding: also what is marked as `datasets.limits.Rounding`
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        left_out = frozenset() if rounding else rounding_fields(type(value))
+        left_out = off_fields(value) | (frozenset() if rounding else rounding_fields(type(value)))
         names = [field.name for field in dataclasses.fields(value) if field.name not in left_out]
         return {name: plain(getattr(value, name), rounding=rounding) for name in names}
     if isinstance(value, Mapping):

@@ -81,6 +81,11 @@ class Rounding:
     """No limit: marks what decides no more than the rounding of results, and so is in no key and changes no method."""
 
 
+class OffByDefault:
+    """No limit: marks a setting that changes nothing at its default. There it is left out of plain data, so that keys and
+    records from before the setting was there stay."""
+
+
 class NotEmpty:
     """At least one item."""
 
@@ -205,15 +210,37 @@ def _shown(value: Any) -> str:
     return f"[{','.join(map(str, value))}]" if isinstance(value, (list, tuple)) else str(value)
 
 
-@cache
 def rounding_fields(cls: type) -> frozenset[str]:
-    """Names of a dataclass's fields that are marked as `Rounding`; none where its types cannot be told."""
+    """Names of a dataclass's fields that are marked as `Rounding`."""
+    return _marked(cls, Rounding)
+
+
+def off_fields(settings: Any) -> frozenset[str]:
+    """Names of a dataclass instance's fields that are marked as `OffByDefault`, and have their default."""
+    marked = _marked(type(settings), OffByDefault)  # type: ignore[arg-type]
+    return frozenset(
+        field.name
+        for field in (dataclasses.fields(settings) if marked else ())
+        if field.name in marked and getattr(settings, field.name) == _default(field)
+    )
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+@cache
+def _marked(cls: type, mark: type) -> frozenset[str]:
+    """Names of a dataclass's fields that are marked so; none where its types cannot be told."""
     try:
         hints = field_hints(cls)
     except NameError:  # a type of a plug-in's that is imported for type checking alone
         return frozenset()
-    marked = lambda hint: any(isinstance(each, Rounding) for each in getattr(hint, "__metadata__", ()))  # noqa: E731
-    return frozenset(name for name, hint in hints.items() if marked(hint))
+    return frozenset(
+        name
+        for name, hint in hints.items()
+        if any(isinstance(each, mark) for each in getattr(hint, "__metadata__", ()))
+    )
 
 
 @cache

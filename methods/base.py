@@ -286,9 +286,13 @@ class StageContext(Protocol):
         """A source of augmented batches, to be handed to `train`; with `views` of each image besides `recipe`'s."""
 
     def images(
-        self, samples: Sequence[Sample], normalisation: Normalisation, batch_size: int
+        self, samples: Sequence[Sample], normalisation: Normalisation, batch_size: int, tiled: bool = False
     ) -> Iterator[ImageBatch]:
-        """Whole images at native size, in batches of equal size, with progress shown."""
+        """Whole images at native size, in batches of equal size, with progress shown.
+
+        tiled: one image at a time, of which `ImageBatch.at_once` tiles may pass a network together: `batch_size`, or
+               what memory suffices for
+        """
 
     def train(
         self,

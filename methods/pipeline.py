@@ -6,8 +6,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from methods.base import Kind, Shared, Stage
-from methods.layers.config import CamStageConfig, ScoresConfig, SegmenterConfig, TrainingConfig
+from methods.base import Kind, NotRunnable, Shared, Stage
+from methods.layers.config import (
+    CamInferenceConfig,
+    CamStageConfig,
+    ScoresConfig,
+    SegmenterConfig,
+    TrainingConfig,
+)
 from methods.layers.weights.released import released_stage
 from methods.refiners import refiner_stages
 from methods.refiners.config import RefinerConfig
@@ -59,21 +65,35 @@ def cam_stages(
         fixed_threshold=config.background_threshold,
         profile=f"{network}.profile_cam",
     )
-    scores = ScoresConfig(settings.inference.batch_size, settings.trained)
-    return [cam, image_scores_stage(network, weights, scores)]
+    return [cam, image_scores_stage(network, weights, settings.inference, settings.trained)]
 
 
-def image_scores_stage(network: str, weights: Stage, settings: ScoresConfig) -> Stage:
-    """The classifier's scores of the validation images."""
+def image_scores_stage(
+    network: str, weights: Stage, inference: CamInferenceConfig, trained: str = "network"
+) -> Stage:
+    """The classifier's scores of the validation images; trained: see `CamStageConfig`."""
     return Stage(
         "image_scores",
         f"{network}.image_scores",
-        settings,
+        ScoresConfig(inference.batch_size, trained, inference.tiles),
         Kind.IMAGE_SCORES,
         inputs={"weights": weights.name},
         splits=("val",),
         seeded=False,
     )
+
+
+def require_whole_images(method: str, config: Any, shared: Shared) -> None:
+    """Of a method whose network itself divides maps by the image's maximum. Raises NotRunnable where tiles are set.
+
+    config: with `inference`, which the protocol may replace
+    """
+    part = "protocol" if shared.inference else f"method.{method}"
+    if side := (shared.inference or config.inference).tiles.side:
+        raise NotRunnable(
+            f"{part}.inference.tiles.side={side}: {method}'s network divides maps by their maximum over the image, "
+            f"which a tile does not know; set {part}.inference.tiles.side=0, and dataset.longest_side for large images"
+        )
 
 
 def stages_after_cam(

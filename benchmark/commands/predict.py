@@ -59,6 +59,14 @@ def predict(
         int,
         typer.Option(min=1, help="Pixels below which a region counts neither as one nor for the verdict."),
     ] = 1,
+    tile: Annotated[
+        int | None,
+        typer.Option(min=0, help="Side of the tiles that large images pass the network in, pixels; 0: none."),
+    ] = None,
+    overlap: Annotated[
+        int | None,
+        typer.Option(min=0, help="With --tile: pixels that a tile sees around what is kept of it."),
+    ] = None,
     device: Device = "auto",
     test: Annotated[
         Path | None,
@@ -81,8 +89,10 @@ def predict(
         raise ConfigError("give one of --images FOLDER, --watch FOLDER and --test VOCDEVKIT")
     if test is None and (partial or competition != COMPETITION):
         raise ConfigError("--competition and --partial are of --test VOCDEVKIT; leave them out")
-    if test is not None and (recursive or min_area > 1):
-        raise ConfigError("--recursive and --min-area are of --images and --watch; leave them out")
+    if test is not None and (recursive or min_area > 1 or tile is not None):
+        raise ConfigError("--recursive, --min-area and --tile are of --images and --watch; leave them out")
+    if tile is None and overlap is not None:
+        raise ConfigError("--overlap is of --tile PIXELS; give both")
     parts = list(PARTS) if write == "all" else names_of(write, "--write")
     for part in parts:
         choose("part to --write", part, PARTS)
@@ -104,6 +114,8 @@ def predict(
         recursive=recursive,
         min_area=min_area,
         watch=watch is not None,
+        tile=tile,
+        overlap=overlap,
     )
     count = done.verdicts.total()
     if count:

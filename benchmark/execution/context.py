@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,18 +99,19 @@ class RunContext:
         return loader.batches
 
     def images(
-        self, samples: Sequence[Sample], normalisation: Normalisation, batch_size: int
+        self, samples: Sequence[Sample], normalisation: Normalisation, batch_size: int, tiled: bool = False
     ) -> Iterator[ImageBatch]:
+        at_once = self._fit.images_at_once(batch_size)
         for batch in image_batches(
             samples,
             len(self.view.classes),
             normalisation,
-            self._fit.images_at_once(batch_size),
+            1 if tiled else at_once,
             device=self.device,
             workers=self._runtime.workers or None,
         ):
-            self._fit.gives(len(batch.ids))
-            yield batch
+            self._fit.gives(at_once if tiled else len(batch.ids), tiled)
+            yield replace(batch, at_once=at_once)
             self._progress.advance(len(batch.ids))
         self._fit.gives(0)
 

@@ -37,7 +37,7 @@ class Fit:
         self._parts = 1 if self._auto else int(runtime.accumulate)
         self._most: int | None = None
         self._images = self._batch = 0
-        self._training = self._divisible = False
+        self._training = self._divisible = self._tiled = False
         self._notes: list[str] = []
         self._said: set[str] = set()
 
@@ -62,9 +62,9 @@ class Fit:
             yield
         self._training = False
 
-    def gives(self, images: int) -> None:
-        """Note of how many whole images the present batch is."""
-        self._images = images
+    def gives(self, images: int, tiled: bool = False) -> None:
+        """Note of how many whole images the present batch is, or how many tiles of one pass the network together."""
+        self._images, self._tiled = images, tiled
 
     def sees(self, batch: int) -> None:
         """Note how many images a training's step is given."""
@@ -80,10 +80,13 @@ class Fit:
             self._divide_training(error)
         elif self._images > 1:
             self._most = self._images // 2
-            self._say(f"{self._images} images at once do not fit the memory; going on with {self._most}")
+            what = "tiles" if self._tiled else "images"
+            self._say(f"{self._images} {what} at once do not fit the memory; going on with {self._most}")
         elif self._images == 1:
+            what, less = ("tile", "smaller tiles") if self._tiled else ("image", "tiles (tiles.side=1024)")
             raise MethodError(
-                "out of memory with one image at a time: fewer or smaller inference scales, or --device cpu, need less"
+                f"out of memory with one {what} at a time: {less}, fewer or smaller inference scales, or --device cpu, "
+                "need less"
             ) from error
         else:
             raise error

@@ -38,7 +38,7 @@ OF_STAGE = {
 """Whose score -> the things that it depends on."""
 LAST = {"cam": "cam", "pseudo_label": "pseudo_label", "segmentation": "prediction"}
 """Stage of the records -> kind of artifact at which a run may stop."""
-_TEST = ("test_scales", "test_flip", "test_crf")
+_TEST = ("test_scales", "test_flip", "test_crf", "test_tiles")
 
 
 @dataclass(frozen=True)

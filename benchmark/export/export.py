@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,6 +26,7 @@ from benchmark.store import disk_is_full
 from datasets.base import Conversion, Sample
 from datasets.files.images import read_image
 from datasets.folder.copies import convert
+from methods.layers.config import TilesConfig, with_tiles
 
 Pixels = NDArray[np.uint8]
 LEAST_EQUAL = 0.999
@@ -71,6 +72,7 @@ def export_network(
     nothing is written.
     """
     form = check_form(to, output)
+    predictor = replace(predictor, settings=with_tiles(predictor.settings, TilesConfig()))
     check_writable(output.parent, "--output")
     with TemporaryDirectory(prefix=".export-", dir=output.parent) as folder:
         work = Path(folder)

@@ -27,7 +27,9 @@ from benchmark.prediction.outputs import LOCK, WORK, Outputs, Picture, written_p
 from benchmark.store import SCRATCH, disk_is_full
 from datasets.base import Conversion, DataError, Sample, TrainingView
 from datasets.files.listing import CONVERT, UNREAD, open_regular
+from datasets.limits import first_fault
 from methods.base import MethodError, function_of
+from methods.layers.config import TilesConfig, with_tiles
 
 if TYPE_CHECKING:
     import torch
@@ -59,6 +61,8 @@ def predict_images(
     recursive: bool = False,
     min_area: int = 1,
     watch: bool = False,
+    tile: int | None = None,
+    overlap: int | None = None,
 ) -> Done:
     """Write what `parts` names (`outputs.PARTS`) of every image that `source` names, see `images.find_images`.
 
@@ -68,10 +72,13 @@ def predict_images(
     weights: folder of a trained network, or of predictions made with it, see `networks.load`
     watch:   `source` is a folder whose pictures are segmented as they come, until KeyboardInterrupt; those that an
              earlier call with the same network has given a verdict are left out
+    tile, overlap: in place of the network's own tiles (`methods.layers.config.TilesConfig`); None: as it has them
     Images that cannot be read or converted are named and skipped.
     """
     choose("device", device, DEVICES)
     predictor = load(weights)
+    if tile is not None:
+        predictor = _with_tiles(predictor, tile, overlap)
     if watch and not source.is_dir():
         raise ConfigError(f"--watch {source}: no such folder; create it, or give another")
     check_writable(output, "--output")
@@ -110,6 +117,17 @@ def predict_images(
             "note: the network's stage reports no probabilities, so there are no scores", markup=False
         )
     return Done(seconds, (loaded[0] if loaded else began) - began, outputs.verdicts, reading.skipped)
+
+
+def _with_tiles(predictor: Predictor, side: int, overlap: int | None) -> Predictor:
+    """Raises ConfigError where they leave nothing to keep, or the network's stage knows no tiles."""
+    tiles = TilesConfig(side) if overlap is None else TilesConfig(side, overlap)
+    if fault := first_fault(tiles):
+        raise ConfigError(f"--tile {side} --overlap {tiles.overlap}: {fault}")
+    settings = with_tiles(predictor.settings, tiles)
+    if side and settings == with_tiles(settings, TilesConfig()):
+        raise ConfigError(f"--tile {side}: {predictor.function} segments whole images; leave it out")
+    return replace(predictor, settings=settings)
 
 
 @contextmanager

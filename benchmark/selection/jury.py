@@ -110,7 +110,11 @@ def _scores(
                 progress(1)
 
         def images(
-            self, samples_: Sequence[Sample], normalisation: Normalisation, batch_size: int
+            self,
+            samples_: Sequence[Sample],
+            normalisation: Normalisation,
+            batch_size: int,
+            tiled: bool = False,
         ) -> Iterator[ImageBatch]:
             mean, deviation = (torch.tensor(v)[:, None, None] for v in normalisation)
             normal = ((self._pixels - mean) / deviation).to(self.device)

@@ -47,12 +47,16 @@ class Batch:
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Whole images of one size: images (B, 3, H, W) float32, normalised; labels (B, C) float32 multi-hot."""
+    """Whole images of one size: images (B, 3, H, W) float32, normalised; labels (B, C) float32 multi-hot.
+
+    at_once: images, or tiles of them, that may pass a network together
+    """
 
     ids: tuple[str, ...]
     images: torch.Tensor
     labels: torch.Tensor
     size: tuple[int, int]
+    at_once: int = 1
 
 
 class TrainLoader:

@@ -9,7 +9,7 @@ from datasets.base import TrainingView
 from methods.activation.config import CAM, PRESETS, ActivationConfig, ActivationStageConfig
 from methods.base import Method, MethodError, Shared, Stage, Supervision, part
 from methods.cam.config import CamTrainingConfig
-from methods.layers.config import ScoresConfig, TrainingConfig
+from methods.layers.config import TrainingConfig
 from methods.layers.weights.files import NONE
 from methods.pipeline import cam_stages, classify_stage, image_scores_stage, stages_after_cam
 
@@ -35,7 +35,7 @@ class Activation(Method):
         if config.network.name == CAM:
             network, of_maps = PLAIN, OF_PLAIN
             training: TrainingConfig = CamTrainingConfig(
-                config.backbone, config.train, dropout=config.dropout
+                config.backbone, config.train, dropout=config.dropout, crops=config.crops
             )
         else:
             network = of_maps = WHOLE
@@ -43,7 +43,7 @@ class Activation(Method):
             training = TrainingConfig(replace(config.network, weights=start), config.train)
         classify = classify_stage(network, training, config.classifier_checkpoint)
         cam, _ = cam_stages(of_maps, classify, config, shared, part(ActivationStageConfig, config))
-        scores = image_scores_stage(network, classify, ScoresConfig(cam.settings.inference.batch_size))
+        scores = image_scores_stage(network, classify, cam.settings.inference)
         return [classify, cam, scores, *stages_after_cam(cam, config.refiner, config.segmenter, shared)]
 
     def _check_outputs(self, config: ActivationConfig, view: TrainingView) -> None:

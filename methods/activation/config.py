@@ -61,6 +61,10 @@ class ActivationConfig(CamConfig):
     masked_batch: Batch = 64
     network: ClassifierConfig = field(default_factory=ClassifierConfig)
 
+    def conflicts(self) -> Conflicts:
+        if self.crops > 1 and self.network.name != CAM:
+            yield "crops", f"is of network.name={CAM} alone; leave it at 1 with {self.network.name}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationStageConfig(CamStageConfig):

@@ -27,7 +27,9 @@ class CamMethod(Method):
     reported_as = "CAM"
 
     def stages(self, config: CamConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
-        training = CamTrainingConfig(config.backbone, config.train, dropout=config.dropout)
+        training = CamTrainingConfig(
+            config.backbone, config.train, dropout=config.dropout, crops=config.crops
+        )
         classify = classify_stage(NETWORK, training, config.classifier_checkpoint)
         cam, scores = cam_stages(NETWORK, classify, config, shared)
         return [classify, cam, scores, *stages_after_cam(cam, config.refiner, config.segmenter, shared)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from datasets.limits import Share, Within
+from datasets.limits import OffByDefault, Share, Within
 from methods.base import MethodConfig
 from methods.layers import presets
 from methods.layers.config import (
@@ -19,12 +19,15 @@ from methods.refiners import refiner_at
 from methods.refiners.config import RefinerConfig
 from methods.segmenters import SEGMENTERS
 
+Crops = Annotated[int, Within(1, 256), OffByDefault()]
+
 
 @dataclass(frozen=True)
 class CamTrainingConfig(TrainingConfig):
-    """What a classifier's training depends on; dropout: see `CamConfig`."""
+    """What a classifier's training depends on; dropout, crops: see `CamConfig`."""
 
     dropout: float = field(default=0.0, kw_only=True)
+    crops: Crops = field(default=1, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,9 @@ class CamConfig(MethodConfig):
 
     classifier_checkpoint: a classifier of PSA's or IRNet's code in place of the training
     dropout: probability of dropping a channel of the features before the classifier, in training
+    crops: of each training image, drawn by `train.recipe`; the highest logits of all of them are held to its labels.
+           Several are for large images, at native resolution (`train.recipe.resize_long=[0,0]`): any crop alone may miss
+           what the image is labelled with
     """
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
@@ -43,6 +49,7 @@ class CamConfig(MethodConfig):
     segmenter: SegmenterConfig = field(default_factory=lambda: SEGMENTERS["paper"])
     classifier_checkpoint: str | None = None
     dropout: Annotated[float, Within(0, 1, below=True)] = 0.0
+    crops: Crops = 1
 
 
 PRESETS = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import multilabel_soft_margin_loss
 
 from datasets.loading.loader import Batch
-from datasets.recipe import Normalisation
+from datasets.recipe import Normalisation, View
 from methods.cam.config import CamTrainingConfig
 from methods.layers.cam_network import CamClassifier
 from methods.layers.networks.backbones import Backbone, BackboneConfig, build_backbone
@@ -41,6 +41,12 @@ class PlainCam(CamClassifier):
         network.dropout.p = settings.dropout
         return network
 
+    @staticmethod
+    def views(settings: Any) -> Sequence[View]:
+        """Further crops of an image, as many as `CamConfig.crops` has."""
+        crops = settings.crops if isinstance(settings, CamTrainingConfig) else 1
+        return [settings.train.recipe] * (crops - 1)
+
     @property
     def normalisation(self) -> Normalisation:
         return self.backbone.normalisation
@@ -52,9 +58,13 @@ class PlainCam(CamClassifier):
         return self.classifier(self.dropout(self.backbone(images)))  # type: ignore[no-any-return]
 
     def losses(self, forward: nn.Module, batch: Batch, settings: Any) -> Mapping[str, torch.Tensor]:
-        """Multi-label soft margin loss of the globally averaged maps."""
-        scores = forward(batch.images).mean((2, 3))
-        return {"classification": multilabel_soft_margin_loss(scores, batch.labels)}
+        """Multi-label soft margin loss of the globally averaged maps; of several crops, of each class's highest.
+
+        An image is a bag of its crops: a class that it has is somewhere in it, one that it lacks is in none of them.
+        """
+        scores = forward(torch.cat([batch.images, *batch.views])).mean((2, 3))
+        highest = scores.unflatten(0, (1 + len(batch.views), -1)).amax(0)
+        return {"classification": multilabel_soft_margin_loss(highest, batch.labels)}
 
     def maps(self, images: torch.Tensor, settings: Any) -> torch.Tensor:
         return self(images).relu()  # type: ignore[no-any-return]

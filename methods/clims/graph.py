@@ -8,7 +8,7 @@ from methods.base import Kind, MethodError, Shared, Stage, part
 from methods.cam import NETWORK as CAM
 from methods.cam.config import CamTrainingConfig
 from methods.clims.config import GuidedCamConfig, GuidedConfig, GuidedTrainingConfig
-from methods.layers.config import BackboneConfig, ScoresConfig
+from methods.layers.config import BackboneConfig
 from methods.layers.weights.released import released_stage
 from methods.pipeline import cam_stages, classify_stage, image_scores_stage, stages_after_cam
 
@@ -55,7 +55,7 @@ def guided_stages(
     if checkpoint is not None:
         first = [released_stage(guide.name, f"{CAM}.released", checkpoint, config.backbone)]
     elif config.initialisation == "classifier":
-        scores = image_scores_stage(CAM, classify, ScoresConfig(config.inference.batch_size))
+        scores = image_scores_stage(CAM, classify, shared.inference or config.inference)
         first = [classify, replace(guide, inputs={"weights": classify.name}), scores]
     else:
         first = [replace(guide, pretrained=(config.backbone.weights, config.clip.weights))]

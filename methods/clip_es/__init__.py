@@ -9,7 +9,7 @@ from methods.base import Kind, Method, Shared, Stage, Supervision, part
 from methods.clip_es.config import PRESETS, ClipEsConfig, ClipEsStageConfig
 from methods.layers.clip.covered import require_covered
 from methods.layers.clip.words import resolve_prompts
-from methods.pipeline import stages_after_cam
+from methods.pipeline import require_whole_images, stages_after_cam
 
 
 class ClipEs(Method):
@@ -26,6 +26,7 @@ class ClipEs(Method):
     reported_as = "CLIP-ES"
 
     def stages(self, config: ClipEsConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
+        require_whole_images(self.name, config, shared)
         texts = resolve_prompts(f"method.{self.name}", config.text, view)
         require_covered(f"method.{self.name}.clip", config.clip, texts)
         settings = part(

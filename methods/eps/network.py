@@ -16,9 +16,10 @@ from methods.cam.network import PlainCam
 from methods.eps.config import JointTrainingConfig
 from methods.eps.losses import SaliencyLoss, classification_loss, saliency_loss
 from methods.layers.cam import resize
-from methods.layers.config import CamStageConfig
+from methods.layers.config import CamInferenceConfig, CamStageConfig
 from methods.layers.networks.backbones import Backbone
 from methods.layers.saliency.stage import saliency_dense_map
+from methods.layers.tiles import grid_of, tiled
 from methods.pictures import write_picture
 
 
@@ -48,13 +49,16 @@ class EpsNetwork(PlainCam):
         """
         super().cam(context, settings)
         if "saliency" in context.inputs:
-            cls._show_saliency(context, context.inputs["weights"].settings)
+            cls._show_saliency(context, context.inputs["weights"].settings, settings.inference)
 
     @classmethod
     @torch.inference_mode()
-    def _show_saliency(cls, context: StageContext, training: JointTrainingConfig) -> None:
+    def _show_saliency(
+        cls, context: StageContext, training: JointTrainingConfig, inference: CamInferenceConfig
+    ) -> None:
         """Leave the saliency that is given and the one that the localisation maps estimate as pictures."""
         network = cls.trained(context)
+        forward = tiled(network, inference.tiles, 1, grid_of(network))
         given = cls.dense_maps(context, training)["saliency"]
         shown = image_batches(
             context.view.examples(),
@@ -66,7 +70,7 @@ class EpsNetwork(PlainCam):
         for batch in shown:
             (sample_id,) = batch.ids
             saliency = read_map(given.path_of(sample_id)).to(context.device) / 255
-            estimated = estimate(network(batch.images), saliency[None, None], batch.labels, training)
+            estimated = estimate(forward(batch.images), saliency[None, None], batch.labels, training)
             whole = resize(estimated.estimated_saliency, batch.size)[0, 0]
             write_picture(context.output, "estimated saliency", sample_id, whole)
             write_picture(context.output, "given saliency", sample_id, saliency)

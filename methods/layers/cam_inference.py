@@ -13,6 +13,7 @@ from methods.artifacts import Cam, write_cams
 from methods.base import StageContext
 from methods.layers.cam import multi_scale_cam, normalise, only_present
 from methods.layers.config import CamInferenceConfig
+from methods.layers.tiles import GRID, tiled
 
 
 @torch.inference_mode()
@@ -25,6 +26,7 @@ def write_multi_scale_cams(
     normalised: Callable[[torch.Tensor], torch.Tensor] = normalise,
     also: Callable[[ImageBatch], None] = lambda batch: None,
     by_class: bool = False,
+    grid: int = GRID,
 ) -> None:
     """Write the CAMs of the training images' present classes, each map divided by its maximum.
 
@@ -34,19 +36,20 @@ def write_multi_scale_cams(
     normalised: summed maps (..., h, w) -> maps in [0, 1]
     also: called with every batch of images
     by_class: `forward` is given (images, present) instead, present: (B, C) bool, the classes of each image
+    grid: of the network, for tiles (`methods.layers.tiles.grid_of`)
     """
     for folder in folders:
         (context.output / folder).mkdir(exist_ok=True)
     for name, samples in context.shards(context.view.samples("train")):
         labels = {s.id: s.labels for s in samples}
         cams: dict[str, dict[str, Cam]] = {folder: {} for folder in folders}
-        for batch in context.images(samples, normalisation, settings.batch_size):
+        for batch in context.images(samples, normalisation, settings.batch_size, settings.tiles.on):
             present = batch.labels > 0
 
             def of_batch(images: torch.Tensor, present: torch.Tensor = present) -> torch.Tensor:
                 return forward(images, present.repeat(len(images) // len(present), 1))
 
-            own = of_batch if by_class else forward
+            own = tiled(of_batch if by_class else forward, settings.tiles, batch.at_once, grid)
             maps = normalised(multi_scale_cam(own, batch.images, settings.scales, settings.flip))
             also(batch)
             classes = [labels[i] for i in batch.ids]

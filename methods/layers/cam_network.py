@@ -7,7 +7,7 @@ A method's network says what is its own (`build`, `heads`, `losses`, `maps`, `sc
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -18,7 +18,7 @@ from torch import nn
 
 from datasets.base import DenseMap
 from datasets.loading.loader import Batch, ImageBatch
-from datasets.recipe import Normalisation
+from datasets.recipe import Normalisation, View
 from methods.base import ForwardPass, Inputs, StageContext
 from methods.layers.cam import min_max, normalise, resize
 from methods.layers.cam_inference import write_multi_scale_cams
@@ -26,6 +26,7 @@ from methods.layers.config import CamStageConfig, ReleasedConfig, ScoresConfig, 
 from methods.layers.forward_passes import alone, multi_scale_cams
 from methods.layers.image_scores import write_classifications
 from methods.layers.optim import build_optimiser, fit
+from methods.layers.tiles import grid_of
 from methods.layers.weights.files import load_trained
 from methods.layers.weights.released import write_released
 from methods.pictures import contact_sheet, write_picture
@@ -103,7 +104,7 @@ class CamNetwork(nn.Module, ABC):
 
     @classmethod
     def cam(cls, context: StageContext, settings: CamStageConfig) -> None:
-        """Stage: multi-scale CAMs of the training images, and what else reports show of their examples."""
+        """Stage: multi-scale CAMs of the training images; of examples that are whole, also what else reports show."""
         network = cls.trained(context, settings.trained)
         shown = {sample.id for sample in context.view.examples()}
         write_multi_scale_cams(
@@ -114,12 +115,13 @@ class CamNetwork(nn.Module, ABC):
             cls.folders(settings),
             cls.to_unit,
             lambda batch: network._picture(context, batch, shown, settings),
+            grid=grid_of(network),
         )
 
     def _picture(self, context: StageContext, batch: ImageBatch, shown: Set[str], settings: Any) -> None:
         """Keep `attention` of the images that are shown: their present classes beside each other, as CAMs are."""
         chosen = [n for n, sample_id in enumerate(batch.ids) if sample_id in shown and batch.labels[n].any()]
-        if not chosen:
+        if not chosen or settings.inference.tiles.on:
             return
         for title, maps in self.attention(batch.images[chosen], settings).items():
             enlarged = resize(min_max(maps), batch.size).cpu()
@@ -132,7 +134,7 @@ class CamNetwork(nn.Module, ABC):
     def image_scores(cls, context: StageContext, settings: ScoresConfig) -> None:
         """Stage: the classifier's logits of the validation images."""
         network = cls.trained(context, settings.trained)
-        write_classifications(context, network.scores, network.normalisation, settings.batch_size)
+        write_classifications(context, network.scores, network.normalisation, settings, grid_of(network))
 
     @classmethod
     def profile_cam(
@@ -167,6 +169,11 @@ class CamClassifier(CamNetwork):
         """Maps that come with the batches, by name."""
         return {}
 
+    @staticmethod
+    def views(settings: Any) -> Sequence[View]:
+        """Of each training image, besides the one that the recipe gives."""
+        return ()
+
     @classmethod
     def classify(cls, context: StageContext, settings: TrainingConfig) -> None:
         """Stage: the training. Writes network.safetensors."""
@@ -180,6 +187,7 @@ class CamClassifier(CamNetwork):
             network.normalisation,
             lambda forward, batch: network.losses(forward, batch, settings),
             cls.dense_maps(context, settings),
+            cls.views(settings),
         )
         kept = {
             name: value

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Annotated, Any
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Annotated, Any, TypeVar
 
 from datasets.limits import (
     AtOnce,
     Batch,
+    Conflicts,
     Count,
     Factor,
     Factors,
     Natural,
     NotNegative,
+    OffByDefault,
     OneOf,
     Positive,
     Share,
@@ -21,6 +23,7 @@ from datasets.limits import (
 )
 from datasets.recipe import Recipe
 
+T = TypeVar("T")
 BACKBONES = (
     "resnet38d", "resnet38d_nano", "vgg16", "resnet50", "resnet50_undilated", "resnet101", "resnet101_caffe"
 )  # fmt: skip
@@ -111,16 +114,55 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class TilesConfig:
+    """Tiles in which images larger than one pass a network (`methods.layers.tiles`).
+
+    side:    of a tile, pixels at the scale in question; rounded down to whole strides of the network. 0: whole images
+    overlap: pixels that a tile sees around what is kept of it, rounded up likewise. Of a convolutional network whose
+             receptive field reaches no further, maps are those of the whole image
+    """
+
+    side: Annotated[int, Within(0, 65536)] = 0
+    overlap: Annotated[int, Within(0, 16384)] = 128
+
+    @property
+    def on(self) -> bool:
+        return self.side > 0
+
+    def conflicts(self) -> Conflicts:
+        if self.on and self.side <= 2 * self.overlap:
+            yield (
+                "side",
+                f"{self.side} must be more than twice overlap={self.overlap}, which is at either side of what is kept; "
+                "0: whole images",
+            )
+
+
+Tiles = Annotated[TilesConfig, OffByDefault()]
+
+
+def with_tiles(settings: T, tiles: TilesConfig) -> T:
+    """A stage's settings with these tiles wherever they have some."""
+    if isinstance(settings, TilesConfig):
+        return tiles  # type: ignore[return-value]
+    if not is_dataclass(settings) or isinstance(settings, type):
+        return settings
+    parts = {each.name: getattr(settings, each.name) for each in fields(settings)}
+    return replace(settings, **{name: with_tiles(value, tiles) for name, value in parts.items()})
+
+
+@dataclass(frozen=True)
 class CamInferenceConfig:
     """Multi-scale inference of CAMs.
 
     scales: factors on the image's size; flip: add the mirrored image
-    batch_size: images of equal size at once
+    batch_size: images of equal size, or tiles, at once
     """
 
     scales: Factors = (0.5, 1.0, 1.5, 2.0)
     flip: bool = True
     batch_size: AtOnce = 8
+    tiles: Tiles = field(default_factory=TilesConfig)
 
 
 @dataclass(frozen=True)
@@ -155,10 +197,11 @@ class CamStageConfig:
 
 @dataclass(frozen=True)
 class ScoresConfig:
-    """What the scores of images depend on, besides the trained network; batch_size: images at once."""
+    """What the scores of images depend on, besides the trained network; batch_size: images, or tiles, at once."""
 
     batch_size: AtOnce
     trained: str = "network"
+    tiles: Tiles = field(default_factory=TilesConfig)
 
 
 @dataclass(frozen=True)
@@ -195,7 +238,8 @@ class SegmenterConfig:
     test_scales: factors on the image's size at test time
     test_flip: add the mirrored image at test time
     test_crf: dense CRF on the predicted scores; null: none
-    test_batch_size: images of equal size at once
+    test_batch_size: images of equal size, or tiles, at once
+    test_tiles: tiles at test time
     padding_is_background: label what lies outside an image background (MCTformer's code), in place of ignored
     network_checkpoint: a trained network of deeplab-pytorch, or of MCTformer's for ResNet-38d, in place of the
                training; `init` then says what it was trained with: "pseudo-labels", or true "masks"
@@ -214,6 +258,7 @@ class SegmenterConfig:
     test_batch_size: AtOnce = 8
     padding_is_background: bool = False
     network_checkpoint: str | None = None
+    test_tiles: Tiles = field(default_factory=TilesConfig)
 
 
 def crops_without_room(size: int, count: int, crop: int) -> Iterator[str]:

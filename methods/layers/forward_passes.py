@@ -15,8 +15,9 @@ from torch import nn
 
 from methods.base import ForwardPass, Pictures
 from methods.layers.cam import multi_scale_cam
-from methods.layers.config import CamInferenceConfig, CrfConfig
+from methods.layers.config import CamInferenceConfig, CrfConfig, TilesConfig
 from methods.layers.crf import CrfPool
+from methods.layers.tiles import grid_of, tiled
 
 ALONE = "network alone"
 BACKGROUND = 0.3
@@ -39,15 +40,17 @@ def multi_scale_cams(
     """CAMs of whole images; forward: (module, images (B, 3, H, W)) -> maps (B, C, h, w), steps: what else it does."""
 
     def run(module: nn.Module, images: torch.Tensor) -> torch.Tensor:
-        return multi_scale_cam(lambda x: forward(module, x), images, settings.scales, settings.flip)
+        own = tiled(lambda x: forward(module, x), settings.tiles, settings.batch_size, grid_of(module))
+        return multi_scale_cam(own, images, settings.scales, settings.flip)
 
-    return ForwardPass(network, steps + scales_text(settings.scales, settings.flip), size, module, run)
+    covers = steps + scales_text(settings.scales, settings.flip, settings.tiles)
+    return ForwardPass(network, covers, size, module, run)
 
 
-def scales_text(scales: Sequence[float], flip: bool) -> str:
-    """ "scales 0.5, 1; mirrored" """
+def scales_text(scales: Sequence[float], flip: bool, tiles: TilesConfig) -> str:
+    """ "scales 0.5, 1; mirrored; tiles of 1024" """
     text = f"scale{'s' if len(scales) > 1 else ''} {', '.join(f'{scale:g}' for scale in scales)}"
-    return f"{text}; mirrored" if flip else text
+    return text + ("; mirrored" if flip else "") + (f"; tiles of {tiles.side}" if tiles.on else "")
 
 
 def scores_with_background(cams: torch.Tensor) -> torch.Tensor:

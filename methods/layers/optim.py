@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from datasets.base import DenseMap
-from datasets.recipe import Normalisation
+from datasets.recipe import Normalisation, View
 from methods.base import MethodError, StageContext
 from methods.layers.config import TrainConfig
 
@@ -97,13 +97,14 @@ def fit(
     normalisation: Normalisation,
     losses: Callable[[nn.Module, Any], Mapping[str, torch.Tensor]],
     dense_maps: Mapping[str, DenseMap] | None = None,
+    views: Sequence[View] = (),
 ) -> None:
     """Train on augmented batches of the training images as the configuration says, see `StageContext.train`.
 
     losses: (network as it is to be called, `datasets.loading.loader.Batch`) -> named scalar terms
-    dense_maps: what comes with the batches, by name
+    dense_maps: what comes with the batches, by name; views: of each image, besides the recipe's
     """
     batches = context.train_batches(
-        context.view.samples("train"), config.recipe, normalisation, config.batch_size, dense_maps
+        context.view.samples("train"), config.recipe, normalisation, config.batch_size, dense_maps, views
     )
     context.train(network, optimiser, losses, batches, config.iterations, schedule(config))

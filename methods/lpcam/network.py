@@ -18,6 +18,7 @@ from methods.layers.cam import resize
 from methods.layers.cam_inference import write_multi_scale_cams
 from methods.layers.forward_passes import multi_scale_cams
 from methods.layers.networks.backbones import Backbone
+from methods.layers.tiles import grid_of, tiled
 from methods.lpcam.config import LpcamStageConfig
 from methods.lpcam.prototypes import (
     cluster,
@@ -57,6 +58,7 @@ class LpcamNetwork(PlainCam):
             network.normalisation,
             replace(settings.inference, flip=False),
             normalised=cls.to_unit,
+            grid=grid_of(network),
         )
 
     @classmethod
@@ -103,9 +105,10 @@ class LpcamNetwork(PlainCam):
             )
             samples = [samples[i] for i in drawn]
         found: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
-        for batch in context.images(samples, self.normalisation, settings.inference.batch_size):
+        inference = settings.inference
+        for batch in context.images(samples, self.normalisation, inference.batch_size, inference.tiles.on):
             cams = torch.stack([_of_class(plain, i, label, batch.size) for i in batch.ids]).to(context.device)
-            features = self.backbone(batch.images)
+            features = tiled(self.backbone, inference.tiles, batch.at_once, grid_of(self))(batch.images)
             for n, sample_id in enumerate(batch.ids):
                 found[sample_id] = inside_and_outside(
                     features[n : n + 1], cams[n : n + 1], settings.threshold

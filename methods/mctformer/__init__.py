@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from datasets.base import TrainingView
 from methods.base import Kind, Method, Shared, Stage, Supervision, part
-from methods.layers.config import ScoresConfig, TrainingConfig
+from methods.layers.config import TrainingConfig
 from methods.mctformer.config import PRESETS, AttendedCamConfig, MctformerConfig, PartConfig
 from methods.pipeline import cam_stages, classify_stage, image_scores_stage, stages_after_cam
 from methods.unified import from_imagenet
@@ -25,7 +25,7 @@ def transformer_stages(
     training = TrainingConfig(config.vit, config.train)
     classify = classify_stage(NETWORK, training, config.classifier_checkpoint)
     cam, _ = cam_stages(network, classify, config, shared, settings)
-    scores = image_scores_stage(NETWORK, classify, ScoresConfig(config.inference.batch_size))
+    scores = image_scores_stage(NETWORK, classify, shared.inference or config.inference)
     cam = replace(cam, cam_folders=1 + len(config.intermediate))
     parts = [
         Stage(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from datasets.base import TrainingView
 from methods.base import Method, Shared, Stage, Supervision, part
-from methods.pipeline import cam_stages, classify_stage, stages_after_cam
+from methods.pipeline import cam_stages, classify_stage, require_whole_images, stages_after_cam
 from methods.seam.config import PRESETS, SeamConfig, SeamTrainingConfig
 
 NETWORK = "methods.seam.network:SeamNetwork"
@@ -26,6 +26,7 @@ class Seam(Method):
     reported_as = "SEAM"
 
     def stages(self, config: SeamConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
+        require_whole_images(self.name, config, shared)
         training = part(SeamTrainingConfig, config, network=config.backbone)
         classify = classify_stage(NETWORK, training, config.classifier_checkpoint)
         cam, scores = cam_stages(NETWORK, classify, config, shared)

@@ -12,6 +12,7 @@ from methods.base import ForwardPass, Inputs
 from methods.layers.config import SegmenterConfig
 from methods.layers.forward_passes import CrfFinish, alone, scales_text
 from methods.layers.networks.deeplab import build_segmenter
+from methods.layers.tiles import grid_of, tiled
 from methods.segmenters.stages import segmentation_probabilities
 
 NETWORK = "segmentation network"
@@ -31,9 +32,10 @@ def predict(
     """As it is tested: scales and mirror images, without and with the CRF where there is one."""
 
     def run(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
-        return probabilities(network, images, settings.test_scales, settings.test_flip)
+        forward = tiled(network, settings.test_tiles, settings.test_batch_size, grid_of(network))
+        return probabilities(forward, images, settings.test_scales, settings.test_flip)
 
-    covers = scales_text(settings.test_scales, settings.test_flip)
+    covers = scales_text(settings.test_scales, settings.test_flip, settings.test_tiles)
     tested = ForwardPass(NETWORK, covers, size, build_segmenter(settings, classes).eval(), run)
     if settings.test_crf is None:
         return [tested]

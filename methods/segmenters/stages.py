@@ -19,11 +19,12 @@ from datasets.loading.loader import Batch
 from datasets.recipe import Normalisation
 from methods.artifacts import label_dense_map, label_map_path
 from methods.base import StageContext
-from methods.layers.config import CrfConfig, SegmenterConfig
+from methods.layers.config import CrfConfig, SegmenterConfig, TilesConfig
 from methods.layers.crf import CrfPool
 from methods.layers.networks.deeplab import DeepLab, build_segmenter
 from methods.layers.networks.smp import SmpNetwork
 from methods.layers.optim import build_optimiser, fit
+from methods.layers.tiles import grid_of, tiled
 from methods.layers.upsampling import enlarged
 from methods.layers.weights.files import load_trained
 from methods.layers.weights.released import ReleasedConfig, write_released
@@ -100,6 +101,7 @@ def predict(context: StageContext, settings: SegmenterConfig) -> None:
         settings.test_scales,
         settings.test_flip,
         settings.test_crf,
+        settings.test_tiles,
     )
 
 
@@ -111,13 +113,15 @@ def write_label_maps(
     scales: Sequence[float],
     flip: bool,
     crf: CrfConfig | None,
+    tiles: TilesConfig,
 ) -> None:
     """Write the label map of every validation image and of the reports' training images, and report its scores."""
     with CrfPool(crf) if crf is not None else nullcontext() as pool:
         for _, samples in context.shards((*context.view.samples("val"), *context.view.examples())):
             paths = {s.id: s.image for s in samples}
-            for batch in context.images(samples, normalisation, batch_size):
-                probabilities = segmentation_probabilities(network, batch.images, scales, flip)
+            for batch in context.images(samples, normalisation, batch_size, tiles.on):
+                forward = tiled(network, tiles, batch.at_once, grid_of(network))
+                probabilities = segmentation_probabilities(forward, batch.images, scales, flip)
                 maps = label_maps(probabilities, [paths[i] for i in batch.ids], pool)
                 for sample_id, labels, scores in zip(batch.ids, maps, probabilities):
                     write_labels(label_map_path(context.output, sample_id), labels)
@@ -155,7 +159,7 @@ def refined_by_crf(
 
 @torch.inference_mode()
 def segmentation_probabilities(
-    network: nn.Module, images: torch.Tensor, scales: Sequence[float], flip: bool
+    network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, scales: Sequence[float], flip: bool
 ) -> torch.Tensor:
     """Mean softmax over scales and mirror images: (B, 3, H, W) -> (B, C + 1, H, W)."""
     size = images.shape[-2:]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from datasets.limits import AtOnce, Count, Factor, Factors, NotNegative, OneOf, Positive, Share
 from datasets.recipe import Recipe
-from methods.layers.config import CrfConfig
+from methods.layers.config import CrfConfig, Tiles, TilesConfig
 
 REFINEMENTS = ("none", "par", "gc", "par_gc")
 AVERAGES = ("conventional", "literal")
@@ -182,10 +182,11 @@ class TestConfig:
 
     scales: factors on the image's size; flip: add the mirrored image
     crf: dense CRF on the scores; null: none
-    batch_size: images of equal size at once
+    batch_size: images of equal size, or tiles, at once
     """
 
     scales: Factors = (1.0, 1.25, 1.5)
     flip: bool = True
     crf: CrfConfig | None = field(default_factory=lambda: CrfConfig(10, 1.0, 1.0, 121.0, 5.0, 4.0))
     batch_size: AtOnce = 4
+    tiles: Tiles = field(default_factory=TilesConfig)

@@ -10,6 +10,7 @@ from torch import nn
 
 from methods.base import ForwardPass, Inputs
 from methods.layers.forward_passes import CrfFinish, alone, scales_text
+from methods.layers.tiles import grid_of, tiled
 from methods.refiners.gc.profile import correct
 from methods.segmenters.profile import probabilities
 from methods.toco.branch import Branch, build_branch
@@ -60,9 +61,10 @@ def predict(
     test = settings.test
 
     def run(branch: nn.Module, images: torch.Tensor) -> torch.Tensor:
-        return probabilities(branch, images, test.scales, test.flip)
+        forward = tiled(branch, test.tiles, test.batch_size, grid_of(branch))
+        return probabilities(forward, images, test.scales, test.flip)
 
-    covers = f"prediction, {scales_text(test.scales, test.flip)}"
+    covers = f"prediction, {scales_text(test.scales, test.flip, test.tiles)}"
     branch = Branch.build(settings.network, classes).eval()
     tested = ForwardPass(settings.trained, covers, size, branch, run)
     if test.crf is None:

@@ -174,4 +174,6 @@ def pseudo_label(context: StageContext, settings: CorrectedLabelConfig) -> None:
 def predict(context: StageContext, settings: PredictConfig) -> None:
     """Write the decoder's label map of every validation image, and of the training images that reports show."""
     branch, test = Branch.trained(context, settings.trained, settings.network), settings.test
-    write_label_maps(context, branch, branch.normalisation, test.batch_size, test.scales, test.flip, test.crf)
+    write_label_maps(
+        context, branch, branch.normalisation, test.batch_size, test.scales, test.flip, test.crf, test.tiles
+    )

@@ -8,6 +8,7 @@ from datasets.base import TrainingView
 from methods.base import Kind, Method, Shared, Stage, Supervision
 from methods.layers.clip.covered import require_covered
 from methods.layers.clip.words import resolve_prompts
+from methods.pipeline import require_whole_images
 from methods.refiners import refiner_stages
 from methods.segmenters import segmentation_stages
 from methods.weclip.config import PRESETS, PredictConfig, WeclipCamConfig, WeclipConfig
@@ -29,6 +30,7 @@ class Weclip(Method):
     reported_as = "WeCLIP"
 
     def stages(self, config: WeclipConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
+        require_whole_images(self.name, config, shared)
         texts = resolve_prompts(f"method.{self.name}", config.text, view)
         require_covered(f"method.{self.name}.clip", config.clip, texts)
         training = config.training(texts)

@@ -17,6 +17,7 @@ from methods.layers.cam_inference import write_multi_scale_cams
 from methods.layers.clip.patches import to_unit
 from methods.layers.forward_passes import CrfFinish, alone, scales_text
 from methods.layers.optim import build_optimiser, fit
+from methods.layers.tiles import grid_of, tiled
 from methods.layers.upsampling import enlarged
 from methods.layers.weights.files import load_trained
 from methods.segmenters.stages import segmentation_probabilities, write_label_maps
@@ -86,7 +87,7 @@ def predict(context: StageContext, settings: PredictConfig) -> None:
     """Write the decoder's label map of every validation image, and of the training images that reports show."""
     network, test = _trained(context, settings.network), settings.test
     write_label_maps(
-        context, network, network.normalisation, test.batch_size, test.scales, test.flip, test.crf
+        context, network, network.normalisation, test.batch_size, test.scales, test.flip, test.crf, test.tiles
     )
 
 
@@ -117,9 +118,10 @@ def profile_predict(
     test = settings.test
 
     def run(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
-        return segmentation_probabilities(network, images, test.scales, test.flip)
+        forward = tiled(network, test.tiles, test.batch_size, grid_of(network))
+        return segmentation_probabilities(forward, images, test.scales, test.flip)
 
-    covers = f"prediction, {scales_text(test.scales, test.flip)}"
+    covers = f"prediction, {scales_text(test.scales, test.flip, test.tiles)}"
     network = WeclipNetwork.build(settings.network, classes).eval()
     tested = ForwardPass(TITLE, covers, size, network, run)
     if test.crf is None:
