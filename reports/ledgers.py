@@ -26,15 +26,13 @@ def ledger_table(name: str, ledger: Ledger) -> TextTable:
     rows = [*map(_row, ledger.shares), _row(ledger.whole)]
     caption = f"What {ledger.b} gains over {ledger.a}, in points: {conditions(ledger)}."
     heads = ["", "Gain", "Interval", "By order"]
-    if not any(share.depends_on_order for share in ledger.shares):
+    if not any(share.by_order for share in ledger.shares):
         heads, rows = heads[:-1], [row[:-1] for row in rows]
     return TextTable(f"explanation-{name}", caption, heads, rows)
 
 
 def _row(share: Share) -> list[str]:
-    order = MISSING
-    if share.depends_on_order and share.least is not None and share.most is not None:
-        order = f"{points(share.least)} to {points(share.most)}"
+    order = " to ".join(map(points, share.by_order)) if share.by_order else MISSING
     return [share.what, points(share.gain), f"{points(share.low)} to {points(share.high)}", order]
 
 

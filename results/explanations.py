@@ -33,9 +33,11 @@ class Share:
     what: str = ""
 
     @property
-    def depends_on_order(self) -> bool:
-        """Whether things interact, so that its gain differs by what was changed before it."""
-        return None not in (self.least, self.most) and float(self.most or 0) - float(self.least or 0) > 5e-5
+    def by_order(self) -> tuple[float, float] | None:
+        """The smallest and the largest gain, where things interact, so that these differ."""
+        if self.least is None or self.most is None or self.most - self.least <= 5e-5:
+            return None
+        return self.least, self.most
 
 
 @dataclass(frozen=True)

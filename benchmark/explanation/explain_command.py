@@ -177,14 +177,14 @@ def _print(found: Ledger) -> None:
     for each in sorted(found.shares, key=lambda s: -abs(s.gain)):
         interval = f"[{100 * each.low:+.2f}, {100 * each.high:+.2f}]"
         order = ""
-        if each.depends_on_order:
-            order = f"by order {100 * each.least:+.2f} to {100 * each.most:+.2f}"
+        if each.by_order:
+            order = "by order {:+.2f} to {:+.2f}".format(*(100 * gain for gain in each.by_order))
         lines.append(f"{each.what:<{width}}  {100 * each.gain:+6.2f}  {interval:<17} {order}".rstrip())
     whole = found.whole
     lines.append(
         f"{whole.what:<{width}}  {100 * whole.gain:+6.2f}  [{100 * whole.low:+.2f}, {100 * whole.high:+.2f}]"
     )
-    if any(each.depends_on_order for each in found.shares):
+    if any(each.by_order for each in found.shares):
         lines += [
             "",
             "by order: its gain depends on what is changed before it; the share is the mean over the orders.",
