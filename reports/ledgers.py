@@ -21,20 +21,44 @@ def conditions(ledger: Ledger) -> str:
     return f"{stage_title(ledger.score)} mIoU on {where}; 95 % intervals over {ledger.over}"
 
 
+NOT_RUN = "not run here"
+IN_INTERVALS = "in the intervals"
+
+
 def ledger_table(name: str, ledger: Ledger) -> TextTable:
-    """A row for each thing and one for all together; name: of its file."""
+    """A row for each thing and one for all together; of a paper's number one for each condition. name: of its file."""
+    if ledger.conditions:
+        return _paper_table(name, ledger)
     rows = [*map(_row, ledger.shares), _row(ledger.whole)]
     caption = f"What {ledger.b} gains over {ledger.a}, in points: {conditions(ledger)}."
     heads = ["", "Gain", "Interval", "By order"]
-    if not any(share.depends_on_order for share in ledger.shares):
+    if not any(share.by_order for share in ledger.shares):
         heads, rows = heads[:-1], [row[:-1] for row in rows]
     return TextTable(f"explanation-{name}", caption, heads, rows)
 
 
+def _paper_table(name: str, ledger: Ledger) -> TextTable:
+    shares = {share.name: share for share in ledger.shares}
+    rows = []
+    for each in ledger.conditions:
+        if each.name in shares:
+            worth = _row(shares[each.name])[1:3]
+        else:
+            worth = [IN_INTERVALS if each.name == "seeds" else NOT_RUN, ""]
+        rows.append([each.what, each.here, each.paper, *worth])
+    for share in (ledger.shares[-1], ledger.whole):
+        what, *worth = _row(share)[:3]
+        rows.append([what, "", "", *worth])
+    caption = (
+        f"What is between {ledger.a} and {ledger.b}, in points: {conditions(ledger)}. What is not run here is in what is "
+        "not explained."
+    )
+    heads = ["", "Here", "Paper", "Worth here", "Interval"]
+    return TextTable(f"explanation-{name}", caption, heads, rows, text_columns=3)
+
+
 def _row(share: Share) -> list[str]:
-    order = MISSING
-    if share.depends_on_order and share.least is not None and share.most is not None:
-        order = f"{points(share.least)} to {points(share.most)}"
+    order = " to ".join(map(points, share.by_order)) if share.by_order else MISSING
     return [share.what, points(share.gain), f"{points(share.low)} to {points(share.high)}", order]
 
 

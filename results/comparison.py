@@ -18,7 +18,7 @@ PRINTED_VARIANTS = ("oracle", "")
 COLUMNS = [*KEYS, "stage", "split", "metric", "measured", "std", "n", "images", "reported", "printed", "paper",
            "source", "where", "difference", "comparable", "reason", "note"]  # fmt: skip
 
-_HEADS = {"V1": "largefov", "V2": "aspp"}
+HEADS = {"V1": "largefov", "V2": "aspp"}
 """What papers call DeepLab's versions, and the heads of ours."""
 
 
@@ -58,11 +58,11 @@ def compare_with_papers(
         name = run["method_info"].get("reported_as", "")
         printed = [n for n in reported_of(name, numbers) if _is_score(n, row)] if name else []
         here = [n for n in printed if n.dataset == row["dataset"]]
-        rows += [score | beside for beside in _beside(row, run, here or _headline(printed))]
+        rows += [score | beside for beside in _beside(row, run, here or headline_of(printed))]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _headline(printed: Sequence[ReportedNumber]) -> list[ReportedNumber]:
+def headline_of(printed: Sequence[ReportedNumber]) -> list[ReportedNumber]:
     """The highest number of the method's own paper, else of others', that is not suspicious."""
     plain = [number for number in printed if not number.suspicious]
     own = [number for number in plain if number.ours] or plain
@@ -140,7 +140,7 @@ def _other_network(number: ReportedNumber, segmenter: Mapping[str, Any]) -> str:
     head = str(segmenter.get("head", ""))
     backbone = str((segmenter.get("backbone") or {}).get("name", "")).removeprefix("timm/")
     wanted = _plain(number.segmenter_backbone)
-    if number.segmenter and head and not head.startswith(_HEADS[number.segmenter]):
+    if number.segmenter and head and not head.startswith(HEADS[number.segmenter]):
         return f"DeepLab {number.segmenter} in the paper, {head} here"
     if wanted and backbone and not _plain(backbone).startswith(wanted):
         return f"{number.segmenter_backbone} in the paper, {backbone} here"

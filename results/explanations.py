@@ -33,9 +33,24 @@ class Share:
     what: str = ""
 
     @property
-    def depends_on_order(self) -> bool:
-        """Whether things interact, so that its gain differs by what was changed before it."""
-        return None not in (self.least, self.most) and float(self.most or 0) - float(self.least or 0) > 5e-5
+    def by_order(self) -> tuple[float, float] | None:
+        """The smallest and the largest gain, where things interact, so that these differ."""
+        if self.least is None or self.most is None or self.most - self.least <= 5e-5:
+            return None
+        return self.least, self.most
+
+
+@dataclass(frozen=True)
+class Condition:
+    """In what a run here differs from a paper's. name: that of the share that is worth it, where it was exchanged
+
+    what: in words; here, paper: its values
+    """
+
+    name: str
+    what: str
+    here: str
+    paper: str
 
 
 @dataclass(frozen=True)
@@ -44,6 +59,7 @@ class Ledger:
 
     a, b: as the command names them; score: stage of the records; start, end: mean mIoU of a and of b
     shares: in the order of a run, they add up to `whole`
+    conditions: where b is a number of a paper, all in which a differs from it; the last share is then unexplained
     """
 
     a: str
@@ -57,6 +73,7 @@ class Ledger:
     end: float
     shares: tuple[Share, ...]
     whole: Share
+    conditions: tuple[Condition, ...] = ()
 
     @property
     def over(self) -> str:
@@ -76,6 +93,7 @@ _SHAPE = {
     **dict.fromkeys(("start", "end"), float),
     "shares": [_SHARE],
     "whole": _SHARE,
+    "conditions": [dict.fromkeys(("name", "what", "here", "paper"), str)],
 }
 
 
@@ -97,13 +115,14 @@ def _read(path: Path) -> Ledger:
     try:
         document = read_sealed(path)
         require_shape(document, _SHAPE, "ledger")
-        shares = [_share(each) for each in document.pop("shares")]
+        json.dumps(document, ensure_ascii=False).encode()  # UnicodeEncodeError for half of a character
+        shares = tuple(_share(each) for each in document.pop("shares"))
         whole = _share(document.pop("whole"))
         seeds = tuple(document.pop("seeds"))
+        compared = tuple(Condition(**each) for each in document.pop("conditions"))
         if not shares or not seeds or not all(0 <= document[name] <= 1 for name in ("start", "end")):
             raise ValueError("no shares, no seeds, or a score that is no fraction")
-        json.dumps(document, ensure_ascii=False).encode()  # UnicodeEncodeError for half of a character
-        return Ledger(**document, seeds=seeds, shares=tuple(shares), whole=whole)
+        return Ledger(**document, seeds=seeds, shares=shares, whole=whole, conditions=compared)
     except (ValueError, TypeError, OSError, RecursionError) as error:
         reason = str(error).partition("\n")[0]
         raise DataError(f"{path}: damaged ({reason}); remove it, or run `explain` again") from error
@@ -111,7 +130,6 @@ def _read(path: Path) -> Ledger:
 
 def _share(values: Mapping[str, Any]) -> Share:
     """ValueError for what is no difference of fractions, TypeError for other fields."""
-    json.dumps(values, ensure_ascii=False).encode()
     for name in ("gain", "low", "high", "least", "most"):
         if values[name] is not None and not -1 <= values[name] <= 1:  # NaN is neither
             raise ValueError(f"{name} is {values[name]!r:.60}")

@@ -27,7 +27,7 @@ WORDS = {
     "background_threshold": "background threshold of the CAM",
     "refiner": "refiner of the pseudo-labels",
     "segmenter": "segmentation network, its initial weights and training",
-    "test": "test of the segmentation network: scales, mirror images, CRF",
+    "test": "test of the network: scales, mirror images, CRF",
 }
 """The things that two methods can differ in, in the order of a run."""
 OF_STAGE = {

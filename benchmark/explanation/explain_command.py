@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 from math import isfinite
@@ -17,13 +18,17 @@ from benchmark.failures import ConfigError
 from benchmark.folders import check_writable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from benchmark.execution.runner import RunResult
     from benchmark.explanation.cells import Side
     from benchmark.explanation.ledger import Changed
     from benchmark.planning.plan import Plan
-    from results.explanations import Ledger
+    from results.explanations import Condition, Ledger
+    from results.reported import ReportedNumber
+
+    Values = Mapping[Changed, dict[int, float]]
+    Resamples = Mapping[Changed, dict[int, Any]]
 
 
 def explain(
@@ -32,7 +37,12 @@ def explain(
         typer.Argument(help="A method; with a refiner and a network: METHOD:REFINER:SEGMENTER.", metavar="A"),
     ],
     second: Annotated[
-        str, typer.Argument(help="The other, likewise: what it gains over A is split.", metavar="B")
+        str,
+        typer.Argument(
+            help="The other, likewise: what it gains over A is split. Or a number that a paper prints: `paper`, or "
+            "'paper:PAPER/TABLE/ROW'.",
+            metavar="B",
+        ),
     ],
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Settings as key=value.", show_default=False)
@@ -56,16 +66,19 @@ def explain(
     from benchmark.commands.dry_run import print_plan
     from benchmark.execution.runner import Runner
     from benchmark.explanation.cells import OF_STAGE, differences, jobs, read_side, sets
+    from benchmark.explanation.paper import conditions, is_paper, paper_side, printed_number
     from benchmark.planning.plan import plan_jobs
     from results.explanations import FOLDER, write_ledger
 
     choose("--score", score, list(OF_STAGE))
     numbers = parse_seeds(seeds)
     settings = [f"runtime.device={device}", *(overrides or [])]
-    a, b = (read_side(text, dataset, scale, protocol, settings) for text in (first, second))
+    a = read_side(first, dataset, scale, protocol, settings)
+    number = printed_number(a, second, score) if is_paper(second) else None
+    b = read_side(second, dataset, scale, protocol, settings) if number is None else paper_side(a, number)
     _check_overrides(settings, {a.method, b.method})
     things = differences(a, b, score)
-    if not things:
+    if not things and number is None:
         raise ConfigError(
             f"{first} and {second} do not differ in what the {score} depends on; name two that do"
         )
@@ -74,10 +87,14 @@ def explain(
     for run in plan.runs:
         if run.status != "planned":
             raise ConfigError(f"no run {run.title}: {run.reason}; name methods whose parts can be exchanged")
+    compared = () if number is None else tuple(conditions(a, b, number, things, numbers))
     console.print(
-        f"{second} against {first} differs in: {', '.join(things)}; {len(chosen)} combinations, {len(plan.runs)} runs",
+        f"{b.name} against {first} differs in: {', '.join(things) or 'nothing that can be exchanged here'}; "
+        f"{len(chosen)} combinations, {len(plan.runs)} runs",
         markup=False,
     )
+    if elsewhere := [c.what for c in compared if c.name not in (*things, "seeds")]:
+        console.print(f"not run here: {', '.join(elsewhere)}", markup=False)
     if dry_run:
         if not print_plan(plan):
             sys.exit(1)
@@ -91,7 +108,8 @@ def explain(
     results = runner.run()
     if failed := [r for r in results if r.status != "done"]:
         raise ConfigError(f"{failed[0].run.title}: {failed[0].reason}")
-    found = _ledger(plan, results, chosen, things, a, b, score, numbers)
+    values, resampled = _scores(plan, results, chosen, score, numbers)
+    found = ledger(a, b, score, things, values, resampled, number, compared)
     _print(found)
     write_ledger(place, found)
     console.print(f"\nLedger: {place}", markup=False)
@@ -105,26 +123,16 @@ def _check_overrides(settings: Sequence[str], methods: set[str]) -> None:
             )
 
 
-def _ledger(
-    plan: Plan,
-    results: Sequence[RunResult],
-    chosen: Sequence[Changed],
-    things: Sequence[str],
-    a: Side,
-    b: Side,
-    score: str,
-    seeds: Sequence[int],
-) -> Ledger:
-    """Results are in the plan's order: for each set, a run of each seed."""
+def _scores(
+    plan: Plan, results: Sequence[RunResult], chosen: Sequence[Changed], score: str, seeds: Sequence[int]
+) -> tuple[Values, Resamples]:
+    """Results are in the plan's order: for each set, a run of each seed. Raises DataError."""
     from benchmark.evaluation.bootstrap import resample
     from benchmark.evaluation.counts import Counts
-    from benchmark.explanation.cells import WORDS
-    from benchmark.explanation.ledger import shares
     from datasets.base import DataError
-    from results.explanations import Ledger
 
-    values: dict[Any, dict[int, float]] = {changed: {} for changed in chosen}
-    resampled: dict[Any, dict[int, Any]] = {changed: {} for changed in chosen}
+    values: Values = {changed: {} for changed in chosen}
+    resampled: Resamples = {changed: {} for changed in chosen}
     known: dict[str, Any] = {}
     for n, result in enumerate(results):
         changed, seed = chosen[n // len(seeds)], seeds[n % len(seeds)]
@@ -149,8 +157,42 @@ def _ledger(
                 counts, row["threshold"] if counts.bin is not None else None
             ).miou
         resampled[changed][seed] = known[planned.score_key]
-    *parts, whole = shares(things, values, resampled)
-    start, end = (sum(values[end].values()) / len(seeds) for end in (frozenset[str](), frozenset(things)))
+    return values, resampled
+
+
+def ledger(
+    a: Side,
+    b: Side,
+    score: str,
+    things: Sequence[str],
+    values: Values,
+    resampled: Resamples,
+    number: ReportedNumber | None = None,
+    compared: tuple[Condition, ...] = (),
+) -> Ledger:
+    """The shares of things in what b gains over a; of a printed number, what these leave of it is the last share.
+
+    values, resampled: as `benchmark.explanation.ledger.shares` takes them; number, compared: of a paper's row
+    """
+    import numpy as np
+
+    from benchmark.explanation.cells import WORDS
+    from benchmark.explanation.ledger import shares
+    from benchmark.explanation.paper import REST, REST_WORDS
+    from results.explanations import Ledger
+
+    names, last = list(things), frozenset(things)
+    if number is not None:
+        names, last = [*names, REST], last | {REST}
+        known = resampled[frozenset(things)]
+        values = {**values, last: dict.fromkeys(known, number.value)}
+        resampled = {
+            **resampled,
+            last: {seed: np.full_like(each, number.value) for seed, each in known.items()},
+        }
+    *parts, whole = shares(names, values, resampled)
+    words = {**WORDS, REST: REST_WORDS}
+    start, end = (float(np.mean(list(values[of].values()))) for of in (frozenset[str](), last))
     return Ledger(
         a.name,
         b.name,
@@ -158,15 +200,19 @@ def _ledger(
         a.config.dataset.name,
         a.config.scale.name,
         a.config.protocol.name,
-        tuple(seeds),
-        float(start),
-        float(end),
-        tuple(replace(each, what=WORDS[each.name]) for each in parts),
+        tuple(values[last]),
+        start,
+        end,
+        tuple(replace(each, what=words[each.name]) for each in parts),
         replace(whole, what="together"),
+        compared,
     )
 
 
 def _print(found: Ledger) -> None:
+    if found.conditions:
+        _print_paper(found)
+        return
     over = found.over + ("" if len(found.seeds) > 1 else ": one seed says nothing of the spread over seeds")
     lines = [
         "",
@@ -177,14 +223,14 @@ def _print(found: Ledger) -> None:
     for each in sorted(found.shares, key=lambda s: -abs(s.gain)):
         interval = f"[{100 * each.low:+.2f}, {100 * each.high:+.2f}]"
         order = ""
-        if each.depends_on_order:
-            order = f"by order {100 * each.least:+.2f} to {100 * each.most:+.2f}"
+        if each.by_order:
+            order = "by order {:+.2f} to {:+.2f}".format(*(100 * gain for gain in each.by_order))
         lines.append(f"{each.what:<{width}}  {100 * each.gain:+6.2f}  {interval:<17} {order}".rstrip())
     whole = found.whole
     lines.append(
         f"{whole.what:<{width}}  {100 * whole.gain:+6.2f}  [{100 * whole.low:+.2f}, {100 * whole.high:+.2f}]"
     )
-    if any(each.depends_on_order for each in found.shares):
+    if any(each.by_order for each in found.shares):
         lines += [
             "",
             "by order: its gain depends on what is changed before it; the share is the mean over the orders.",
@@ -192,5 +238,17 @@ def _print(found: Ledger) -> None:
     console.print("\n".join(lines), markup=False)
 
 
+def _print_paper(found: Ledger) -> None:
+    from reports.ledgers import ledger_table
+
+    table = ledger_table("", found)
+    rows = [table.heads, *table.rows]
+    widths = [max(len(row[n]) for row in rows) for n in range(len(table.heads))]
+    console.print(f"\n{table.caption}\n", markup=False)
+    for row in rows:
+        console.print("  ".join(f"{cell:<{n}}" for cell, n in zip(row, widths)).rstrip(), markup=False)
+
+
 def _file(name: str) -> str:
-    return name.replace(":", "+")
+    """A side as a part of a file's name."""
+    return re.sub(r"[^\w.+-]+", "_", name.replace(":", "+"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,7 @@ def _able(classifiers: Sequence[Path]) -> tuple[tuple[Path, ...], list[str]]:
     return tuple(able), notes
 
 
-def _candidate(run: dict[str, Any], stage: dict[str, Any], kind: Kind, path: Path) -> Candidate:
+def _candidate(run: dict[str, Any], stage: Mapping[str, Any], kind: Kind, path: Path) -> Candidate:
     parts: Sequence[str] = {
         Kind.CAM: (),
         Kind.PSEUDO_LABEL: (run["refiner"],),

@@ -19,10 +19,11 @@ def build(boards: Sequence[Board]) -> dict[str, Any] | None:
     found = read_ledgers(boards[0].path) if boards else {}
     ledgers = [
         {
-            "title": f"{ledger.b} over {ledger.a}",
+            "title": f"{ledger.a} against {ledger.b}" if ledger.conditions else f"{ledger.b} over {ledger.a}",
             "conditions": conditions(ledger),
             "svg": _chart(ledger),
             "table": ledger_table(name, ledger),
+            "paper": bool(ledger.conditions),
             "one_seed": len(ledger.seeds) == 1,
         }
         for name, ledger in found.items()

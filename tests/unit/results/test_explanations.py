@@ -25,8 +25,9 @@ def test_ledgers_are_read_as_they_were_written_and_by_name(tmp_path: Path) -> No
 
 
 def test_only_things_that_interact_depend_on_the_order() -> None:
-    assert [share.depends_on_order for share in made_up_ledger().shares] == [True, False, False, True]
-    assert not made_up_ledger().whole.depends_on_order
+    orders = [share.by_order for share in made_up_ledger().shares]
+    assert orders == [(0.08, 0.102), None, None, (0.022, 0.044)]
+    assert made_up_ledger().whole.by_order is None
 
 
 @pytest.mark.parametrize("kind", ["flipped", "truncated", "emptied"])
