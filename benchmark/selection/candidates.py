@@ -52,10 +52,10 @@ class Found:
     keys: tuple[str, ...] = ()
 
 
-def find(run_dir: Path, root: str | None = None) -> Found:
+def find(run_dir: Path, root: str | None = None, jury: bool = True) -> Found:
     """What `run` left in a folder; entries that were trained with masks are left out.
 
-    root: of the data set, where it is not the one that the runs name any more
+    root: of the data set, where it is not the one that the runs name any more; jury: False for no jurors
     Raises ConfigError and DataError.
     """
     runs = [run for run in read_run(run_dir).runs if choosable(run)]
@@ -84,7 +84,8 @@ def find(run_dir: Path, root: str | None = None) -> Found:
     notes = [f"not in the store any more: {', '.join(dict.fromkeys(gone))}"] if gone else []
     data = _open(runs[0]["settings"]["dataset"], root)
     commits = {str(run["provenance"].get("git", {}).get("commit") or "unknown")[:12] for run in runs}
-    able, unable = _able(tuple(dict.fromkeys(jurors.values())))  # methods may share a classifier
+    # methods may share a classifier
+    able, unable = _able(tuple(dict.fromkeys(jurors.values())) if jury else ())
     notes += unable
     keys = tuple(keys_of(runs))
     return Found(run_dir, data, tuple(found.values()), able, tuple(sorted(commits)), tuple(notes), keys)

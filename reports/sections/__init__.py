@@ -11,6 +11,7 @@ from typing import Any
 
 from reports.sections import (
     ablations,
+    budget,
     certificate,
     classes,
     complexity,
@@ -49,7 +50,17 @@ _OF_A_BOARD = (
     complexity,
     training,
 )
-_OF_THE_PAGE = (explanations, selection, reproduction, ablations, methods, failures, certificate, provenance)
+_OF_THE_PAGE = (
+    explanations,
+    selection,
+    budget,
+    reproduction,
+    ablations,
+    methods,
+    failures,
+    certificate,
+    provenance,
+)
 
 
 @dataclass(frozen=True)
