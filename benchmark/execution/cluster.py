@@ -330,9 +330,9 @@ class Cluster:
         self._looked = time.monotonic()
         try:
             # `scheduler_info` may give what a background task has just fetched, which is without workers.
-            there: Mapping[str, Any] = self._client.sync(self._client.scheduler.identity, n_workers=-1)[
-                "workers"
-            ]
+            scheduler = self._client.scheduler
+            assert scheduler is not None
+            there: Mapping[str, Any] = self._client.sync(scheduler.identity, n_workers=-1)["workers"]
             gone = self._places.workers.keys() - there.keys()
             for address in gone:
                 del self._places.workers[address]

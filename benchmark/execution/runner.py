@@ -181,7 +181,8 @@ class Runner:
         if self._scheduler is not None:
             from benchmark.execution.cluster import Cluster
 
-            return Cluster(self.plan, self._scheduler, self._log_losses, self.pace and self.pace.urgency)
+            urgency = self.pace.urgency if self.pace else None
+            return Cluster(self.plan, self._scheduler, self._log_losses, urgency)
         if not self.side_by_side:
             return nullcontext(OneByOne(self._maker))
         return SideBySide(self.plan, self._processes, self._log_losses)

@@ -47,7 +47,7 @@ def cluster(tmp_path: Path) -> Iterator[DaskCluster]:
 
 
 def test_workers_and_processes_that_die_change_nothing(cluster, command_line, third_party, tmp_path):
-    for _ in range(3):
+    for _ in range(2):
         cluster.add_worker()
     loses = f"{__name__}:fill_and_lose"
     third_party(Toy("loses_worker", loses), Toy("loses_process", loses), Toy("sound"))

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -49,7 +51,7 @@ class Future:
     def exception(self) -> Any:
         return self._found
 
-    def result(self) -> Any:
+    def result(self, timeout: float) -> Any:
         return self._found
 
     def cancel(self) -> None:
@@ -344,10 +346,11 @@ def test_no_scheduler_is_one_line(tmp_path, monkeypatch):
 
 
 def test_dask_is_asked_for_by_name(command_line, third_party, monkeypatch):
-    from benchmark.execution import processes
-
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "distributed" else found(name)
+    )
     third_party(Toy("toy"))
-    monkeypatch.setattr(processes.importlib.util, "find_spec", lambda name: None)
     done = command_line.run("toy", "--scheduler", ADDRESS)
     assert (done.code, done.err) == (
         2,
@@ -387,8 +390,6 @@ def test_a_worker_with_the_same_store_code_and_packages_is_fit(order):
     ],
 )
 def test_why_a_worker_is_left_out(order, change, said):
-    import re
-
     assert re.search(said, cluster_worker._unfit(replace(order, **change(order))))
 
 
