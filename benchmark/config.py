@@ -122,7 +122,10 @@ class RuntimeConfig:
     cache_mb: decoded images kept in memory, MiB
     processes: worker processes that make artifacts side by side on a CPU and share its cores (0: one for each run
     of the plan, but no more than cores, than 2 GB of memory for each allow, or than eight). The number of threads
-    of each follows from it, and so do the last digits of results
+    of each follows from it, and so do the last digits of results. With a scheduler: how many stages the cores of a
+    worker's machine are divided among (0: as many as that worker makes at once, its `--nthreads`)
+    scheduler: a running Dask scheduler whose workers make the artifacts, in place of this machine: its address, or the
+    file that `dask scheduler --scheduler-file` writes
     max_iterations: steps after which every training stops, whatever its settings say (0: none); for trials, whose
     rows on the leaderboard say so
     logger: where losses and scores are shown as they come: none, tensorboard, wandb or mlflow; the last three are
@@ -139,6 +142,7 @@ class RuntimeConfig:
     checkpoint_activations: bool = False
     workers: Annotated[int, Within(0, 1024)] = 0
     processes: Annotated[int, Within(0, 1024)] = 0
+    scheduler: str | None = None
     checkpoint_every: Count = 100
     shard: Count = 128
     cache_mb: Natural = 512

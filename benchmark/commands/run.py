@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from functools import partial
@@ -78,10 +79,19 @@ def run(
             help="Delete each artifact, but for networks and scores, when all that is made from it is done.",
         ),
     ] = False,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS|FILE",
+            help="Stages are made by the workers of this Dask scheduler: its address, or the file it writes.",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")] = False,
 ) -> None:
     """Run methods through every stage, score them and write the leaderboard. Running again resumes."""
     settings = [f"runtime.device={device}", *(SMOKE if smoke else ()), *(overrides or [])]
+    if scheduler is not None:
+        settings.append(f"runtime.scheduler={json.dumps(scheduler, ensure_ascii=False)}")  # as Hydra quotes
     if smoke and output is None:
         output = Path(SMOKE_FOLDER)
     if experiment is not None:

@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
 from benchmark.console import console
+from benchmark.failures import ConfigError
 from benchmark.provenance import world_size
 from methods.base import MethodError
 
@@ -93,9 +94,11 @@ class Team:
 
 
 def form_team(runtime: RuntimeConfig) -> Team | None:
-    """The processes of this run under torchrun; None without it."""
+    """The processes of this run under torchrun; None without it. Raises ConfigError where a cluster is asked for."""
     if world_size() <= 1:
         return None
+    if runtime.scheduler is not None:
+        raise ConfigError("--scheduler and torchrun exclude each other: start this command without torchrun")
     threading.Thread(target=_end_with, args=(os.getppid(),), name="launcher watch", daemon=True).start()
     return Team(make_fabric(runtime))
 

@@ -20,10 +20,14 @@ INTERVAL = 60.0
 class Pace:
     """Follows a run's tasks."""
 
-    def __init__(self, plan: Plan, processes: int) -> None:
-        """Measures this machine's speed, which takes a second. processes: that do the tasks side by side"""
-        self._plan, self._processes = plan, processes
-        self._speed = measured_speed(plan.config.runtime, threads_each(processes))
+    def __init__(self, plan: Plan, processes: int, scheduler: str | None = None) -> None:
+        """Measures this machine's speed, which takes a second.
+
+        processes: that do the tasks side by side
+        scheduler: where other machines do them; then nothing is measured, and nothing said of how long it will take
+        """
+        self._plan, self._processes, self._scheduler = plan, processes, scheduler
+        self._speed = None if scheduler else measured_speed(plan.config.runtime, threads_each(processes))
         self._estimates = Estimates(plan, self._speed)
         seconds, needs = self._estimates.graph()
         self._remaining = Remaining(seconds, needs, processes)
@@ -37,7 +41,9 @@ class Pace:
     def announce(self) -> None:
         """Say what there is to do, where, and how long it will take."""
         expected = time_estimate(self._plan, self._speed, self._processes)
-        if expected.todo:
+        if expected.todo and self._scheduler is not None:
+            console.print(f"{expected.todo} stages to do by the workers of {self._scheduler}", markup=False)
+        elif expected.todo:
             where = f" in {self._processes} processes side by side" if self._processes > 1 else ""
             console.print(f"{expected.todo} stages to do{where}: {expected}", markup=False)
 
@@ -64,6 +70,8 @@ class Pace:
 
     def left(self) -> str:
         """Of the whole run, "" where too little is known."""
+        if self._scheduler is not None:
+            return ""
         seconds = self._remaining.left(time.perf_counter())
         return f"about {duration(seconds)} left" if seconds >= 1 else ""
 

@@ -1,30 +1,36 @@
-"""Where tasks are done: in this process, one after the other, or in several worker processes side by side.
+"""Where tasks are done on one machine: in this process, one after the other, or in several processes side by side.
 
 On a CPU, two processes of one thread each do 1.4 times the work of one with two threads on networks of nano's size.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from functools import partial
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from benchmark import console
 from benchmark.execution.making import LogLosses, Maker
 from benchmark.execution.tasks import Outcome, Task
+from benchmark.failures import ConfigError
 from benchmark.planning.plan import Plan
 from datasets.files.cores import limit_cores, usable_cores
 from datasets.loading.workers import end_now, process_pool
+
+if TYPE_CHECKING:
+    from benchmark.config import RuntimeConfig
 
 MOST = 8
 """Worker processes at most, unless `runtime.processes` says more."""
@@ -43,9 +49,8 @@ ENDED = (
 class Executor(Protocol):
     """Does tasks."""
 
-    @property
-    def free(self) -> int:
-        """How many more tasks it can begin now."""
+    def takes(self, task: Task) -> bool:
+        """Whether it can begin a task now."""
 
     def begin(self, task: Task) -> None: ...
 
@@ -60,9 +65,8 @@ class OneByOne:
         self._maker = maker
         self._done: list[tuple[Task, Outcome]] = []
 
-    @property
-    def free(self) -> int:
-        return int(not self._done)  # the last one's outcome first: its run may be through
+    def takes(self, task: Task) -> bool:
+        return not self._done  # the last one's outcome first: its run may be through
 
     def begin(self, task: Task) -> None:
         self._done.append((task, self._maker.do(task)))
@@ -80,8 +84,9 @@ class SideBySide:
 
     def __init__(self, plan: Plan, processes: int, log: LogLosses) -> None:
         self._log = log
-        self._ends = _Ends()
-        self._workers = [_Worker(plan, threads_each(processes)) for _ in range(processes)]
+        self._ends = Ends()
+        take = partial(take_plan, plan)
+        self._workers = [WorkerProcess(take, threads_each(processes)) for _ in range(processes)]
 
     def __enter__(self) -> SideBySide:
         return self
@@ -96,9 +101,8 @@ class SideBySide:
         for worker in self._workers:
             worker.stop()
 
-    @property
-    def free(self) -> int:
-        return sum(worker.task is None for worker in self._workers)
+    def takes(self, task: Task) -> bool:
+        return any(worker.task is None for worker in self._workers)
 
     def begin(self, task: Task) -> None:
         worker = next(worker for worker in self._workers if worker.task is None)
@@ -110,25 +114,15 @@ class SideBySide:
         self._ends.clear()
         for worker in working:
             ended = worker.future is not None and worker.future.done()  # before its last events are read
-            self._show(worker)
+            for event in worker.sent():
+                show(event, worker.shown, self._log)
             if ended:
                 task = worker.task
                 assert task is not None
                 yield task, worker.take()
 
-    def _show(self, worker: _Worker) -> None:
-        while worker.events.poll():
-            try:
-                kind, *rest = event = worker.events.recv()
-            except (EOFError, OSError):  # it has died
-                return
-            if kind == "losses":
-                self._log(*rest)
-            else:
-                worker.shown.show(event)
 
-
-class _Ends:
+class Ends:
     """Wakes who waits for `connection` when a task ends."""
 
     def __init__(self) -> None:
@@ -144,21 +138,26 @@ class _Ends:
             self.connection.recv_bytes()
 
 
-class _Worker:
-    """One worker process, started with its first task, and again after it has died."""
+class WorkerProcess:
+    """One process that does tasks, started with its first one, and again after it has died."""
 
-    def __init__(self, plan: Plan, threads: int) -> None:
+    def __init__(
+        self, take: Callable[[], None], threads: int, remedy: str = "set runtime.processes=1"
+    ) -> None:
+        """take: called in the process before its first task; it ends in `take_plan`
+        remedy: what is said where the plan cannot be handed over
+        """
         self.pool: ProcessPoolExecutor | None = None
         self.task: Task | None = None
         self.future: Future[Outcome] | None = None
         self.shown = console.Shown()
-        self._plan, self._threads = plan, threads
+        self._take, self._threads, self._remedy = take, threads, remedy
 
     def _start(self) -> ProcessPoolExecutor:
         self.events, sender = Pipe(duplex=False)
         self._sender: Connection = sender  # kept open: reading the other end does not fail before `stop`
         self.pool = process_pool(1, _prepare, (sender, self._threads))
-        self._ready = self.pool.submit(_take, self._plan)
+        self._ready = self.pool.submit(self._take)
         return self.pool
 
     def begin(self, task: Task) -> Future[Outcome]:
@@ -170,6 +169,14 @@ class _Worker:
         self.task = task
         return self.future
 
+    def sent(self) -> Iterator[console.Event]:
+        """What it has sent to be shown since the last call, and losses."""
+        while self.events.poll():
+            try:
+                yield self.events.recv()
+            except (EOFError, OSError):  # it has died
+                return
+
     def take(self) -> Outcome:
         """What became of the task that is done."""
         assert self.future is not None
@@ -180,9 +187,7 @@ class _Worker:
             self.stop()
             outcome = Outcome(failure=ENDED)
         except Exception as error:  # a method's own classes may be of a kind that cannot be sent
-            outcome = Outcome(
-                failure=f"it cannot run in a process of its own ({error}); set runtime.processes=1"
-            )
+            outcome = Outcome(failure=f"it cannot run in a process of its own ({error}); {self._remedy}")
         self.task = self.future = None
         return outcome
 
@@ -199,6 +204,21 @@ class _Worker:
             self.events.close()
             self.pool = None
         self.shown.stop()
+
+
+def show(event: console.Event, shown: console.Shown, log: LogLosses) -> None:
+    """Show what a worker has sent, or log its losses."""
+    kind, *rest = event
+    if kind == "losses":
+        log(*rest)
+    else:
+        shown.show(event)
+
+
+def require_dask(runtime: RuntimeConfig) -> None:
+    """ConfigError with the remedy if a cluster is asked for and its package is missing."""
+    if runtime.scheduler is not None and importlib.util.find_spec("distributed") is None:
+        raise ConfigError("--scheduler needs the package distributed; pip install distributed")
 
 
 def process_count(plan: Plan) -> int:
@@ -260,7 +280,8 @@ def _prepare(sender: Connection, threads: int) -> None:
     console.forward(_send)
 
 
-def _take(plan: Plan) -> None:
+def take_plan(plan: Plan) -> None:
+    """In a worker: the plan whose tasks it is going to do."""
     global _maker
 
     def log(run: int, values: Mapping[str, float], iteration: int) -> None:

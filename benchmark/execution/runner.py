@@ -15,7 +15,7 @@ from benchmark.execution.distributed import Team
 from benchmark.execution.loggers import RunLog, overall_scores, require_logger, run_log
 from benchmark.execution.making import Maker
 from benchmark.execution.pace import Pace
-from benchmark.execution.processes import Executor, OneByOne, SideBySide, process_count
+from benchmark.execution.processes import Executor, OneByOne, SideBySide, process_count, require_dask
 from benchmark.execution.tasks import Agenda, Outcome, Task, artifact_name, run_tasks, scores_name
 from benchmark.planning.discarded import Unneeded
 from benchmark.planning.plan import Job, Plan, PlannedRun, PlannedStage, plan_jobs
@@ -67,7 +67,7 @@ class RunResult:
 
 
 class Runner:
-    """Executes the runs of one plan, in as many processes as `process_count` says."""
+    """Executes the runs of one plan, in as many processes as `process_count` says, or on a cluster."""
 
     def __init__(
         self,
@@ -84,7 +84,9 @@ class Runner:
         self._tracebacks = folder and folder / TRACEBACKS
         self._team, self._discards = team, discards
         require_logger(plan.config.runtime)
+        require_dask(plan.config.runtime)
         self._maker = Maker(plan, team, self._log_losses)
+        self._scheduler = plan.config.runtime.scheduler
         self._processes = 1 if team else process_count(plan)
         self._logs: dict[int, RunLog] = {}
         self._logged: dict[int, list[int]] = {}
@@ -94,7 +96,7 @@ class Runner:
     def follow_pace(self) -> None:
         """If anything is to be done, say how long it will take, and from time to time what is left."""
         if any(artifact is None for _, artifact in self.plan.artifacts()):
-            self.pace = Pace(self.plan, self._processes)
+            self.pace = Pace(self.plan, self._processes, self._scheduler)
             self.pace.announce()
 
     def run(self, finished: Callable[[RunResult], None] = lambda result: None) -> list[RunResult]:
@@ -125,7 +127,7 @@ class Runner:
     @property
     def side_by_side(self) -> bool:
         """Whether other processes than this one compute."""
-        return self._processes > 1
+        return self._scheduler is not None or self._processes > 1
 
     def references(self) -> list[dict[str, Any]]:
         """See `Maker.references`."""
@@ -158,7 +160,7 @@ class Runner:
         unneeded = Unneeded(self.plan)
         with self._executor() as executor:
             while True:
-                while executor.free and (task := agenda.next()) is not None:
+                while (task := agenda.next(executor.takes)) is not None:
                     self._open_logs(task, agenda)
                     if pace:
                         pace.began(task)
@@ -176,6 +178,11 @@ class Runner:
                     pace.say()
 
     def _executor(self) -> AbstractContextManager[Executor]:
+        if self._scheduler is not None:
+            from benchmark.execution.cluster import Cluster
+
+            urgency = self.pace.urgency if self.pace else None
+            return Cluster(self.plan, self._scheduler, self._log_losses, urgency)
         if not self.side_by_side:
             return nullcontext(OneByOne(self._maker))
         return SideBySide(self.plan, self._processes, self._log_losses)

@@ -100,11 +100,14 @@ class Agenda:
             self._waiting.sort(key=urgency, reverse=True)  # a stable sort
         self._running: set[str] = set()
 
-    def next(self) -> Task | None:
-        """A task that can begin now, which counts as begun; None if there is none at present."""
+    def next(self, takes: Callable[[Task], bool] = lambda task: True) -> Task | None:
+        """A task that can begin now, which counts as begun; None if there is none at present.
+
+        takes: whether whoever does it has room for it
+        """
         alive = self._alive()
         for task in self._waiting:
-            if task.name in alive and all(self._succeeded(name) for name in task.needs):
+            if task.name in alive and takes(task) and all(self._succeeded(name) for name in task.needs):
                 self._waiting.remove(task)
                 self._running.add(task.name)
                 return task

@@ -47,7 +47,8 @@ def run_experiments(tables: Sequence[Table], options: Options, folder: Path) -> 
         check_writable(folder.parent, "--output")
         if jobs:
             check_writable(Path(jobs[0].config.runtime.store), "runtime.store")
-            announce_time(jobs)
+            if jobs[0].config.runtime.scheduler is None:
+                announce_time(jobs)
     failures: list[str] = []
     for table in tables:
         console.print(f"[bold]{table.name}[/bold] · {table.experiment.title}", highlight=False)

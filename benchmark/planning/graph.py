@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from benchmark.config import RunConfig, protocol_defaults
 from methods.base import Kind, MethodError, NotRunnable, Stage
@@ -16,19 +16,25 @@ SCORED = {
 """Artifact kinds the evaluator scores, and what their scores are called."""
 
 
+def runs_network(stage: Stage, inputs: Iterable[Kind]) -> bool:
+    """Whether a stage trains a network, is handed trained weights or starts from pretrained ones. inputs: their kinds"""
+    return stage.yields == Kind.WEIGHTS or Kind.WEIGHTS in inputs or bool(stage.pretrained)
+
+
 def without_profile(stages: Sequence[Stage]) -> list[Stage]:
     """Stages that run a network and do not say which, so that nothing of it can be counted.
 
-    A stage runs one that trains it, is handed trained weights or starts from pretrained ones. What only serves
-    evaluation needs no profile.
+    What only serves evaluation needs no profile.
     """
     yields = {stage.name: stage.yields for stage in stages}
 
-    def has_network(stage: Stage) -> bool:
-        given = any(yields[name] == Kind.WEIGHTS for name in stage.inputs.values())
-        return stage.yields == Kind.WEIGHTS or given or bool(stage.pretrained)
-
-    return [s for s in stages if s.profile is None and s.yields != Kind.IMAGE_SCORES and has_network(s)]
+    return [
+        s
+        for s in stages
+        if s.profile is None
+        and s.yields != Kind.IMAGE_SCORES
+        and runs_network(s, [yields[name] for name in s.inputs.values()])
+    ]
 
 
 def check_order(stages: Sequence[Stage], method: str) -> None:

@@ -1,10 +1,11 @@
-"""The sbatch script of the examples, with stand-ins for Slurm and for the run."""
+"""The sbatch scripts of the examples, with stand-ins for Slurm and for the run."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import signal
+import stat
 import subprocess
 from pathlib import Path
 
@@ -13,36 +14,61 @@ import pytest
 from tests.conftest import ROOT
 
 SCRIPT = ROOT / "examples" / "slurm" / "array.sbatch"
+CLUSTER = SCRIPT.with_name("dask.sbatch")
 WAITS = """
 tail -f /dev/null &
 trap "kill $!; echo stopped; exit 143" TERM
 echo begun
 wait
 """
+DASK = """
+echo "$*"
+if [[ $1 == scheduler ]]; then
+    for option; do file=$option; done  # the last one
+    echo here > "$file"
+fi
+exec tail -f /dev/null
+"""
 
 
 @pytest.fixture
-def job(tmp_path):
-    """Starts the script as task `number` of an array, where `python` does what `run` says."""
+def submit(tmp_path):
+    """Starts a script with stand-ins for `python`, which does what `run` says, and for other commands."""
     if shutil.which("bash") is None:
         pytest.skip("needs bash")
     folder = tmp_path / "bin"
     folder.mkdir()
 
-    def begin(number: int, run: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        for name, body in (("python", f'echo "run: $*"\n{run}'), ("scontrol", 'echo "scontrol: $*"')):
+    def begin(script: Path, run: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        bodies = {
+            "python": f'echo "run: $*"\n{run}',
+            "scontrol": 'echo "scontrol: $*"',
+            "srun": 'exec "$@"',
+            "dask": DASK,
+        }
+        for name, body in bodies.items():
             (folder / name).write_text(f"#!/usr/bin/env bash\n{body}\n")
             (folder / name).chmod(0o755)
-        task = {"SLURM_ARRAY_TASK_ID": str(number), "SLURM_ARRAY_JOB_ID": "7"}
         path = f"{folder}{os.pathsep}{os.environ['PATH']}"
         return subprocess.Popen(
-            ["bash", SCRIPT, *arguments],
-            env={"PATH": path, **task, **environment},
+            ["bash", script, *arguments],
+            env={"PATH": path, **environment},
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+    return begin
+
+
+@pytest.fixture
+def job(submit):
+    """Starts the script as task `number` of an array."""
+
+    def begin(number: int, run: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        task = {"SLURM_ARRAY_TASK_ID": str(number), "SLURM_ARRAY_JOB_ID": "7"}
+        return submit(SCRIPT, run, *arguments, **task, **environment)
 
     return begin
 
@@ -95,7 +121,28 @@ def test_methods_have_to_be_named(job):
     assert task.returncode != 0
 
 
-def test_the_documentation_shows_its_call():
+def test_one_job_starts_scheduler_and_workers(submit, tmp_path):
+    job = submit(CLUSTER, "exit 1", "--seeds", "0,1", SLURM_JOB_ID="9")
+    file = tmp_path / "dask-9" / "scheduler.json"
+    assert job.communicate()[0] == f"run: -m benchmark run --scheduler {file} --seeds 0,1\n"
+    assert job.returncode == 1
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700  # it says where code can be run as this user
+    told = (file.parent / "scheduler.log").read_text()
+    assert told.startswith(f"scheduler --port 0 --no-dashboard --scheduler-file {file}\n")
+
+
+def test_a_job_on_a_cluster_that_is_told_its_limit_is_queued_again(submit):
+    job = submit(CLUSTER, WAITS, SLURM_JOB_ID="9")
+    assert job.stdout is not None
+    assert job.stdout.readline().startswith("run: -m benchmark run --scheduler ")
+    assert job.stdout.readline() == "begun\n"
+    job.send_signal(signal.SIGTERM)
+    assert job.communicate()[0] == "stopped\nscontrol: requeue 9\n"
+    assert job.returncode == 0
+
+
+@pytest.mark.parametrize("script", [SCRIPT, CLUSTER])
+def test_the_documentation_shows_its_call(script):
     page = (ROOT / "docs" / "guide" / "cluster.md").read_text()
-    assert SCRIPT.relative_to(ROOT).as_posix() in page
-    assert Path(SCRIPT).read_text().count("docs/guide/cluster.md") == 1
+    assert script.relative_to(ROOT).as_posix() in page
+    assert script.read_text().count("docs/guide/cluster.md") == 1
