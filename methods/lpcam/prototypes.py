@@ -30,12 +30,12 @@ def cluster(
     """K-Means by cosine distance: (n, D) and centres to start from (K, D) -> centres (K, D), clusters (n,).
 
     A centre is the mean of its members as they are, not normalised; one that has none stays. Ends when the squared
-    sum of the distances that the centres moved is below the tolerance.
+    sum of the distances that the centres moved is below the tolerance. Without features there are no centres.
     """
     directions = F.normalize(features, dim=1)
     centres = start
     members = torch.zeros(len(features), dtype=torch.long, device=features.device)
-    for _ in range(MOST_ROUNDS):
+    for _ in range(MOST_ROUNDS if len(features) else 0):
         members = (directions @ F.normalize(centres, dim=1).T).argmax(1)
         counts = torch.bincount(members, minlength=len(centres))[:, None]
         sums = torch.zeros_like(centres).index_add_(0, members, features)

@@ -94,7 +94,7 @@ def stage() -> SimpleNamespace:
     sizes = [(24, 32), (32, 24)]
     images = {f"i{n}": torch.rand(3, *sizes[n % 2], generator=draw, dtype=torch.float64) for n in range(7)}
 
-    def batches(samples: Sequence[Any], _: object, batch_size: int) -> Iterator[SimpleNamespace]:
+    def batches(samples: Sequence[Any], _: object, batch_size: int, tiled: bool) -> Iterator[SimpleNamespace]:
         waiting: dict[tuple[int, int], list[str]] = {size: [] for size in sizes}
         for n, sample in enumerate(samples):
             size = (images[sample.id].shape[1], images[sample.id].shape[2])
@@ -102,7 +102,7 @@ def stage() -> SimpleNamespace:
             for ready, ids in waiting.items():  # a full batch at once, the rest at the end
                 if len(ids) == batch_size or (ids and n == len(samples) - 1):
                     pictures = torch.stack([images[id_] for id_ in ids])
-                    yield SimpleNamespace(ids=tuple(ids), size=ready, images=pictures)
+                    yield SimpleNamespace(ids=tuple(ids), size=ready, images=pictures, at_once=batch_size)
                     waiting[ready] = []
 
     cams = {
@@ -131,3 +131,23 @@ def test_prototypes_do_not_depend_on_the_batch_size(stage: Any, images_per_class
     )
     assert one["foreground"].any()
     assert_close(one, another, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0])
+def test_a_class_whose_cams_are_on_one_side_of_the_threshold_has_prototypes_of_the_other_alone(
+    stage: Any, level: float
+) -> None:
+    preset = PRESETS["nano"]
+    cams = {id_: SimpleNamespace(maps=0 * cam.maps + level, classes=(0,)) for id_, cam in stage.cams.items()}
+    network = LpcamNetwork.build(preset.backbone, 2).double().eval()
+    found = network._prototypes(
+        stage,
+        LpcamStageConfig(
+            inference=preset.inference, **asdict(replace(preset.prototypes, context_probability=1.0))
+        ),
+        0,
+        stage.samples,
+        cams,
+    )
+    assert found["foreground"].any() == (level == 1)
+    assert level == 0 or not found["context"].any()
