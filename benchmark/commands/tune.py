@@ -61,7 +61,7 @@ def tune(
             "--thresholds", help="Choose the CAM's background threshold alone; trains each preset once."
         ),
     ] = False,
-    score: Annotated[str, typer.Option(help="What is compared: cam or pseudo_label.")] = "cam",
+    score: Annotated[str, typer.Option(help="What is compared: cam, pseudo_label or segmentation.")] = "cam",
     draw: Annotated[int, typer.Option(help="Seed of the drawn settings.")] = 0,
     dataset: DatasetName = None,
     scale: Scale = "nano",
@@ -75,7 +75,7 @@ def tune(
     from benchmark.tuning.table import write
     from benchmark.tuning.trials import FIRST_SEED, SCORES, make_trials, run_trials
 
-    choose("score", score, SCORES)
+    choose("score", score, list(SCORES))
     numbers = parse_seeds(seeds)
     if low := [seed for seed in numbers if seed < FIRST_SEED]:
         raise ConfigError(f"--seeds {low[0]}: seeds below {FIRST_SEED} are of reported results; give others")
@@ -86,7 +86,7 @@ def tune(
     check_option(on)
     _check_budget(trials, grid, thresholds, over or [], score)
     given, places = list(overrides or []), [] if on == [HELD_OUT] else list(on)
-    names = _tunable(method_names(methods, scale))
+    names = _tunable(method_names(methods, scale), score)
 
     def composed(chosen: Sequence[str], settings: Sequence[str]) -> RunConfig:
         own = [
@@ -110,7 +110,7 @@ def tune(
     folder = output or run_folder(config.dataset, scale, protocol) / FOLDER
     check_writable(folder, "--output")
     check_writable(Path(config.runtime.store), "runtime.store")
-    chosen_on = pictures(on, config.dataset, board.dataset, config.evaluation.held_out)
+    chosen_on = pictures(on, config.dataset, board.dataset, config.evaluation.held_out, SCORES[score])
     todo = make_trials(settings, lambda name, more: composed([name], more), numbers, score)
     path = folder / f"{methods.replace(',', '+')}-{'thresholds' if thresholds else score}"
     said = f"mIoU of {score} on {chosen_on.said}, run seeds {', '.join(map(str, numbers))}."
@@ -137,12 +137,16 @@ def _check_budget(trials: int | None, grid: bool, thresholds: bool, over: Sequen
         )
 
 
-def _tunable(names: Sequence[str]) -> list[str]:
-    """Those without methods that learn from masks, which have no CAM."""
+def _tunable(names: Sequence[str], score: str) -> list[str]:
+    """Those without methods that learn from masks, which have nothing but a segmentation."""
     from methods.base import Supervision
     from methods.registry import find_method
 
-    found = [name for name in names if Supervision.MASKS not in find_method(name).supervision]
+    found = [
+        name
+        for name in names
+        if score == "segmentation" or Supervision.MASKS not in find_method(name).supervision
+    ]
     for name in names:
         if name not in found:
             console.print(f"{name}: learns from masks, so there is nothing to choose", markup=False)

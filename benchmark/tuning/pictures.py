@@ -19,41 +19,51 @@ HELD_OUT = "held-out"
 
 @dataclass(frozen=True)
 class Pictures:
-    """Where trials are scored: `dataset`'s train, of it only `ids` where some are held out; `said`: in words."""
+    """Where trials are scored: a split of `dataset`, of it only `ids` where some are held out; `said`: in words."""
 
     dataset: Dataset
     ids: frozenset[str] | None
     said: str
 
 
-def pictures(on: Sequence[str], tried: DatasetConfig, scored: DatasetConfig, held_out: float) -> Pictures:
+def pictures(
+    on: Sequence[str], tried: DatasetConfig, scored: DatasetConfig, held_out: float, split: str = "train"
+) -> Pictures:
     """The pictures that the option `--on` names.
 
     tried:    the data set with the settings of `on` applied
     scored:   that of the leaderboard
     held_out: fraction of train that is held out, `evaluation.held_out`
+    split:    that is chosen on; "val" only of another data set than the leaderboard's
     Raises ConfigError where a picture of the leaderboard's would be chosen on, or there are no masks to choose by.
     """
     from benchmark.evaluation.evaluator import held_out_ids
 
     dataset = open_dataset(tried)
     dataset.prepare()
-    masked = [i for i in dataset.ids("train") if dataset.mask_path(i) is not None]
+    masked = [i for i in dataset.ids(split) if dataset.mask_path(i) is not None]
     if len(masked) < 2:
-        raise ConfigError(f"{dataset.name}: settings are chosen by masks of train, and it has {len(masked)}")
+        raise ConfigError(
+            f"{dataset.name}: settings are chosen by masks of {split}, and it has {len(masked)}"
+        )
+    if list(on) == [HELD_OUT] and split != "train":
+        raise ConfigError(
+            f"--on {HELD_OUT}: segmentations are made on val, all of which is scored on the leaderboard; give other "
+            "pictures, such as --on dataset.seed=1"
+        )
     if list(on) == [HELD_OUT]:
         ids = held_out_ids(masked, held_out)
         share = f"{len(ids)} of the {len(masked)} pictures of train with masks"
         return Pictures(dataset, ids, f"{share}, held out by the hash of their names")
     own = open_dataset(scored)
     own.prepare()
-    shared = _files(dataset, ("train",)) & _files(own, ("train", "val"))
+    shared = _files(dataset, (split,)) & _files(own, ("train", "val"))
     if shared:
         raise ConfigError(
             f"--on {' '.join(on)}: {len(shared)} of its pictures are scored on the leaderboard; give others (of a "
             f"generated data set another dataset.seed), or --on {HELD_OUT}"
         )
-    return Pictures(dataset, None, f"{len(masked)} pictures of train with {', '.join(on)}")
+    return Pictures(dataset, None, f"{len(masked)} pictures of {split} with {', '.join(on)}")
 
 
 def check_option(on: Sequence[str]) -> None:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from benchmark.store import Store
     from benchmark.tuning.pictures import Pictures
 
-SCORES = ("cam", "pseudo_label")
-"""What trials can be scored by: both are made on train. CAMs at the best of all thresholds, which is one of the
+SCORES = {"cam": "train", "pseudo_label": "train", "segmentation": "val"}
+"""What trials can be scored by -> the split that it is made on. CAMs at the best of all thresholds, which is one of the
 settings that are chosen."""
 FIRST_SEED = 100
 """Run seeds below are those of reported results."""
@@ -198,7 +198,7 @@ def threshold_keys(config: RunConfig, name: str, chosen_on: Pictures) -> list[st
 
     def fixed(settings: Any) -> float | None:
         stages = method.stages(settings, view, config.shared)
-        cams = [s for s in stages if s.yields == Kind.CAM and (s.scored_as or SCORED[s.yields]) == SCORES[0]]
+        cams = [s for s in stages if s.yields == Kind.CAM and (s.scored_as or SCORED[s.yields]) == "cam"]
         return cams[0].fixed_threshold if cams else None
 
     present = fixed(config.method[name])

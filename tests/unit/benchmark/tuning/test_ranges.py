@@ -13,7 +13,7 @@ from benchmark.failures import ConfigError
 from benchmark.planning.graph import SCORED
 from benchmark.planning.tuning_file import Declared, declared, read, threshold_notes
 from benchmark.tuning.ranges import Range, every_combination, read_range, settings_of_trials
-from benchmark.tuning.trials import SCORES, threshold_keys
+from benchmark.tuning.trials import threshold_keys
 from datasets import dataset_class
 from datasets.base import TrainingView
 from methods.base import Kind, Stage
@@ -32,7 +32,7 @@ def test_the_keys_of_a_cams_threshold_are_found(name):
     view = TrainingView("shapes", dataset_class("shapes").classes, {"train": (), "val": ()}, generated=True)
     data = SimpleNamespace(training_view=lambda: view)
     stages = method.stages(config.method[name], view, config.shared)
-    cams = [s for s in stages if s.yields == Kind.CAM and (s.scored_as or SCORED[s.yields]) == SCORES[0]]
+    cams = [s for s in stages if s.yields == Kind.CAM and (s.scored_as or SCORED[s.yields]) == "cam"]
     keys = threshold_keys(config, name, SimpleNamespace(dataset=data))
     assert len(keys) == bool(cams and cams[0].fixed_threshold is not None)
 

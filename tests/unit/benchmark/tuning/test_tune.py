@@ -189,7 +189,11 @@ def test_a_trial_that_cannot_be_is_a_row_with_its_reason(tune, tmp_path):
         ([*ON, "--trials", "2", "--thresholds"], "--thresholds tries presets alone"),
         ([*ON, "--trials", "2", "--over", "method.bump.wide=[0,1]"], "did you mean 'method.bump.width'"),
         ([*ON, "--trials", "2", "--over", "method.toy.value=1,2", *WIDTHS], "with one of bump"),
-        ([*ON, "--trials", "2", "--score", "segmentation"], "unknown score 'segmentation'"),
+        ([*ON, "--trials", "2", "--score", "masks"], "unknown score 'masks'"),
+        (
+            [*WIDTHS, "--trials", "2", "--score", "segmentation", "--on", "held-out"],
+            "segmentations are made on val",
+        ),
     ],
 )
 def test_options_that_choose_nothing_honest_are_one_line(tune, options, said):
@@ -219,6 +223,15 @@ def test_a_part_of_the_scored_pictures_is_refused_under_any_setting(generated):
     part = pictures(["held-out"], scored, scored, EvaluationConfig().held_out)
     assert part.ids == held_out_ids(part.dataset.ids("train"), 0.2)
     assert part.ids.isdisjoint(part.dataset.ids("val"))
+
+
+def test_segmentations_choose_on_val_of_other_pictures(generated):
+    root = str(generated)
+    scored = ShapesConfig(root=root, train=10, val=2)
+    other = pictures(["dataset.seed=1"], ShapesConfig(root=root, train=10, val=2, seed=1), scored, 0.2, "val")
+    assert other.said == "2 pictures of val with dataset.seed=1"
+    with pytest.raises(ConfigError, match=r"2 of its pictures are scored on the leaderboard"):
+        pictures(["dataset.train=4"], ShapesConfig(root=root, train=4, val=2), scored, 0.2, "val")
 
 
 def test_a_score_is_at_one_threshold_for_all_seeds():
