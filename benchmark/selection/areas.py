@@ -47,19 +47,19 @@ def expected(
 
     evidence: rows of `collect`; pixels: (N,) of the images; classes: C, without the background
     An image without evidence has no labels: it counts as background that is found. Without another method there is no
-    agreement: an artifact then has the consensus's place for its own, and tells where its classes are.
+    consensus: a map is then held against itself, which says where its classes are and nothing of its errors.
     """
     import pandas as pd
 
     rows = evidence[evidence["key"].isin(keys)]
     shape = (len(keys), len(images), classes + 1)
-    where = (
+    places = (
         pd.Index(keys).get_indexer(pd.Index(rows["key"])),
         pd.Index(images).get_indexer(pd.Index(rows["image"])),
         rows["class"].to_numpy() + 1,
     )
-    known = where[1] >= 0
-    where = tuple(each[known] for each in where)
+    known = places[1] >= 0
+    where = tuple(np.asarray(each)[known] for each in places)
     rows = rows[known]
     own, other, agreement = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     area = np.where(rows["found"] > 0, np.exp2(rows["log_area"]), 0.0)

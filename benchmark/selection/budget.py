@@ -36,12 +36,12 @@ def estimated(inputs: Inputs, order: Order) -> tuple[dict[str, Any], list[dict[s
     rows = []
     for n, entry in enumerate(inputs.entries):
         row: dict[str, Any] = {"entry": entry}
-        for names, found in (
+        for columns, found in (
             (("value", "low", "high"), helped),
             (("plain", "plain_low", "plain_high"), plain),
         ):
             value, half = float(found.value[0, n]), float(found.half_width()[0, n])
-            row |= dict(zip(names, (value, max(value - half, 0.0), min(value + half, 1.0))))
+            row |= dict(zip(columns, (value, max(value - half, 0.0), min(value + half, 1.0))))
         rows.append({**row, "factor": _squared(plain.spread[0, n], helped.spread[0, n])})
     widths = _widths(inputs, plain.spread[0], helped.spread[0], masks)
     pair = None
@@ -49,14 +49,14 @@ def estimated(inputs: Inputs, order: Order) -> tuple[dict[str, Any], list[dict[s
         difference, names = _best_two(helped.value[0], inputs)
         by_plain = estimate(*at, difference, classes)
         by_evidence = estimate(*at, difference, classes, inputs.stand_in)
-        value, half = float(by_evidence.value[0, 0]), float(by_evidence.half_width()[0, 0])
+        gap, margin = float(by_evidence.value[0, 0]), float(by_evidence.half_width()[0, 0])
         pair = {
             **names,
-            "difference": value,
-            "low": value - half,
-            "high": value + half,
-            "needed_plain": masks_needed(float(by_plain.spread[0, 0]), value, images, LEAST),
-            "needed_evidence": masks_needed(float(by_evidence.spread[0, 0]), value, images, LEAST),
+            "difference": gap,
+            "low": gap - margin,
+            "high": gap + margin,
+            "needed_plain": masks_needed(float(by_plain.spread[0, 0]), gap, images, LEAST),
+            "needed_evidence": masks_needed(float(by_evidence.spread[0, 0]), gap, images, LEAST),
         }
     return _document(inputs, masks, False, rows, widths, pair), widths
 

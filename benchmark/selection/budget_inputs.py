@@ -87,7 +87,8 @@ def gather(
     pixels = np.array([np.prod(image_size(sample.image)) for sample in samples])
     thresholds: list[float | None] = [None] * len(candidates)
     if kind == Kind.CAM:
-        thresholds = [float(chosen.at[each.entry, "threshold"]) for each in candidates]
+        of_entry = dict(zip(chosen.index, chosen["threshold"].astype(float)))
+        thresholds = [of_entry[each.entry] for each in candidates]
         of_key = evidence["key"].map(dict(zip((each.key for each in candidates), thresholds)))
         evidence = evidence[np.isclose(evidence["threshold"].astype(float), of_key.astype(float))]
     keys = [each.key for each in candidates]

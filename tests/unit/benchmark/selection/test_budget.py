@@ -38,7 +38,7 @@ class SquarePainter(Painter):
 
 def truth_of(n: int) -> np.ndarray:
     mask = np.zeros(SIZE, np.uint8)
-    mask[n % 5 : n % 5 + 6, n % 7 : n % 7 + 7] = 1
+    mask[n % 5 : n % 5 + 4 + n % 3, n % 7 : n % 7 + 7] = 1
     return mask
 
 
