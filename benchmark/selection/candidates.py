@@ -15,6 +15,7 @@ from datasets import dataset_class, open_dataset
 from datasets.base import DataError, Dataset
 from methods.base import Kind
 from results.io import read_run
+from results.schema import CHANGES_SEPARATOR
 from results.selection import KINDS, choosable, chosen_stages, keys_of
 
 SPLITS = {Kind.CAM: "train", Kind.PSEUDO_LABEL: "train", Kind.PREDICTION: "val"}
@@ -65,6 +66,7 @@ def find(run_dir: Path, root: str | None = None, jury: bool = True) -> Found:
             f"{run_dir}: its runs are of {len(settings)} different data; run those of one into a folder of their own "
             "with --output"
         )
+    shared = set.intersection(*(set(_changes(run)) for run in runs)) if runs else set()
     found: dict[str, Candidate] = {}
     jurors: dict[str, Path] = {}
     gone = []
@@ -76,7 +78,7 @@ def find(run_dir: Path, root: str | None = None, jury: bool = True) -> Found:
             elif kind == Kind.IMAGE_SCORES:
                 jurors.setdefault(run["method"], path)
             elif stage["key"] not in found:
-                found[stage["key"]] = _candidate(run, stage, Kind(kind), path)
+                found[stage["key"]] = _candidate(run, stage, Kind(kind), path, shared)
     if not found:
         raise ConfigError(
             f"{run_dir}: the store has no CAMs or label maps of its runs; run the command that made them again"
@@ -106,15 +108,24 @@ def _able(classifiers: Sequence[Path]) -> tuple[tuple[Path, ...], list[str]]:
     return tuple(able), notes
 
 
-def _candidate(run: dict[str, Any], stage: Mapping[str, Any], kind: Kind, path: Path) -> Candidate:
+def _changes(run: dict[str, Any]) -> list[str]:
+    return [change for change in str(run.get("changes") or "").split(CHANGES_SEPARATOR) if change]
+
+
+def _candidate(
+    run: dict[str, Any], stage: Mapping[str, Any], kind: Kind, path: Path, shared: set[str]
+) -> Candidate:
+    """shared: changes of all runs, such as the data's root, which tell none from another"""
     parts: Sequence[str] = {
         Kind.CAM: (),
         Kind.PSEUDO_LABEL: (run["refiner"],),
         Kind.PREDICTION: (run["refiner"], run["segmenter"]),
     }[kind]
     entry = ":".join([run["method"], *(parts if set(parts) - {"own"} else ())])
-    changes = f" ({run['changes']})" if run.get("changes") else ""
-    return Candidate(run["method"], entry + changes, kind, run["seed"], stage["key"], path)
+    own = CHANGES_SEPARATOR.join(change for change in _changes(run) if change not in shared)
+    return Candidate(
+        run["method"], entry + (f" ({own})" if own else ""), kind, run["seed"], stage["key"], path
+    )
 
 
 def _open(settings: dict[str, Any], root: str | None) -> Dataset:
