@@ -94,7 +94,8 @@ def stage() -> SimpleNamespace:
     sizes = [(24, 32), (32, 24)]
     images = {f"i{n}": torch.rand(3, *sizes[n % 2], generator=draw, dtype=torch.float64) for n in range(7)}
 
-    def batches(samples: Sequence[Any], _: object, batch_size: int) -> Iterator[SimpleNamespace]:
+    def batches(samples: Sequence[Any], _: object, batch_size: int, tiled: bool) -> Iterator[SimpleNamespace]:
+        assert not tiled
         waiting: dict[tuple[int, int], list[str]] = {size: [] for size in sizes}
         for n, sample in enumerate(samples):
             size = (images[sample.id].shape[1], images[sample.id].shape[2])
@@ -102,7 +103,7 @@ def stage() -> SimpleNamespace:
             for ready, ids in waiting.items():  # a full batch at once, the rest at the end
                 if len(ids) == batch_size or (ids and n == len(samples) - 1):
                     pictures = torch.stack([images[id_] for id_ in ids])
-                    yield SimpleNamespace(ids=tuple(ids), size=ready, images=pictures)
+                    yield SimpleNamespace(ids=tuple(ids), size=ready, images=pictures, at_once=batch_size)
                     waiting[ready] = []
 
     cams = {
