@@ -123,7 +123,7 @@ class TilesConfig:
     """
 
     side: Annotated[int, Within(0, 65536)] = 0
-    overlap: Annotated[int, Within(0, 16384)] = 128
+    overlap: Annotated[int, Within(0, 16384)] = 256
 
     @property
     def on(self) -> bool:

@@ -174,9 +174,10 @@ def segmentation_probabilities(
             logits = network(scaled.flip(-1) if mirrored else scaled)
             logits = logits.flip(-1) if mirrored else logits
             logits = interpolate(logits.float(), size, mode="bilinear", align_corners=False)
-            total = total + logits.softmax(1)
+            probabilities = logits.softmax(1)
+            total = total.add_(probabilities) if count else probabilities  # large images: no copy more
             count += 1
-    return total / count
+    return total.div_(count)
 
 
 def load_segmenter(directory: Path, settings: SegmenterConfig, classes: int) -> DeepLab | SmpNetwork:

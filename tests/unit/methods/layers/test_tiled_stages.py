@@ -21,7 +21,7 @@ from datasets.recipe import IMAGENET
 from methods.artifacts import CamReader, label_map_path, read_image_scores
 from methods.base import MethodError, NotRunnable, Shared
 from methods.layers.cam_inference import write_multi_scale_cams
-from methods.layers.config import CamInferenceConfig, ScoresConfig, SegmenterConfig, TilesConfig
+from methods.layers.config import CamInferenceConfig, CrfConfig, ScoresConfig, SegmenterConfig, TilesConfig
 from methods.layers.image_scores import write_classifications
 from methods.layers.tiles import GRID
 from methods.registry import find_method
@@ -141,5 +141,5 @@ def test_predict_takes_other_tiles_than_the_run_had() -> None:
 def test_predict_refuses_tiles_that_cannot_be() -> None:
     with pytest.raises(ConfigError, match=r"--tile 96 --overlap 64: side: 96 must be more than twice"):
         _with_tiles(_predictor(SegmenterConfig()), 96, 64)
-    with pytest.raises(ConfigError, match=r"--tile 512: package.stages:predict segments whole images"):
-        _with_tiles(_predictor(ScoresConfig), 512, None)
+    with pytest.raises(ConfigError, match=r"--tile 1024: package.stages:predict segments whole images"):
+        _with_tiles(_predictor(CrfConfig()), 1024, None)
