@@ -86,8 +86,8 @@ def test_page_shows_scores_states_and_panels(page: str) -> None:
     assert any("SAM-Fused" in row and "needs the weights sam_vit_b" in row for row in rows)
     assert any("all background" in row for row in rows)
     assert "A. Author et al., A paper, 2021" in page
-    # gain of each stage, four kinds of cost, CAM thresholds; of five methods two trainings and a curve of details
-    assert page.count("<svg") == 6 + 5 * (2 + 1)
+    # gain of each stage, four kinds of cost, thresholds, a ledger; of five methods two trainings and a curve of details
+    assert page.count("<svg") == 7 + 5 * (2 + 1)
     images = parsed.named("img")
     # each with image and truth: two with CAM and pseudo-label of 4 methods, two with the prediction of 5
     assert len(images) == 2 * (2 + 2 * 4) + 2 * (2 + 5)
