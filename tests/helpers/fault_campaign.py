@@ -43,6 +43,7 @@ PLANNING = 0.1
 """Share of the signals that come any time after the start; the others come after the first stage has begun."""
 PATIENCE = 10.0
 """Seconds after which nothing that a killed run has started may be left."""
+BETWEEN = b"between stages\n"
 SAID = "Stopped. Everything finished is stored; the same command resumes."
 
 
@@ -165,7 +166,8 @@ class Campaign:
         delay: float = 0.0,
         planning: bool = False,
     ) -> Ended:
-        """A run forked off, sent a signal so many seconds after its first stage has begun, or after it has."""
+        """A run forked off, sent a signal so many seconds after its first stage has begun, or after it has: if it is
+        between two stages then, when the next one begins."""
         folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / "said.txt"
         stages, announced = os.pipe()
@@ -174,18 +176,23 @@ class Campaign:
             os.close(stages)
             self.child(folder, log, announced)
         os.close(announced)
-        early = False
+        early, told = False, b""
         if number is not None:
             ending = os.pidfd_open(child)
             if not planning:
                 select.select([ending, stages], [], [])
             early = bool(select.select([ending], [], [], delay)[0])
+            while not early and not planning:
+                told += os.read(stages, 1 << 20)
+                if not told.endswith(BETWEEN):
+                    break
+                early = ending in select.select([ending, stages], [], [])[0]
             os.close(ending)
             if not early:
                 os.kill(child, number)
         _, status = os.waitpid(child, 0)
-        with os.fdopen(stages) as lines:
-            place = ["planning", *lines.read().split("\n")[:-1]][-1]
+        with os.fdopen(stages, "rb") as lines:
+            place = ["planning", *(told + lines.read()).decode().split("\n")[:-1]][-1]
         code = os.waitstatus_to_exitcode(status)
         return Ended(code, log.read_text(errors="replace"), early, place, _left(child))
 
@@ -243,7 +250,7 @@ def _announce_stages(to: int) -> None:
         os.write(to, f"{stage}\n".encode())
         with building(store, stage, *arguments) as work:
             yield work
-        os.write(to, b"between stages\n")
+        os.write(to, BETWEEN)
 
     Store.building = announced  # type: ignore[method-assign]
 
