@@ -1,5 +1,5 @@
 """What a cluster is given, without one: order, places, priority, retries; and who is left out. The engine itself:
-`tests/integration/test_cluster.py`."""
+`tests/integration/test_dask_cluster.py`."""
 
 from __future__ import annotations
 
