@@ -14,7 +14,7 @@ from benchmark.commands.arguments import DatasetName, Device, Protocol, Scale, p
 from benchmark.config import choose
 from benchmark.console import console
 from benchmark.failures import ConfigError
-from benchmark.folders import check_writable
+from benchmark.folders import check_file, check_writable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,8 +87,9 @@ def explain(
         output
         or run_folder(a.config.dataset, scale, protocol) / FOLDER / f"{_file(first)}-{_file(second)}.json"
     )
-    check_writable(place.parent, "--output")
-    check_writable(Path(plan.config.runtime.store), "runtime.store")
+    check_file(place, "--output")
+    if any(artifact is None for _, artifact in plan.artifacts()):
+        check_writable(Path(plan.config.runtime.store), "runtime.store")
     runner = Runner(plan)
     runner.follow_pace()
     results = runner.run()

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from omegaconf.errors import OmegaConfBaseException
+
 from benchmark.config import typed
 from benchmark.failures import ConfigError
 from benchmark.prediction.networks import load_classifier
 from datasets import dataset_class, open_dataset
 from datasets.base import DataError, Dataset
 from methods.base import Kind, Supervision
+from results.changes import is_place
 from results.io import read_run
 from results.schema import EXTERNAL
 
@@ -57,7 +60,7 @@ def find(run_dir: Path, root: str | None = None) -> Found:
     Raises ConfigError and DataError.
     """
     runs = [run for run in read_run(run_dir).runs if _without_masks(run)]
-    settings = {json.dumps(run["settings"]["dataset"], sort_keys=True) for run in runs}
+    settings = {json.dumps(_content(run["settings"]["dataset"]), sort_keys=True) for run in runs}
     if len(settings) > 1:
         raise ConfigError(
             f"{run_dir}: its runs are of {len(settings)} different data; run those of one into a folder of their own "
@@ -82,7 +85,7 @@ def find(run_dir: Path, root: str | None = None) -> Found:
             f"{run_dir}: the store has no CAMs or label maps of its runs; run the command that made them again"
         )
     notes = [f"not in the store any more: {', '.join(dict.fromkeys(gone))}"] if gone else []
-    data = _open(runs[0]["settings"]["dataset"], root)
+    data = _open(runs[-1]["settings"]["dataset"], root)  # the newest, where the data have moved
     commits = {str(run["provenance"].get("git", {}).get("commit") or "unknown")[:12] for run in runs}
     able, unable = _able(tuple(dict.fromkeys(jurors.values())))  # methods may share a classifier
     notes += unable
@@ -106,8 +109,16 @@ def _able(classifiers: Sequence[Path]) -> tuple[tuple[Path, ...], list[str]]:
 
 def _without_masks(run: dict[str, Any]) -> bool:
     supervision = str(run["method_info"].get("supervision", "")).split("+")
-    stored = bool(run["stages"]) and "dataset" in run["settings"]
+    data = run["settings"].get("dataset")
+    stored = bool(run["stages"]) and isinstance(data, dict) and isinstance(data.get("name"), str)
     return stored and not run["method"].startswith(EXTERNAL) and Supervision.MASKS not in supervision
+
+
+def _content(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a data set but for where it lies."""
+    return {
+        name: value for name, value in settings.items() if not is_place(f"dataset.{name}=", settings["name"])
+    }
 
 
 def _candidate(run: dict[str, Any], stage: dict[str, Any], kind: Kind, path: Path) -> Candidate:
@@ -123,6 +134,14 @@ def _candidate(run: dict[str, Any], stage: dict[str, Any], kind: Kind, path: Pat
 
 def _open(settings: dict[str, Any], root: str | None) -> Dataset:
     given = {**settings, **({} if root is None else {"root": root})}
-    data = open_dataset(typed(dataset_class(settings["name"]).config, given))
+    try:
+        config = typed(dataset_class(settings["name"]).config, given)
+    except (KeyError, TypeError, ValueError, AttributeError, OmegaConfBaseException) as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(
+            f"settings of its data set {settings['name']!r:.60} cannot be read ({reason}); run the command that made the "
+            "run folder again"
+        ) from None
+    data = open_dataset(config)
     data.prepare()
     return data

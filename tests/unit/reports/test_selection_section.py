@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -51,9 +52,28 @@ def test_nothing_is_predicted_without_a_calibration(tmp_path: Path) -> None:
     assert "Predicted" not in page(data)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"choices": [{}], "warnings": [], "level": 1}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{", "[]", '{"choices": [{}], "warnings": [], "level": 1}', "[" * 50_000,
+        *(
+            json.dumps({"choices": [{**CHOSEN, **PREDICTED, **odd}], "warnings": [], "level": None})
+            for odd in ({"threshold": "x"}, {"predicted": []}, {"low": {}}, {"entry": 5}, {"high": float("nan")})
+        ),
+        '{"choices": [], "warnings": [], "level": "x"}',
+    ],
+)  # fmt: skip
 def test_damage_is_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / FOLDER).mkdir()
     (tmp_path / FOLDER / CHOICES).write_text(text)
     with pytest.raises(DataError, match="run `select` again"):
+        shown(tmp_path)
+
+
+def test_a_number_that_was_changed_by_a_fault_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / FOLDER).mkdir()
+    write_choices(tmp_path / FOLDER, {"warnings": [], "level": None, "choices": [CHOSEN]})
+    path = tmp_path / FOLDER / CHOICES
+    path.write_text(path.read_text().replace("0.3", "0.7"))
+    with pytest.raises(DataError, match="damaged"):
         shown(tmp_path)
