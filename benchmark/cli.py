@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -34,7 +35,7 @@ from benchmark.commands.record_times import record_times
 from benchmark.commands.run import run
 from benchmark.commands.tune import tune
 from benchmark.config import DEFAULT_DATASET, PROTOCOLS, SCALES
-from benchmark.console import console
+from benchmark.console import console, on_one_line
 from benchmark.explanation.command import audit
 from benchmark.explanation.explain_command import explain
 from benchmark.external.command import evaluate
@@ -80,7 +81,7 @@ def _run() -> None:
 
 def fail(message: str) -> None:
     """Print one line on stderr and exit with 2."""
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {on_one_line(message)}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -128,8 +129,10 @@ def profile(
         raise ConfigError(f"--seconds {seconds:g} --limit {limit:g}: both must be more than 0, and finite")
     names = method_names(methods, scale)
     config = compose(names, dataset, scale, protocol, [f"runtime.device={device}", *(overrides or [])])
+    place = output or run_folder(config.dataset, scale, protocol)
+    check_writable(place, "--output")
     found = measure(config, Options(counts_only, seconds, limit))
-    folder = write_profile(found, output or run_folder(config.dataset, scale, protocol))
+    folder = write_profile(found, place)
     print_profile(folder, names)
     console.print(f"Records: {folder}", markup=False)
     if any(run.status == "failed" for run in found.runs):
@@ -262,6 +265,7 @@ def report(
         return
     from reports import build_reports
     from results.experiments import experiments_alone
+    from results.merge import run_lock
 
     if (tables := experiments_alone(run_dir)) is not None:
         from reports.experiments_summary import write_summary
@@ -274,7 +278,13 @@ def report(
             console.print(f"{path.suffix[1:]}: {path}", markup=False)
         return
     chosen = list(FORMATS) if formats == "all" else [name.strip() for name in formats.split(",")]
-    files = build_reports(run_dir, output, chosen, baseline)
+    if (folder := output or run_dir).is_dir() or output:  # a run folder that is not there is said to be none
+        check_writable(folder, "--output")
+    shared = (
+        run_lock(run_dir) if output is None and run_dir.is_dir() else None
+    )  # a run at work writes there, too
+    with shared or nullcontext():
+        files = build_reports(run_dir, output, chosen, baseline)
     print_board(run_dir, baseline)
     for name, path in files.items():
         console.print(f"{name}: {path}", markup=False)

@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
-console = Console(highlight=False, soft_wrap=True)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def on_one_line(text: str) -> str:
+    """Text whose control characters, and those that turn the direction of writing around, are written as escapes."""
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+class _Console(Console):
+    """Shows control characters in what it prints, which names of files may have, as escapes: a terminal obeys them."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            lines = [] if segment.control else segment.text.split("\n")
+            yield segment._replace(text="\n".join(map(on_one_line, lines))) if lines else segment
+
+
+console = _Console(highlight=False, soft_wrap=True)
 PLAIN_INTERVAL = 15.0
 """Seconds between two lines of a plain log."""
 SEND_INTERVAL = 0.25
@@ -52,7 +71,9 @@ class Shown:
     def show(self, event: Event) -> None:
         kind, *rest = event
         if kind == "print":
-            console.print(rest[0], markup=False)
+            from rich.text import Text
+
+            console.print(Text.from_ansi(rest[0]))  # with the colours that the worker gave it
             return
         title, *values = rest
         getattr(self._stages.setdefault(title, stage_progress(title)), kind)(*values)

@@ -18,6 +18,15 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cublas_status_alloc_
 """What CUDA, torch's allocator on the CPU and cuBLAS say, in lower case."""
 
 
+_REMEDIES = {
+    errno.EEXIST: ", and a folder belongs there; move it away",
+    errno.ENOTDIR: ", but something in its path is a file; move that away",
+    errno.EISDIR: ", and a file belongs there; move it away",
+    errno.ELOOP: "; remove the loop of links",
+}
+"""What to do about some of the system's errors."""
+
+
 class ConfigError(Exception):
     """A setting is wrong; the message is one line."""
 
@@ -38,7 +47,8 @@ def _said(error: BaseException, store: Path, packages: Sequence[str]) -> str:
     if out_of_memory(error):
         return f"out of memory: {str(error).splitlines()[0] if str(error) else ''}; lower the batch size"
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+        remedy = _REMEDIES.get(error.errno or 0, "")
+        return f"{error.filename2 or error.filename}: {error.strerror}{remedy}"
     if has_errno(error, errno.EFBIG):
         return f"{store}: a file there would grow beyond what `ulimit -f` allows; raise it and run the same command again"
     place = raised_at(error, packages)

@@ -1,4 +1,4 @@
-"""Folders that results go to: tried before anything is computed."""
+"""Folders and files that results go to: tried before anything is computed."""
 
 from __future__ import annotations
 
@@ -18,6 +18,16 @@ def check_writable(folder: Path, option: str) -> None:
     except OSError as error:
         if disk_is_full(error):
             raise
+        reason = "it is no folder" if isinstance(error, FileExistsError) else error.strerror
         raise ConfigError(
-            f"{option} {folder}: cannot be written ({error.strerror}); choose another folder"
+            f"{option} {folder}: cannot be written ({reason}); choose another folder"
         ) from error
+
+
+def check_file(path: Path, option: str) -> None:
+    """As `check_writable`, for a file. ConfigError also for a folder, and for a pipe or device: it would be replaced."""
+    if path.is_dir():
+        raise ConfigError(f"{option} {path}: is a folder; give a file in it")
+    check_writable(path.parent, option)
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"{option} {path}: is a pipe or device; give the name of a file")

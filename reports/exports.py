@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -58,10 +59,13 @@ def write(tables: Mapping[str, pd.DataFrame], folder: Path, suffix: str) -> Path
     target.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
         path = target / f"{name}.{suffix}"
-        temporary = target / f".{path.name}.tmp"
-        if suffix == "csv":
-            to_csv(table, temporary)
-        else:
-            table.to_parquet(temporary, index=False)
-        temporary.replace(path)
+        temporary = target / f".{path.name}.{os.getpid()}.tmp"
+        try:
+            if suffix == "csv":
+                to_csv(table, temporary)
+            else:
+                table.to_parquet(temporary, index=False)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     return target / f"leaderboard.{suffix}"

@@ -93,11 +93,11 @@ def records_frame(records: Iterable[Record]) -> pd.DataFrame:
 def read_run(run_dir: Path) -> StoredRuns:
     """Read a run folder. Raises DataError if it is not one, is damaged or has another schema version."""
     records_path, runs_path = run_dir / RECORDS_FILE, run_dir / RUNS_FILE
-    for path in (records_path, runs_path):
-        if not path.is_file():
-            raise DataError(
-                f"{run_dir}: not a run folder ({path.name} is missing); give a folder that `run` wrote"
-            )
+    if missing := [path.name for path in (records_path, runs_path) if not path.is_file()]:
+        remedy = "give a folder that `run` wrote"
+        raise DataError(
+            f"{run_dir}: not a run folder ({missing[0]} is missing); {remedy if missing[1:] else REMEDY}"
+        )
     try:
         document = read_sealed(runs_path)
         records = _read_table(records_path)

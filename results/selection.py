@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ KINDS = ("cam", "pseudo_label", "prediction")
 def choosable(run: Mapping[str, Any]) -> bool:
     """Whether `select` chooses among what a run (`RunRecord` as plain data) has left: made here, without masks."""
     supervision = str(run["method_info"].get("supervision", "")).split("+")
-    stored = bool(run["stages"]) and "dataset" in run["settings"]
+    data = run["settings"].get("dataset")
+    stored = bool(run["stages"]) and isinstance(data, dict) and isinstance(data.get("name"), str)
     return stored and not run["method"].startswith(EXTERNAL) and "M" not in supervision
 
 
@@ -57,7 +59,7 @@ def write_choices(folder: Path, document: dict[str, Any]) -> None:
 def read_choices(run_dir: Path) -> dict[str, Any] | None:
     """What `write_choices` wrote to a run folder; None where `select` has not. Raises DataError."""
     path = run_dir / FOLDER / CHOICES
-    if not path.is_file():
+    if not path.exists():
         return None
     try:
         document = read_sealed(path)
@@ -65,6 +67,13 @@ def read_choices(run_dir: Path) -> dict[str, Any] | None:
         for row in document["choices"]:
             if row.get("predicted") is not None and None in (row.get("low"), row.get("high")):
                 raise ValueError("a prediction lacks its interval")
+            if not _are_numbers(*(value for value in row.values() if not isinstance(value, str))):
+                raise ValueError(f"a number of {row['entry']:.60} is none")
         return document
     except (ValueError, TypeError, OSError, RecursionError) as error:
         raise DataError(f"{path}: damaged ({error}); remove it, or run `select` again") from error
+
+
+def _are_numbers(*values: Any) -> bool:
+    """Whether each is a finite number, or None."""
+    return all(v is None or (isinstance(v, int | float) and math.isfinite(v)) for v in values)

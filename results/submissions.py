@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,16 +68,32 @@ def read_submission(folder: Path) -> Submission:
     try:
         document = read_sealed(path)
         found = Submission(read_run(folder), **{name: document[name] for name in _FIELDS})
-        found.rank  # noqa: B018  a level that there is
+        _check_types(found)
         for key, of in found.counts.items():
             kept = folder / COUNTS / f"{key}.parquet"
             if of["kept"] and hashlib.sha256(kept.read_bytes()).hexdigest() != of["sha256"]:
                 raise ValueError(f"the counts of {key} are not those that were accepted")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path}: not as `verify --accept` wrote it ({error}); accept the bundle again"
         ) from None
     return found
+
+
+def _check_types(found: Submission) -> None:
+    """ValueError, KeyError, TypeError or AttributeError unless it has runs, and what `site` and `accept` read."""
+    form, bundle, verification = found.form, found.bundle, found.verification
+    texts = [bundle["sha256"], verification["version"], verification["date"], found.dataset["name"]]
+    texts += [form[name] for name in ("submitter", "hardware", "masks_used")]
+    texts += [note for each in verification["checks"] for note in [each["what"], *each["notes"]]]
+    if not found.stored.runs or not all(isinstance(text, str) for text in texts):
+        raise ValueError("it has no run, or a text in it is none")
+    if not 0 <= form["hours"] < math.inf or LEVELS.index(verification["level"]) < 0:
+        raise ValueError("a number in it is none")
+    if bundle["address"] and not bundle["address"].startswith("https://"):
+        raise ValueError("its address does not begin with https://")
+    for part in (*found.counts.values(), *found.maps.values(), *found.dataset["splits"].values()):
+        part.keys()
 
 
 def read_submissions(folder: Path) -> list[Submission]:

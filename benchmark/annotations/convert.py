@@ -124,7 +124,9 @@ def _classes(folder: Path, file: Path | None) -> tuple[str, ...]:
         names = tuple(line.partition(" ")[2] for line in _lines(legend)[1:])
     elif manifest.is_file():
         with suppress(ValueError, KeyError):  # damaged, or of an artifact that was made elsewhere
-            names = tuple(read_manifest(manifest)["classes"])
+            said = read_manifest(manifest)["classes"]
+            if isinstance(said, list) and all(isinstance(name, str) for name in said):
+                names = tuple(said)
     if not names:
         raise ConfigError(
             f"{folder}: nothing says what its class ids mean; give --classes FILE, a class name a line from id 1 on"

@@ -14,7 +14,7 @@ from benchmark.commands.arguments import Device, Overrides, names_of
 from benchmark.config import DEVICES, choose
 from benchmark.console import console
 from benchmark.failures import ConfigError, printable
-from benchmark.folders import check_writable
+from benchmark.folders import check_file, check_writable
 from datasets.files.places import resolved
 
 BOARD = Path("results/leaderboard")
@@ -38,7 +38,7 @@ def bundle(
     from benchmark.bundles.form import TEMPLATE, form_at
 
     if not form.exists():
-        check_writable(form.parent, "--form")
+        check_file(form, "--form")
         form.write_text(TEMPLATE, encoding="utf-8")
         raise ConfigError(f"{form} is written: fill it in, and run the same command again")
     if run_dir is None:
@@ -47,7 +47,7 @@ def bundle(
 
     answers = form_at(form)
     target = output or Path(f"{resolved(run_dir).name}.bundle.zip")
-    check_writable(target.parent, "--output")
+    check_file(target, "--output")
     chosen = names_of(methods, "--methods") if methods else []
     manifest = write_bundle(run_dir, answers, target, overrides or [], chosen)
     console.print(describe(manifest, target), markup=False)
@@ -93,7 +93,7 @@ def verify(
     if address and not address.startswith("https://"):
         raise ConfigError(f"--address {address}: give an address that begins with https://")
     if output is not None:
-        check_writable(output.parent, "--output")
+        check_file(output, "--output")
     if accept:
         check_writable(leaderboard, "--leaderboard")
     with Bundle(path) as opened:

@@ -55,14 +55,19 @@ def read_form(text: str, source: str) -> SubmissionForm:
     source: where the text is from, for the message
     """
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise ValueError("an alias, such as *name, may grow beyond all bounds; write the text itself")
+        for number, event in enumerate(yaml.parse(text, yaml.SafeLoader)):
+            if isinstance(event, yaml.AliasEvent):
+                raise ValueError("an alias, such as *name, may grow beyond all bounds; write the text itself")
+            if isinstance(event, yaml.CollectionStartEvent) and number > 2:  # parsing of many takes hours
+                raise ValueError("an answer is no text but a list or has keys of its own")
         document = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{source}: no YAML ({reason:.200})") from None
     if not isinstance(document, dict):
-        raise DataError(f"{source}: must be keys and values; `bundle --form FILE` writes an empty form")
+        raise DataError(
+            f"{source}: must be keys and values; move it away, and `bundle --form FILE` writes an empty form"
+        )
     names = [each.name for each in fields(SubmissionForm)]
     if unknown := [str(key) for key in document if key not in names]:
         raise DataError(f"{source}: unknown key {unknown[0]!r:.60}; known are {', '.join(names)}")
@@ -88,6 +93,7 @@ def form_at(path: Path) -> SubmissionForm:
         text = text_of(path)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{path}: cannot be read ({error}); `bundle --form {shlex.quote(str(path))}` writes an empty form"
+            f"{path}: cannot be read ({error}); move it away, and "
+            f"`bundle --form {shlex.quote(str(path))}` writes an empty form"
         ) from None
     return read_form(text, str(path))

@@ -13,7 +13,7 @@ from benchmark.commands.arguments import DatasetName, Methods, Protocol, Scale, 
 from benchmark.config import choose
 from benchmark.console import console
 from benchmark.failures import ConfigError
-from benchmark.folders import check_writable
+from benchmark.folders import check_file
 
 if TYPE_CHECKING:
     from benchmark.check.reference import Reference
@@ -103,9 +103,9 @@ def check(
     data.prepare()
     path = reference or stored.default_path(config)
     if recording or refresh:  # said now, not after minutes
-        check_writable(path.parent, "--reference")
+        check_file(path, "--reference")
     if junit is not None:
-        check_writable(junit.parent, "--junit")
+        check_file(junit, "--junit")
     found = stored.load(path)
     faults = found.faults(config, data) if found is not None else ""
     if recording:

@@ -18,6 +18,7 @@ import datasets
 from benchmark.config import DEFAULT_DATASET, compose
 from benchmark.console import console, size
 from benchmark.failures import ConfigError
+from benchmark.folders import check_writable
 from datasets.base import DataError, DatasetConfig
 from datasets.files.hash_list import changed_files, write_hashes
 from datasets.files.places import expanded
@@ -242,9 +243,10 @@ def _data(name: str, config: DatasetConfig, hashes: bool) -> Iterator[tuple[str,
         if config.root is not None:
             root = expanded(config.root)
             if hashes:
+                check_writable(root, "dataset.root")
                 path, count = write_hashes(dataset, root)
                 yield "ok", f"SHA-256 of {count} files in {path}"
             for line in changed_files(dataset, root):
                 yield "note", line
-    except DataError as error:
+    except (ConfigError, DataError) as error:
         yield "bad", str(error)

@@ -17,6 +17,7 @@ from filelock import Timeout
 from benchmark.config import RuntimeConfig
 from benchmark.console import console, size
 from benchmark.failures import ConfigError
+from benchmark.folders import check_writable
 from benchmark.store import DISCARDED, REMOVED, Store, read_manifest
 from datasets.base import DataError
 from datasets.files.sealed import read_sealed
@@ -53,6 +54,8 @@ def prune(
         raise ConfigError(f"--days {days:g}: must not be negative")
     if not store.is_dir():
         raise ConfigError(f"--store {store}: no such folder; give the one that runtime.store named")
+    if yes:
+        check_writable(store, "--store")
     found = leftovers(Store(store), runs, days)
     gone = [each for each in found if not yes or _remove(each, store)]
     for each in gone:

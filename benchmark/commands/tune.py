@@ -62,7 +62,7 @@ def tune(
         ),
     ] = False,
     score: Annotated[str, typer.Option(help="What is compared: cam, pseudo_label or segmentation.")] = "cam",
-    draw: Annotated[int, typer.Option(help="Seed of the drawn settings.")] = 0,
+    draw: Annotated[int, typer.Option(min=0, help="Seed of the drawn settings.")] = 0,
     dataset: DatasetName = None,
     scale: Scale = "nano",
     protocol: Protocol = "paper",
@@ -127,6 +127,8 @@ def tune(
 
 def _check_budget(trials: int | None, grid: bool, thresholds: bool, over: Sequence[str], score: str) -> None:
     """ConfigError unless the options say one way to choose settings."""
+    from benchmark.tuning.ranges import MOST
+
     if thresholds and (trials is not None or over or grid or score != "cam"):
         raise ConfigError("--thresholds tries presets alone: leave out --trials, --over, --grid and --score")
     if grid and trials is not None:
@@ -135,6 +137,8 @@ def _check_budget(trials: int | None, grid: bool, thresholds: bool, over: Sequen
         raise ConfigError(
             f"--trials {trials or ''}: give at least 2, the preset and another; or --grid, or --thresholds"
         )
+    if (trials or 0) > MOST:
+        raise ConfigError(f"--trials {trials}: give at most {MOST}")
 
 
 def _tunable(names: Sequence[str], score: str) -> list[str]:

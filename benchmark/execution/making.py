@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from shutil import rmtree
 from tempfile import TemporaryDirectory
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any
@@ -194,6 +195,7 @@ class Maker:
                 raise MethodError(failure)
         else:
             costs = self._call(run, planned, work, title)
+        self._require_data(run, planned, work)
         return {
             **costs,
             "kind": planned.stage.yields.value,
@@ -208,6 +210,16 @@ class Maker:
             "seed": run.seed if planned.stage.seeded else None,
             "provenance": provenance.collect(self._get_fabric().device) | {"weights": planned.weights},
         }
+
+    def _require_data(self, run: PlannedRun, planned: PlannedStage, work: Path) -> None:
+        """DataError, and nothing is kept of `work`, where a stage's data were changed while it was made."""
+        try:
+            self.plan.require_data("images", planned.stage.splits)
+            if Supervision.MASKS in run.method.supervision:
+                self.plan.require_data("masks", planned.stage.splits)
+        except DataError:
+            rmtree(work)  # a rerun with the former data would go on with it
+            raise
 
     def _call(
         self, run: PlannedRun, planned: PlannedStage, work: Path, title: str, checkpoints: Path | None = None
@@ -338,6 +350,7 @@ class Maker:
                 )
         finally:
             progress.stop()
+        self.plan.require_data("masks", (planned.split,))
         return {
             "kind": "scores",
             "rows": [asdict(row) for row in scores.rows],

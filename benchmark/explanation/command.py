@@ -13,7 +13,7 @@ from benchmark.commands.arguments import DatasetName, Overrides
 from benchmark.config import choose, compose
 from benchmark.console import console, stage_progress
 from benchmark.failures import ConfigError
-from benchmark.folders import check_writable
+from benchmark.folders import check_file
 
 
 def audit(
@@ -65,7 +65,7 @@ def audit(
         raise ConfigError(f"--background-threshold {background_threshold:g}: must be in [0, 1]")
     config = compose([], dataset, "nano", "paper", list(overrides or []))
     if output is not None:
-        check_writable(output.parent, "--output")
+        check_file(output, "--output")
     data = open_dataset(config.dataset)
     data.prepare()
     known = named_lists(data)
@@ -115,10 +115,15 @@ def _own_lists(files: Sequence[Path], known: Mapping[str, Sequence[str]]) -> dic
     """Name of a file -> its ids; ConfigError where these are no images of the lists that are known."""
     from datasets.voc.reader import read_list
 
-    found, images = {}, {i for ids in known.values() for i in ids}
+    found: dict[str, tuple[str, ...]] = {}
+    images = {i for ids in known.values() for i in ids}
     for file in files:
         if not file.is_file():
             raise ConfigError(f"--list {file}: no such file; write an image id a line into it")
+        if file.stem in (known.keys() | found.keys()):
+            raise ConfigError(
+                f"--list {file}: there is a list called {file.stem} already; give it another name"
+            )
         ids = read_list(file)
         if unknown := [i for i in ids if i not in images]:
             raise ConfigError(

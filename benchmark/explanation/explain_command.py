@@ -15,7 +15,7 @@ from benchmark.commands.arguments import DatasetName, Device, Protocol, Scale, p
 from benchmark.config import choose
 from benchmark.console import console
 from benchmark.failures import ConfigError
-from benchmark.folders import check_writable
+from benchmark.folders import check_file, check_writable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,8 +101,9 @@ def explain(
         return
     named = f"{_file(first)}-{_file(second)}-{score}.json"
     place = output or run_folder(a.config.dataset, scale, protocol) / FOLDER / named
-    check_writable(place.parent, "--output")
-    check_writable(Path(plan.config.runtime.store), "runtime.store")
+    check_file(place, "--output")
+    if any(artifact is None for _, artifact in plan.artifacts()):
+        check_writable(Path(plan.config.runtime.store), "runtime.store")
     runner = Runner(plan)
     runner.follow_pace()
     results = runner.run()

@@ -19,7 +19,7 @@ from benchmark import provenance
 from benchmark.export.network import Exportable, Segmentation, segmentation_of
 from benchmark.export.write import INPUT, OUTPUTS, Run, check_form, run_module, traced
 from benchmark.failures import ConfigError, one_line
-from benchmark.folders import check_writable
+from benchmark.folders import check_file
 from benchmark.prediction.images import find_images
 from benchmark.prediction.networks import Predictor
 from benchmark.store import disk_is_full
@@ -73,7 +73,7 @@ def export_network(
     """
     form = check_form(to, output)
     predictor = replace(predictor, settings=with_tiles(predictor.settings, TilesConfig()))
-    check_writable(output.parent, "--output")
+    check_file(output, "--output")
     with TemporaryDirectory(prefix=".export-", dir=output.parent) as folder:
         work = Path(folder)
         given = _given(images, predictor.conversion, work / "8-bits", size)

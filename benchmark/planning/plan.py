@@ -6,9 +6,10 @@ their content is part of the keys.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from benchmark.config import RunConfig, choose, plain, protocol_defaults
 from benchmark.console import console
@@ -28,7 +29,7 @@ from benchmark.planning.weights import check_weights
 from benchmark.provenance import world_size
 from benchmark.store import Store, StoredArtifact, content_key
 from datasets import open_dataset
-from datasets.base import Dataset
+from datasets.base import DataError, Dataset
 from datasets.files.hash_list import changed_files
 from datasets.files.places import expanded
 from methods.base import Kind, Method, MethodError, NotRunnable, Stage, Supervision, TrainingView
@@ -151,6 +152,17 @@ class Plan:
     dataset: Dataset
     store: Store
     runs: list[PlannedRun]
+    fingerprints: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """("images" or "masks", split) -> what the keys were made of."""
+
+    def require_data(self, part: Literal["images", "masks"], splits: Iterable[str]) -> None:
+        """DataError where images or masks are not those any more that the keys were made of."""
+        for split in splits:
+            known = self.fingerprints.get((part, split))
+            if known is not None and self.dataset.fingerprint(part, split) != known:
+                raise DataError(
+                    f"{part} of {split} have changed since the command began; run it again, it takes them as they are now"
+                )
 
     def reference_key(self, stage: str, split: str) -> str:
         """Key of the reference predictions' scores on a split."""
@@ -228,7 +240,7 @@ def plan_jobs(jobs: Sequence[Job], *, fetching: bool = True) -> Plan:
         for seed in job.seeds
         for method in job.methods or map(find_method, job.config.method)
     ]
-    return Plan(config, dataset, store, runs)
+    return Plan(config, dataset, store, runs, keys.fingerprints)
 
 
 def _plan_run(job: Job, method: Method, seed: int, view: TrainingView, keys: _Keys) -> PlannedRun:
@@ -317,7 +329,7 @@ class _Keys:
         self.inspected = inspected(config, dataset)
         self._weights: dict[str, str | MethodError] = {}
         self._harness = [code_version(module) for module in HARNESS_MODULES]
-        self._fingerprints: dict[tuple[str, str], str] = {}
+        self.fingerprints: dict[tuple[str, str], str] = {}
 
     def stage(
         self,
@@ -394,6 +406,6 @@ class _Keys:
         return sum(self._dataset.mask_path(i) is None for i in self._dataset.ids(split))
 
     def _data(self, part: str, split: str) -> str:
-        if (part, split) not in self._fingerprints:
-            self._fingerprints[part, split] = self._dataset.fingerprint(part, split)  # type: ignore[arg-type]
-        return self._fingerprints[part, split]
+        if (part, split) not in self.fingerprints:
+            self.fingerprints[part, split] = self._dataset.fingerprint(part, split)  # type: ignore[arg-type]
+        return self.fingerprints[part, split]

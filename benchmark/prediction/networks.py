@@ -114,10 +114,10 @@ def of_run(
 
     done, one, several, by_folder = _SAID[kind]
     found = [
-        (run, next(s for s in reversed(run["stages"]) if s["kind"] == kind))
+        (run, next(s for s in reversed(run["stages"]) if _is_of(s, kind)))
         for run in read_run(run_dir).runs
         if not run["method"].startswith(EXTERNAL)  # files, no network
-        and any(s["kind"] == kind for s in run["stages"])
+        and any(_is_of(s, kind) for s in run["stages"])
     ]
     if not found:
         raise ConfigError(f"--run {run_dir}: no method has {done} there; its runs failed or stopped before")
@@ -140,6 +140,11 @@ def of_run(
     if not paths[0].is_dir():
         raise ConfigError(f"--run {run_dir}: {paths[0]} is not in the store any more; {AGAIN}")
     return paths[0]
+
+
+def _is_of(stage: Mapping[str, Any], kind: Kind) -> bool:
+    """Whether a stage of a run folder is of a kind, and says where it lies."""
+    return stage.get("kind") == kind and "path" in stage
 
 
 def load(folder: Path) -> Predictor:

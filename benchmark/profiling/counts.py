@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from benchmark.failures import one_line, package_of
 from benchmark.planning.code_version import code_version
 from benchmark.provenance import machine, packages
 from benchmark.store import StoredArtifact, content_key
+from datasets.base import DataError
 from methods.base import Kind
 
 if TYPE_CHECKING:
@@ -66,7 +68,11 @@ class Costs:
         store = self._plan.store
         classes = len(self._plan.dataset.training_view().classes)
         if self._size is None:
-            self._size = usual_size(self._plan.dataset)
+            try:
+                self._size = usual_size(self._plan.dataset)
+            except DataError as error:  # the images are gone since they were used
+                _say("images", f"networks are not counted: {error}")
+                return None
         parts = {
             "profile": stage.profile,
             "settings": plain(stage.settings),
@@ -86,15 +92,21 @@ class Costs:
         try:
             counts = count_network(stage, inputs, classes, self._size)
         except Exception as error:  # the leaderboard is wanted without it, too
-            if key not in _said:
-                _said.add(key)
-                reason = one_line(error, Path(store.root), [package_of(stage.profile)])
-                console.print(f"{stage.name}: its network is not counted: {reason}", markup=False)
+            reason = one_line(error, Path(store.root), [package_of(stage.profile)])
+            _say(key, f"{stage.name}: its network is not counted: {reason}")
             return None
-        with store.building(NAME, key) as work:
+        # a store that cannot be written may hold everything but this, which other packages make anew
+        with suppress(OSError), store.building(NAME, key) as work:
             if work is not None:
                 store.commit(NAME, key, work, {"kind": "counts", "counts": counts})
         return counts
+
+
+def _say(key: str, text: str) -> None:
+    """Print it, once for a key."""
+    if key not in _said:
+        _said.add(key)
+        console.print(text, markup=False)
 
 
 def count_network(

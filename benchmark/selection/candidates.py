@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from omegaconf.errors import OmegaConfBaseException
+
 from benchmark.config import typed
 from benchmark.failures import ConfigError
 from benchmark.prediction.networks import load_classifier
 from datasets import dataset_class, open_dataset
 from datasets.base import DataError, Dataset
 from methods.base import Kind
+from results.changes import is_place
 from results.io import read_run
 from results.schema import CHANGES_SEPARATOR
 from results.selection import KINDS, choosable, chosen_stages, keys_of
@@ -60,7 +63,7 @@ def find(run_dir: Path, root: str | None = None, jury: bool = True) -> Found:
     Raises ConfigError and DataError.
     """
     runs = [run for run in read_run(run_dir).runs if choosable(run)]
-    settings = {json.dumps(run["settings"]["dataset"], sort_keys=True) for run in runs}
+    settings = {json.dumps(_content(run["settings"]["dataset"]), sort_keys=True) for run in runs}
     if len(settings) > 1:
         raise ConfigError(
             f"{run_dir}: its runs are of {len(settings)} different data; run those of one into a folder of their own "
@@ -84,7 +87,7 @@ def find(run_dir: Path, root: str | None = None, jury: bool = True) -> Found:
             f"{run_dir}: the store has no CAMs or label maps of its runs; run the command that made them again"
         )
     notes = [f"not in the store any more: {', '.join(dict.fromkeys(gone))}"] if gone else []
-    data = _open(runs[0]["settings"]["dataset"], root)
+    data = _open(runs[-1]["settings"]["dataset"], root)  # the newest, where the data have moved
     commits = {str(run["provenance"].get("git", {}).get("commit") or "unknown")[:12] for run in runs}
     # methods may share a classifier
     able, unable = _able(tuple(dict.fromkeys(jurors.values())) if jury else ())
@@ -106,6 +109,13 @@ def _able(classifiers: Sequence[Path]) -> tuple[tuple[Path, ...], list[str]]:
         except (ConfigError, DataError) as error:
             notes.append(f"a classifier cannot be run again and does not judge: {error}")
     return tuple(able), notes
+
+
+def _content(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a data set but for where it lies."""
+    return {
+        name: value for name, value in settings.items() if not is_place(f"dataset.{name}=", settings["name"])
+    }
 
 
 def _changes(run: dict[str, Any]) -> list[str]:
@@ -130,6 +140,14 @@ def _candidate(
 
 def _open(settings: dict[str, Any], root: str | None) -> Dataset:
     given = {**settings, **({} if root is None else {"root": root})}
-    data = open_dataset(typed(dataset_class(settings["name"]).config, given))
+    try:
+        config = typed(dataset_class(settings["name"]).config, given)
+    except (KeyError, TypeError, ValueError, AttributeError, OmegaConfBaseException) as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(
+            f"settings of its data set {settings['name']!r:.60} cannot be read ({reason}); run the command that made the "
+            "run folder again"
+        ) from None
+    data = open_dataset(config)
     data.prepare()
     return data

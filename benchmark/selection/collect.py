@@ -60,14 +60,17 @@ def read_or_collect(
     path = evidence_file(found, images)
     if path.is_file():
         try:
-            return pd.read_parquet(path)
+            return pd.read_parquet(path, page_checksum_verification=True)
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: damaged; remove it and run the same command again") from error
     table = collect(found, images, device, progress)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    table.to_parquet(temporary, index=False)
-    temporary.replace(path)
+    try:
+        table.to_parquet(temporary, index=False, write_page_checksum=True)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
     return table
 
 

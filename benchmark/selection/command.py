@@ -12,7 +12,7 @@ from benchmark.commands.arguments import Device
 from benchmark.config import DEVICES, choose
 from benchmark.console import console, stage_progress
 from benchmark.failures import ConfigError
-from benchmark.folders import check_writable
+from benchmark.folders import check_file, check_writable
 from methods.base import Kind
 
 if TYPE_CHECKING:
@@ -89,11 +89,7 @@ def calibrate(
     from benchmark.selection.spread import largest, spread_ratios
 
     _check(images, device)
-    check_writable(output.parent, "--output")
-    if output.is_dir():
-        raise ConfigError(
-            f"--output {output}: is a folder; give a file, such as {output / 'calibration.json'}"
-        )
+    check_file(output, "--output")
     tables, sources, spreads = [], [], []
     for run_dir in dict.fromkeys(run_dirs):
         found = find(run_dir)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +20,7 @@ from scipy.special import expit, logit
 from benchmark.selection.candidates import SPLITS
 from benchmark.selection.features import FEATURES
 from datasets.base import DataError
+from datasets.files.sealed import read_sealed, sealed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,24 +97,50 @@ class Calibration:
 
     def write(self, path: Path) -> None:
         document = {"version": VERSION, **asdict(self)}
-        path.write_text(json.dumps(_rounded(document), indent=1, allow_nan=False) + "\n")
+        path.write_text(json.dumps(sealed(_rounded(document)), indent=1, allow_nan=False) + "\n")
 
 
 def read_calibration(path: Path) -> Calibration:
     """What `Calibration.write` wrote. Raises DataError."""
     try:
-        document = json.loads(path.read_text())
+        document = read_sealed(path)
         if document.pop("version") != VERSION:
             raise ValueError("another version's")
         model = document.pop("model")
         terms = {name: Term(**term) for name, term in model["terms"].items()}
-        if not terms.keys() <= FEATURES.keys() or not all(t.scale > 0 for t in terms.values()):
+        if not terms.keys() <= FEATURES.keys():
             raise ValueError("its features are not this version's")
-        return Calibration(Model(terms, float(model["intercept"])), **document)
+        found = Calibration(Model(terms, model["intercept"]), **document)
+        _check(found)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{path}: no calibration of this version ({error}); write one with `calibrate RUN_FOLDER... --output {path}`"
+            f"{path}: no calibration of this version ({error}); write one with "
+            f"`calibrate RUN_FOLDER... --output {shlex.quote(str(path))}`"
         ) from error
+    return found
+
+
+def _check(found: Calibration) -> None:
+    """ValueError unless everything that is calculated with, or said, is of its type and in its range."""
+    numbers: list[Any] = [found.model.intercept, found.half_width, found.level]
+    numbers += [number for term in found.model.terms.values() for number in astuple(term)]
+    measured = [
+        value
+        for row in found.evaluation
+        for name, value in row.items()
+        if name not in ("data", "run", "kind", "left out")
+    ]
+    numbers += [value for value in measured if value is not None]
+    if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
+        raise ValueError("something is no number")
+    if (
+        not all(t.scale > 0 for t in found.model.terms.values())
+        or found.half_width < 0
+        or not 0 < found.level < 1
+    ):
+        raise ValueError("a number is out of range")
+    if not all(isinstance(source["data"], str) for source in found.sources):
+        raise ValueError("its sources have no names")
 
 
 def _rounded(value: Any) -> Any:

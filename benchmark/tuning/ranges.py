@@ -8,6 +8,7 @@ refiner.name=none,crf               one of several values; choice(...) and range
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 WIDE = 10.0
 """Ratio of two ends from which on numbers between them are drawn by their size."""
+MOST = 10_000
+"""Values of a setting, and trials of a method: more are a slip, and their list alone could fill the memory."""
 DIGITS = 3
 """Significant ones of drawn numbers: as a person would write them."""
 
@@ -98,6 +101,9 @@ def read_range(text: str, settings: Mapping[str, Any], prefix: str) -> Range:
     if isinstance(value, ChoiceSweep):
         return Range(key, choices=tuple(map(_plain, value.list)))
     if isinstance(value, RangeSweep):
+        steps = ((value.stop or 0) - (value.start or 0)) / value.step if value.step else math.inf
+        if not 0 < steps <= MOST:  # NaN, too
+            raise ConfigError(f"--over {text!r}: has no values, or more than {MOST}; write KEY=[LOW,HIGH]")
         return Range(key, choices=tuple(value.range()))
     ends: Sequence[Any]
     if isinstance(value, IntervalSweep):
@@ -109,8 +115,10 @@ def read_range(text: str, settings: Mapping[str, Any], prefix: str) -> Range:
     else:
         raise ConfigError(wrong)
     low, high = (float(end) for end in ends)
-    if not low < high or (logarithmic and low <= 0):
-        raise ConfigError(f"--over {text!r}: the first end must be the lower one{', above 0' * logarithmic}")
+    if not -math.inf < low < high < math.inf or (logarithmic and low <= 0):
+        raise ConfigError(
+            f"--over {text!r}: the first end must be the lower one{', above 0' * logarithmic}, and both finite"
+        )
     present = _at(settings, key.removeprefix(prefix))
     whole = isinstance(present, int) and not isinstance(present, bool)
     return Range(key, low=low, high=high, logarithmic=logarithmic, whole=whole)
@@ -142,6 +150,10 @@ def every_combination(ranges: Sequence[Range]) -> list[tuple[str, ...]]:
     """Overrides of every combination of choices, after none. Raises ConfigError for a range between two ends."""
     if between := [each.key for each in ranges if not each.choices]:
         raise ConfigError(f"--grid: {between[0]} has a range without single values; write {between[0]}=A,B,C")
+    if (count := math.prod(len(each.choices) for each in ranges)) > MOST:
+        raise ConfigError(
+            f"--grid: there are {count} combinations; give fewer values with --over, or --trials N"
+        )
     combinations = itertools.product(*(each.choices for each in ranges))
     return [(), *(tuple(r.override(v) for r, v in zip(ranges, values)) for values in combinations)]
 

@@ -12,7 +12,7 @@ import pytest
 
 from datasets.base import DataError
 from datasets.files.sealed import sealed
-from reports import FORMATS, build_reports
+from reports import FORMATS, build_reports, exports
 from reports.experiments_summary import write_summary
 from reports.run_comparison import change_tables
 from results.aggregate import leaderboard
@@ -202,3 +202,34 @@ def test_a_folder_of_experiments_has_its_summary_made_anew(command_line: Command
         assert {path: path.read_bytes() for path in before} == before
     done = command_line("report", str(folder), "--baseline", "cam")
     assert "--output and --baseline are of a leaderboard" in done.err
+
+
+def test_two_reports_at_once_do_not_take_each_others_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = {"leaderboard": pd.DataFrame({"a": [1]})}
+    write_table, processes = exports.to_csv, iter([1, 2])
+
+    def write_while_another_does(table: pd.DataFrame, path: Path) -> None:
+        write_table(table, path)
+        monkeypatch.setattr(exports, "to_csv", write_table)
+        exports.write(tables, tmp_path, "csv")  # begins and ends meanwhile
+
+    monkeypatch.setattr(exports, "to_csv", write_while_another_does)
+    monkeypatch.setattr(exports.os, "getpid", lambda: next(processes))
+    written = exports.write(tables, tmp_path, "csv")
+    assert written.read_text() == "a\n1\n"
+    assert list(written.parent.iterdir()) == [written]
+
+
+def test_a_table_that_does_not_fit_the_disk_leaves_no_half_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_half(table: pd.DataFrame, path: Path) -> None:
+        path.write_text("a")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(exports, "to_csv", write_half)
+    with pytest.raises(OSError, match="No space left"):
+        exports.write({"leaderboard": pd.DataFrame({"a": [1]})}, tmp_path, "csv")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -17,7 +17,7 @@ from results.selection import CHOICES, FOLDER, keys_of, write_choices
 RUN = {
     "method": "eps",
     "method_info": {"supervision": "I+S"},
-    "settings": {"dataset": {}},
+    "settings": {"dataset": {"name": "shapes"}},
     "stages": [
         {"key": "c2", "kind": "cam", "shown": True},
         {"key": "w", "kind": "weights", "shown": True},
@@ -112,3 +112,12 @@ def test_damage_is_one_line(tmp_path: Path, text: str) -> None:
     with pytest.raises(DataError, match="run `select` again") as error:
         shown(tmp_path)
     assert "\n" not in str(error.value)
+
+
+def test_a_number_that_was_changed_by_a_fault_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / FOLDER).mkdir()
+    write_choices(tmp_path / FOLDER, {"warnings": [], "level": None, "keys": [], "choices": [CHOSEN]})
+    path = tmp_path / FOLDER / CHOICES
+    path.write_text(path.read_text().replace("0.3", "0.7"))
+    with pytest.raises(DataError, match="damaged"):
+        shown(tmp_path)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from datasets.base import DataError
+from results.io import write_run
 from results.merge import identity
 from results.submissions import ENTRY, pooled, read_submission, read_submissions
 from tests.helpers.accepted import made_up_submission
@@ -23,6 +25,33 @@ def test_an_entry_changed_by_hand_is_refused(tmp_path: Path, before: str, after:
     with pytest.raises(DataError, match="accept the bundle again") as error:
         read_submission(tmp_path / "one")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("form", "submitter", 5), ("form", "hours", "x"), ("form", "hardware", None), ("verification", "level", []),
+        ("verification", "date", 5), ("verification", "checks", [5]), ("bundle", "sha256", 5), ("dataset", "splits", []),
+        ("bundle", "address", "javascript:alert(1)"), ("counts", "ab", 5), ("maps", "ab", []), ("dataset", "name", None),
+    ],
+)  # fmt: skip
+def test_an_entry_of_odd_types_is_refused(tmp_path: Path, part: str, name: str, value: object) -> None:
+    made_up_submission(tmp_path / "one")
+    path = tmp_path / "one" / ENTRY
+    document = json.loads(path.read_text())
+    del document["sha256"]
+    document[part][name] = value
+    path.write_text(json.dumps(document))
+    with pytest.raises(DataError, match="accept the bundle again") as error:
+        read_submissions(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_an_entry_without_a_run_is_refused(tmp_path: Path) -> None:
+    found = made_up_submission(tmp_path / "one")
+    write_run(tmp_path / "one", found.stored.records.iloc[:0], [])
+    with pytest.raises(DataError, match="no run"):
+        read_submissions(tmp_path)
 
 
 def test_the_one_verified_further_comes_first_and_its_runs_stand(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from benchmark.annotations.polygons import outlines, simplified
 from benchmark.failures import ConfigError
 from datasets.base import IGNORE, DataError
 from tests.helpers.folder_data import dataset, labels, mask
+from tests.helpers.synthetic_runs import METHODS, synthetic_run
 from tests.helpers.toys import CommandLine
 from tests.helpers.trees import write_image
 
@@ -218,6 +219,32 @@ def test_classes_that_cannot_be_read(tmp_path: Path) -> None:
             write_polygons(
                 tmp_path / "predictions", tmp_path / "images", "coco", tmp_path / "out", 1, classes=path
             )
+
+
+@pytest.mark.parametrize("said", [5, "abc", [1], [None], {"a": 1}, []])
+def test_a_manifest_of_odd_classes_says_nothing(tmp_path: Path, said: object) -> None:
+    write_image(tmp_path / "images" / "a.png", 0)
+    (tmp_path / "artifact" / "labels").mkdir(parents=True)
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "artifact" / "labels" / "a.png")
+    manifest = {"files": {}, "key": "k", "classes": said}
+    (tmp_path / "artifact" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ConfigError, match="nothing says what its class ids mean; give --classes FILE"):
+        write_polygons(tmp_path / "artifact", tmp_path / "images", "coco", tmp_path / "out", 1.0)
+
+
+def test_a_run_folder_whose_stages_do_not_say_what_they_are(
+    command_line: CommandLine, tmp_path: Path
+) -> None:
+    run = synthetic_run(tmp_path / "run", seeds=1, methods=METHODS[:1], images=0)
+    document = json.loads((run / "cells.json").read_text())
+    del document["sha256"]
+    for stage in document["cells"][0]["stages"]:
+        del stage["kind"]
+    (run / "cells.json").write_text(json.dumps(document))
+    done = command_line("polygons", "--run", str(run), "--images", str(tmp_path), "--output", str(tmp_path))
+    assert done.code == 2
+    assert "no method has made pseudo-labels there" in done.err
+    assert done.err.count("\n") == 1
 
 
 def test_what_is_wrong_is_one_line(tmp_path: Path) -> None:

@@ -93,7 +93,9 @@ def test_the_bundle_that_the_others_change_is_consistent(tmp_path: Path, members
     assert faults(packed(tmp_path, members)) == []
 
 
-@pytest.mark.parametrize("hours", ["2001-99-99", "1" * 5000, "&a [1, *a]", "[&b [x, x], *b, *b]"])
+@pytest.mark.parametrize(
+    "hours", ["2001-99-99", "1" * 5000, "&a [1, *a]", "[&b [x, x], *b, *b]", "[" * 30_000]
+)
 def test_a_form_of_hostile_yaml_is_one_line(hours: str) -> None:
     with pytest.raises(DataError) as error:
         read_form(FILLED.replace("hours: 0", f"hours: {hours}"), "form")

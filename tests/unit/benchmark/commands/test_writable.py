@@ -1,4 +1,4 @@
-"""Folders that cannot be written are said in one line before anything is computed."""
+"""Folders and files that cannot be written are said in one line before anything is computed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from tempfile import TemporaryFile
 import pytest
 
 from benchmark import folders
+from benchmark.bundles.form import TEMPLATE
 from benchmark.failures import ConfigError
-from benchmark.folders import check_writable
+from benchmark.folders import check_file, check_writable
 from tests.helpers.painter import Painter
 from tests.helpers.toys import CommandLine, Toy
 
@@ -101,3 +102,72 @@ def test_predict(command_line: CommandLine, third_party, below_a_file: Path, tmp
     )
     assert (done.code, done.out) == (2, "")
     assert f"--output {below_a_file}: cannot be written (Not a directory)" in done.err
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link to a pipe"])
+def test_a_file_is_not_written_in_the_place_of_something_else(tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "result.json"
+    if kind == "folder":
+        place.mkdir()
+    else:
+        os.mkfifo(tmp_path / "pipe")
+        place = tmp_path / "pipe"
+        if kind != "pipe":
+            place = tmp_path / "link"
+            place.symlink_to("pipe")
+    said = (
+        "is a folder; give a file in it"
+        if kind == "folder"
+        else "is a pipe or device; give the name of a file"
+    )
+    with pytest.raises(ConfigError, match=f"--output {place}: {said}"):
+        check_file(place, "--output")
+
+
+def test_files_that_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "there").write_text("x")
+    for name in ("link", "there", "new/file"):
+        check_file(tmp_path / name, "--output")
+    assert (tmp_path / "there").read_text() == "x"
+    assert not (tmp_path / "new" / "file").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["bundle", "RUN", "--form", "FORM", "--output"], ["audit", ".", "--output"]]
+)
+def test_commands_leave_a_pipe_where_it_is(
+    command_line: CommandLine, tmp_path: Path, arguments: list[str]
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "form.yaml").write_text(
+        TEMPLATE.replace('submitter: ""', "submitter: A")
+        .replace('hardware: ""', "hardware: B")
+        .replace('masks_used: ""', "masks_used: nothing")
+    )
+    places = {"RUN": str(tmp_path), "FORM": str(tmp_path / "form.yaml")}
+    done = command_line(*(places.get(each, each) for each in arguments), str(tmp_path / "pipe"))
+    assert (done.code, done.err) == (
+        2,
+        f"error: --output {tmp_path / 'pipe'}: is a pipe or device; give the name of a file\n",
+    )
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_report_names_the_folder_that_cannot_be_written(
+    command_line: CommandLine, tmp_path: Path, below_a_file: Path
+) -> None:
+    done = command_line("report", str(tmp_path), "--output", str(below_a_file))
+    assert (
+        done.err
+        == f"error: --output {below_a_file}: cannot be written (Not a directory); choose another folder\n"
+    )
+    done = command_line("report", str(tmp_path / "nowhere"))
+    assert "not a run folder" in done.err
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ConfigError, match=r"--output .*file: cannot be written \(it is no folder\); choose"):
+        check_writable(tmp_path / "file", "--output")

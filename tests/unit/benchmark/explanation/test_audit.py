@@ -497,3 +497,12 @@ def test_a_list_of_other_images_is_refused(
     said = command_line("audit", str(shapes[0]), *shapes[1], "--list", str(tmp_path / "own.txt"))
     assert said.code == 2
     assert "own.txt: 1 of its 1 ids are no images of the data set (elsewhere first)" in said.err
+
+
+def test_a_list_called_as_another_is_refused(
+    command_line: CommandLine, shapes: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "val.txt").write_text("val_0000\n")
+    said = command_line("audit", str(shapes[0]), *shapes[1], "--list", str(tmp_path / "val.txt"))
+    assert said.code == 2
+    assert "val.txt: there is a list called val already; give it another name" in said.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -128,3 +129,24 @@ def test_what_cannot_be_counted_is_said_once_and_costs_no_board(plan, capsys):
     out = capsys.readouterr().out
     assert out.count("predict: its network is not counted: ValueError: no meta kernel (test_counts.py:") == 1
     assert "Traceback" not in out
+
+
+def test_images_that_are_gone_by_now_cost_no_board(plan, tmp_path, capsys):
+    (tmp_path / "0.png").unlink()
+    for _ in range(2):
+        found = Costs(plan).of(PREDICT, {}, ARTIFACT)
+        assert (found["counts"], found["images"]) == (None, 2)
+    out = capsys.readouterr().out
+    assert out.count("networks are not counted: ") == 1
+    assert "0.png" in out
+
+
+def test_a_store_that_cannot_be_written_costs_no_board(plan, monkeypatch):
+    expected = Costs(plan).of(PREDICT, {}, ARTIFACT)
+
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", "locks")
+
+    plan.store = Store(plan.store.root / "another")
+    monkeypatch.setattr(Store, "lock", refuse)
+    assert Costs(plan).of(PREDICT, {}, ARTIFACT) == expected

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from scipy import ndimage
 
-from benchmark.selection.candidates import Candidate, Found
+from benchmark.selection import collect as collecting
+from benchmark.selection.candidates import Candidate, Found, _content, _open
 from benchmark.selection.collect import THRESHOLDS, collect, spread
 from benchmark.selection.evidence import entropy, image_evidence, region_evidence
 from benchmark.selection.features import FEATURES, features
 from benchmark.selection.jury import _unit, _views
 from benchmark.selection.maps import cam_labels, consensus, otsu
-from datasets.base import Dataset, DatasetConfig, Problem, Sample
+from datasets.base import DataError, Dataset, DatasetConfig, Problem, Sample
 from methods.artifacts import Cam, label_map_path, write_cams
 from methods.base import Kind
+from tests.helpers.damage import flip
 
 SIZE = (24, 32)
 CLASSES = ("square", "disc")
@@ -267,3 +271,59 @@ def test_views_of_an_image_are_all_of_it_then_inside_and_outside() -> None:
     assert views[0].all()
     assert views[1].sum() == 6
     np.testing.assert_array_equal(views[2], ~views[1])
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a made-up table of evidence is kept."""
+    table = pd.DataFrame({"entropy": np.random.default_rng(0).random(5000)})
+    path = tmp_path / "selection" / "evidence.parquet"
+    monkeypatch.setattr(collecting, "evidence_file", lambda found, images: path)
+    monkeypatch.setattr(collecting, "collect", lambda *arguments: table)
+    return path
+
+
+def read_kept() -> pd.DataFrame:
+    nothing: Any = SimpleNamespace()
+    return collecting.read_or_collect(nothing, 0, "cpu", nothing)
+
+
+def test_kept_evidence_with_a_flipped_bit_is_not_used(kept: Path) -> None:
+    assert read_kept().equals(read_kept())
+    flip(kept)
+    with pytest.raises(DataError, match="damaged; remove it and run the same command again"):
+        read_kept()
+
+
+def test_evidence_that_does_not_fit_the_disk_leaves_no_half_of_it(
+    kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_half(table: pd.DataFrame, path: Path, **options: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", write_half)
+    with pytest.raises(OSError, match="No space left"):
+        read_kept()
+    assert list(kept.parent.iterdir()) == []
+
+
+def test_where_data_lie_does_not_make_them_others() -> None:
+    here, there, other = (
+        {"name": "shapes", "root": root, "train": train} for root, train in (("/a", 8), ("/b", 8), ("/a", 9))
+    )
+    assert _content(here) == _content(there) != _content(other)
+    own = {"name": "folder", "root": "/a"}
+    assert _content(own) == own, "the root says which data they are"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"name": "nowhere"}, {"name": "shapes", "train": "x"}, {"name": "shapes", "of an older version": 1}],
+)
+def test_settings_of_data_that_cannot_be_read_are_one_line(settings: dict[str, Any]) -> None:
+    with pytest.raises(
+        DataError, match=r"cannot be read .* run the command that made the run folder again"
+    ) as error:
+        _open(settings, None)
+    assert "\n" not in str(error.value)

@@ -169,6 +169,50 @@ def test_a_calibration_is_read_as_it_was_written(three: pd.DataFrame, tmp_path: 
             read_calibration(tmp_path / "bad.json")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("half_width", None), ("half_width", -1), ("half_width", "x"), ("level", "high"), ("level", 3), ("sources", [{}]),
+        ("sources", 5), ("evaluation", [{"tau": "x"}]), ("evaluation", [5]), ("model", []), ("other", 1),
+    ],
+)  # fmt: skip
+def test_a_calibration_of_odd_values_is_refused(
+    three: pd.DataFrame, tmp_path: Path, name: str, value: object
+) -> None:
+    path = tmp_path / "a calibration.json"
+    calibrate(three).write(path)
+    document = json.loads(path.read_text())
+    del document["sha256"]
+    path.write_text(json.dumps({**document, name: value}))
+    with pytest.raises(
+        DataError, match=r"write one with `calibrate RUN_FOLDER... --output '.*a calibration.json'`"
+    ):
+        read_calibration(path)
+
+
+@pytest.mark.parametrize("value", [None, "x", float("inf"), 0])
+def test_a_calibration_with_an_odd_scale_is_refused(
+    three: pd.DataFrame, tmp_path: Path, value: object
+) -> None:
+    calibrate(three).write(tmp_path / "c.json")
+    document = json.loads((tmp_path / "c.json").read_text())
+    del document["sha256"]
+    next(iter(document["model"]["terms"].values()))["scale"] = value
+    (tmp_path / "c.json").write_text(json.dumps(document))
+    with pytest.raises(DataError, match="no calibration of this version"):
+        read_calibration(tmp_path / "c.json")
+
+
+def test_a_digit_of_a_calibration_that_was_changed_by_a_fault_is_noticed(
+    three: pd.DataFrame, tmp_path: Path
+) -> None:
+    calibrate(three).write(tmp_path / "c.json")
+    text = (tmp_path / "c.json").read_text()
+    (tmp_path / "c.json").write_text(text.replace('"half_width": 0.', '"half_width": 1.'))
+    with pytest.raises(DataError, match="damaged"):
+        read_calibration(tmp_path / "c.json")
+
+
 def test_what_is_unlike_the_calibration_is_named(three: pd.DataFrame) -> None:
     fitted = calibrate(three)
     usual = {name: (term.low + term.high) / 2 for name, term in fitted.model.terms.items()}

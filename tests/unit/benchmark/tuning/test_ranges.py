@@ -69,11 +69,21 @@ def test_a_range_as_hydra_has_it(text, first, middle, last):
         "dropout=[a,b]",
         "dropout=[0.4,0.2]",
         "dropout=tag(log, interval(0,1))",
+        "dropout=[0,1e999]",
+        "dropout=[nan,1]",
+        "dropout=range(0,1,0)",
+        "dropout=range(0,1,-0.1)",
+        "dropout=range(0,1,1e-9)",
     ],
 )
 def test_what_is_no_range_is_one_line(text):
     with pytest.raises(ConfigError, match=r"--over 'method\.cam\.dropout"):
         range_of(text)
+
+
+def test_more_combinations_than_anybody_means_are_refused():
+    with pytest.raises(ConfigError, match="there are 40000 combinations"):
+        every_combination([Range(key, choices=tuple(range(200))) for key in ("a", "b")])
 
 
 def test_trials_begin_with_the_preset_and_are_each_other_than_those_before():

@@ -183,6 +183,7 @@ def test_a_trial_that_cannot_be_is_a_row_with_its_reason(tune, tmp_path):
         ([*WIDTHS, "--trials", "2", "--on", "seed=1"], "write dataset.KEY=VALUE"),
         ([*WIDTHS, "--trials", "2", "--on", "held-out", *ON], "give no other --on"),
         ([*WIDTHS, *ON], "--trials : give at least 2"),
+        ([*WIDTHS, *ON, "--trials", "9" * 30], "give at most 10000"),
         ([*WIDTHS, *ON, "--trials", "2", "--seeds", "0,100"], "--seeds 0: seeds below 100"),
         ([*WIDTHS, *ON, "--trials", "2", "--grid"], "leave out --trials"),
         ([*ON, "--trials", "2"], "bump has no ranges to try"),
