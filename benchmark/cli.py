@@ -41,6 +41,7 @@ from benchmark.external.command import evaluate
 from benchmark.failures import ConfigError, one_line
 from benchmark.folders import check_writable
 from benchmark.provenance import release
+from benchmark.selection.budget_command import budget
 from benchmark.selection.command import calibrate, select
 from benchmark.stopping import stoppable
 from benchmark.store import disk_is_full
@@ -199,6 +200,7 @@ app.command()(audit)
 app.command()(explain)
 app.command()(select)
 app.command()(calibrate)
+app.command()(budget)
 
 
 @app.command()

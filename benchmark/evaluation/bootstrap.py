@@ -85,7 +85,7 @@ def resample(
         entries = (counts.count[rows].astype(np.float64), (groups[rows], column[rows]))
         return scipy.sparse.csr_array(entries, shape=(size, len(ids)))
 
-    truth, predicted = _ids(counts, threshold)
+    truth, predicted = true_and_predicted(counts, threshold)
     everything = np.ones(len(truth), np.bool_)
     hits = by_image(truth, truth == predicted, len(naming.labels))
     truths = by_image(truth, everything, len(naming.labels))
@@ -170,8 +170,11 @@ def draw(generator: np.random.Generator, images: int, resamples: int) -> np.ndar
     return drawn.reshape(resamples, images).T.astype(np.float64)
 
 
-def _ids(counts: Counts, threshold: float | None) -> tuple[np.ndarray, np.ndarray]:
-    """True and predicted class of each row of the counts, 0 the background."""
+def true_and_predicted(counts: Counts, threshold: float | None) -> tuple[np.ndarray, np.ndarray]:
+    """True and predicted class of each row of the counts, 0 the background.
+
+    threshold: of CAM counts, one of the stored ones; None for label maps
+    """
     objects = len(counts.header.naming.classes)
     truth = np.where(counts.gt > objects, 0, counts.gt).astype(np.intp)  # context regions are background
     predicted = np.where(counts.pred == IGNORE, 0, counts.pred).astype(np.intp)

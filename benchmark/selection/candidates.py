@@ -15,7 +15,7 @@ from datasets import dataset_class, open_dataset
 from datasets.base import DataError, Dataset
 from methods.base import Kind, Supervision
 from results.io import read_run
-from results.schema import EXTERNAL
+from results.schema import CHANGES_SEPARATOR, EXTERNAL
 
 SPLITS = {Kind.CAM: "train", Kind.PSEUDO_LABEL: "train", Kind.PREDICTION: "val"}
 """Kinds that are chosen among, and the images that they are of."""
@@ -50,10 +50,10 @@ class Found:
     notes: tuple[str, ...]
 
 
-def find(run_dir: Path, root: str | None = None) -> Found:
+def find(run_dir: Path, root: str | None = None, jury: bool = True) -> Found:
     """What `run` left in a folder; entries that were trained with masks are left out.
 
-    root: of the data set, where it is not the one that the runs name any more
+    root: of the data set, where it is not the one that the runs name any more; jury: False for no jurors
     Raises ConfigError and DataError.
     """
     runs = [run for run in read_run(run_dir).runs if _without_masks(run)]
@@ -63,6 +63,7 @@ def find(run_dir: Path, root: str | None = None) -> Found:
             f"{run_dir}: its runs are of {len(settings)} different data; run those of one into a folder of their own "
             "with --output"
         )
+    shared = set.intersection(*(set(_changes(run)) for run in runs)) if runs else set()
     found: dict[str, Candidate] = {}
     jurors: dict[str, Path] = {}
     gone = []
@@ -76,7 +77,7 @@ def find(run_dir: Path, root: str | None = None) -> Found:
             elif kind == Kind.IMAGE_SCORES:
                 jurors.setdefault(run["method"], path)
             elif stage["key"] not in found:
-                found[stage["key"]] = _candidate(run, stage, Kind(kind), path)
+                found[stage["key"]] = _candidate(run, stage, Kind(kind), path, shared)
     if not found:
         raise ConfigError(
             f"{run_dir}: the store has no CAMs or label maps of its runs; run the command that made them again"
@@ -84,7 +85,8 @@ def find(run_dir: Path, root: str | None = None) -> Found:
     notes = [f"not in the store any more: {', '.join(dict.fromkeys(gone))}"] if gone else []
     data = _open(runs[0]["settings"]["dataset"], root)
     commits = {str(run["provenance"].get("git", {}).get("commit") or "unknown")[:12] for run in runs}
-    able, unable = _able(tuple(dict.fromkeys(jurors.values())))  # methods may share a classifier
+    # methods may share a classifier
+    able, unable = _able(tuple(dict.fromkeys(jurors.values())) if jury else ())
     notes += unable
     return Found(run_dir, data, tuple(found.values()), able, tuple(sorted(commits)), tuple(notes))
 
@@ -110,15 +112,24 @@ def _without_masks(run: dict[str, Any]) -> bool:
     return stored and not run["method"].startswith(EXTERNAL) and Supervision.MASKS not in supervision
 
 
-def _candidate(run: dict[str, Any], stage: dict[str, Any], kind: Kind, path: Path) -> Candidate:
+def _changes(run: dict[str, Any]) -> list[str]:
+    return [change for change in str(run.get("changes") or "").split(CHANGES_SEPARATOR) if change]
+
+
+def _candidate(
+    run: dict[str, Any], stage: dict[str, Any], kind: Kind, path: Path, shared: set[str]
+) -> Candidate:
+    """shared: changes of all runs, such as the data's root, which tell none from another"""
     parts: Sequence[str] = {
         Kind.CAM: (),
         Kind.PSEUDO_LABEL: (run["refiner"],),
         Kind.PREDICTION: (run["refiner"], run["segmenter"]),
     }[kind]
     entry = ":".join([run["method"], *(parts if set(parts) - {"own"} else ())])
-    changes = f" ({run['changes']})" if run.get("changes") else ""
-    return Candidate(run["method"], entry + changes, kind, run["seed"], stage["key"], path)
+    own = CHANGES_SEPARATOR.join(change for change in _changes(run) if change not in shared)
+    return Candidate(
+        run["method"], entry + (f" ({own})" if own else ""), kind, run["seed"], stage["key"], path
+    )
 
 
 def _open(settings: dict[str, Any], root: str | None) -> Dataset:

@@ -47,21 +47,18 @@ def select(
 ) -> None:
     """Choose thresholds and rank methods, refiners and networks of a run without masks, with a predicted mIoU."""
     from benchmark.selection.candidates import find
-    from benchmark.selection.model import SHIPPED, read_calibration, selected
+    from benchmark.selection.collect import read_or_collect
+    from benchmark.selection.features import features
+    from benchmark.selection.model import selected
     from results.csv_cells import to_csv
     from results.selection import FOLDER, TABLE, write_choices
 
     _check(images, device)
-    if calibration is not None and not calibration.is_file():
-        raise ConfigError(
-            f"--calibration {calibration}: no such file; write one with `calibrate RUN_FOLDER...`"
-        )
-    place = calibration or SHIPPED
-    known = read_calibration(place) if place.is_file() else None
+    known = known_calibration(calibration)
     found = find(run_dir, root)
     folder = output or run_dir / FOLDER
     check_writable(folder, "--output")
-    table = selected(_features(found, images, device), known)
+    table = selected(features(read_or_collect(found, images, device, stage_progress)), known)
     warnings = [*found.notes, *_warnings(found, table, known)]
     _print(table, known, warnings)
     to_csv(table, folder / TABLE)
@@ -85,7 +82,10 @@ def calibrate(
 
     from benchmark.selection import model
     from benchmark.selection.candidates import find
+    from benchmark.selection.collect import read_or_collect
     from benchmark.selection.evaluate import evaluate, with_truth
+    from benchmark.selection.features import features
+    from benchmark.selection.spread import largest, spread_ratios
 
     _check(images, device)
     check_writable(output.parent, "--output")
@@ -93,12 +93,12 @@ def calibrate(
         raise ConfigError(
             f"--output {output}: is a folder; give a file, such as {output / 'calibration.json'}"
         )
-    tables, sources = [], []
+    tables, sources, spreads = [], [], []
     for run_dir in dict.fromkeys(run_dirs):
         found = find(run_dir)
-        table = with_truth(_features(found, images, device), found).assign(
-            data=_name_of(found), run=run_dir.name
-        )
+        evidence = read_or_collect(found, images, device, stage_progress)
+        table = with_truth(features(evidence), found).assign(data=_name_of(found), run=run_dir.name)
+        spreads.append(spread_ratios(found, evidence))
         tables.append(table)
         sources.append(
             {
@@ -113,10 +113,20 @@ def calibrate(
     whole = pd.concat(tables, ignore_index=True).drop_duplicates(["data", "key", "threshold"])
     measured = evaluate(whole)
     rows: Any = measured.astype(object).where(measured.notna(), None).to_dict("records")
-    fitted = replace(model.calibrate(whole), sources=sources, evaluation=rows)
+    fitted = replace(model.calibrate(whole), spread=largest(spreads), sources=sources, evaluation=rows)
     fitted.write(output)
     _print_evaluation(measured, fitted)
     console.print(f"\nCalibration: {output}", markup=False)
+
+
+def known_calibration(given: Path | None) -> Calibration | None:
+    """The calibration that is given, or else the shipped one, where there is one. Raises ConfigError and DataError."""
+    from benchmark.selection.model import SHIPPED, read_calibration
+
+    if given is not None and not given.is_file():
+        raise ConfigError(f"--calibration {given}: no such file; write one with `calibrate RUN_FOLDER...`")
+    place = given or SHIPPED
+    return read_calibration(place) if place.is_file() else None
 
 
 def _name_of(found: Found) -> str:
@@ -128,13 +138,6 @@ def _check(images: int, device: str) -> None:
     if images < 0:
         raise ConfigError(f"--images {images}: must be 0, for all, or more")
     choose("device", device, DEVICES)
-
-
-def _features(found: Found, images: int, device: str) -> pd.DataFrame:
-    from benchmark.selection.collect import read_or_collect
-    from benchmark.selection.features import features
-
-    return features(read_or_collect(found, images, device, stage_progress))
 
 
 def _warnings(found: Found, table: pd.DataFrame, known: Calibration | None) -> list[str]:

@@ -70,7 +70,8 @@ def estimate(
     """Combinations of the artifacts' mIoU over all N images, from the images drawn.
 
     areas: of images that are not drawn any finite number
-    drawn: (R, N) bool, at least 4 in each draw; probability: (N,) of being drawn, in (0, 1]
+    drawn: (R, N) bool, at least 4 in each draw; probability: (N,) of being drawn, in (0, 1], 1 for images that are
+    known without being drawn
     combine: (E, A) weights: the mean over an entry's seeds, a difference of two entries
     classes: (C,) bool, those that some of the N images have
     stand_in: the same maps against a truth that all images have; None: the plain estimate
@@ -91,7 +92,7 @@ def estimate(
         parts = parts - slope[..., None] * control
         influence = influence - slope[..., None] * other.influence
         lost = 2
-    n = drawn.sum(1, keepdims=True)
+    n = (spare[:, 0] > 0).sum(1, keepdims=True)
     freedom = np.maximum(n - lost, 1)
     variance = n / freedom * (spare * parts**2).sum(-1)
     share = (weights / weights.sum(1, keepdims=True))[:, None]
@@ -177,11 +178,13 @@ def critical(freedom: np.ndarray | float, level: float = LEVEL) -> np.ndarray:
     return np.asarray(scipy.special.stdtrit(freedom, (1 + level) / 2))
 
 
-def half_width(spread: np.ndarray, masks: np.ndarray | float, images: int, controls: int = 0) -> np.ndarray:
+def half_width(
+    spread: np.ndarray | float, masks: np.ndarray | float, images: int, controls: int = 0
+) -> np.ndarray:
     """Of the interval from so many random masks of N images; controls: regressed on (1 with a stand-in)."""
     masks = np.asarray(masks, float)
     error = np.sqrt(np.maximum(1 / masks - 1 / images, 0))
-    return spread * critical(np.maximum(masks - 1 - controls, 1)) * error
+    return np.asarray(spread * critical(np.maximum(masks - 1 - controls, 1)) * error)
 
 
 def masks_needed(spread: float, difference: float, images: int, least: int = 4) -> int:

@@ -64,6 +64,7 @@ class Calibration:
     """A fitted model with the half-width of its intervals, in logits.
 
     residuals: number of errors that the intervals come from; left_out: what was left out for each, "data" or "method"
+    spread: `spread.RATIOS`, the largest of the data sets; None where it is not known
     sources: of each run folder: data, methods, seeds, commits, images; evaluation: rows of `evaluate.evaluate`
     """
 
@@ -72,6 +73,7 @@ class Calibration:
     level: float
     residuals: int
     left_out: str
+    spread: Mapping[str, float] | None = None
     sources: Sequence[Mapping[str, Any]] = ()
     evaluation: Sequence[Mapping[str, Any]] = ()
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from reports.sections import (
     ablations,
+    budget,
     certificate,
     classes,
     complexity,
@@ -48,7 +49,7 @@ _OF_A_BOARD = (
     complexity,
     training,
 )
-_OF_THE_PAGE = (selection, reproduction, ablations, methods, failures, certificate, provenance)
+_OF_THE_PAGE = (selection, budget, reproduction, ablations, methods, failures, certificate, provenance)
 
 
 @dataclass(frozen=True)

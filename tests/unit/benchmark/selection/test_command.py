@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from benchmark.selection.spread import RATIOS
 from results.io import read_run
 from tests.helpers.tiny import sizes
 from tests.helpers.toys import CommandLine
@@ -31,7 +32,10 @@ def test_a_run_is_chosen_from_without_masks_and_calibrates_another(finished: Com
     fitted = finished("calibrate", finished.output, "--output", calibration, *few)
     assert fitted.code == 0, fitted.err
     assert "each predicted without its method" in fitted.out
-    (source,) = json.loads(calibration.read_text())["sources"]
+    written = json.loads(calibration.read_text())
+    (source,) = written["sources"]
+    assert set(written["spread"]) == set(RATIOS)
+    assert all(ratio > 0 for ratio in written["spread"].values())
     assert source["methods"] == METHODS
     (evidence,) = (finished.output / "selection").glob("evidence-*.parquet")
     table = pd.read_parquet(evidence)

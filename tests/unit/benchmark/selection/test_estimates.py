@@ -8,27 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.evaluation.scores import mean_iou
-from benchmark.selection.estimates import Areas, critical, estimate, half_width, linearised, masks_needed
+from benchmark.selection.estimates import (
+    Areas,
+    critical,
+    estimate,
+    half_width,
+    linearised,
+    masks_needed,
+)
 from benchmark.selection.sampling import fixed_numbers, inclusion, joined, order, sizes
+from tests.helpers.populations import population
 
 ALL = np.ones(3, bool)
-
-
-def population(seed: int, images: int = 300, classes: int = 3, told: float = 0.8) -> tuple[Areas, Areas]:
-    """Two artifacts' areas, and those against a stand-in that follows the truth as far as `told`."""
-    rng = np.random.default_rng(seed)
-    truth = rng.gamma(2.0, 1.0, (images, classes)) * (rng.random((images, classes)) < 0.7)
-    truth[:, 0] += 2
-    quality = rng.normal(0, 1, (2, images, 1))
-    noise = rng.normal(0, 1, (2, images, 1))
-
-    def against(shift: np.ndarray, level: float) -> Areas:
-        recall = 1 / (1 + np.exp(-(level + shift)))
-        both = truth * recall
-        return Areas(both, truth + 0.2 * truth * (1 - recall), np.broadcast_to(truth, both.shape))
-
-    seen = told * quality + np.sqrt(1 - told**2) * noise
-    return against(quality, 0.5), against(seen, 1.5)
 
 
 def draws(seed: int, count: int, images: int, n: int) -> np.ndarray:
@@ -143,9 +134,9 @@ def test_no_difference_needs_all_masks() -> None:
 
 
 def test_widths_fall_to_nothing_at_all_images() -> None:
-    found = half_width(np.float64(0.1), np.array([10, 20, 100]), 100)
+    found = half_width(0.1, np.array([10, 20, 100]), 100)
     assert found[0] > found[1] > found[2] == 0
-    assert half_width(np.float64(0.1), 10, 100, 1) > found[0]
+    assert half_width(0.1, 10, 100, 1) > found[0]
     assert critical(1e9) == pytest.approx(1.959964)
 
 
