@@ -178,11 +178,13 @@ def critical(freedom: np.ndarray | float, level: float = LEVEL) -> np.ndarray:
     return np.asarray(scipy.special.stdtrit(freedom, (1 + level) / 2))
 
 
-def half_width(spread: np.ndarray, masks: np.ndarray | float, images: int, controls: int = 0) -> np.ndarray:
+def half_width(
+    spread: np.ndarray | float, masks: np.ndarray | float, images: int, controls: int = 0
+) -> np.ndarray:
     """Of the interval from so many random masks of N images; controls: regressed on (1 with a stand-in)."""
     masks = np.asarray(masks, float)
     error = np.sqrt(np.maximum(1 / masks - 1 / images, 0))
-    return spread * critical(np.maximum(masks - 1 - controls, 1)) * error
+    return np.asarray(spread * critical(np.maximum(masks - 1 - controls, 1)) * error)
 
 
 def masks_needed(spread: float, difference: float, images: int, least: int = 4) -> int:

@@ -134,9 +134,9 @@ def test_no_difference_needs_all_masks() -> None:
 
 
 def test_widths_fall_to_nothing_at_all_images() -> None:
-    found = half_width(np.float64(0.1), np.array([10, 20, 100]), 100)
+    found = half_width(0.1, np.array([10, 20, 100]), 100)
     assert found[0] > found[1] > found[2] == 0
-    assert half_width(np.float64(0.1), 10, 100, 1) > found[0]
+    assert half_width(0.1, 10, 100, 1) > found[0]
     assert critical(1e9) == pytest.approx(1.959964)
 
 
