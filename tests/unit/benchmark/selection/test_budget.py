@@ -125,11 +125,13 @@ def test_from_no_mask_to_all(
     found = document()
     for row in found["entries"]:
         assert row["value"] == pytest.approx(scored[row["entry"]])
-        # what was estimated from 14 of 30 was right
-        assert rows[row["entry"]]["low"] <= row["value"] <= rows[row["entry"]]["high"]
+        before = rows[row["entry"]]
+        # what was estimated from 14 of 30 was right, to within twice what is claimed of 95 %
+        assert abs(before["value"] - row["value"]) <= before["high"] - before["low"]
     assert found["pair"]["first"] == "light"
     assert found["pair"]["needed_evidence"] <= IMAGES
-    assert (pd.read_csv(folder / "widths.csv")["coverage_plain"] > 0.8).all()
+    widths = pd.read_csv(folder / "widths.csv")
+    assert (widths[["coverage_plain", "coverage_evidence", "coverage_ordered"]] > 0.8).all(axis=None)
 
 
 @pytest.mark.parametrize(
