@@ -58,7 +58,7 @@ def access_record(
         kind: set() for kind in ("images", "masks", "data", "inputs", "undeclared", "weights")
     }
     endings: Counter[str] = Counter()
-    for name in opened:
+    for name in tuple(opened):  # a thread that was about to note a file may do so still
         path = Path(name)
         if name in images:
             found["images"].add(images[name])

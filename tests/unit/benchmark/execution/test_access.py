@@ -74,6 +74,20 @@ def test_hashes_do_not_depend_on_where_the_data_are(data: Halves, tmp_path: Path
     assert one["images"]["sha256"] == hashlib.sha256(b"train/i0\n").hexdigest()
 
 
+def test_what_a_thread_notes_late_does_not_count(data: Halves, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = {str(data.sample("i0").image.with_name("other.json"))}
+    is_file = Path.is_file
+
+    def noting(path: Path) -> bool:
+        opened.add("/late.json")
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", noting)
+    root = data.root.parents[1]
+    assert access_record(data, opened, True, {}, root / "x", root)["elsewhere"] == 0
+    assert len(opened) == 2
+
+
 def test_a_link_to_a_mask_is_a_mask(data: Halves, tmp_path: Path) -> None:
     link = tmp_path / "harmless.png"
     link.symlink_to(data.root / "masks" / "i0.png")

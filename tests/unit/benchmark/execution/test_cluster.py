@@ -145,9 +145,9 @@ def begun(plan: Plan) -> Iterator[tuple[Cluster, dict[str, Task]]]:
 
 
 def test_a_run_on_workers_is_that_of_one_process(command_line, third_party, scheduler, tmp_path):
-    third_party(Trained("trains"), Toy("fills"), Toy("fails", "tests.helpers.toys:explode"))
+    third_party(Trained("trains"), Toy("fills"), Toy("same"), Toy("fails", "tests.helpers.toys:explode"))
     here = CommandLine(tmp_path / "here", command_line.data)
-    arguments = ("trains,fills,fails", "method.fails.value=1", "method.fills.value=2", "--seeds", "0,1")
+    arguments = ("trains,fills,same,fails", "method.fails.value=1")
     assert here.run(*arguments).code == 1
     given = scheduler()
     done = command_line.run(*arguments, "--scheduler", ADDRESS)
@@ -160,12 +160,13 @@ def test_a_run_on_workers_is_that_of_one_process(command_line, third_party, sche
     reasons = [{run["reason"] for run in read_run(each.output).runs} for each in (here, command_line)]
     assert reasons[0] == reasons[1]
     names = [task.name for task, _ in given.submitted]
-    assert len(names) == len(set(names))  # what seeds share is made once
+    assert len(names) == len(set(names))  # what two share is made once
     for number, (task, _) in enumerate(given.submitted):
         assert set(task.needs) <= set(names[:number])  # after what it needs
         assert f"working on {task.name}" in done.out
     assert given.status == "closed"
     assert not list((command_line.store / "plans").iterdir())
+    given.status = "running"
     again = command_line.run(*arguments, "--scheduler", ADDRESS)
     assert again.code == 1
     assert {task.title for task, _ in given.submitted[len(names) :]} == {"stage labels"}  # what had failed
@@ -181,11 +182,7 @@ def test_tasks_go_to_fit_workers_with_priority_and_retries(planned, scheduler):
     ((task, options),) = given.submitted
     assert task is tasks["weights"]
     assert options["workers"] == ["one"]
-    assert (options["priority"], options["retries"], options["resources"]) == (
-        task.stage,
-        cluster.RETRIES,
-        None,
-    )
+    assert (options["priority"], options["retries"], options["resources"]) == (7.0, cluster.RETRIES, None)
     assert options["key"].startswith(task.name)
 
 
