@@ -123,7 +123,7 @@ def _with_tiles(predictor: Predictor, side: int, overlap: int | None) -> Predict
     """Raises ConfigError where they leave nothing to keep, or the network's stage knows no tiles."""
     tiles = TilesConfig(side) if overlap is None else TilesConfig(side, overlap)
     if fault := first_fault(tiles):
-        raise ConfigError(f"--tile {side} --overlap {tiles.overlap}: {fault}")
+        raise ConfigError(f"--tile {side} --overlap {tiles.overlap}: {fault.partition(': ')[2]}")
     settings = with_tiles(predictor.settings, tiles)
     if side and settings == with_tiles(settings, TilesConfig()):
         raise ConfigError(f"--tile {side}: {predictor.function} segments whole images; leave it out")

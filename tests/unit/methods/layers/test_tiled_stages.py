@@ -139,7 +139,7 @@ def test_predict_takes_other_tiles_than_the_run_had() -> None:
 
 
 def test_predict_refuses_tiles_that_cannot_be() -> None:
-    with pytest.raises(ConfigError, match=r"--tile 96 --overlap 64: side: 96 must be more than twice"):
+    with pytest.raises(ConfigError, match=r"--tile 96 --overlap 64: 96 must be more than twice"):
         _with_tiles(_predictor(SegmenterConfig()), 96, 64)
     with pytest.raises(ConfigError, match=r"--tile 1024: package.stages:predict segments whole images"):
         _with_tiles(_predictor(CrfConfig()), 1024, None)
