@@ -94,7 +94,7 @@ def explain(
         markup=False,
     )
     if elsewhere := [c.what for c in compared if c.name not in (*things, "seeds")]:
-        console.print(f"not run here: {', '.join(elsewhere)}", markup=False)
+        console.print(f"not run here: {'; '.join(elsewhere)}", markup=False)
     if dry_run:
         if not print_plan(plan):
             sys.exit(1)

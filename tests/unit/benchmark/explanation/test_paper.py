@@ -141,7 +141,7 @@ def test_the_command_sets_a_run_against_a_row(command_line: CommandLine, tmp_pat
     planned = command_line("explain", *common, "--dry-run")
     assert planned.code == 0, planned.err
     assert "differs in: background_threshold; 2 combinations, 2 runs" in planned.out
-    assert "not run here: data set, scale: networks, schedules, other settings" in planned.out
+    assert "not run here: data set; scale: networks, schedules, other settings" in planned.out
     place = tmp_path / "explanations" / "ledger.json"
     done = command_line("explain", *common, "--output", str(place))
     assert done.code == 0, done.err
