@@ -77,8 +77,8 @@ class MctformerNetwork(CamClassifier):
 
     @staticmethod
     def per_patch(settings: AttendedCamConfig) -> bool:
-        """Whether the attention is made comparable between scales; the map of one scale is min-maxed alone."""
-        return len(settings.inference.scales) > 1
+        """Whether the attention is made comparable between scales and tiles; a whole map alone is min-maxed."""
+        return len(settings.inference.scales) > 1 or settings.inference.tiles.on
 
     def maps(self, images: torch.Tensor, settings: AttendedCamConfig) -> torch.Tensor:
         cams = self.refined(images, settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,11 +20,13 @@ from datasets.base import Conversion, Sample, TrainingView
 from datasets.files.images import read_labels
 from datasets.recipe import IMAGENET
 from methods.artifacts import CamReader, label_map_path, read_image_scores
-from methods.base import MethodError, NotRunnable, Shared
+from methods.base import MethodError, NotRunnable, Shared, part
 from methods.layers.cam_inference import write_multi_scale_cams
 from methods.layers.config import CamInferenceConfig, CrfConfig, ScoresConfig, SegmenterConfig, TilesConfig
 from methods.layers.image_scores import write_classifications
 from methods.layers.tiles import GRID
+from methods.mctformer.config import AttendedCamConfig
+from methods.mctformer.network import MctformerNetwork
 from methods.registry import find_method
 from methods.segmenters.stages import write_label_maps
 from tests.helpers.refining import context
@@ -118,14 +121,20 @@ def test_networks_that_look_at_the_whole_image_say_so(name: str, shared: bool) -
     config = method.presets["nano"]
     inference = replace(config.inference, tiles=TILES)  # type: ignore[attr-defined]
     view = TrainingView("shapes", ("cat",), {"train": (), "val": ()})
-    part = "protocol" if shared else f"method.{name}"
+    key = "protocol" if shared else f"method.{name}"
     given = Shared(inference=inference if shared else None)
     if not shared:
         config = replace(config, inference=inference)  # type: ignore[call-arg]
-    with pytest.raises(
-        NotRunnable, match=rf"{part}\.inference\.tiles\.side=96: .* set {part}.*tiles\.side=0"
-    ):
+    with pytest.raises(NotRunnable, match=rf"{key}\.inference\.tiles\.side=96: .* set {key}.*tiles\.side=0"):
         method.stages(config, view, given)
+
+
+def test_attention_of_tiles_of_several_sizes_is_comparable() -> None:
+    config = find_method("mctformer").presets["nano"]
+    settings: Any = part(AttendedCamConfig, config)
+    one = replace(settings.inference, scales=(1.0,))
+    assert not MctformerNetwork.per_patch(replace(settings, inference=one))
+    assert MctformerNetwork.per_patch(replace(settings, inference=replace(one, tiles=TILES)))
 
 
 def _predictor(settings: object) -> Predictor:
