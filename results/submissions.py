@@ -75,7 +75,8 @@ def read_submission(folder: Path) -> Submission:
                 raise ValueError(f"the counts of {key} are not those that were accepted")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{path}: not as `verify --accept` wrote it ({error}); accept the bundle again"
+            f"{path}: not as `verify --accept` wrote it ({error}); accept the bundle again, "
+            "or remove its folder"
         ) from None
     return found
 
@@ -96,12 +97,19 @@ def _check_types(found: Submission) -> None:
         part.keys()
 
 
-def read_submissions(folder: Path) -> list[Submission]:
-    """All accepted bundles in a folder, by `Submission.rank`."""
+def read_submissions(folder: Path, but: str = "") -> list[Submission]:
+    """All accepted bundles in a folder, by `Submission.rank`; without the one of the name `but` if it is damaged."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; `verify BUNDLE --accept` makes it")
     folders = sorted(path.parent for path in folder.glob(f"*/{ENTRY}"))
-    return sorted(map(read_submission, folders), key=lambda s: s.rank)
+    found = []
+    for each in folders:
+        try:
+            found.append(read_submission(each))
+        except DataError:
+            if each.name != but:
+                raise
+    return sorted(found, key=lambda s: s.rank)
 
 
 def pooled(submissions: Sequence[Submission], folder: Path) -> StoredRuns:

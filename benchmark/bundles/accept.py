@@ -48,9 +48,10 @@ class Acceptance:
 def accept(bundle: Bundle, found: Verification, how: Acceptance) -> Path:
     """Write an accepted bundle's folder, whole or not at all; returns it.
 
-    The same file again takes the place of its former self, with its new verification. DataError below *consistent*;
-    where another bundle of the same submitter has one of the runs, unless it is to be replaced; where the same file
-    was verified further before. Runs that other submitters have too are no obstacle: they confirm each other.
+    The same file again takes the place of its former self, damaged or not, with its new verification. DataError
+    below *consistent*; where another bundle of the same submitter has one of the runs, unless it is to be replaced;
+    where the same file was verified further before. Runs that other submitters have too are no obstacle: they confirm
+    each other.
     """
     if LEVELS.index(found.level) < LEVELS.index("consistent"):
         raise DataError(f"{bundle.path}: not accepted, it is only {found.level}; see the checks that failed")
@@ -77,7 +78,10 @@ def accept(bundle: Bundle, found: Verification, how: Acceptance) -> Path:
         )
         for each in former:
             shutil.rmtree(each.stored.path)
-        return made.rename(how.folder / made.name)
+        place = how.folder / made.name
+        if place.is_dir():  # of the same runs by the same submitter, and damaged
+            shutil.rmtree(place)
+        return made.rename(place)
 
 
 def _of_the_same_runs(bundle: Bundle, folder: Path) -> list[Submission]:
@@ -85,7 +89,7 @@ def _of_the_same_runs(bundle: Bundle, folder: Path) -> list[Submission]:
     runs, who = set(map(identity, bundle.runs)), bundle.form.submitter.strip().casefold()
     return [
         each
-        for each in read_submissions(folder)
+        for each in read_submissions(folder, but=_name(bundle))
         if each.form["submitter"].strip().casefold() == who and runs & set(map(identity, each.stored.runs))
     ]
 

@@ -81,17 +81,22 @@ def verify(
     from benchmark.bundles.accept import Acceptance
     from benchmark.bundles.accept import accept as put
     from benchmark.bundles.contents import Bundle
+    from benchmark.bundles.form import is_address
     from benchmark.bundles.rerun import recomputation
     from benchmark.bundles.verify import verify as check
     from benchmark.bundles.write import open_data
 
     choose("device", device, DEVICES)
-    if (recompute > 0) != (weights is not None):
-        raise ConfigError("--recompute N and --weights FOLDER belong together; give both or neither")
+    if recompute < 0 or (recompute > 0) != (weights is not None):
+        raise ConfigError(
+            "--recompute N, of at least 1, and --weights FOLDER belong together; give both or neither"
+        )
     if (address or replace) and not accept:
         raise ConfigError("--address and --replace are of --accept; add it, or leave them out")
-    if address and not address.startswith("https://"):
-        raise ConfigError(f"--address {address}: give an address that begins with https://")
+    if address and not is_address(address):
+        raise ConfigError(
+            f"--address {address}: give an address that begins with https://, without spaces or quotes"
+        )
     if output is not None:
         check_file(output, "--output")
     if accept:

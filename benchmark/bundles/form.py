@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -82,9 +83,14 @@ def read_form(text: str, source: str) -> SubmissionForm:
     if empty := [name for name in REQUIRED if not document[name].strip()]:
         raise DataError(f"{source}: {empty[0]} is empty; fill it in")
     for name in ("paper", "code"):
-        if (address := document[name]) and not address.startswith(("https://", "http://")):
+        if (address := document[name]) and not is_address(address, "https?"):
             raise DataError(f"{source}: {name} is {address!r:.80}; give an address that begins with https://")
     return SubmissionForm(**document)
+
+
+def is_address(text: str, scheme: str = "https") -> bool:
+    """Whether a text is an address that a page can link to as it is."""
+    return bool(re.fullmatch(scheme + r"""://[^\s"'<>`]+""", text)) and text.isprintable()
 
 
 def form_at(path: Path) -> SubmissionForm:

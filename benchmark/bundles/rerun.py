@@ -31,7 +31,8 @@ def recomputation(weights: Path, images: int, dataset: Dataset, device: str) -> 
     """
 
     def check(bundle: Bundle) -> Check:
-        result = Check(f"networks give {images} label maps of their runs")
+        result = Check("networks give label maps of their runs")
+        compared = 0
         samples = {s.id: s for s in dataset.samples("val")}
         known = 0
         for run, trained, prediction in _predictions(bundle):
@@ -40,12 +41,14 @@ def recomputation(weights: Path, images: int, dataset: Dataset, device: str) -> 
                 result.notes.append(f"{run['method']} seed {run['seed']}: its network {trained} is not there")
                 continue
             known += 1
+            compared += min(images, len(bundle.ids(prediction["score"]["split"])))
             result.faults += _unlike(bundle, folder, prediction, samples, images, device)
         if not known:
             raise ConfigError(
                 f"--weights {weights}: no network of {bundle.path} is there; give the folder of one under the name that "
                 "it has in the store, or the store's folder artifacts"
             )
+        result.what = f"networks give {compared} label maps of their runs"
         return result
 
     return check

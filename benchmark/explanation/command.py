@@ -14,6 +14,7 @@ from benchmark.config import choose, compose
 from benchmark.console import console, stage_progress
 from benchmark.failures import ConfigError
 from benchmark.folders import check_file
+from datasets.base import DataError
 
 
 def audit(
@@ -124,11 +125,16 @@ def _own_lists(files: Sequence[Path], known: Mapping[str, Sequence[str]]) -> dic
             raise ConfigError(
                 f"--list {file}: there is a list called {file.stem} already; give it another name"
             )
-        ids = read_list(file)
+        try:
+            ids = read_list(file)
+        except DataError:
+            raise ConfigError(
+                f"--list {file}: no list; write an image id a line into it, each once, as UTF-8"
+            ) from None
         if unknown := [i for i in ids if i not in images]:
             raise ConfigError(
-                f"--list {file}: {len(unknown)} of its {len(ids)} ids are no images of the data set ({unknown[0]} first);"
-                " remove them"
+                f"--list {file}: {len(unknown)} of its {len(ids)} ids are no images of the data set "
+                f"({unknown[0]:.60} first); remove them"
             )
         found[file.stem] = ids
     return found
@@ -140,6 +146,6 @@ def _sides(text: str) -> tuple[int, ...]:
         sides = tuple(dict.fromkeys(int(part) for part in text.split(",") if part.strip()))
     except ValueError:
         sides = (0,)
-    if not all(1 <= side <= 4096 for side in sides):
+    if not all(1 <= side <= 4096 for side in sides) or (text and not sides):
         raise ConfigError(f"--resize {text!r}: write sides in pixels, 1 to 4096, as in --resize 448,512")
     return sides

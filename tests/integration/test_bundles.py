@@ -287,6 +287,9 @@ def test_counts_changed_after_they_were_accepted_are_found(bundle: Path, tmp_pat
     path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(DataError, match="not those that were accepted"):
         read_submissions(tmp_path)
+    with Bundle(bundle) as opened:  # as it says
+        assert accept(opened, verify(opened), Acceptance(tmp_path)) == folder
+    assert len(read_submissions(tmp_path)) == 1
 
 
 def test_another_bundle_of_the_same_run_is_refused_replaces_or_stands_beside(

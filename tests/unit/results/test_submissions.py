@@ -54,6 +54,15 @@ def test_an_entry_without_a_run_is_refused(tmp_path: Path) -> None:
         read_submissions(tmp_path)
 
 
+def test_a_damaged_entry_can_be_left_out_by_name(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        made_up_submission(tmp_path / name)
+    (tmp_path / "a" / ENTRY).write_text("{")
+    assert [each.stored.path.name for each in read_submissions(tmp_path, but="a")] == ["b"]
+    with pytest.raises(DataError, match="or remove its folder"):
+        read_submissions(tmp_path, but="b")
+
+
 def test_the_one_verified_further_comes_first_and_its_runs_stand(tmp_path: Path) -> None:
     made_up_submission(tmp_path / "a", "A", "consistent", raised=0.1)
     made_up_submission(tmp_path / "b", "B", "re-scored")

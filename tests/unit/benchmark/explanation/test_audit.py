@@ -473,6 +473,7 @@ def test_the_command(command_line: CommandLine, shapes: tuple[Path, list[str]], 
     [
         (["--split", "vla"], "there are train, val"),
         (["--resize", "big"], "--resize 448"),
+        (["--resize", ","], "--resize 448"),
         (["--background-threshold", "0.4"], "--background-threshold is of CAMs"),
         (["--kind", "png"], "there are cams, label-maps"),
         (["--reported", "high"], "61.2"),
@@ -497,6 +498,16 @@ def test_a_list_of_other_images_is_refused(
     said = command_line("audit", str(shapes[0]), *shapes[1], "--list", str(tmp_path / "own.txt"))
     assert said.code == 2
     assert "own.txt: 1 of its 1 ids are no images of the data set (elsewhere first)" in said.err
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"val_0000\nval_0000\n"])
+def test_a_file_that_is_no_list_is_refused(
+    command_line: CommandLine, shapes: tuple[Path, list[str]], tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "own.txt").write_bytes(content)
+    said = command_line("audit", str(shapes[0]), *shapes[1], "--list", str(tmp_path / "own.txt"))
+    assert said.code == 2
+    assert "own.txt: no list; write an image id a line into it, each once, as UTF-8" in said.err
 
 
 def test_a_list_called_as_another_is_refused(
