@@ -21,7 +21,8 @@ from distributed import KilledWorker
 
 from benchmark.config import compose
 from benchmark.execution import cluster, cluster_worker
-from benchmark.execution.cluster import Cluster, Place, Places, connect
+from benchmark.execution.cluster import Cluster, connect
+from benchmark.execution.cluster_places import Place, Places
 from benchmark.execution.cluster_worker import Order, ProcessDied, make, take_ordered, threads_of_stage
 from benchmark.execution.making import Maker
 from benchmark.execution.tasks import Outcome, Task, run_tasks
