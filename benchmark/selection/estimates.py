@@ -142,7 +142,8 @@ def linearised(areas: Areas, weights: np.ndarray, combine: np.ndarray) -> Linear
         slope = _ratio(widened, around)
         influence = (slope / count) @ both.T - (slope / count * iou) @ union.T
         values += (iou.sum(1, keepdims=True) / count) * share
-        influences += influence[:, None] * share[:, None]
+        for n in np.flatnonzero(share):
+            influences[:, n] += share[n] * influence
         off = squares @ both**2 - 2 * iou * (squares @ (both * union)) + iou**2 * (squares @ union**2)
         unknown = np.where(present, 0.0, np.nan)
         of_classes.append((iou + unknown, slope**2 * np.maximum(off, 0) + unknown, rests_on + unknown))
