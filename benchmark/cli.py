@@ -265,6 +265,7 @@ def report(
         return
     from reports import build_reports
     from results.experiments import experiments_alone
+    from results.io import RUNS_FILE
     from results.merge import run_lock
 
     if (tables := experiments_alone(run_dir)) is not None:
@@ -280,10 +281,8 @@ def report(
     chosen = list(FORMATS) if formats == "all" else [name.strip() for name in formats.split(",")]
     if (folder := output or run_dir).is_dir() or output:  # a run folder that is not there is said to be none
         check_writable(folder, "--output")
-    shared = (
-        run_lock(run_dir) if output is None and run_dir.is_dir() else None
-    )  # a run at work writes there, too
-    with shared or nullcontext():
+    shared = output is None and (run_dir / RUNS_FILE).is_file()  # a run at work writes there, too
+    with run_lock(run_dir) if shared else nullcontext():
         files = build_reports(run_dir, output, chosen, baseline)
     print_board(run_dir, baseline)
     for name, path in files.items():

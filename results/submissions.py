@@ -89,7 +89,7 @@ def _check_types(found: Submission) -> None:
     texts += [note for each in verification["checks"] for note in [each["what"], *each["notes"]]]
     if not found.stored.runs or not all(isinstance(text, str) for text in texts):
         raise ValueError("it has no run, or a text in it is none")
-    if not 0 <= form["hours"] < math.inf or LEVELS.index(verification["level"]) < 0:
+    if not 0 <= form["hours"] < math.inf or verification["level"] not in LEVELS:
         raise ValueError("a number in it is none")
     if bundle["address"] and not bundle["address"].startswith("https://"):
         raise ValueError("its address does not begin with https://")

@@ -80,6 +80,10 @@ def accept(bundle: Bundle, found: Verification, how: Acceptance) -> Path:
             shutil.rmtree(each.stored.path)
         place = how.folder / made.name
         if place.is_dir():  # of the same runs by the same submitter, and damaged
+            if not how.replace and sha not in (place / ENTRY).read_text(encoding="utf-8", errors="replace"):
+                raise DataError(
+                    f"{place}: damaged, and perhaps of another file; add --replace to put {bundle.path} in its place"
+                )
             shutil.rmtree(place)
         return made.rename(place)
 

@@ -36,7 +36,6 @@ from benchmark.execution.processes import POLL, show
 from benchmark.execution.tasks import Outcome, Task
 from benchmark.failures import ConfigError
 from benchmark.planning.plan import Plan
-from datasets.files.places import expanded
 
 RETRIES = 2
 """How often a stage whose process was killed is tried again. What a worker takes along that dies itself is done again as
@@ -139,12 +138,14 @@ class Cluster:
         file = folder / f"{name}.pickle"
         file.touch(mode=0o600)
         file.write_bytes(data)
-        root = plan.config.dataset.root
+        images = [
+            str(sample.image) for split in ("train", "val") for sample in plan.dataset.samples(split)[:1]
+        ]
         return Order(
             file,
             hashlib.sha256(data).hexdigest(),
             Path.cwd(),
-            None if root is None else expanded(root).absolute(),
+            Path(images[0]).absolute().parent if images else None,
             {each: os.environ[each] for each in ENVIRONMENT if each in os.environ},
             code_of(plan),
             provenance.packages(),
@@ -300,7 +301,8 @@ class Cluster:
             if self._places.workers.keys().isdisjoint(begun.candidates):
                 if begun.future is not None:
                     self._count(begun, -1)
-                    begun.future.cancel()
+                    with suppress(OSError):  # its scheduler is gone: said below
+                        begun.future.cancel()
                 self._submit(begun)
         waiting = [begun for begun in self._begun.values() if begun.future is None]
         if waiting and not self._waits:
@@ -360,4 +362,4 @@ def connect(scheduler: str) -> Client:
 
 def _worker_command(scheduler: str) -> str:
     given = scheduler if "://" in scheduler else f"--scheduler-file {scheduler}"
-    return f"dask worker --no-nanny --nthreads 1 {given}"
+    return f"dask worker --preload wsss_benchmark --no-nanny --nthreads 1 {given}"

@@ -50,7 +50,7 @@ class Order:
 
     plan: file with the pickled plan, in the store; digest: its SHA-256
     folder: the command's working folder, which relative paths in the plan start from
-    data: folder of the data set, or None; environment: see `ENVIRONMENT`
+    data: folder of the first image, or None; environment: see `ENVIRONMENT`
     code, packages: versions of what decides numbers, by module and by package
     topic: of the events that are sent
     processes: how many stages a machine's cores are divided among; 0: as many as the worker makes at once
@@ -79,6 +79,15 @@ async def unfit(order: Order) -> str:
 
 
 def _unfit(order: Order) -> str:
+    try:
+        return _misfit(order)
+    except OSError as error:  # a folder that it must not look into, say
+        return (
+            f"{error.filename}: {error.strerror}; let the worker read it, or start it as the command's user"
+        )
+
+
+def _misfit(order: Order) -> str:
     store = order.plan.parent.parent
     for folder in (order.folder, order.data, store):
         if folder is not None and not folder.is_dir():
@@ -88,7 +97,7 @@ def _unfit(order: Order) -> str:
             f"its {store} is not this command's, or cannot be written; set runtime.store to a folder that all machines "
             "share"
         )
-    if any(code_version(module) != version for module, version in order.code.items()):
+    if _other_code(order):
         return "its code is not this command's; install the same version there, and start the worker again"
     for name, version in provenance.packages().items():
         if (ours := order.packages.get(name)) != version:
@@ -96,6 +105,10 @@ def _unfit(order: Order) -> str:
     if multiprocessing.current_process().daemon:
         return "it may start no processes; start it with `dask worker --no-nanny`"
     return ""
+
+
+def _other_code(order: Order) -> bool:
+    return any(code_version(module) != version for module, version in order.code.items())
 
 
 def _digest(file: Path) -> str | None:
@@ -108,7 +121,11 @@ def _digest(file: Path) -> str | None:
 def take_ordered(order: Order) -> None:
     """In the process that does the tasks: the plan of a command, with its working folder and environment."""
     os.chdir(order.folder)
+    for name in ENVIRONMENT:
+        os.environ.pop(name, None)
     os.environ.update(order.environment)
+    if _other_code(order):
+        raise DataError("the code has changed since the command began; run it again")
     data = order.plan.read_bytes()
     if hashlib.sha256(data).hexdigest() != order.digest:
         raise DataError(f"{order.plan} is not what the command has written")
@@ -128,17 +145,20 @@ def make(order: Order, task: Task) -> Outcome:
     future = process.begin(task)
     future.add_done_callback(ends.note)
     ended = False
-    while not ended:
-        wait([ends.connection, process.events], POLL)
-        ended = future.done()  # before its last events are read
-        for event in process.sent():
-            worker.log_event(order.topic, (task.name, event))
-        if not ended and _is_stopped(worker, key):
-            assert process.pool is not None
-            process.turn_away()
-            end_now([process.pool])
-            process.stop()
-            raise Reschedule
+    try:
+        while not ended:
+            wait([ends.connection, process.events], POLL)
+            ended = future.done()  # before its last events are read
+            for event in process.sent():
+                worker.log_event(order.topic, (task.name, event))
+            if not ended and _is_stopped(worker, key):
+                raise Reschedule
+    except BaseException:
+        assert process.pool is not None
+        process.turn_away()
+        end_now([process.pool])
+        process.stop()
+        raise
     outcome = process.take()
     if outcome.failure == ENDED:
         raise ProcessDied
@@ -190,7 +210,8 @@ class _Processes:
     def _drop(self, process: WorkerProcess) -> None:
         with self._lock:
             before, self._idle = self._idle, [each for each in self._idle if each[1] is not process]
-        if len(self._idle) < len(before):
+            was_idle = len(self._idle) < len(before)
+        if was_idle:
             process.stop()
 
 

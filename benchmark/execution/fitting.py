@@ -83,7 +83,9 @@ class Fit:
             what = "tiles" if self._tiled else "images"
             self._say(f"{self._images} {what} at once do not fit the memory; going on with {self._most}")
         elif self._images == 1:
-            what, less = ("tile", "smaller tiles") if self._tiled else ("image", "tiles (tiles.side=1024)")
+            what, less = (
+                ("tile", "smaller tiles") if self._tiled else ("image", "tiles (....tiles.side=1024)")
+            )
             raise MethodError(
                 f"out of memory with one {what} at a time: {less}, fewer or smaller inference scales, or --device cpu, "
                 "need less"

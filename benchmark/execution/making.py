@@ -19,13 +19,14 @@ from benchmark.execution.distributed import Team, make_fabric
 from benchmark.execution.memory import PeakMemory, release_unused
 from benchmark.execution.tasks import Outcome, Task
 from benchmark.failures import one_line, out_of_memory, packages_of
-from benchmark.planning.plan import Plan, PlannedRun, PlannedStage
+from benchmark.planning.plan import DataChangedError, Plan, PlannedRun, PlannedStage
 from benchmark.planning.weights import settings_parts
 from benchmark.store import SCRATCH, Store, StoredArtifact, disk_is_full
 from benchmark.timing.estimate import megapixels
 from datasets.base import DataError
 from methods.base import Artifact, Kind, MethodError, Supervision, function_of
 from methods.layers.config import TrainConfig
+from methods.layers.weights.files import fingerprint
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -183,6 +184,7 @@ class Maker:
 
     def _execute(self, run: PlannedRun, planned: PlannedStage, work: Path, title: str) -> Mapping[str, Any]:
         """Make an artifact in `work`, with the whole team where it is trained; what its manifest says of it."""
+        self._require_weights(planned)
         if self._team and planned.stage.yields == Kind.WEIGHTS:
             self._team.begin(self.plan.runs.index(run), run.stages.index(planned))
             try:
@@ -211,13 +213,22 @@ class Maker:
             "provenance": provenance.collect(self._get_fabric().device) | {"weights": planned.weights},
         }
 
+    def _require_weights(self, planned: PlannedStage) -> None:
+        """DataError where pretrained weights are not those that the key was made of: on another machine, say."""
+        for reference, content in planned.weights.items():
+            if fingerprint(reference, self.plan.config.runtime.weights_root) != content:
+                raise DataError(
+                    f"the weights {reference} are not here, or others than the command began with; give all machines the "
+                    "same files, and run it again"
+                )
+
     def _require_data(self, run: PlannedRun, planned: PlannedStage, work: Path) -> None:
-        """DataError, and nothing is kept of `work`, where a stage's data were changed while it was made."""
+        """DataChangedError, and nothing is kept of `work`, where a stage's data were changed while it was made."""
         try:
             self.plan.require_data("images", planned.stage.splits)
             if Supervision.MASKS in run.method.supervision:
                 self.plan.require_data("masks", planned.stage.splits)
-        except DataError:
+        except DataChangedError:
             rmtree(work)  # a rerun with the former data would go on with it
             raise
 
@@ -350,7 +361,8 @@ class Maker:
                 )
         finally:
             progress.stop()
-        self.plan.require_data("masks", (planned.split,))
+        if planned.needs_masks:
+            self.plan.require_data("masks", (planned.split,))
         return {
             "kind": "scores",
             "rows": [asdict(row) for row in scores.rows],

@@ -143,6 +143,10 @@ class PlannedRun:
         return " · ".join([self.method.name, *named, f"seed {self.seed}"])
 
 
+class DataChangedError(DataError):
+    """Data are not those any more that keys were made of."""
+
+
 @dataclass
 class Plan:
     """The runs over one data set. Their configurations differ in methods and shared parts; `config` is the
@@ -156,11 +160,12 @@ class Plan:
     """("images" or "masks", split) -> what the keys were made of."""
 
     def require_data(self, part: Literal["images", "masks"], splits: Iterable[str]) -> None:
-        """DataError where images or masks are not those any more that the keys were made of."""
+        """DataChangedError where images or masks are not those any more that the keys were made of; DataError where they
+        cannot be read."""
         for split in splits:
             known = self.fingerprints.get((part, split))
             if known is not None and self.dataset.fingerprint(part, split) != known:
-                raise DataError(
+                raise DataChangedError(
                     f"{part} of {split} have changed since the command began; run it again, it takes them as they are now"
                 )
 

@@ -72,3 +72,24 @@ def test_masks_that_are_others_in_the_end(command_line: CommandLine, third_party
         plan.require_data("masks", ["train"])
     plan.require_data("images", ["train"])
     plan.require_data("masks", ["val"])  # no key is made of these
+
+
+def remove_image(context: Any, settings: ToyConfig) -> None:
+    """As `fill`; meanwhile the file that `settings.note` names goes."""
+    fill(context, settings)
+    Path(settings.note).unlink()
+
+
+def test_work_is_kept_where_an_image_cannot_be_read_in_the_end(
+    command_line: CommandLine, third_party, data: Path
+) -> None:
+    image = data / "images/0.png"
+    third_party(Toy("toy", f"{__name__}:remove_image"))
+    done = command_line.run_on(
+        "toy", "--dataset", "folder", f"dataset.root={data}", f"method.toy.note={image}"
+    )
+    assert done.code == 1
+    assert f"{image}: " in done.out
+    assert [*command_line.store.glob("work/labels/*/*.png")] + [
+        *command_line.store.glob("work/labels/*/*/*.png")
+    ]

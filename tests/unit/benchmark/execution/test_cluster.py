@@ -216,7 +216,8 @@ def test_without_a_worker_it_ends_after_a_while(planned, scheduler, monkeypatch)
     monkeypatch.setattr(given, "wait_for_workers", lambda count, timeout: None)
     monkeypatch.setattr(cluster, "PATIENCE", -1.0)
     with pytest.raises(
-        ConfigError, match=r"start some: dask worker --no-nanny --nthreads 1 tcp://10.0.0.1:8786"
+        ConfigError,
+        match=r"start some: dask worker --preload wsss_benchmark --no-nanny --nthreads 1 tcp://10.0.0.1:8786",
     ):
         next(begun(planned()))
 
