@@ -84,15 +84,15 @@ def image_scores_stage(
 
 
 def require_whole_images(method: str, config: Any, shared: Shared) -> None:
-    """Of a method whose network itself divides maps by the image's maximum. Raises NotRunnable where tiles are set.
+    """Of a method that takes maxima or means over the image inside its network. Raises NotRunnable where tiles are set.
 
     config: with `inference`, which the protocol may replace
     """
     part = "protocol" if shared.inference else f"method.{method}"
     if side := (shared.inference or config.inference).tiles.side:
         raise NotRunnable(
-            f"{part}.inference.tiles.side={side}: {method}'s network divides maps by their maximum over the image, "
-            f"which a tile does not know; set {part}.inference.tiles.side=0, and dataset.longest_side for large images"
+            f"{part}.inference.tiles.side={side}: {method}'s maps take maxima or means over the image, which "
+            f"a tile does not know; set {part}.inference.tiles.side=0, and dataset.longest_side for large images"
         )
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import multiprocessing
 import os
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import current_process
 from multiprocessing.connection import wait
 from pathlib import Path
 from threading import Lock, Timer
@@ -102,7 +102,7 @@ def _misfit(order: Order) -> str:
     for name, version in provenance.packages().items():
         if (ours := order.packages.get(name)) != version:
             return f"it has {name} {version}, this command {ours}; install the same version there"
-    if multiprocessing.current_process().daemon:
+    if current_process().daemon:
         return "it may start no processes; start it with `dask worker --no-nanny`"
     return ""
 

@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 
 from benchmark.selection.budget_inputs import Inputs
-from benchmark.selection.estimates import LEVEL, estimate, half_width, known_classes, linearised, masks_needed
+from benchmark.selection.estimates import (
+    LEVEL,
+    Estimates,
+    estimate,
+    half_width,
+    known_classes,
+    linearised,
+    masks_needed,
+)
 from benchmark.selection.labelling import Order
 from benchmark.selection.sampling import sizes
 from benchmark.selection.simulation import EVIDENCE, ORDERED, PLAIN, WAYS, ladder, needed_masks, simulate
@@ -28,7 +36,7 @@ def estimated(inputs: Inputs, order: Order) -> tuple[dict[str, Any], list[dict[s
     """
     if inputs.truth is None or order.counting < LEAST:
         raise ValueError("too few masks")
-    images, masks = len(inputs.images), int(order.drawn.sum())
+    images, masks = _open(inputs), order.counting
     at = (inputs.truth, order.drawn[None], order.probability)
     classes = known_classes(inputs.stand_in)
     plain = estimate(*at, inputs.combine, classes)
@@ -43,20 +51,24 @@ def estimated(inputs: Inputs, order: Order) -> tuple[dict[str, Any], list[dict[s
             value, half = float(found.value[0, n]), float(found.half_width()[0, n])
             row |= dict(zip(columns, (value, max(value - half, 0.0), min(value + half, 1.0))))
         rows.append({**row, "factor": _squared(plain.spread[0, n], helped.spread[0, n])})
-    widths = _widths(inputs, plain.spread[0], helped.spread[0], masks)
+    widths = _widths(inputs, _spread(plain, inputs, masks), _spread(helped, inputs, masks), masks)
     pair = None
     if len(inputs.entries) > 1:
         difference, names = _best_two(helped.value[0], inputs)
         by_plain = estimate(*at, difference, classes)
         by_evidence = estimate(*at, difference, classes, inputs.stand_in)
         gap, margin = float(by_evidence.value[0, 0]), float(by_evidence.half_width()[0, 0])
+        if gap < 0:  # the difference has a slope of its own
+            gap, names = -gap, {"first": names["second"], "second": names["first"]}
         pair = {
             **names,
             "difference": gap,
             "low": gap - margin,
             "high": gap + margin,
-            "needed_plain": masks_needed(float(by_plain.spread[0, 0]), gap, images, LEAST),
-            "needed_evidence": masks_needed(float(by_evidence.spread[0, 0]), gap, images, LEAST),
+            "needed_plain": masks_needed(float(_spread(by_plain, inputs, masks)[0]), gap, images, LEAST),
+            "needed_evidence": masks_needed(
+                float(_spread(by_evidence, inputs, masks)[0]), gap, images, LEAST
+            ),
         }
     return _document(inputs, masks, False, rows, widths, pair), widths
 
@@ -68,11 +80,11 @@ def planned(inputs: Inputs, ratios: Mapping[str, float]) -> tuple[dict[str, Any]
     """
     if inputs.predicted is None:
         raise ValueError("nothing is predicted")
-    images = len(inputs.images)
+    images = _open(inputs)
 
     def spread(combine: np.ndarray) -> np.ndarray:
-        influence = linearised(inputs.stand_in, np.ones((1, images)), combine).influence[0]
-        return np.asarray(images * influence.std(-1, ddof=1))
+        influence = linearised(inputs.stand_in, np.ones((1, len(inputs.images))), combine).influence[0]
+        return np.asarray(images * influence[:, ~inputs.certain].std(-1, ddof=1))
 
     alone = spread(inputs.combine)
     values = inputs.predicted.tolist()
@@ -99,14 +111,15 @@ def simulated(inputs: Inputs) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """As `estimated`, where all images have masks: what fewer would have said, by drawing them many times."""
     if inputs.truth is None:
         raise ValueError("no masks")
-    images = len(inputs.images)
-    value = linearised(inputs.truth, np.ones((1, images)), inputs.combine).value
+    images, once = _open(inputs), np.ones((1, len(inputs.images)))
+    value = linearised(inputs.truth, once, inputs.combine).value
     size = sizes(inputs.stand_in, inputs.combine)
     widths: list[dict[str, Any]] = []
     errors: dict[str, list[np.ndarray]] = {way: [] for way in WAYS}
     for step in ladder(images, LEAST):
         fared = {
-            way: simulate(inputs.truth, inputs.stand_in, size, inputs.combine, step, way) for way in WAYS
+            way: simulate(inputs.truth, inputs.stand_in, size, inputs.combine, step, way, inputs.certain)
+            for way in WAYS
         }
         for way in WAYS:
             errors[way].append(fared[way].error)
@@ -125,13 +138,27 @@ def simulated(inputs: Inputs) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     pair = None
     if len(inputs.entries) > 1:
         difference, names = _best_two(value[0], inputs)
-        gap = float(linearised(inputs.truth, np.ones((1, images)), difference).value[0, 0])
+        gap = float(linearised(inputs.truth, once, difference).value[0, 0])
         pair = {**names, "difference": gap, "low": None, "high": None}
         pair |= {
-            f"needed_{way}": needed_masks(inputs.truth, inputs.stand_in, size, difference, way, LEAST)
+            f"needed_{way}": needed_masks(
+                inputs.truth, inputs.stand_in, size, difference, way, LEAST, inputs.certain
+            )
             for way in WAYS
         }
     return _document(inputs, images, True, rows, widths, pair), widths
+
+
+def _open(inputs: Inputs) -> int:
+    """How many images are drawn from: all but those whose truth is known in any case."""
+    return int((~inputs.certain).sum())
+
+
+def _spread(found: Estimates, inputs: Inputs, masks: int) -> np.ndarray:
+    """(E,) of the images that are drawn from; where others are known, by the error that so many masks have left."""
+    if not inputs.certain.any() or masks >= _open(inputs):
+        return np.asarray(found.spread[0])
+    return np.asarray(found.error[0] / np.sqrt(1 / masks - 1 / _open(inputs)))
 
 
 def _best_two(values: np.ndarray, inputs: Inputs) -> tuple[np.ndarray, dict[str, Any]]:
@@ -143,7 +170,7 @@ def _best_two(values: np.ndarray, inputs: Inputs) -> tuple[np.ndarray, dict[str,
 
 def _widths(inputs: Inputs, plain: np.ndarray, evidence: np.ndarray, *masks: int) -> list[dict[str, Any]]:
     """Widths of the entries' intervals by their spreads, (E,), at usual numbers of masks and those given."""
-    images = len(inputs.images)
+    images = _open(inputs)
     return [
         {
             "entry": entry,
@@ -170,16 +197,26 @@ def _document(
     document: dict[str, Any] = {
         "kind": inputs.kind.value,
         "split": inputs.split,
-        "images": len(inputs.images),
+        "images": _open(inputs),
         "masks": masks,
         "simulated": simulated,
         "level": LEVEL,
         "entries": sorted(rows, key=lambda row: -row["value"]),
         "widths": means.to_dict("records"),
         "pair": pair,
-        "warnings": list(inputs.notes),
+        "warnings": [*inputs.notes, *_known(inputs)],
+        "state": list(inputs.state),
     }
     return {**document, "label": _to_label(document), "advice": _advice(document)}
+
+
+def _known(inputs: Inputs) -> list[str]:
+    known = int(inputs.certain.sum())
+    return (
+        [f"{known} images without labels need no mask; they count, and are in none of these numbers"]
+        if known
+        else []
+    )
 
 
 def _to_label(document: Mapping[str, Any]) -> int:

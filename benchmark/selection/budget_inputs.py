@@ -20,6 +20,7 @@ from benchmark.selection.model import Calibration, selected
 from datasets.base import DataError
 from datasets.files.decoding import image_size
 from methods.base import Kind
+from results.budget import state_of
 from results.io import read_run
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ class Inputs:
 
     combine: (E, A), the mean over an entry's seeds; stand_in: against the consensus
     truth: against the masks, 0 where there is none; None where no image has one
-    masked: (N,) bool, scored with a mask; certain: (N,) bool, without labels, and all such images have a mask
+    masked: (N,) bool, scored with a mask; certain: (N,) bool, without labels, and all such images have a mask, or will
+    have as soon as any has
+    state: see `results.budget.state_of`
     predicted: (E,) mIoU by `select`, None without a calibration
     """
 
@@ -50,6 +53,7 @@ class Inputs:
     certain: np.ndarray
     predicted: np.ndarray | None
     notes: tuple[str, ...]
+    state: tuple[str, ...] = ()
 
 
 def gather(
@@ -101,7 +105,7 @@ def gather(
             "scores alone, then `budget` again"
         )
     empty = np.array([not sample.labels for sample in samples])  # a folder's need no file for their mask
-    certain = empty if masked[empty].all() else np.zeros_like(empty)
+    certain = empty if masked[empty].all() or not masked.any() else np.zeros_like(empty)
     predicted = None if known is None else chosen.loc[list(entries), "predicted"].to_numpy(float)
     return Inputs(
         kind=kind,
@@ -115,6 +119,7 @@ def gather(
         certain=certain,
         predicted=predicted,
         notes=tuple(notes),
+        state=tuple(state_of(read_run(run_dir).runs, kind.value)),
     )
 
 

@@ -34,6 +34,9 @@ KINDS = [kind.value for kind in SPLITS]
 SHIPPED = Path(__file__).with_name("calibration.json")
 VERSION = 1
 """Of the features and of the file."""
+RATIOS = ("plain", "evidence", "pair_plain", "pair_evidence")
+"""Of single maps and of differences of two: the spread of influences on the true mIoU, whole and regressed on those on
+the mIoU against the consensus, over the spread of the latter."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Calibration:
 
     level: share of new artifacts that the intervals promise to cover: `LEVEL`, or what so few errors can promise
     residuals: number of errors that the intervals come from; left_out: what was left out for each, "data" or "method"
-    spread: `spread.RATIOS`, the largest of the data sets; None where it is not known
+    spread: `RATIOS`, the largest of the data sets; None where it is not known
     sources: of each run folder: data, methods, seeds, commits, images; evaluation: rows of `evaluate.evaluate`
     """
 
@@ -131,6 +134,8 @@ def _check(found: Calibration) -> None:
         if name not in ("data", "run", "kind", "left out")
     ]
     numbers += [value for value in measured if value is not None]
+    if found.spread is not None:
+        numbers += [found.spread[name] for name in RATIOS]
     if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
         raise ValueError("something is no number")
     if (

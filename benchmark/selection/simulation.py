@@ -39,37 +39,52 @@ def simulate(
     combine: np.ndarray,
     masks: int,
     way: str,
+    certain: np.ndarray | None = None,
     draws: int = DRAWS,
 ) -> Fared:
-    """One of `WAYS` with so many masks of N images; size: (N,) of `sampling.sizes`. The draws are the same each time."""
+    """One of `WAYS` with so many masks of N images. The draws are the same each time.
+
+    size: (N,) of `sampling.sizes`; certain: (N,) bool, images that are known without being drawn
+    """
     images = len(size)
+    certain = np.zeros(images, bool) if certain is None else certain
+    open_ = np.flatnonzero(~certain)
     whole = linearised(truth, np.ones((1, images)), combine).value[0]
     classes = known_classes(stand_in)
     rng = np.random.default_rng(masks)
     chunk = max(1, _AT_ONCE // (images * len(combine)))
-    sizes = size if way == ORDERED else np.ones(images)
+    sizes = size[open_] if way == ORDERED else np.ones(len(open_))
+    probability = np.ones(images)
+    probability[open_] = inclusion(sizes, masks)
     known = None if way == PLAIN else stand_in
     found = []
     for start in range(0, draws, chunk):
-        numbers = rng.random((min(chunk, draws - start), images))
-        drawn = np.zeros(numbers.shape, bool)
-        np.put_along_axis(drawn, order(sizes, numbers)[:, :masks], True, 1)
-        found.append(estimate(truth, drawn, inclusion(sizes, masks), combine, classes, known))
+        numbers = rng.random((min(chunk, draws - start), len(open_)))
+        drawn = np.tile(certain, (len(numbers), 1))
+        np.put_along_axis(drawn, open_[order(sizes, numbers)[:, :masks]], True, 1)
+        found.append(estimate(truth, drawn, probability, combine, classes, known))
     return _fared(found, whole)
 
 
 def needed_masks(
-    truth: Areas, stand_in: Areas, size: np.ndarray, difference: np.ndarray, way: str, least: int
+    truth: Areas,
+    stand_in: Areas,
+    size: np.ndarray,
+    difference: np.ndarray,
+    way: str,
+    least: int,
+    certain: np.ndarray | None = None,
 ) -> int:
-    """How many masks tell a difference, (1, A), from 0 in `POWER` of the draws; N where fewer do not, from `least` on."""
+    """How many masks tell a difference, (1, A), from 0 in `POWER` of the draws, from `least` on; all if no fewer do."""
+    most = len(size) if certain is None else int((~certain).sum())
     used = difference.any(0)
     truth, stand_in = (Areas(*(part[used] for part in areas)) for areas in (truth, stand_in))
     difference = difference[:, used]
 
     def enough(masks: int) -> bool:
-        return bool(simulate(truth, stand_in, size, difference, masks, way).told[0] >= POWER)
+        return bool(simulate(truth, stand_in, size, difference, masks, way, certain).told[0] >= POWER)
 
-    return least + bisect_left(range(least, len(size)), True, key=enough)
+    return least + bisect_left(range(least, most), True, key=enough)
 
 
 def _fared(parts: Sequence[Estimates], whole: np.ndarray) -> Fared:

@@ -12,15 +12,12 @@ from benchmark.selection.areas import expected
 from benchmark.selection.budget_inputs import stored_truth
 from benchmark.selection.candidates import SPLITS, Found
 from benchmark.selection.estimates import Areas, linearised
+from benchmark.selection.model import RATIOS
 from datasets.files.decoding import image_size
 from methods.base import Kind
 
 if TYPE_CHECKING:
     import pandas as pd
-
-RATIOS = ("plain", "evidence", "pair_plain", "pair_evidence")
-"""Of single maps and of differences of two: the spread of influences on the true mIoU, whole and regressed on those on
-the mIoU against the consensus, over the spread of the latter."""
 
 
 def spread_ratios(found: Found, evidence: pd.DataFrame) -> dict[str, float] | None:
@@ -51,7 +48,8 @@ def spread_ratios(found: Found, evidence: pd.DataFrame) -> dict[str, float] | No
         ]
     if not pairs:
         return None
-    return dict(zip(RATIOS, (*np.nanmedian(singles, 0).tolist(), *np.nanmedian(pairs, 0).tolist())))
+    medians = np.array([*np.nanmedian(singles, 0), *np.nanmedian(pairs, 0)])
+    return dict(zip(RATIOS, medians.tolist())) if np.isfinite(medians).all() else None
 
 
 def largest(found: Sequence[Mapping[str, float] | None]) -> dict[str, float] | None:

@@ -11,7 +11,13 @@ from methods.base import Method, MethodError, Shared, Stage, Supervision, part
 from methods.cam.config import CamTrainingConfig
 from methods.layers.config import TrainingConfig
 from methods.layers.weights.files import NONE
-from methods.pipeline import cam_stages, classify_stage, image_scores_stage, stages_after_cam
+from methods.pipeline import (
+    cam_stages,
+    classify_stage,
+    image_scores_stage,
+    require_whole_images,
+    stages_after_cam,
+)
 
 PLAIN = "methods.cam.network:PlainCam"
 OF_PLAIN = "methods.activation.network:CamActivation"
@@ -32,6 +38,8 @@ class Activation(Method):
 
     def stages(self, config: ActivationConfig, view: TrainingView, shared: Shared) -> Sequence[Stage]:
         self._check_outputs(config, view)
+        if config.rule in ("gradcam++", "scorecam") or config.network.name != CAM:
+            require_whole_images(self.name, config, shared)
         if config.network.name == CAM:
             network, of_maps = PLAIN, OF_PLAIN
             training: TrainingConfig = CamTrainingConfig(

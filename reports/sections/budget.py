@@ -10,7 +10,7 @@ import numpy as np
 from reports.charts import Axis, Line, line_chart
 from reports.text import percent
 from reports.view import Board
-from results.budget import read_budget
+from results.budget import read_budget, state_of
 
 TITLE = "How many masks"
 _KINDS = {"cam": "CAMs", "pseudo_label": "pseudo-labels", "prediction": "segmentation"}
@@ -52,6 +52,7 @@ def build(boards: Sequence[Board]) -> dict[str, Any] | None:
         "rows": [_row(row) for row in found["entries"]],
         "advice": found["advice"],
         "warnings": found["warnings"],
+        "stale": found["state"] != state_of([run for board in boards for run in board.runs], found["kind"]),
     }
 
 

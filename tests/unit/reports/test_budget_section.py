@@ -20,12 +20,12 @@ FOUND = {
     "kind": "prediction", "split": "val", "images": 200, "masks": 40, "simulated": False, "level": 0.95,
     "entries": [ENTRY],
     "widths": [{"masks": 10, "plain": 0.2, "evidence": 0.15}, {"masks": 100, "plain": 0.05, "evidence": 0.04}],
-    "pair": None, "label": 20, "advice": "label <20>", "warnings": ["one & alone"],
+    "pair": None, "label": 20, "advice": "label <20>", "warnings": ["one & alone"], "state": [],
 }  # fmt: skip
 
 
 def shown(folder: Path) -> dict[str, Any] | None:
-    return budget.build([SimpleNamespace(path=folder)])  # type: ignore[list-item]
+    return budget.build([SimpleNamespace(path=folder, runs=[])])  # type: ignore[list-item]
 
 
 def page(data: dict[str, Any]) -> str:
@@ -71,8 +71,35 @@ def test_of_a_simulation_coverage_is_shown(tmp_path: Path) -> None:
     assert "Without evidence" not in text
 
 
+def test_what_was_found_of_an_earlier_state_is_said_to_be(tmp_path: Path) -> None:
+    (tmp_path / FOLDER).mkdir()
+    for state, stale in (([], False), (["p1 s1"], True)):
+        write_budget(tmp_path / FOLDER, {**FOUND, "state": state})
+        data = shown(tmp_path)
+        assert data is not None
+        assert ("of an earlier state of the run" in page(data)) == stale
+
+
 @pytest.mark.parametrize(
-    "text", ["{", "[]", json.dumps({**FOUND, "entries": [{}]}), json.dumps({"pair": None})]
+    "text",
+    [
+        "{",
+        "[]",
+        "[" * 100_000,
+        json.dumps({"pair": None}),
+        *(
+            json.dumps({**FOUND, **odd})
+            for odd in (
+                {"entries": [{}]},
+                {"entries": []},
+                {"entries": [{**ENTRY, "factor": None}]},
+                {"level": None},
+                {"widths": []},
+                {"pair": {"first": "a"}},
+            )
+        ),
+    ],
+    ids=range(10),
 )
 def test_damage_is_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / FOLDER).mkdir()

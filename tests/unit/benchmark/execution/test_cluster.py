@@ -393,7 +393,7 @@ def test_why_a_worker_is_left_out(order, change, said):
 
 
 def test_a_worker_that_may_start_no_process_is_left_out(order, monkeypatch):
-    monkeypatch.setitem(cluster_worker.multiprocessing.current_process()._config, "daemon", True)
+    monkeypatch.setitem(cluster_worker.current_process()._config, "daemon", True)
     assert cluster_worker._unfit(order) == "it may start no processes; start it with `dask worker --no-nanny`"
 
 

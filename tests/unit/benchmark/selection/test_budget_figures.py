@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def test_simulated_intervals_hold_and_evidence_narrows_them() -> None:
     assert given.truth is not None
     size = sizes(given.stand_in, given.combine)
     plain, evidence, ordered = (
-        simulate(given.truth, given.stand_in, size, given.combine, 30, way, 400)
+        simulate(given.truth, given.stand_in, size, given.combine, 30, way, draws=400)
         for way in (PLAIN, EVIDENCE, ORDERED)
     )
     for way in (plain, evidence, ordered):
@@ -91,6 +92,39 @@ def test_estimates_of_a_few_masks_say_how_many_more(tmp_path: Path) -> None:
     order = read_or_plan(tmp_path / "few.csv", few.images, np.ones(IMAGES), few.masked, few.certain)
     with pytest.raises(ValueError, match="too few masks"):
         estimated(few, order)
+
+
+def test_images_that_need_no_mask_are_in_no_number(tmp_path: Path) -> None:
+    """80 of 120 are known: widths of 20 masks are those of the intervals, and no more than 40 can be labelled."""
+    known = np.arange(IMAGES) >= 40
+    given = replace(inputs(masked=20), certain=known, masked=known | (np.arange(IMAGES) < 20))
+    order = read_or_plan(tmp_path / "plan.csv", given.images, np.ones(IMAGES), given.masked, given.certain)
+    document, widths = estimated(given, order)
+    assert (document["masks"], document["images"]) == (20, 40)
+    assert document["label"] <= 20
+    assert document["pair"]["needed_plain"] <= 40
+    row = next(each for each in document["entries"] if each["entry"] == "a")
+    width = next(each for each in widths if each["entry"] == "a" and each["masks"] == 20)
+    assert width[PLAIN] == pytest.approx(row["plain_high"] - row["plain_low"], rel=0.05)
+    assert "80 images without labels need no mask" in document["warnings"][0]
+    assert max(each["masks"] for each in widths) <= 40
+
+    ratios = dict(zip(RATIOS, (1.0, 1.0, 1.0, 1.0)))
+    planned_for, _ = planned(replace(inputs(masked=0), certain=known), ratios)
+    assert planned_for["pair"]["needed_plain"] <= planned_for["images"] == 40
+
+    whole, steps = simulated(replace(inputs(), certain=known))
+    assert whole["pair"]["needed_plain"] <= 40
+    assert all(each[f"coverage_{way}"] > 0.85 for each in steps for way in (PLAIN, EVIDENCE, ORDERED))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_best_two_are_in_the_order_of_their_difference(tmp_path: Path, seed: int) -> None:
+    given = inputs(masked=14, seed=seed)
+    order = read_or_plan(tmp_path / "plan.csv", given.images, np.ones(IMAGES), given.masked, given.certain)
+    pair = estimated(given, order)[0]["pair"]
+    assert pair["difference"] >= 0
+    assert {pair["first"], pair["second"]} == {"a", "b"}
 
 
 def test_a_plan_without_masks_goes_by_what_is_predicted() -> None:
