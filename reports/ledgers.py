@@ -18,6 +18,7 @@ def conditions(ledger: Ledger) -> str:
     """Whose mIoU it is, and what the intervals are over, as a sentence without its end."""
     seeds = f"{len(ledger.seeds)} seed{'s' if len(ledger.seeds) > 1 else ''}"
     where = f"{ledger.dataset}, {ledger.scale} scale, {ledger.protocol} protocol, {seeds}"
+    where += f", with {', '.join(ledger.settings)}" if ledger.settings else ""
     return f"{stage_title(ledger.score)} mIoU on {where}; 95 % intervals over {ledger.over}"
 
 

@@ -18,6 +18,8 @@ PRINTED_VARIANTS = ("oracle", "")
 COLUMNS = [*KEYS, "stage", "split", "metric", "measured", "std", "n", "images", "reported", "printed", "paper",
            "source", "where", "difference", "comparable", "reason", "note"]  # fmt: skip
 
+COCO_MASKS = "COCO masks"
+"""Initial weights of a segmentation network, as papers' numbers have it."""
 HEADS = {"V1": "largefov", "V2": "aspp"}
 """What papers call DeepLab's versions, and the heads of ours."""
 
@@ -135,16 +137,20 @@ def _reason(row: Mapping[str, Any], run: Mapping[str, Any], number: ReportedNumb
     return ""
 
 
+def is_network(printed: str, name: str) -> bool:
+    """Whether a network's name is the one that a paper prints; True where it prints none."""
+    return not printed or _plain(name.removeprefix("timm/")).startswith(_plain(printed))
+
+
 def _other_network(number: ReportedNumber, segmenter: Mapping[str, Any]) -> str:
     """Why a segmentation network is not the paper's."""
     head = str(segmenter.get("head", ""))
     backbone = str((segmenter.get("backbone") or {}).get("name", "")).removeprefix("timm/")
-    wanted = _plain(number.segmenter_backbone)
     if number.segmenter and head and not head.startswith(HEADS[number.segmenter]):
         return f"DeepLab {number.segmenter} in the paper, {head} here"
-    if wanted and backbone and not _plain(backbone).startswith(wanted):
+    if backbone and not is_network(number.segmenter_backbone, backbone):
         return f"{number.segmenter_backbone} in the paper, {backbone} here"
-    masks = (number.initialisation == "COCO masks", segmenter.get("init") == "coco-masks")
+    masks = (number.initialisation == COCO_MASKS, segmenter.get("init") == "coco-masks")
     if number.initialisation and masks[0] != masks[1]:
         return "weights that saw COCO's masks " + ("in the paper, not here" if masks[0] else "here")
     return ""

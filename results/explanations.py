@@ -60,6 +60,7 @@ class Ledger:
     a, b: as the command names them; score: stage of the records; start, end: mean mIoU of a and of b
     shares: in the order of a run, they add up to `whole`
     conditions: where b is a number of a paper, all in which a differs from it; the last share is then unexplained
+    settings: overrides of the command, as it was given them
     """
 
     a: str
@@ -74,6 +75,7 @@ class Ledger:
     shares: tuple[Share, ...]
     whole: Share
     conditions: tuple[Condition, ...] = ()
+    settings: tuple[str, ...] = ()
 
     @property
     def over(self) -> str:
@@ -94,6 +96,7 @@ _SHAPE = {
     "shares": [_SHARE],
     "whole": _SHARE,
     "conditions": [dict.fromkeys(("name", "what", "here", "paper"), str)],
+    "settings?": [str],
 }
 
 
@@ -120,9 +123,12 @@ def _read(path: Path) -> Ledger:
         whole = _share(document.pop("whole"))
         seeds = tuple(document.pop("seeds"))
         compared = tuple(Condition(**each) for each in document.pop("conditions"))
+        settings = tuple(document.pop("settings", []))
         if not shares or not seeds or not all(0 <= document[name] <= 1 for name in ("start", "end")):
             raise ValueError("no shares, no seeds, or a score that is no fraction")
-        return Ledger(**document, seeds=seeds, shares=shares, whole=whole, conditions=compared)
+        return Ledger(
+            **document, seeds=seeds, shares=shares, whole=whole, conditions=compared, settings=settings
+        )
     except (ValueError, TypeError, OSError, RecursionError) as error:
         reason = str(error).partition("\n")[0]
         raise DataError(f"{path}: damaged ({reason}); remove it, or run `explain` again") from error

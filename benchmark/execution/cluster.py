@@ -351,7 +351,8 @@ def connect(scheduler: str) -> Client:
             ) from error
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"--scheduler {scheduler}: this is no file of a Dask scheduler") from error
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said here
+    for name in ("distributed", "distributed.client"):  # the latter has a level of its own
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters is said here
     try:
         return Client(address, timeout=CONNECT, set_as_default=False)
     except (OSError, TimeoutError, ValueError, RuntimeError) as error:

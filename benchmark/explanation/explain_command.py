@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import replace
+from hashlib import sha256
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -68,6 +69,7 @@ def explain(
     from benchmark.explanation.cells import OF_STAGE, differences, jobs, read_side, sets
     from benchmark.explanation.paper import conditions, is_paper, paper_side, printed_number
     from benchmark.planning.plan import plan_jobs
+    from results.changes import is_place
     from results.explanations import FOLDER, write_ledger
 
     choose("--score", score, list(OF_STAGE))
@@ -99,7 +101,11 @@ def explain(
         if not print_plan(plan):
             sys.exit(1)
         return
-    named = f"{_file(first)}-{_file(second)}-{score}.json"
+    given = tuple(
+        s for s in overrides or [] if not s.startswith("runtime.") and not is_place(s, a.config.dataset.name)
+    )
+    more = f"-{sha256(' '.join(sorted(given)).encode()).hexdigest()[:8]}" if given else ""
+    named = f"{_file(first)}-{_file(second)}-{score}{more}.json"
     place = output or run_folder(a.config.dataset, scale, protocol) / FOLDER / named
     check_file(place, "--output")
     if any(artifact is None for _, artifact in plan.artifacts()):
@@ -110,7 +116,7 @@ def explain(
     if failed := [r for r in results if r.status != "done"]:
         raise ConfigError(f"{failed[0].run.title}: {failed[0].reason}")
     values, resampled = _scores(plan, results, chosen, score, numbers)
-    found = ledger(a, b, score, things, values, resampled, number, compared)
+    found = replace(ledger(a, b, score, things, values, resampled, number, compared), settings=given)
     _print(found)
     write_ledger(place, found)
     console.print(f"\nLedger: {place}", markup=False)

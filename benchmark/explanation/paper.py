@@ -21,7 +21,7 @@ from methods.layers.config import CamInferenceConfig, SegmenterConfig
 from methods.refiners.config import REFINERS
 from methods.registry import find_method
 from results.changes import changes_of, is_place
-from results.comparison import HEADS, headline_of
+from results.comparison import COCO_MASKS, HEADS, headline_of, is_network
 from results.explanations import Condition
 from results.reported import ReportedNumber, reported_of
 from results.schema import CHANGES_SEPARATOR
@@ -30,7 +30,15 @@ PAPER = "paper"
 REST = "rest"
 REST_WORDS = "not explained here"
 OTHERWISE = " (other settings)"
-_LINES = ("backbone.", "vit.", "train.", "inference.", "background_threshold=", "refiner.", "segmenter.")
+_LINES = (
+    *(
+        f"{part}.{name}="
+        for part in ("backbone", "vit", "segmenter.backbone")
+        for name in ("name", "weights")
+    ),
+    *("inference.scales=", "inference.flip=", "background_threshold=", "refiner.name=", "segmenter.head="),
+    *("segmenter.test_scales=", "segmenter.test_flip=", "segmenter.test_crf=", "train.", "segmenter.train."),
+)
 """Beginnings of settings that have a line of their own."""
 
 
@@ -149,7 +157,7 @@ def _compared(
     for part in ("backbone", "vit"):
         here, paper = a.parts[part], getattr(authors, part, None)
         if here is not None and paper is not None:
-            same = here.name == paper.name
+            same = _is_theirs(here.name, paper.name, number.backbone)
             yield part, "network of the CAM", here.name, here.name if same else number.backbone or paper.name
             yield f"{part}_weights", "initial weights of the CAM's network", here.weights, paper.weights
     if a.parts["train"] is not None and getattr(authors, "train", None) is not None:
@@ -173,10 +181,11 @@ def _of_segmenter(
     head = f"DeepLab {number.segmenter}" if number.segmenter else ""
     yield "segmenter", "head of the segmentation network", here.head, head if here.head != there.head else ""
     trunk = number.segmenter_backbone or (authors.backbone.name if authors else "")
-    if authors is None or here.backbone.name != authors.backbone.name:
+    if not _is_theirs(here.backbone.name, authors.backbone.name if authors else None, number.segmenter_backbone):
         yield "segmenter_backbone", "backbone of the segmentation network", here.backbone.name, trunk
     weights = number.initialisation or (authors.backbone.weights if authors else "")
-    if authors is None or here.backbone.weights != authors.backbone.weights:
+    saw_masks = (number.initialisation == COCO_MASKS) != (here.init == "coco-masks")
+    if authors is None or here.backbone.weights != authors.backbone.weights or saw_masks:
         yield (
             "segmenter_weights",
             "initial weights of the segmentation network",
@@ -190,6 +199,14 @@ def _of_segmenter(
             *_trainings(here.train, authors.train),
         )
     yield "test", "test of the segmentation network", _test(here), _test(there)
+
+
+def _is_theirs(here: str, authors: str | None, printed: str) -> bool:
+    """Whether a network is that of a number: by what is printed of it, and by the authors' settings unless they are of
+    another one. Miniatures have names that begin alike."""
+    if not is_network(printed, here):
+        return False
+    return here == authors or bool(printed and authors and not is_network(printed, authors))
 
 
 def _trainings(here: Any, paper: Any) -> tuple[str, str]:

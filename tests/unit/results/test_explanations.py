@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from datasets.base import DataError
+from reports.ledgers import conditions
 from results.explanations import FOLDER, read_ledgers, write_ledger
 from tests.helpers.damage import DAMAGE
 from tests.helpers.synthetic_runs import made_up_ledger
@@ -17,11 +18,12 @@ from tests.helpers.synthetic_runs import made_up_ledger
 
 def test_ledgers_are_read_as_they_were_written_and_by_name(tmp_path: Path) -> None:
     assert read_ledgers(tmp_path) == {}
-    first, second = made_up_ledger(1), replace(made_up_ledger(3), score="cam")
+    first, second = made_up_ledger(1), replace(made_up_ledger(3), score="cam", settings=("dataset.seed=1",))
     write_ledger(tmp_path / FOLDER / "b.json", second)
     write_ledger(tmp_path / FOLDER / "a.json", first)
     assert list(read_ledgers(tmp_path).items()) == [("a", first), ("b", second)]
     assert (first.over, second.over) == ("images alone", "images and seeds")
+    assert "with dataset.seed=1; 95 % intervals" in conditions(second)
 
 
 def test_only_things_that_interact_depend_on_the_order() -> None:
@@ -57,6 +59,7 @@ SHARE = LEDGER["shares"][0]
         {**LEDGER, "shares": [{**SHARE, "what": "\ud800"}]},
         {**LEDGER, "seeds": ["0"]},
         {**LEDGER, "seeds": []},
+        {**LEDGER, "settings": [1]},
         {**LEDGER, "start": 1.2},
         {**LEDGER, "b": "\ud800"},
         {**LEDGER, "more": 1},

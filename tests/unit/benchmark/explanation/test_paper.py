@@ -86,6 +86,36 @@ def test_a_run_at_paper_scale_on_the_papers_data_differs_in_its_seeds_alone() ->
     assert names == ["ground_truth", "seeds"]  # COCO-Stuff's masks in the paper
 
 
+@pytest.mark.parametrize(
+    ("method", "row", "name", "paper"),
+    [
+        ("eps", "eps/Tab. 5/EPS V1", "segmenter_backbone", "VGG16"),
+        ("eps", "eps/Tab. 6/EPS V1", "segmenter_weights", "COCO masks"),
+        ("cam", "lpcam/Tab. 2/CAM", "backbone", "ResNet-50"),
+        ("mctformer", "ca_cl/Tab. 1/MCTformer", "vit", "ViT-B"),
+    ],
+)
+def test_what_a_row_says_of_its_networks_counts_more_than_the_preset(
+    method: str, row: str, name: str, paper: str
+) -> None:
+    score = "segmentation" if name.startswith("segmenter") else "pseudo_label"
+    a = side(method, dataset="voc2012", scale="paper")
+    number = printed_number(a, f"paper:{row}", score)
+    found = {each.name: each.paper for each in conditions(a, paper_side(a, number), number, [], [0])}
+    assert found[name] == paper
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["inference.tiles.side=1024", "backbone.output_stride=16", "segmenter.padding_is_background=true"],
+)
+def test_changed_settings_without_a_line_of_their_own_are_listed(setting: str) -> None:
+    a = side("eps", f"method.eps.{setting}", dataset="voc2012", scale="paper")
+    number = printed_number(a, "paper", "segmentation")
+    found = {each.name: each.here for each in conditions(a, paper_side(a, number), number, [], [0])}
+    assert setting.partition("=")[0] in found["settings"]
+
+
 def test_drawn_data_are_not_the_papers_of_the_same_name() -> None:
     a = side("sam_fused", dataset="bluefilm")
     number = printed_number(a, "paper", "pseudo_label")
