@@ -181,7 +181,9 @@ def _of_segmenter(
     head = f"DeepLab {number.segmenter}" if number.segmenter else ""
     yield "segmenter", "head of the segmentation network", here.head, head if here.head != there.head else ""
     trunk = number.segmenter_backbone or (authors.backbone.name if authors else "")
-    if not _is_theirs(here.backbone.name, authors.backbone.name if authors else None, number.segmenter_backbone):
+    if not _is_theirs(
+        here.backbone.name, authors.backbone.name if authors else None, number.segmenter_backbone
+    ):
         yield "segmenter_backbone", "backbone of the segmentation network", here.backbone.name, trunk
     weights = number.initialisation or (authors.backbone.weights if authors else "")
     saw_masks = (number.initialisation == COCO_MASKS) != (here.init == "coco-masks")
