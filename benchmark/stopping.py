@@ -9,7 +9,7 @@ from typing import NoReturn
 
 INTERRUPTED, TERMINATED = 130, 143
 """Exit codes after Ctrl-C and SIGTERM, as shells have them."""
-_heard = {"SIGTERM": False}
+_heard = {"SIGTERM": False, "SIGINT": False}
 
 
 class Stopped(SystemExit):
@@ -19,8 +19,13 @@ class Stopped(SystemExit):
 @contextmanager
 def stoppable() -> Iterator[None]:
     """In the body, both signals raise KeyboardInterrupt in the main thread; where it leaves the body, it is said and
-    becomes `Stopped`. May be nested."""
+    becomes `Stopped`. So does what leaves the body in its place: it breaks into any code, whose cleaning up may then fail
+    in its turn. May be nested."""
+    _heard.update(dict.fromkeys(_heard, False))
     before = signal.signal(signal.SIGTERM, _terminated)
+    of_keyboard = signal.getsignal(signal.SIGINT)
+    if of_keyboard is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupted)
     try:
         yield
     except Stopped:
@@ -31,8 +36,14 @@ def stoppable() -> Iterator[None]:
         if exit_.code == INTERRUPTED:  # typer has turned Ctrl-C into it
             _stop()
         raise
+    except Exception:
+        if any(_heard.values()):
+            _stop()
+        raise
     finally:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        if of_keyboard is signal.default_int_handler:
+            signal.signal(signal.SIGINT, of_keyboard)
 
 
 def _stop() -> NoReturn:
@@ -43,6 +54,11 @@ def _stop() -> NoReturn:
 
     console.print("\nStopped. Everything finished is stored; the same command resumes.")
     raise Stopped(TERMINATED if _heard["SIGTERM"] else INTERRUPTED)
+
+
+def _interrupted(number: int, frame: object) -> None:
+    _heard["SIGINT"] = True
+    raise KeyboardInterrupt
 
 
 def _terminated(number: int, frame: object) -> None:
