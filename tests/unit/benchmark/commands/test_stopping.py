@@ -10,6 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmark.stopping import Stopped, stoppable
+
 ROOT = Path(__file__).parents[4]
 ALONE = """
 import signal
@@ -80,3 +82,36 @@ def test_a_signal_ends_all_in_one_line(tmp_path, code, number, exit_code):
     assert out.split("\n") == ["", "Stopped. Everything finished is stored; the same command resumes.", ""]
     assert err == ""
     assert not [pid for pid in began if pid.isdecimal() and psutil.pid_exists(int(pid))]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("nested", [False, True])
+def test_what_fails_in_its_turn_is_the_stop_as_well(
+    number: signal.Signals, code: int, nested: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A library's cleaning up that does not expect to be interrupted raises an error of its own."""
+
+    def broken_into() -> None:
+        try:
+            signal.raise_signal(number)
+        finally:
+            raise AttributeError("half made")
+
+    def command() -> None:
+        with stoppable():
+            if nested:
+                with stoppable():
+                    broken_into()
+            broken_into()
+
+    handlers = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
+    with pytest.raises(Stopped) as stopped:
+        command()
+    assert stopped.value.code == code
+    assert capsys.readouterr().out.count("Stopped.") == 1
+    assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)] == handlers
+
+
+def test_an_error_without_a_signal_is_itself() -> None:
+    with pytest.raises(AttributeError), stoppable():
+        raise AttributeError
