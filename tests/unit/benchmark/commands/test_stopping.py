@@ -87,7 +87,11 @@ def test_a_signal_ends_all_in_one_line(tmp_path, code, number, exit_code):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("nested", [False, True])
 def test_what_fails_in_its_turn_is_the_stop_as_well(
-    number: signal.Signals, code: int, nested: bool, capsys: pytest.CaptureFixture[str]
+    number: signal.Signals,
+    code: int,
+    nested: bool,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> None:
     """A library's cleaning up that does not expect to be interrupted raises an error of its own."""
 
@@ -96,6 +100,9 @@ def test_what_fails_in_its_turn_is_the_stop_as_well(
             signal.raise_signal(number)
         finally:
             raise AttributeError("half made")
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a new process
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before or signal.SIG_DFL))
 
     def command() -> None:
         with stoppable():
