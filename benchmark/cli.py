@@ -44,7 +44,7 @@ from benchmark.folders import check_writable
 from benchmark.provenance import release
 from benchmark.selection.budget_command import budget
 from benchmark.selection.command import calibrate, select
-from benchmark.stopping import stoppable
+from benchmark.stopping import stoppable, was_told
 from benchmark.store import disk_is_full
 from datasets.base import DataError
 from methods.base import MethodError
@@ -69,9 +69,11 @@ def _run() -> None:
     try:
         require_values(sys.argv[1:])
         app(standalone_mode=True)
-    except (ConfigError, DataError, MethodError) as error:
-        fail(str(error))
     except Exception as error:
+        if was_told():
+            raise
+        if isinstance(error, (ConfigError, DataError, MethodError)):
+            fail(str(error))
         if disk_is_full(error):
             fail("the disk is full; free some space and run the same command again: it resumes")
         if not isinstance(error, OSError):

@@ -9,7 +9,7 @@ from typing import Any
 
 from datasets.base import DataError
 from datasets.files.sealed import read_sealed, sealed
-from results.io import require_shape
+from results.io import replace_file, require_shape
 from results.selection import choosable, chosen_stages
 
 FOLDER = "budget"
@@ -51,7 +51,7 @@ def write_budget(folder: Path, document: dict[str, Any]) -> None:
     not.
     """
     text = json.dumps(sealed(document), indent=1, allow_nan=False)
-    (folder / DOCUMENT).write_text(text + "\n", encoding="utf-8")
+    replace_file(folder / DOCUMENT, lambda file: file.write_text(text + "\n", encoding="utf-8"))
 
 
 def read_budget(run_dir: Path) -> dict[str, Any] | None:

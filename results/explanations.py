@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from datasets.base import DataError
 from datasets.files.sealed import read_sealed, sealed
-from results.io import require_shape
+from results.io import replace_file, require_shape
 
 FOLDER = "explanations"
 
@@ -103,10 +102,8 @@ _SHAPE = {
 def write_ledger(path: Path, ledger: Ledger) -> None:
     """Write a ledger as JSON with a checksum."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     text = json.dumps(sealed(asdict(ledger)), indent=1, ensure_ascii=False, allow_nan=False)
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(path)
+    replace_file(path, lambda file: file.write_text(text + "\n", encoding="utf-8"))
 
 
 def read_ledgers(run_dir: Path) -> dict[str, Ledger]:

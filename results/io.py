@@ -67,10 +67,10 @@ def write_run(run_dir: Path, frame: pd.DataFrame, runs: Sequence[dict[str, Any]]
     frame: records (columns `COLUMNS`); runs: `RunRecord`s as plain data
     """
     run_dir.mkdir(parents=True, exist_ok=True)
-    _replace(
+    replace_file(
         run_dir / RECORDS_FILE, lambda path: frame.to_parquet(path, index=False, write_page_checksum=True)
     )
-    _replace(run_dir / RECORDS_CSV, lambda path: to_csv(frame, path))
+    replace_file(run_dir / RECORDS_CSV, lambda path: to_csv(frame, path))
     write_run_records(run_dir, runs)
 
 
@@ -78,7 +78,7 @@ def write_run_records(run_dir: Path, runs: Sequence[dict[str, Any]]) -> None:
     """Write the runs of a folder beside its records."""
     document = {"schema_version": SCHEMA_VERSION, "cells": list(runs)}
     text = json.dumps(sealed(document), indent=1, ensure_ascii=False)
-    _replace(run_dir / RUNS_FILE, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+    replace_file(run_dir / RUNS_FILE, lambda path: path.write_text(text + "\n", encoding="utf-8"))
 
 
 def records_frame(records: Iterable[Record]) -> pd.DataFrame:
@@ -179,7 +179,8 @@ def _check_version(found: Any, path: Path) -> None:
         )
 
 
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
+def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write a file whole or not at all. write: given the path to write to, beside it"""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         write(temporary)

@@ -10,7 +10,7 @@ from typing import Any
 
 from datasets.base import DataError
 from datasets.files.sealed import read_sealed, sealed
-from results.io import require_shape
+from results.io import replace_file, require_shape
 from results.schema import EXTERNAL
 
 FOLDER = "selection"
@@ -53,7 +53,7 @@ def write_choices(folder: Path, document: dict[str, Any]) -> None:
     is not
     """
     text = json.dumps(sealed(document), indent=1, allow_nan=False)
-    (folder / CHOICES).write_text(text + "\n", encoding="utf-8")
+    replace_file(folder / CHOICES, lambda file: file.write_text(text + "\n", encoding="utf-8"))
 
 
 def read_choices(run_dir: Path) -> dict[str, Any] | None:

@@ -21,6 +21,7 @@ from benchmark.execution.tasks import Outcome, Task
 from benchmark.failures import one_line, out_of_memory, packages_of
 from benchmark.planning.plan import DataChangedError, Plan, PlannedRun, PlannedStage
 from benchmark.planning.weights import settings_parts
+from benchmark.stopping import was_told
 from benchmark.store import SCRATCH, Store, StoredArtifact, disk_is_full
 from benchmark.timing.estimate import megapixels
 from datasets.base import DataError
@@ -68,6 +69,8 @@ class Maker:
                 )
             outcome = Outcome(cached, resumed=bool(artifact.manifest.get("resumed")))
         except Exception as error:
+            if was_told():
+                raise
             failure = one_line(error, self.plan.store.root, packages_of(run.method, planned.stage.run))
             full = disk_is_full(error)  # then its traceback would not fit either
             outcome = Outcome(failure=failure, traceback="" if full else "".join(format_exception(error)))
@@ -388,6 +391,8 @@ class Maker:
                         partial(self._reference_rows, stage, split),
                     )
                 except Exception as error:
+                    if was_told():
+                        raise
                     reason = f"references · {split}: {one_line(error, plan.store.root)}"
                     if reason not in self.reference_failures:  # two stages are scored on train
                         self.reference_failures.append(reason)

@@ -21,7 +21,6 @@ from datasets.base import DataError
 from datasets.files.decoding import image_size
 from methods.base import Kind
 from results.budget import state_of
-from results.io import read_run
 
 if TYPE_CHECKING:
     from benchmark.console import Progress
@@ -119,7 +118,7 @@ def gather(
         certain=certain,
         predicted=predicted,
         notes=tuple(notes),
-        state=tuple(state_of(read_run(run_dir).runs, kind.value)),
+        state=tuple(state_of(found.runs, kind.value)),
     )
 
 
@@ -131,10 +130,7 @@ def stored_truth(
     thresholds: of CAMs; None for label maps. (None, nothing) where nothing was scored. Raises DataError.
     """
     scores = {
-        stage["key"]: stage.get("score")
-        for run in read_run(found.folder).runs
-        for stage in run["stages"]
-        if stage.get("key")
+        stage["key"]: stage.get("score") for run in found.runs for stage in run["stages"] if stage.get("key")
     }
     paths = [
         each.path.parents[1] / score["name"] / score["key"] / "counts.parquet"

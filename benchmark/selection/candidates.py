@@ -19,7 +19,7 @@ from methods.base import Kind
 from results.changes import is_place
 from results.io import read_run
 from results.schema import CHANGES_SEPARATOR
-from results.selection import KINDS, choosable, chosen_stages, keys_of
+from results.selection import KINDS, choosable, chosen_stages
 
 SPLITS = {Kind.CAM: "train", Kind.PSEUDO_LABEL: "train", Kind.PREDICTION: "val"}
 """Kinds that are chosen among, and the images that they are of."""
@@ -44,8 +44,8 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Found:
-    """What a run folder has. jurors: IMAGE_SCORES artifacts; commits: of the code that made the artifacts; keys: of
-    all that there is to choose among, whether the store still has it or not."""
+    """What a run folder has. jurors: IMAGE_SCORES artifacts; commits: of the code that made the artifacts; runs: those
+    that are chosen among, as plain data, whether the store still has their artifacts or not."""
 
     folder: Path
     data: Dataset
@@ -53,7 +53,7 @@ class Found:
     jurors: tuple[Path, ...]
     commits: tuple[str, ...]
     notes: tuple[str, ...]
-    keys: tuple[str, ...] = ()
+    runs: tuple[dict[str, Any], ...] = ()
 
 
 def find(run_dir: Path, root: str | None = None, jury: bool = True) -> Found:
@@ -92,8 +92,9 @@ def find(run_dir: Path, root: str | None = None, jury: bool = True) -> Found:
     # methods may share a classifier
     able, unable = _able(tuple(dict.fromkeys(jurors.values())) if jury else ())
     notes += unable
-    keys = tuple(keys_of(runs))
-    return Found(run_dir, data, tuple(found.values()), able, tuple(sorted(commits)), tuple(notes), keys)
+    return Found(
+        run_dir, data, tuple(found.values()), able, tuple(sorted(commits)), tuple(notes), tuple(runs)
+    )
 
 
 def _able(classifiers: Sequence[Path]) -> tuple[tuple[Path, ...], list[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from datasets.base import DataError, Sample
 from datasets.files.guard import masks_closed
 from methods.artifacts import CamReader
 from methods.base import Kind
+from results.io import replace_file
 from results.selection import FOLDER
 
 if TYPE_CHECKING:
@@ -65,12 +65,7 @@ def read_or_collect(
             raise DataError(f"{path}: damaged; remove it and run the same command again") from error
     table = collect(found, images, device, progress)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        table.to_parquet(temporary, index=False, write_page_checksum=True)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    replace_file(path, lambda file: table.to_parquet(file, index=False, write_page_checksum=True))
     return table
 
 

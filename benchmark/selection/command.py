@@ -51,7 +51,7 @@ def select(
     from benchmark.selection.features import features
     from benchmark.selection.model import selected
     from results.csv_cells import to_csv
-    from results.selection import FOLDER, TABLE, write_choices
+    from results.selection import FOLDER, TABLE, keys_of, write_choices
 
     _check(images, device)
     known = known_calibration(calibration)
@@ -64,7 +64,9 @@ def select(
     to_csv(table, folder / TABLE)
     rows = table.astype(object).where(table.notna(), None).to_dict("records")
     level = known.level if known else None
-    write_choices(folder, {"warnings": warnings, "level": level, "keys": list(found.keys), "choices": rows})
+    write_choices(
+        folder, {"warnings": warnings, "level": level, "keys": keys_of(found.runs), "choices": rows}
+    )
     console.print(f"\nChoices: {folder / TABLE}", markup=False)
 
 

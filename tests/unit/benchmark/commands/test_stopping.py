@@ -10,6 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmark import cli
+from benchmark.failures import ConfigError
 from benchmark.stopping import Stopped, stoppable
 
 ROOT = Path(__file__).parents[4]
@@ -122,3 +124,22 @@ def test_what_fails_in_its_turn_is_the_stop_as_well(
 def test_an_error_without_a_signal_is_itself() -> None:
     with pytest.raises(AttributeError), stoppable():
         raise AttributeError
+
+
+def test_a_stop_is_no_wrong_setting(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal that breaks into reading settings can come out as a complaint about them."""
+
+    def broken_into(**settings: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            raise ConfigError("half read")
+
+    monkeypatch.setattr(cli, "app", broken_into)
+    monkeypatch.setattr(sys, "argv", ["benchmark", "list"])
+    with pytest.raises(Stopped) as stopped:
+        cli.main()
+    assert stopped.value.code == 143
+    assert "half read" not in capsys.readouterr().err
